@@ -1,0 +1,1 @@
+"""Serving images: one package per image, and `serving`, the SageMaker contract they share."""

@@ -1,0 +1,1 @@
+"""Extractive question answering with BERT encoders, in FP32 and INT8."""

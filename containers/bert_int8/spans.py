@@ -1,0 +1,73 @@
+"""Finds the best answer spans in the encoder's start and end logits."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from containers.bert_int8.windows import Window
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A candidate answer.
+
+    start, end: character range in the context, end exclusive.
+    logit: start logit plus end logit.
+    score: probability among all valid spans of all windows, 0 to 1.
+    """
+
+    start: int
+    end: int
+    logit: float
+    score: float
+
+
+def best_spans(
+    windows: list[Window],
+    logits: list[tuple[FloatArray, FloatArray]],
+    *,
+    n_best: int = 20,
+    max_answer_length: int = 30,
+) -> list[Span]:
+    """Searches every span of at most `max_answer_length` context tokens in every window.
+
+    logits: one (start, end) pair per window, each float32 of shape (tokens,), padding cut off.
+    Returns up to `n_best` spans, best first, each character range once; none where no window has
+    context tokens. Only context tokens are searched, so an answer never lies in the question.
+    The n-best search and its defaults are those of the BERT SQuAD script and of the published
+    recipe (n_best_size 20, max_answer_length 30).
+    """
+    tables = [
+        _span_table(window, start, end, max_answer_length)
+        for window, (start, end) in zip(windows, logits, strict=True)
+        if len(window.offsets)
+    ]
+    if not tables:
+        return []
+    highest = max(float(table.max()) for table in tables)
+    mass = sum(float(np.exp(table - highest, where=np.isfinite(table), out=np.zeros_like(table)).sum()) for table in tables)
+    found: dict[tuple[int, int], float] = {}
+    searched = (window for window in windows if len(window.offsets))
+    for window, table in zip(searched, tables, strict=True):
+        flat = table.ravel()
+        count = min(n_best, flat.size)
+        for index in np.argpartition(flat, -count)[-count:]:
+            logit = float(flat[index])
+            if not np.isfinite(logit):
+                continue
+            first, length = divmod(int(index), table.shape[1])
+            key = (int(window.offsets[first, 0]), int(window.offsets[first + length, 1]))
+            found[key] = max(logit, found.get(key, -np.inf))
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:n_best]
+    return [Span(start, end, logit, float(np.exp(logit - highest)) / mass) for (start, end), logit in ranked]
+
+
+def _span_table(window: Window, start: FloatArray, end: FloatArray, max_answer_length: int) -> npt.NDArray[np.float64]:
+    """start[i] + end[i + k] for every context token i and extra length k; -inf past the last token."""
+    context = window.context_slice
+    starts = start[context].astype(np.float64)
+    ends = np.concatenate([end[context].astype(np.float64), np.full(max_answer_length - 1, -np.inf)])
+    return starts[:, None] + np.lib.stride_tricks.sliding_window_view(ends, max_answer_length)

@@ -1,0 +1,147 @@
+"""Turns a question and its context into the token windows that the encoder reads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+TokenArray = npt.NDArray[np.int64]
+
+
+class ContextTooLongError(ValueError):
+    """A context needs more windows than one request may cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLimits:
+    """How a question and a context are cut into windows.
+
+    max_seq_length: tokens in one window, special tokens included.
+    doc_stride: tokens by which neighbouring windows overlap, as in the Hugging Face examples
+        (the published recipe's 128).
+    max_query_length: question tokens kept (64, as in the original BERT SQuAD script).
+    max_windows: windows that one context may be cut into before it is refused.
+    """
+
+    max_seq_length: int = 384
+    doc_stride: int = 128
+    max_query_length: int = 64
+    max_windows: int = 64
+
+    def __post_init__(self) -> None:
+        smallest_context = self.max_seq_length - self.max_query_length - 3
+        if not 0 <= self.doc_stride < smallest_context:
+            raise ValueError(
+                f"doc_stride is {self.doc_stride}: it must be at least 0 and less than {smallest_context}, "
+                f"the context tokens left by max_seq_length={self.max_seq_length} and "
+                f"max_query_length={self.max_query_length}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One row for the encoder: `[CLS] question [SEP] context slice [SEP]`.
+
+    input_ids, token_type_ids: int64, shape (tokens,).
+    context_start: index of the first context token in `input_ids`.
+    offsets: int64, shape (context tokens, 2); character range of each context token in the context.
+    """
+
+    input_ids: TokenArray
+    token_type_ids: TokenArray
+    context_start: int
+    offsets: TokenArray
+
+    @property
+    def context_slice(self) -> slice:
+        """The window's context tokens."""
+        return slice(self.context_start, self.context_start + len(self.offsets))
+
+
+class Windower:
+    """Cuts question and context pairs into windows; safe to share between threads."""
+
+    def __init__(self, tokenizer: Tokenizer, limits: WindowLimits) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        cls_id, sep_id = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+        if cls_id is None or sep_id is None:
+            raise ValueError("tokenizer.json has no [CLS] or [SEP] token: it is not a BERT tokenizer")
+        self._tokenizer = tokenizer
+        self._cls_id, self._sep_id = cls_id, sep_id
+        self.limits = limits
+
+    @classmethod
+    def from_file(cls, path: Path, limits: WindowLimits) -> "Windower":
+        """Reads a `tokenizer.json`."""
+        return cls(Tokenizer.from_file(str(path)), limits)
+
+    def windows(self, question: str, context: str) -> list[Window]:
+        """Cuts one pair; a context without any token gives one window without context tokens.
+
+        Raises ContextTooLongError when the context needs more than `max_windows` windows.
+        """
+        limits = self.limits
+        question_ids = self._tokenizer.encode(question, add_special_tokens=False).ids[: limits.max_query_length]
+        encoded = self._tokenizer.encode(context, add_special_tokens=False)
+        context_ids = np.asarray(encoded.ids, dtype=np.int64)
+        offsets = np.asarray(encoded.offsets, dtype=np.int64).reshape(-1, 2)
+        room = limits.max_seq_length - len(question_ids) - 3
+        step = room - limits.doc_stride
+        count = 1 + max(0, -(-(len(context_ids) - room) // step))
+        if count > limits.max_windows:
+            most = room + (limits.max_windows - 1) * step
+            raise ContextTooLongError(
+                f"context has {len(context_ids)} tokens; at most {most} fit with this question. "
+                "Split it into parts and ask each part"
+            )
+        prefix = np.array([self._cls_id, *question_ids, self._sep_id], dtype=np.int64)
+        return [
+            self._window(prefix, context_ids[begin : begin + room], offsets[begin : begin + room])
+            for begin in range(0, count * step, step)
+        ]
+
+    def _window(self, prefix: TokenArray, context_ids: TokenArray, offsets: TokenArray) -> Window:
+        input_ids = np.concatenate([prefix, context_ids, np.array([self._sep_id], dtype=np.int64)])
+        token_type_ids = np.zeros(len(input_ids), dtype=np.int64)
+        token_type_ids[len(prefix) :] = 1
+        return Window(input_ids, token_type_ids, len(prefix), offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderBatch:
+    """Rows padded to the longest: int64 arrays, each of shape (rows, tokens)."""
+
+    input_ids: TokenArray
+    attention_mask: TokenArray
+    token_type_ids: TokenArray
+
+    @classmethod
+    def of(cls, windows: list[Window]) -> "EncoderBatch":
+        """Pads windows with zeros, which are BERT's `[PAD]`, and masks the padding."""
+        shape = (len(windows), max(len(window.input_ids) for window in windows))
+        input_ids, mask, types = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+        for row, window in enumerate(windows):
+            length = len(window.input_ids)
+            input_ids[row, :length] = window.input_ids
+            mask[row, :length] = 1
+            types[row, :length] = window.token_type_ids
+        return cls(input_ids, mask, types)
+
+    def arrays(self) -> dict[str, TokenArray]:
+        """The arrays under the names of BERT's inputs."""
+        return {
+            "input_ids": self.input_ids,
+            "attention_mask": self.attention_mask,
+            "token_type_ids": self.token_type_ids,
+        }
+
+
+def batches(windows: list[Window], max_batch: int) -> Iterator[list[int]]:
+    """Groups windows of similar length, so that little is padded; yields their indices."""
+    order = sorted(range(len(windows)), key=lambda index: len(windows[index].input_ids))
+    for begin in range(0, len(order), max_batch):
+        yield order[begin : begin + max_batch]

@@ -1,0 +1,1 @@
+"""The SageMaker container contract that every image of this project serves by."""

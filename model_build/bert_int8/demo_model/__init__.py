@@ -1,0 +1,1 @@
+"""The demo model: MiniLM-L6 from a PyPI package plus a question-answering adapter trained here."""

