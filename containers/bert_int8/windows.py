@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -113,16 +114,19 @@ class Windower:
 
 @dataclass(frozen=True, slots=True)
 class EncoderBatch:
-    """Rows padded to the longest: int64 arrays, each of shape (rows, tokens)."""
+    """Rows padded to a common length: int64 arrays, each of shape (rows, tokens)."""
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "token_type_ids")
 
     input_ids: TokenArray
     attention_mask: TokenArray
     token_type_ids: TokenArray
 
     @classmethod
-    def of(cls, windows: list[Window]) -> "EncoderBatch":
-        """Pads windows with zeros, which are BERT's `[PAD]`, and masks the padding."""
-        shape = (len(windows), max(len(window.input_ids) for window in windows))
+    def of(cls, windows: list[Window], multiple_of: int = 1) -> "EncoderBatch":
+        """Pads windows with zeros, which are BERT's `[PAD]`, up to a multiple, and masks the padding."""
+        longest = max(len(window.input_ids) for window in windows)
+        shape = (len(windows), -(-longest // multiple_of) * multiple_of)
         input_ids, mask, types = (np.zeros(shape, dtype=np.int64) for _ in range(3))
         for row, window in enumerate(windows):
             length = len(window.input_ids)
@@ -133,11 +137,7 @@ class EncoderBatch:
 
     def arrays(self) -> dict[str, TokenArray]:
         """The arrays under the names of BERT's inputs."""
-        return {
-            "input_ids": self.input_ids,
-            "attention_mask": self.attention_mask,
-            "token_type_ids": self.token_type_ids,
-        }
+        return dict(zip(self.INPUTS, (self.input_ids, self.attention_mask, self.token_type_ids), strict=True))
 
 
 def batches(windows: list[Window], max_batch: int) -> Iterator[list[int]]:

@@ -1,0 +1,48 @@
+"""Entry point of the bert_int8 image: `python -m containers.bert_int8 serve`."""
+
+import logging
+import os
+import sys
+import time
+
+from starlette.types import ASGIApp
+
+from containers.bert_int8.engines import installed_version, load_engine
+from containers.bert_int8.handler import make_handler
+from containers.bert_int8.model_files import TOKENIZER_FILE, window_limits
+from containers.bert_int8.question_answering import QuestionAnswering
+from containers.bert_int8.windows import Windower
+from containers.serving.app import ServingOptions, create_app, log_ready
+from containers.serving.contract import ContainerPaths
+from containers.serving.cpu import available_cores
+from containers.serving.errors import StartupError
+from containers.serving.manifest import check_engine, load_manifest
+from containers.serving.server import main
+
+WORKLOAD = "bert_int8"
+logger = logging.getLogger(WORKLOAD)
+
+
+def _create() -> ASGIApp:
+    started = time.perf_counter()
+    model_dir = ContainerPaths.from_environment().model
+    manifest = load_manifest(model_dir, WORKLOAD)
+    engine_name = manifest.engine.name
+    try:
+        check_engine(manifest, engine_name, installed_version(engine_name))
+    except ImportError as error:
+        raise StartupError(f"the artifact needs {engine_name} {manifest.engine.version}, which this image does not have") from error
+    threads = available_cores()
+    model = QuestionAnswering(
+        load_engine(engine_name, model_dir, threads),
+        Windower.from_file(model_dir / TOKENIZER_FILE, window_limits(manifest.recipe)),
+    )
+    model.warm_up()
+    if cap := os.environ.get("ONEDNN_MAX_CPU_ISA"):
+        logger.info("the engine is asked to stay within ONEDNN_MAX_CPU_ISA=%s", cap)
+    log_ready(f"{engine_name} {manifest.engine.version} {manifest.precision}, {threads} threads,", started)
+    return create_app(make_handler(model, manifest.precision), ServingOptions())
+
+
+if __name__ == "__main__":
+    sys.exit(main(_create, sys.argv[1:]))

@@ -1,0 +1,45 @@
+"""The engines that can run the encoder, behind one protocol."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from containers.bert_int8.spans import FloatArray
+from containers.bert_int8.windows import EncoderBatch
+
+
+class EncoderEngine(Protocol):
+    """A loaded encoder; `infer` may be called from several threads."""
+
+    def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
+        """Start and end logits, each float32 of shape (rows, tokens)."""
+
+
+_MODULES = {
+    "openvino": "containers.bert_int8.engines.openvino",
+    "onnxruntime": "containers.bert_int8.engines.onnxruntime",
+    "ipex": "containers.bert_int8.engines.ipex",
+}
+
+
+def load_engine(name: str, model_dir: Path, threads: int) -> EncoderEngine:
+    """Loads the model in `model_dir` with the engine of that name and warms nothing.
+
+    Only the engine asked for is imported, since an image installs just one. Raises ValueError for an
+    unknown name and ImportError for one that is not installed.
+    """
+    load: Callable[[Path, int], EncoderEngine] = _module(name).load
+    return load(model_dir, threads)
+
+
+def installed_version(name: str) -> str:
+    """Version of an engine as it is installed here; raises as `load_engine` does."""
+    version: Callable[[], str] = _module(name).version
+    return version()
+
+
+def _module(name: str):  # type: ignore[no-untyped-def]
+    if name not in _MODULES:
+        raise ValueError(f"unknown engine {name!r}: one of {', '.join(_MODULES)}")
+    return import_module(_MODULES[name])

@@ -1,0 +1,40 @@
+"""ONNX Runtime."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from containers.bert_int8.spans import FloatArray
+from containers.bert_int8.windows import EncoderBatch
+
+MODEL_FILE = "model.onnx"
+
+
+def version() -> str:
+    """Installed version of the onnxruntime package."""
+    return str(ort.__version__)
+
+
+def load(model_dir: Path, threads: int) -> "OnnxRuntimeEngine":
+    """Opens a session of `threads` intra-op threads on the CPU."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    return OnnxRuntimeEngine(
+        ort.InferenceSession(str(model_dir / MODEL_FILE), options, providers=["CPUExecutionProvider"])
+    )
+
+
+class OnnxRuntimeEngine:
+    """An inference session; ONNX Runtime's sessions may be shared between threads."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self._inputs = {node.name for node in session.get_inputs()}
+
+    def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
+        """Start and end logits, each float32 of shape (rows, tokens)."""
+        feed = {name: array for name, array in batch.arrays().items() if name in self._inputs}
+        start, end = self._session.run(["start_logits", "end_logits"], feed)
+        return np.asarray(start), np.asarray(end)

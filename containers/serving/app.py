@@ -1,0 +1,161 @@
+"""The ASGI application of the SageMaker contract: `/ping` and `/invocations`."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from containers.serving.contract import MAX_BODY_BYTES
+from containers.serving.errors import ServingError
+
+logger = logging.getLogger("serving")
+
+JSON = "application/json"
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One request as the model code sees it: the whole body and its media type in lower case."""
+
+    body: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model code returns; attributes go out as SageMaker custom attributes."""
+
+    body: bytes
+    content_type: str = JSON
+    attributes: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingOptions:
+    """Limits of one server.
+
+    workers: requests computed at the same time, each on its own thread.
+    queue_capacity: requests computed or waiting; the next one is refused with 503.
+    body_timeout_seconds: time a client has to send its body.
+    content_types: media types accepted, besides a request without one.
+    """
+
+    workers: int = 1
+    queue_capacity: int = 64
+    body_timeout_seconds: float = 30.0
+    content_types: frozenset[str] = field(default=frozenset({JSON}))
+
+
+class _Server:
+    def __init__(self, invoke: Callable[[Invocation], Answer], options: ServingOptions) -> None:
+        self._invoke = invoke
+        self._options = options
+        self._executor = ThreadPoolExecutor(options.workers, thread_name_prefix="invoke")
+        self._pending = 0
+
+    async def ping(self, request: Request) -> Response:
+        del request
+        return Response(b"{}", media_type=JSON)
+
+    async def invocations(self, request: Request) -> Response:
+        try:
+            answer = await self._answer(request)
+        except ServingError as error:
+            return error_response(error)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception:
+            logger.exception("an invocation failed")
+            return error_response(ServingError(500, "internal_error", "the model failed on this input; see the container's log"))
+        headers = {CUSTOM_ATTRIBUTES: answer.attributes} if answer.attributes else None
+        return Response(answer.body, media_type=answer.content_type, headers=headers)
+
+    async def _answer(self, request: Request) -> Answer:
+        content_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        if content_type not in self._options.content_types:
+            raise ServingError(
+                415,
+                "unsupported_media_type",
+                f"Content-Type is {content_type!r}; send one of: {', '.join(sorted(self._options.content_types))}",
+            )
+        if self._pending >= self._options.queue_capacity:
+            raise ServingError(
+                503, "overloaded", f"{self._pending} requests are waiting; try again later", retry_after_seconds=1
+            )
+        self._pending += 1
+        try:
+            body = await self._body(request)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executor, self._invoke, Invocation(body, content_type))
+        finally:
+            self._pending -= 1
+
+    async def _body(self, request: Request) -> bytes:
+        too_large = ServingError(
+            413, "body_too_large", f"the body is over {MAX_BODY_BYTES} bytes, SageMaker's limit for real-time inference; send less at once"
+        )
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+            raise too_large
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._options.body_timeout_seconds):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > MAX_BODY_BYTES:
+                        raise too_large
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise ServingError(
+                408,
+                "body_timeout",
+                f"the body did not arrive within {self._options.body_timeout_seconds:g} s; send it faster or in a smaller request",
+            ) from None
+        return b"".join(chunks)
+
+
+def error_response(error: ServingError) -> Response:
+    """The JSON answer for an error."""
+    headers = {"Retry-After": str(error.retry_after_seconds)} if error.retry_after_seconds is not None else None
+    if error.status in (408, 413):
+        headers = {**(headers or {}), "Connection": "close"}
+    return Response(msgspec.json.encode(error.body()), status_code=error.status, media_type=JSON, headers=headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    code = {404: "not_found", 405: "method_not_allowed"}.get(status, "http_error")
+    return error_response(
+        ServingError(status, code, f"{request.method} {request.url.path}: this container answers GET /ping and POST /invocations")
+    )
+
+
+def create_app(invoke: Callable[[Invocation], Answer], options: ServingOptions) -> Starlette:
+    """Builds the application around `invoke`, which runs on worker threads and may raise ServingError.
+
+    The model must be loaded and warm before this is served: `/ping` answers 200 from the first request on.
+    """
+    server = _Server(invoke, options)
+    return Starlette(
+        routes=[
+            Route("/ping", server.ping, methods=["GET"]),
+            Route("/invocations", server.invocations, methods=["POST"]),
+        ],
+        exception_handlers={HTTPException: _http_error},
+    )
+
+
+def log_ready(what: str, started: float) -> None:
+    """Logs one line once the server can answer; started is `time.perf_counter()` at the process's start."""
+    logger.info("%s ready in %.1f s", what, time.perf_counter() - started)

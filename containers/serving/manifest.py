@@ -1,0 +1,138 @@
+"""The manifest that travels in every model archive, and the checks that a container makes against it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from containers.serving.contract import MANIFEST_FILE
+from containers.serving.cpu import instruction_sets
+from containers.serving.errors import StartupError
+
+SCHEMA_VERSION = 1
+
+
+class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Tensor(_Frozen):
+    """An input of the model; -1 in the shape is a free dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class EngineVersion(_Frozen):
+    """The engine that the model was built for; the container's must be the same version."""
+
+    name: str
+    version: str
+
+
+class Calibration(_Frozen):
+    """What static quantization was calibrated on."""
+
+    dataset: str
+    samples: int
+    seed: int
+
+
+class Scores(_Frozen):
+    """Exact match and F1 in percent, and the questions they were measured on."""
+
+    exact_match: float
+    f1: float
+    questions: int
+
+
+class Accuracy(_Frozen):
+    """Accuracy of the FP32 model and of this artifact on the same questions.
+
+    f1_ratio: artifact F1 / FP32 F1. gate: "99.9%" or "99%" of MLPerf's form, or "reference" for FP32.
+    """
+
+    dataset: str
+    fp32: Scores
+    artifact: Scores
+    f1_ratio: float
+    min_f1_ratio: float
+    gate: Literal["reference", "99.9%", "99%", "passed"]
+
+
+class Manifest(_Frozen):
+    """What an artifact is, how good it is, and what it needs.
+
+    recipe: the build's settings as JSON values. instruction_sets_any_of: one of them must be there.
+    accuracy: None where the weights are random and answers mean nothing.
+    files: sha256 in hex by path in the archive.
+    """
+
+    schema_version: int
+    workload: str
+    precision: str
+    recipe: dict[str, Any]
+    source: str
+    engine: EngineVersion
+    built_with: dict[str, str]
+    inputs: tuple[Tensor, ...]
+    instruction_sets_any_of: tuple[str, ...]
+    calibration: Calibration | None
+    accuracy: Accuracy | None
+    files: dict[str, str]
+
+    def to_json(self) -> bytes:
+        """Indented JSON with sorted keys: the same manifest is always the same bytes."""
+        return json.dumps(msgspec.to_builtins(self), indent=2, sort_keys=True).encode() + b"\n"
+
+
+def sha256(path: Path) -> str:
+    """sha256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_manifest(model_dir: Path, workload: str) -> Manifest:
+    """Reads the manifest and verifies workload, files and instruction sets.
+
+    Raises StartupError with one line that says what is wrong and what to do.
+    """
+    path = model_dir / MANIFEST_FILE
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise StartupError(f"no {MANIFEST_FILE} in the model archive ({error.strerror}): build it with model_build") from error
+    except msgspec.MsgspecError as error:
+        raise StartupError(f"{MANIFEST_FILE} is not valid: {error}; rebuild the artifact") from error
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise StartupError(
+            f"{MANIFEST_FILE} has schema_version {manifest.schema_version}, this image reads {SCHEMA_VERSION}: rebuild the artifact"
+        )
+    if manifest.workload != workload:
+        raise StartupError(f"the artifact is for workload {manifest.workload!r}, this image serves {workload!r}")
+    wanted = manifest.instruction_sets_any_of
+    if wanted and not instruction_sets() & set(wanted):
+        present = ", ".join(sorted(instruction_sets())) or "none known"
+        raise StartupError(
+            f"{manifest.precision} needs one of the instruction sets {', '.join(wanted)}; this processor offers {present}: "
+            "use an instance type that has it (C6i or newer) or the fp32 artifact"
+        )
+    for name, expected in manifest.files.items():
+        file = model_dir / name
+        if not file.is_file():
+            raise StartupError(f"{name} is missing from the model archive: upload it again")
+        if (actual := sha256(file)) != expected:
+            raise StartupError(f"{name} is corrupt: sha256 {actual}, the manifest says {expected}; upload the artifact again")
+    return manifest
+
+
+def check_engine(manifest: Manifest, name: str, installed: str) -> None:
+    """Raises StartupError unless the artifact was built for this engine in this version."""
+    if (manifest.engine.name, manifest.engine.version) != (name, installed):
+        raise StartupError(
+            f"the artifact was built for {manifest.engine.name} {manifest.engine.version}, this image has {name} {installed}: "
+            "rebuild one of the two"
+        )

@@ -1,0 +1,74 @@
+"""Runs an ASGI application as SageMaker expects: `IMAGE serve`, SIGTERM drains, exit code 0."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from containers.serving.contract import DEFAULT_PORT, HOST_VARIABLE, PORT_VARIABLE
+from containers.serving.errors import StartupError
+
+GRACE_SECONDS = 25
+"""SageMaker sends SIGKILL 30 s after SIGTERM."""
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `_serve`, since uvicorn raises them again after a clean stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def main(create: Callable[[], ASGIApp], arguments: list[str]) -> int:
+    """Entry point of an image: checks `serve`, makes the application, serves it until SIGTERM.
+
+    Returns the exit code: 2 for a wrong command, 1 with one line on stderr for a model that cannot be served.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stdout)
+    if arguments != ["serve"]:
+        print(f"unknown command {' '.join(arguments) or '(none)'}: this image is run as `IMAGE serve`", file=sys.stderr)
+        return 2
+    try:
+        app = create()
+        port = _port()
+    except StartupError as error:
+        print(f"cannot serve: {error}", file=sys.stderr, flush=True)
+        return 1
+    asyncio.run(_serve(app, os.environ.get(HOST_VARIABLE, "0.0.0.0"), port))  # noqa: S104 (SageMaker connects from outside the container)
+    return 0
+
+
+def _port() -> int:
+    value = os.environ.get(PORT_VARIABLE, str(DEFAULT_PORT))
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise StartupError(f"{PORT_VARIABLE} is {value!r}: it must be a port number")
+    return int(value)
+
+
+async def _serve(app: ASGIApp, host: str, port: int) -> None:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            backlog=512,
+        )
+    )
+    loop = asyncio.get_running_loop()
+    for received in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(received, lambda: setattr(server, "should_exit", True))
+    await server.serve()
