@@ -31,7 +31,9 @@ def _create() -> ASGIApp:
     try:
         check_engine(manifest, engine_name, installed_version(engine_name))
     except ImportError as error:
-        raise StartupError(f"the artifact needs {engine_name} {manifest.engine.version}, which this image does not have") from error
+        raise StartupError(
+            f"the artifact needs {engine_name} {manifest.engine.version}, which this image does not have"
+        ) from error
     threads = available_cores()
     model = QuestionAnswering(
         load_engine(engine_name, model_dir, threads),

@@ -60,7 +60,9 @@ def _decode(body: bytes) -> tuple[list[Item], bool]:
         field = path.strip("`").removeprefix("$").removeprefix(".") or None
         raise ServingError(400, "invalid_field", f"{message}; send {_EXAMPLE} or a list of them", field) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ServingError(400, "invalid_json", f"the body is not JSON ({error}); send {_EXAMPLE} or a list of them") from error
+        raise ServingError(
+            400, "invalid_json", f"the body is not JSON ({error}); send {_EXAMPLE} or a list of them"
+        ) from error
     if not items:
         raise ServingError(400, "empty_list", f"the list has no item; send {_EXAMPLE} or a list of them")
     if len(items) > MAX_ITEMS:
@@ -71,7 +73,12 @@ def _decode(body: bytes) -> tuple[list[Item], bool]:
 def _check(item: Item, where: str, precision: str) -> None:
     for name in ("question", "context"):
         if not getattr(item, name).strip():
-            raise ServingError(400, "empty_field", f"{name} is empty; it must have at least one character", f"{where}.{name}".lstrip("."))
+            raise ServingError(
+                400,
+                "empty_field",
+                f"{name} is empty; it must have at least one character",
+                f"{where}.{name}".lstrip("."),
+            )
     if item.precision is not None and item.precision.lower() != precision:
         raise ServingError(
             400,

@@ -41,7 +41,10 @@ class QuestionAnswering:
             window = rows[0]
             cut = min(length, len(window.input_ids))
             shortened = Window(
-                window.input_ids[:cut], window.token_type_ids[:cut], window.context_start, window.offsets[: max(0, cut - 4)]
+                window.input_ids[:cut],
+                window.token_type_ids[:cut],
+                window.context_start,
+                window.offsets[: max(0, cut - 4)],
             )
             self._engine.infer(EncoderBatch.of([shortened], LENGTH_BUCKET))
 

@@ -48,7 +48,9 @@ def best_spans(
     if not tables:
         return []
     highest = max(float(table.max()) for table in tables)
-    mass = sum(float(np.exp(table - highest, where=np.isfinite(table), out=np.zeros_like(table)).sum()) for table in tables)
+    mass = sum(
+        float(np.exp(table - highest, where=np.isfinite(table), out=np.zeros_like(table)).sum()) for table in tables
+    )
     found: dict[tuple[int, int], float] = {}
     searched = (window for window in windows if len(window.offsets))
     for window, table in zip(searched, tables, strict=True):
@@ -70,4 +72,5 @@ def _span_table(window: Window, start: FloatArray, end: FloatArray, max_answer_l
     context = window.context_slice
     starts = start[context].astype(np.float64)
     ends = np.concatenate([end[context].astype(np.float64), np.full(max_answer_length - 1, -np.inf)])
-    return starts[:, None] + np.lib.stride_tricks.sliding_window_view(ends, max_answer_length)
+    table: npt.NDArray[np.float64] = starts[:, None] + np.lib.stride_tricks.sliding_window_view(ends, max_answer_length)
+    return table

@@ -20,6 +20,7 @@ from containers.serving.errors import ServingError
 logger = logging.getLogger("serving")
 
 JSON = "application/json"
+_DRAIN_BYTES = 8 * MAX_BODY_BYTES
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
 
@@ -76,7 +77,9 @@ class _Server:
             return Response(status_code=499)
         except Exception:
             logger.exception("an invocation failed")
-            return error_response(ServingError(500, "internal_error", "the model failed on this input; see the container's log"))
+            return error_response(
+                ServingError(500, "internal_error", "the model failed on this input; see the container's log")
+            )
         headers = {CUSTOM_ATTRIBUTES: answer.attributes} if answer.attributes else None
         return Response(answer.body, media_type=answer.content_type, headers=headers)
 
@@ -101,27 +104,31 @@ class _Server:
             self._pending -= 1
 
     async def _body(self, request: Request) -> bytes:
-        too_large = ServingError(
-            413, "body_too_large", f"the body is over {MAX_BODY_BYTES} bytes, SageMaker's limit for real-time inference; send less at once"
-        )
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-            raise too_large
         chunks: list[bytes] = []
         size = 0
         try:
             async with asyncio.timeout(self._options.body_timeout_seconds):
                 async for chunk in request.stream():
                     size += len(chunk)
-                    if size > MAX_BODY_BYTES:
-                        raise too_large
-                    chunks.append(chunk)
+                    # A client that reads no answer before its body is out would see a reset instead of the
+                    # error, so what is too large is still received, and dropped, up to a bound.
+                    if size > _DRAIN_BYTES:
+                        break
+                    if size <= MAX_BODY_BYTES:
+                        chunks.append(chunk)
         except TimeoutError:
             raise ServingError(
                 408,
                 "body_timeout",
-                f"the body did not arrive within {self._options.body_timeout_seconds:g} s; send it faster or in a smaller request",
+                f"the body did not arrive within {self._options.body_timeout_seconds:g} s; "
+                "send it faster or in a smaller request",
             ) from None
+        if size > MAX_BODY_BYTES:
+            raise ServingError(
+                413,
+                "body_too_large",
+                f"the body is over {MAX_BODY_BYTES} bytes, SageMaker's limit; send less at once",
+            )
         return b"".join(chunks)
 
 
@@ -137,7 +144,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     code = {404: "not_found", 405: "method_not_allowed"}.get(status, "http_error")
     return error_response(
-        ServingError(status, code, f"{request.method} {request.url.path}: this container answers GET /ping and POST /invocations")
+        ServingError(
+            status, code, f"{request.method} {request.url.path}: this container answers GET /ping and POST /invocations"
+        )
     )
 
 

@@ -14,11 +14,7 @@ from containers.serving.errors import StartupError
 SCHEMA_VERSION = 1
 
 
-class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class Tensor(_Frozen):
+class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An input of the model; -1 in the shape is a free dimension."""
 
     name: str
@@ -26,14 +22,14 @@ class Tensor(_Frozen):
     shape: tuple[int, ...]
 
 
-class EngineVersion(_Frozen):
+class EngineVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The engine that the model was built for; the container's must be the same version."""
 
     name: str
     version: str
 
 
-class Calibration(_Frozen):
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What static quantization was calibrated on."""
 
     dataset: str
@@ -41,7 +37,7 @@ class Calibration(_Frozen):
     seed: int
 
 
-class Scores(_Frozen):
+class Scores(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Exact match and F1 in percent, and the questions they were measured on."""
 
     exact_match: float
@@ -49,7 +45,7 @@ class Scores(_Frozen):
     questions: int
 
 
-class Accuracy(_Frozen):
+class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Accuracy of the FP32 model and of this artifact on the same questions.
 
     f1_ratio: artifact F1 / FP32 F1. gate: "99.9%" or "99%" of MLPerf's form, or "reference" for FP32.
@@ -63,7 +59,7 @@ class Accuracy(_Frozen):
     gate: Literal["reference", "99.9%", "99%", "passed"]
 
 
-class Manifest(_Frozen):
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What an artifact is, how good it is, and what it needs.
 
     recipe: the build's settings as JSON values. instruction_sets_any_of: one of them must be there.
@@ -104,12 +100,15 @@ def load_manifest(model_dir: Path, workload: str) -> Manifest:
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except OSError as error:
-        raise StartupError(f"no {MANIFEST_FILE} in the model archive ({error.strerror}): build it with model_build") from error
+        raise StartupError(
+            f"no {MANIFEST_FILE} in the model archive ({error.strerror}): build it with model_build"
+        ) from error
     except msgspec.MsgspecError as error:
         raise StartupError(f"{MANIFEST_FILE} is not valid: {error}; rebuild the artifact") from error
     if manifest.schema_version != SCHEMA_VERSION:
         raise StartupError(
-            f"{MANIFEST_FILE} has schema_version {manifest.schema_version}, this image reads {SCHEMA_VERSION}: rebuild the artifact"
+            f"{MANIFEST_FILE} has schema_version {manifest.schema_version}, "
+            f"this image reads {SCHEMA_VERSION}: rebuild the artifact"
         )
     if manifest.workload != workload:
         raise StartupError(f"the artifact is for workload {manifest.workload!r}, this image serves {workload!r}")
@@ -117,7 +116,8 @@ def load_manifest(model_dir: Path, workload: str) -> Manifest:
     if wanted and not instruction_sets() & set(wanted):
         present = ", ".join(sorted(instruction_sets())) or "none known"
         raise StartupError(
-            f"{manifest.precision} needs one of the instruction sets {', '.join(wanted)}; this processor offers {present}: "
+            f"{manifest.precision} needs one of the instruction sets {', '.join(wanted)}; "
+            f"this processor offers {present}: "
             "use an instance type that has it (C6i or newer) or the fp32 artifact"
         )
     for name, expected in manifest.files.items():
@@ -125,7 +125,9 @@ def load_manifest(model_dir: Path, workload: str) -> Manifest:
         if not file.is_file():
             raise StartupError(f"{name} is missing from the model archive: upload it again")
         if (actual := sha256(file)) != expected:
-            raise StartupError(f"{name} is corrupt: sha256 {actual}, the manifest says {expected}; upload the artifact again")
+            raise StartupError(
+                f"{name} is corrupt: sha256 {actual}, the manifest says {expected}; upload the artifact again"
+            )
     return manifest
 
 
@@ -133,6 +135,7 @@ def check_engine(manifest: Manifest, name: str, installed: str) -> None:
     """Raises StartupError unless the artifact was built for this engine in this version."""
     if (manifest.engine.name, manifest.engine.version) != (name, installed):
         raise StartupError(
-            f"the artifact was built for {manifest.engine.name} {manifest.engine.version}, this image has {name} {installed}: "
+            f"the artifact was built for {manifest.engine.name} {manifest.engine.version}, "
+            f"this image has {name} {installed}: "
             "rebuild one of the two"
         )

@@ -2,9 +2,12 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import torch
+import transformers
 import typer
 from pydantic import ValidationError
 from rich.console import Console
@@ -26,6 +29,9 @@ def main(
     prefix: Annotated[str | None, typer.Option(envvar="ARTIFACT_PREFIX", help="key prefix to upload under")] = None,
 ) -> None:
     """Builds the FP32 and INT8 artifacts of a recipe, gates INT8's accuracy, and uploads both."""
+    # Tracing warns of constants and transformers of heads that the adapter fills: neither is the user's to act on.
+    transformers.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
     if (bucket is None) != (prefix is None):
         _fail("--bucket and --prefix go together: give both to upload, or neither", None)
     store = ArtifactStore(bucket, prefix) if bucket and prefix else None

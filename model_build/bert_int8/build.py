@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tqdm import tqdm
 
@@ -29,6 +29,7 @@ from model_build.artifact import Artifact, file_hashes, pack
 from model_build.bert_int8 import source, squad
 from model_build.bert_int8.data import Split, calibration_batches, load_splits
 from model_build.bert_int8.engines import Int8Engine, engine
+from model_build.bert_int8.gate import check_gate, gate_label
 from model_build.bert_int8.recipe import PRECISIONS, BertInt8Recipe, Precision, RandomSource
 from model_build.errors import BuildError
 from model_build.steps import StepCache, StepResult, code_hash
@@ -91,14 +92,19 @@ def build(recipe: BertInt8Recipe, cache: Path, output: Path, log: Callable[[str]
     fp32 = steps.run(
         "export", {"of": fetched.key}, lambda to: kit.export(source.load(fetched.folder, kit.attention), to)
     )
-    chosen = {name: facts[name] for name in ("max_seq_length", "doc_stride", "max_query_length", "calibration_samples", "seed")}
+    chosen = {
+        name: facts[name]
+        for name in ("max_seq_length", "doc_stride", "max_query_length", "calibration_samples", "seed")
+    }
+    samples = calibration_batches(recipe, windower, splits.calibration)
+    calibrated = Calibration(dataset=splits.calibration.name, samples=len(samples), seed=recipe.seed)
     int8 = steps.run(
         "quantize",
         {"of": fp32.key, "data": splits.calibration.sha256, **chosen},
         lambda to: kit.quantize(
             source.load(fetched.folder, kit.attention),
             fp32.folder,
-            calibration_batches(recipe, windower, splits.calibration),
+            samples,
             to,
         ),
     )
@@ -106,7 +112,9 @@ def build(recipe: BertInt8Recipe, cache: Path, output: Path, log: Callable[[str]
     scores: dict[Precision, Scores] | None = None
     if not isinstance(recipe.source, RandomSource):
         scores = {
-            precision: _evaluate(steps, recipe.engine, precision, models[precision], windower, splits.evaluation, chosen)
+            precision: _evaluate(
+                steps, recipe.engine, precision, models[precision], windower, splits.evaluation, chosen
+            )
             for precision in PRECISIONS
         }
         check_gate(scores["fp32"], scores["int8"], recipe.gate.min_f1_ratio)
@@ -117,28 +125,10 @@ def build(recipe: BertInt8Recipe, cache: Path, output: Path, log: Callable[[str]
         shutil.rmtree(staging, ignore_errors=True)
         shutil.copytree(models[precision].folder, staging)
         shutil.copy(fetched.folder / TOKENIZER_FILE, staging / TOKENIZER_FILE)
-        manifests[precision] = _manifest(recipe, kit, precision, staging, splits.calibration, splits.evaluation, scores)
+        manifests[precision] = _manifest(recipe, kit, precision, staging, calibrated, splits.evaluation.name, scores)
         artifacts[precision] = pack(staging, manifests[precision], output / precision)
         shutil.rmtree(staging)
     return BuildResult(artifacts, manifests, splits.calibration, splits.evaluation)
-
-
-def check_gate(fp32: Scores, int8: Scores, min_f1_ratio: float) -> None:
-    """Raises BuildError when INT8's F1 is less than `min_f1_ratio` of FP32's on the same questions."""
-    limit = min_f1_ratio * fp32.f1
-    if int8.f1 < limit:
-        raise BuildError(
-            f"accuracy gate failed: F1 is {fp32.f1:.2f} before quantization and {int8.f1:.2f} after, the limit is {limit:.2f} "
-            f"({min_f1_ratio:.2%} of FP32, {fp32.questions} questions). Calibrate on more or better data, "
-            "or lower gate.min_f1_ratio if the loss is acceptable"
-        )
-
-
-def gate_label(ratio: float, min_f1_ratio: float) -> Literal["99.9%", "99%", "passed"]:
-    """The strictest of MLPerf's two limits that the ratio meets, or "passed" where the recipe's own is lower."""
-    if ratio >= 0.999:
-        return "99.9%"
-    return "99%" if ratio >= max(0.99, min_f1_ratio) else "passed"
 
 
 def _evaluate(
@@ -172,8 +162,8 @@ def _manifest(
     kit: Int8Engine,
     precision: Precision,
     folder: Path,
-    calibration: Split,
-    evaluation: Split,
+    calibration: Calibration,
+    evaluation_name: str,
     scores: dict[Precision, Scores] | None,
 ) -> Manifest:
     is_int8 = precision == "int8"
@@ -181,7 +171,7 @@ def _manifest(
     if scores is not None:
         ratio = scores[precision].f1 / scores["fp32"].f1 if scores["fp32"].f1 else 1.0
         accuracy = Accuracy(
-            dataset=evaluation.name,
+            dataset=evaluation_name,
             fp32=scores["fp32"],
             artifact=scores[precision],
             f1_ratio=ratio,
@@ -198,7 +188,7 @@ def _manifest(
         built_with=kit.versions(),
         inputs=tuple(Tensor(name=name, dtype="int64", shape=(-1, -1)) for name in EncoderBatch.INPUTS),
         instruction_sets_any_of=kit.int8_instruction_sets if is_int8 else (),
-        calibration=Calibration(dataset=calibration.name, samples=recipe.calibration_samples, seed=recipe.seed) if is_int8 else None,
+        calibration=calibration if is_int8 else None,
         accuracy=accuracy,
         files=file_hashes(folder),
     )

@@ -54,7 +54,9 @@ def fetch(source: ModelSource, output: Path) -> None:
             shutil.rmtree(output / "download")
         case FolderSource():
             if not (Path(source.path) / "config.json").is_file():
-                raise BuildError(f"source.path is {source.path!r}: it has no config.json; give a save_pretrained folder")
+                raise BuildError(
+                    f"source.path is {source.path!r}: it has no config.json; give a save_pretrained folder"
+                )
             _from_transformers(source.path, None, output)
         case DemoSource():
             _merge_adapter(output)
@@ -80,7 +82,10 @@ def _from_transformers(name: str, revision: str | None, output: Path) -> None:
             "(behind a firewall, put a save_pretrained folder in S3 and use source.kind=s3)"
         ) from error
     if missing := [key for key in report["missing_keys"] if "qa_outputs" in key]:
-        raise BuildError(f"the model {name!r} has no question-answering head ({', '.join(missing)} missing): fine-tune it on SQuAD first")
+        raise BuildError(
+            f"the model {name!r} has no question-answering head ({', '.join(missing)} missing): "
+            "fine-tune it on SQuAD first"
+        )
     if model.config.model_type != "bert":
         raise BuildError(f"the model {name!r} is of type {model.config.model_type!r}: bert_int8 serves BERT encoders")
     model.save_pretrained(output)
@@ -114,7 +119,9 @@ def _merge_adapter(output: Path) -> None:
     from peft import PeftModel  # only the demo model needs it
 
     if not (ADAPTER / "adapter_model.safetensors").is_file():
-        raise BuildError("the demo model's adapter is missing from model_build/bert_int8/demo_model/adapter; check it out again")
+        raise BuildError(
+            "the demo model's adapter is missing from model_build/bert_int8/demo_model/adapter; check it out again"
+        )
     base = _base()
     adapted = PeftModel.from_pretrained(BertForQuestionAnswering.from_pretrained(base), str(ADAPTER))
     adapted.merge_and_unload().save_pretrained(output)

@@ -70,13 +70,16 @@ def read(path: Path) -> list[Question]:
     return questions
 
 
-def _question(path: Path, article: Mapping[str, Any], paragraph: Mapping[str, Any], entry: Mapping[str, Any]) -> Question:
+def _question(
+    path: Path, article: Mapping[str, Any], paragraph: Mapping[str, Any], entry: Mapping[str, Any]
+) -> Question:
     context = paragraph["context"]
     answers = tuple(Answer(answer["text"], answer["answer_start"]) for answer in entry["answers"])
     for answer in answers:
         if context[answer.start : answer.start + len(answer.text)] != answer.text:
             raise DatasetError(
-                f"{path}: question {entry['id']}: {answer.text!r} does not stand at character {answer.start} of its context"
+                f"{path}: question {entry['id']}: {answer.text!r} does not stand "
+                f"at character {answer.start} of its context"
             )
     if not answers:
         raise DatasetError(f"{path}: question {entry['id']} has no answer (SQuAD v2 is not supported)")

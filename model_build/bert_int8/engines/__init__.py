@@ -20,9 +20,7 @@ class Int8Engine(Protocol):
     def export(self, model: torch.nn.Module, output: Path) -> None:
         """Writes the FP32 model."""
 
-    def quantize(
-        self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path
-    ) -> None:
+    def quantize(self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path) -> None:
         """Writes the INT8 model; `fp32` is the folder that `export` filled."""
 
     def versions(self) -> dict[str, str]:

@@ -24,9 +24,7 @@ class IpexInt8:
         """Traces and freezes the FP32 model."""
         self._save(LogitsOnly(model).eval(), output)
 
-    def quantize(
-        self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path
-    ) -> None:
+    def quantize(self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path) -> None:
         """Calibrates per-tensor affine activations, as published, on exact lengths."""
         del fp32
         inputs = tuple(example_inputs(384).values())

@@ -18,7 +18,7 @@ from model_build.bert_int8.engines import LogitsOnly, example_inputs
 _OUTPUTS = ("start_logits", "end_logits")
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
+class _Reader(CalibrationDataReader):
     def __init__(self, batches: Sequence[EncoderBatch]) -> None:
         self._rows: Iterator[dict[str, npt.NDArray[np.int64]]] = (batch.arrays() for batch in batches)
 
@@ -50,9 +50,7 @@ class OnnxRuntimeInt8:
             )
             quant_pre_process(str(raw), str(output / MODEL_FILE), skip_symbolic_shape=True)
 
-    def quantize(
-        self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path
-    ) -> None:
+    def quantize(self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path) -> None:
         """Calibrates the matrix multiplications that have constant weights."""
         del model
         quantize_static(

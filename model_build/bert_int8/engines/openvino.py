@@ -32,9 +32,7 @@ class OpenVinoInt8:
             port.get_tensor().set_names({name})
         ov.save_model(converted, output / MODEL_FILE, compress_to_fp16=False)
 
-    def quantize(
-        self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path
-    ) -> None:
+    def quantize(self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path) -> None:
         """Calibrates with the transformer scheme (SmoothQuant on) and the mixed preset."""
         del model
         quantized = nncf.quantize(
