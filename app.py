@@ -1,0 +1,54 @@
+"""Reads the deployment chosen with `-c deployment=NAME` and composes its stacks."""
+
+import sys
+from pathlib import Path
+
+import aws_cdk as cdk
+
+from stacks.bert_int8 import BertInt8Stack
+from stacks.foundation import FoundationStack
+from stacks.model_build import ModelBuildStack
+from stacks.settings import Deployment, DeploymentError
+
+DEPLOYMENTS = Path(__file__).parent / "deployments"
+
+
+def compose(app: cdk.App, deployment: Deployment) -> None:
+    """Adds the deployment's stacks to the app."""
+    prefix = deployment.environment.capitalize()
+    region = deployment.region
+    foundation = FoundationStack(app, f"{prefix}-Foundation", deployment=deployment, region=region)
+    build = ModelBuildStack(
+        app, f"{prefix}-ModelBuild", deployment=deployment, artifacts=foundation.artifacts, region=region
+    )
+    if deployment.workloads.bert_int8 is not None:
+        BertInt8Stack(
+            app,
+            f"{prefix}-BertInt8",
+            deployment=deployment,
+            settings=deployment.workloads.bert_int8,
+            build=build.bert_int8,
+            artifacts=foundation.artifacts,
+            key=foundation.key,
+            alerts=foundation.alerts,
+            region=region,
+        )
+    for name, value in {"environment": deployment.environment, **deployment.tags}.items():
+        cdk.Tags.of(app).add(name, value)
+
+
+def main() -> int:
+    """Synthesises; returns the exit code."""
+    app = cdk.App()
+    name = app.node.try_get_context("deployment") or "dev"
+    try:
+        compose(app, Deployment.load(DEPLOYMENTS / f"{name}.yaml"))
+    except DeploymentError as error:
+        print(f"error in the deployment:\n{error}", file=sys.stderr)
+        return 1
+    app.synth()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""A model artifact that CodeBuild builds inside the deployment, once per set of inputs."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from aws_cdk import CustomResource, Duration, RemovalPolicy, custom_resources
+from aws_cdk import aws_codebuild as codebuild
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+_HANDLER = Path(__file__).parent / "built_artifact_handler"
+
+
+class ArtifactBuilder(Construct):
+    """The custom resource provider that starts builds and waits for them."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        projects: Sequence[codebuild.IProject],
+        artifacts: s3.IBucket,
+        prefixes: Sequence[str],
+        total_timeout: Duration,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        on_event = self._function("OnEvent", "index.on_event")
+        is_complete = self._function("IsComplete", "index.is_complete")
+        project_arns = [project.project_arn for project in projects]
+        on_event.add_to_role_policy(iam.PolicyStatement(actions=["codebuild:StartBuild"], resources=project_arns))
+        is_complete.add_to_role_policy(
+            iam.PolicyStatement(actions=["codebuild:BatchGetBuilds"], resources=project_arns)
+        )
+        objects = [artifacts.arn_for_objects(f"{prefix}/*") for prefix in prefixes]
+        list_objects = iam.PolicyStatement(
+            actions=["s3:ListBucket", "s3:ListBucketVersions"],
+            resources=[artifacts.bucket_arn],
+            conditions={"StringLike": {"s3:prefix": [f"{prefix}/*" for prefix in prefixes]}},
+        )
+        on_event.add_to_role_policy(list_objects)
+        on_event.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["s3:GetObject", "s3:DeleteObject", "s3:DeleteObjectVersion"], resources=objects
+            )
+        )
+        is_complete.add_to_role_policy(list_objects)
+        is_complete.add_to_role_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=objects))
+        if artifacts.encryption_key is not None:
+            decrypt = iam.PolicyStatement(actions=["kms:Decrypt"], resources=[artifacts.encryption_key.key_arn])
+            on_event.add_to_role_policy(decrypt)
+            is_complete.add_to_role_policy(decrypt)
+        self.provider = custom_resources.Provider(
+            self,
+            "Provider",
+            on_event_handler=on_event,
+            is_complete_handler=is_complete,
+            query_interval=Duration.seconds(5),
+            total_timeout=total_timeout,
+        )
+
+    def _function(self, construct_id: str, handler: str) -> lambda_.Function:
+        return lambda_.Function(
+            self,
+            construct_id,
+            runtime=lambda_.Runtime.PYTHON_3_12,
+            handler=handler,
+            code=lambda_.Code.from_asset(str(_HANDLER), exclude=["__pycache__", "*.pyc"]),
+            timeout=Duration.minutes(5),
+            memory_size=256,
+            log_group=logs.LogGroup(
+                self,
+                f"{construct_id}Logs",
+                retention=logs.RetentionDays.ONE_MONTH,
+                removal_policy=RemovalPolicy.DESTROY,
+            ),
+        )
+
+
+class BuiltArtifact(Construct):
+    """One build's result under a key prefix that holds the hash of its inputs.
+
+    Unchanged source and recipe never build again; a change always does, and gives another S3 key, so
+    SageMaker sees it.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        builder: ArtifactBuilder,
+        project: codebuild.IProject,
+        artifacts: s3.IBucket,
+        prefix: str,
+        source_hash: str,
+        recipe: str,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        digest = hashlib.sha256(f"{source_hash}\n{recipe}".encode()).hexdigest()[:24]
+        resource = CustomResource(
+            self,
+            "Resource",
+            resource_type="Custom::BuiltArtifact",
+            service_token=builder.provider.service_token,
+            properties={
+                "ProjectName": project.project_name,
+                "Bucket": artifacts.bucket_name,
+                "Prefix": f"{prefix}/{digest}",
+                "Recipe": recipe,
+            },
+        )
+        self.bucket = artifacts
+        self.prefix = resource.get_att_string("Prefix")
+
+    def model_key(self, name: str) -> str:
+        """S3 key of one of the build's archives."""
+        return f"{self.prefix}/{name}/model.tar.gz"

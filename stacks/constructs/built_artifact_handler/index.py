@@ -1,0 +1,93 @@
+"""Custom resource Custom::BuiltArtifact: starts a CodeBuild build and waits until its artifact is in S3."""
+
+import json
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+Event = dict[str, Any]
+SUMMARY = "summary.json"
+FAILURE = "failure.json"
+REUSED = "reused"
+
+
+def on_event(event: Event, context: object) -> dict[str, Any]:
+    """Starts the build unless its summary exists already; on delete, removes what the prefix holds."""
+    del context
+    properties = event["ResourceProperties"]
+    project, bucket, prefix = properties["ProjectName"], properties["Bucket"], properties["Prefix"]
+    if event["RequestType"] == "Delete":
+        if event["PhysicalResourceId"] == _physical_id(project, prefix):
+            _delete_prefix(bucket, prefix)
+        return {"PhysicalResourceId": event["PhysicalResourceId"]}
+    build_id = REUSED
+    if _read(bucket, f"{prefix}/{SUMMARY}") is None:
+        overrides = {"RECIPE": properties["Recipe"], "ARTIFACT_PREFIX": prefix}
+        started = boto3.client("codebuild").start_build(
+            projectName=project,
+            environmentVariablesOverride=[
+                {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in overrides.items()
+            ],
+        )
+        build_id = started["build"]["id"]
+    return {"PhysicalResourceId": _physical_id(project, prefix), "Data": {"Prefix": prefix, "BuildId": build_id}}
+
+
+def is_complete(event: Event, context: object) -> dict[str, Any]:
+    """Tells whether the build is done; raises with the build's own reason when it failed."""
+    del context
+    if event["RequestType"] == "Delete":
+        return {"IsComplete": True}
+    properties = event["ResourceProperties"]
+    bucket, prefix, build_id = properties["Bucket"], properties["Prefix"], event["Data"]["BuildId"]
+    if build_id != REUSED:
+        build = boto3.client("codebuild").batch_get_builds(ids=[build_id])["builds"][0]
+        if build["buildStatus"] == "IN_PROGRESS":
+            return {"IsComplete": False}
+        if build["buildStatus"] != "SUCCEEDED":
+            raise RuntimeError(_reason(bucket, prefix, build))
+    if _read(bucket, f"{prefix}/{SUMMARY}") is None:
+        raise RuntimeError(f"build {build_id} succeeded but left no {SUMMARY} under s3://{bucket}/{prefix}")
+    return {"IsComplete": True, "Data": {"Prefix": prefix, "BuildId": build_id}}
+
+
+def _physical_id(project: str, prefix: str) -> str:
+    return f"{project}/{prefix}"
+
+
+def _reason(bucket: str, prefix: str, build: dict[str, Any]) -> str:
+    failure = _read(bucket, f"{prefix}/{FAILURE}")
+    if failure is not None:
+        return f"{json.loads(failure)['message']} (build {build['id']})"
+    messages = [
+        f"{phase['phaseType']}: {context['message']}"
+        for phase in build.get("phases", [])
+        for context in phase.get("contexts") or []
+        if context.get("message")
+    ]
+    link = (build.get("logs") or {}).get("deepLink", "its CloudWatch log")
+    return f"build {build['id']} ended {build['buildStatus']}: {'; '.join(messages) or 'no reason given'}; see {link}"
+
+
+def _read(bucket: str, key: str) -> bytes | None:
+    try:
+        content: bytes = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+    return content
+
+
+def _delete_prefix(bucket: str, prefix: str) -> None:
+    s3 = boto3.client("s3")
+    try:
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+            found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            if found:
+                objects = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]
+                s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchBucket":
+            raise

@@ -1,0 +1,90 @@
+"""What every other stack stands on: key, buckets, alert topic, budget."""
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_budgets as budgets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.settings import Budget, Deployment
+
+
+class FoundationStack(Stack):
+    """KMS key, artifact bucket with its access logs, alert topic, and the budget where one is set."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment, region: str | None) -> None:
+        super().__init__(scope, construct_id, env={"region": region} if region else None)
+        removal = RemovalPolicy.RETAIN if deployment.retain_data else RemovalPolicy.DESTROY
+        self.key = kms.Key(
+            self,
+            "Key",
+            description=f"Encrypts the artifacts and alerts of {deployment.environment}",
+            enable_key_rotation=True,
+            pending_window=Duration.days(7),
+            removal_policy=removal,
+        )
+        access_logs = self._bucket("AccessLogs", removal, encryption=s3.BucketEncryption.S3_MANAGED)
+        self.artifacts = self._bucket(
+            "Artifacts",
+            removal,
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=self.key,
+            bucket_key_enabled=True,
+            versioned=True,
+            server_access_logs_bucket=access_logs,
+            server_access_logs_prefix="artifacts/",
+        )
+        self.alerts = sns.Topic(self, "Alerts", master_key=self.key, enforce_ssl=True)
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="AlarmsMayNotify",
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                resources=["*"],
+                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+            )
+        )
+        if deployment.budget is not None:
+            self._budget(deployment.budget, deployment.environment)
+
+    def _bucket(self, construct_id: str, removal: RemovalPolicy, **properties: object) -> s3.Bucket:
+        return s3.Bucket(
+            self,
+            construct_id,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            removal_policy=removal,
+            auto_delete_objects=removal is RemovalPolicy.DESTROY,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    noncurrent_version_expiration=Duration.days(30),
+                    abort_incomplete_multipart_upload_after=Duration.days(2),
+                )
+            ],
+            **properties,  # type: ignore[arg-type]  # forwarded keyword arguments of Bucket
+        )
+
+    def _budget(self, budget: Budget, environment: str) -> None:
+        subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="EMAIL", address=budget.email)
+        budgets.CfnBudget(
+            self,
+            "Budget",
+            budget=budgets.CfnBudget.BudgetDataProperty(
+                budget_name=f"{environment}-monthly",
+                budget_type="COST",
+                time_unit="MONTHLY",
+                budget_limit=budgets.CfnBudget.SpendProperty(amount=budget.monthly_usd, unit="USD"),
+            ),
+            notifications_with_subscribers=[
+                budgets.CfnBudget.NotificationWithSubscribersProperty(
+                    notification=budgets.CfnBudget.NotificationProperty(
+                        comparison_operator="GREATER_THAN", notification_type=kind, threshold=threshold
+                    ),
+                    subscribers=[subscriber],
+                )
+                for kind, threshold in (("ACTUAL", 80), ("FORECASTED", 100))
+            ],
+        )

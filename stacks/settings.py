@@ -1,0 +1,271 @@
+"""The settings of a deployment: the one home of what can be set and of every default."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from botocore.loaders import Loader
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from model_build.bert_int8.recipe import BertInt8Recipe, Precision
+
+Profile = Literal["dev", "prod"]
+BuildCompute = Literal["fleet", "on_demand"]
+
+ENDPOINT_NAME_LIMIT = 63
+"""Characters in a SageMaker endpoint name (CreateEndpoint API reference)."""
+_WITHOUT_VNNI = re.compile(r"^ml\.(c4|c5|c5d|m4|m5|m5d|t2|t3|r5|r5d)\.")
+"""Families of which some or all machines lack AVX-512 VNNI; C5 may be Skylake, which has none."""
+
+
+class DeploymentError(ValueError):
+    """A deployment file is missing or wrong; the text lists every problem, each on one line."""
+
+
+@cache
+def instance_types() -> frozenset[str]:
+    """Endpoint instance types known to the installed botocore; read from its data files, without network."""
+    model = Loader().load_service_model("sagemaker", "service-2")
+    return frozenset(model["shapes"]["ProductionVariantInstanceType"]["enum"])
+
+
+def _known_instance_type(value: str) -> str:
+    if value not in instance_types():
+        close = difflib.get_close_matches(value, sorted(instance_types()), n=4)
+        hint = f"did you mean {', '.join(close)}?" if close else "for example ml.c6i.2xlarge"
+        raise ValueError(f"{value!r} is not an endpoint instance type; {hint}")
+    return value
+
+
+InstanceType = Annotated[str, AfterValidator(_known_instance_type)]
+Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9]{0,62})$")]
+
+
+class Settings(BaseModel):
+    """Frozen settings that refuse unknown keys and name the known ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            known = list(cls.model_fields)
+            for key in data:
+                if key not in known:
+                    close = difflib.get_close_matches(str(key), known, n=1)
+                    hint = f"did you mean {close[0]!r}? " if close else ""
+                    raise ValueError(f"unknown key {key!r}; {hint}valid keys: {', '.join(known)}")
+        return data
+
+
+class Variant(Settings):
+    """A production variant; its name is the TargetVariant of InvokeEndpoint.
+
+    weight: share of the requests that name no variant.
+    """
+
+    precision: Precision
+    instance_type: InstanceType = "ml.c6i.2xlarge"
+    instance_count: int = Field(default=1, ge=1)
+    weight: float = Field(default=1.0, ge=0)
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _int8_needs_vnni(self) -> "Variant":
+        if self.precision == "int8" and _WITHOUT_VNNI.match(self.instance_type):
+            raise ValueError(
+                f"instance_type is {self.instance_type!r} with precision 'int8': not every machine of that family has "
+                "AVX-512 VNNI, without which INT8 is slower than FP32; use ml.c6i, ml.m6i or newer, or precision: fp32"
+            )
+        return self
+
+
+class Scaling(Settings):
+    """Target tracking on SageMakerVariantInvocationsPerInstance, per variant.
+
+    target_invocations_per_instance: invocations per minute that one instance should get.
+    """
+
+    min_capacity: int = Field(default=1, ge=1)
+    max_capacity: int = Field(default=4, ge=1)
+    target_invocations_per_instance: float = Field(gt=0)
+    scale_in_cooldown_seconds: int = Field(default=300, ge=0)
+    scale_out_cooldown_seconds: int = Field(default=60, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Scaling":
+        if self.min_capacity > self.max_capacity:
+            raise ValueError(f"min_capacity is {self.min_capacity} and max_capacity {self.max_capacity}: swap them")
+        return self
+
+
+class DataCapture(Settings):
+    """Stores a sample of requests and answers, encrypted, under `capture/` in the artifact bucket."""
+
+    sampling_percentage: int = Field(default=10, ge=1, le=100)
+
+
+class EndpointAlarms(Settings):
+    """Thresholds that alarm, and that roll a deployment back.
+
+    p99_model_latency_ms: P99 of ModelLatency over one minute. server_errors: 5XX answers in one minute.
+    """
+
+    p99_model_latency_ms: float = Field(default=1000, gt=0)
+    server_errors: int = Field(default=5, ge=1)
+
+
+class Endpoint(Settings):
+    """One real-time endpoint."""
+
+    model: Key
+    variants: dict[VariantName, Variant] = Field(min_length=1)
+    scaling: Scaling | None = None
+    data_capture: DataCapture | None = None
+    alarms: EndpointAlarms = EndpointAlarms()
+
+    @property
+    def enabled_variants(self) -> dict[str, Variant]:
+        """The variants that are switched on."""
+        return {name: variant for name, variant in self.variants.items() if variant.enabled}
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Endpoint":
+        enabled = self.enabled_variants
+        if not enabled:
+            raise ValueError(f"no variant is enabled: enable one of {', '.join(self.variants)} or remove the endpoint")
+        if len(enabled) > 10:
+            raise ValueError(f"{len(enabled)} variants are enabled: SageMaker allows 10 an endpoint; split it in two")
+        if not any(variant.weight for variant in enabled.values()):
+            raise ValueError("every weight is 0: give at least one enabled variant a weight above 0")
+        if self.scaling is not None:
+            for name, variant in enabled.items():
+                if not self.scaling.min_capacity <= variant.instance_count <= self.scaling.max_capacity:
+                    raise ValueError(
+                        f"variants.{name}.instance_count is {variant.instance_count}: it must lie between scaling."
+                        f"min_capacity {self.scaling.min_capacity} and max_capacity {self.scaling.max_capacity}"
+                    )
+        return self
+
+
+class BertInt8(Settings):
+    """The bert_int8 workload: models to build, and endpoints that serve them."""
+
+    models: dict[Key, BertInt8Recipe] = Field(min_length=1)
+    endpoints: dict[Key, Endpoint] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known_models(self) -> "BertInt8":
+        for name, endpoint in self.endpoints.items():
+            if endpoint.model not in self.models:
+                raise ValueError(
+                    f"endpoints.{name}.model is {endpoint.model!r}: choose one of models: {', '.join(self.models)}"
+                )
+        unused = set(self.models) - {endpoint.model for endpoint in self.endpoints.values()}
+        if unused:
+            raise ValueError(f"models.{sorted(unused)[0]} is served by no endpoint: remove it or add an endpoint")
+        return self
+
+
+class Workloads(Settings):
+    """The workloads of a deployment; a missing one is not deployed."""
+
+    bert_int8: BertInt8 | None = None
+
+
+class ModelBuild(Settings):
+    """Where models are built.
+
+    compute: "fleet" reserves C6i machines, which INT8 calibration needs, and bills them while the stack stands;
+        "on_demand" uses CodeBuild's shared machines, whose processor may lack AVX-512 VNNI: the build then
+        stops and says so.
+    fleet_instance_type: EC2 type of the fleet's machines.
+    """
+
+    compute: BuildCompute = "fleet"
+    fleet_instance_type: str = Field(default="c6i.2xlarge", pattern=r"^[a-z0-9-]+\.[a-z0-9]+$")
+    timeout_minutes: int = Field(default=110, ge=5, le=110)
+
+
+class Vpc(Settings):
+    """An existing VPC in which the endpoints' containers run."""
+
+    subnet_ids: tuple[str, ...] = Field(min_length=1)
+    security_group_ids: tuple[str, ...] = Field(min_length=1)
+
+
+class Budget(Settings):
+    """A monthly cost budget of the account that mails at 80 % and 100 %."""
+
+    monthly_usd: float = Field(gt=0)
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+
+
+class Deployment(Settings):
+    """One environment, read from `deployments/<name>.yaml`.
+
+    region: absent, the templates suit any region.
+    retain_data: keep the artifact bucket and its key on destroy.
+    """
+
+    environment: str = Field(pattern=r"^[a-z][a-z0-9-]{1,20}$")
+    region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    profile: Profile = "dev"
+    retain_data: bool = False
+    tags: dict[str, str] = Field(default_factory=dict)
+    model_build: ModelBuild = ModelBuild()
+    workloads: Workloads
+    vpc: Vpc | None = None
+    budget: Budget | None = None
+
+    @classmethod
+    def load(cls, path: Path) -> "Deployment":
+        """Reads and checks a deployment file; raises DeploymentError."""
+        try:
+            data = yaml.safe_load(path.read_text())
+        except FileNotFoundError:
+            others = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml"))) or "none"
+            raise DeploymentError(f"deployment {path.stem!r} is not there; choose one of: {others}") from None
+        except (OSError, yaml.YAMLError) as error:
+            raise DeploymentError(f"{path.name} cannot be read: {error}") from error
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise DeploymentError("\n".join(_problem(path.name, detail) for detail in error.errors())) from None
+
+    def endpoint_name(self, workload: str, endpoint: str) -> str:
+        """Name of an endpoint, stable over updates."""
+        return "-".join([self.environment, workload, endpoint]).replace("_", "-")
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Deployment":
+        bert = self.workloads.bert_int8
+        if bert is None:
+            raise ValueError(f"workloads is empty: enable one of {', '.join(Workloads.model_fields)}")
+        for key, endpoint in bert.endpoints.items():
+            where = f"workloads.bert_int8.endpoints.{key}"
+            name = self.endpoint_name("bert_int8", key)
+            if len(name) > ENDPOINT_NAME_LIMIT:
+                raise ValueError(f"{where}: the name {name!r} has more than {ENDPOINT_NAME_LIMIT} characters")
+            if self.profile == "prod":
+                for variant_name, variant in endpoint.enabled_variants.items():
+                    if variant.instance_count < 2:
+                        raise ValueError(
+                            f"{where}.variants.{variant_name}.instance_count is {variant.instance_count} in profile prod: "
+                            "give at least 2, so that the loss of one zone stops nothing"
+                        )
+        return self
+
+
+def _problem(file: str, detail: Any) -> str:
+    path = ".".join(str(part) for part in detail["loc"]) or "(top level)"
+    message = detail["msg"].removeprefix("Value error, ")
+    given = detail["input"]
+    shown = "" if isinstance(given, dict | list) or repr(given) in message else f" (given: {given!r})"
+    return f"{file}: {path}: {message}{shown}"
