@@ -17,7 +17,6 @@ from constructs import Construct
 
 from stacks.settings import DataCapture, Endpoint, EndpointAlarms, Scaling, Vpc
 
-
 _VPC_ACTIONS = (
     "ec2:CreateNetworkInterface",
     "ec2:CreateNetworkInterfacePermission",

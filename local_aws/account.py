@@ -1,0 +1,106 @@
+"""Where a local account keeps its state, and how clients reach it."""
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ACCOUNT_ID = "000000000000"
+REGION = "us-east-1"
+STATE_VARIABLE = "INFERENCE_LOCAL_STATE"
+CACHE_VARIABLE = "INFERENCE_LOCAL_CACHE"
+
+
+def default_state() -> Path:
+    """INFERENCE_LOCAL_STATE, or `.local` in the project."""
+    return Path(os.environ.get(STATE_VARIABLE, ROOT / ".local")).absolute()
+
+
+def default_cache() -> Path:
+    """INFERENCE_LOCAL_CACHE, or `.cache` in the project: environments and build steps that survive `down`."""
+    return Path(os.environ.get(CACHE_VARIABLE, ROOT / ".cache")).absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """One process of the account: its last start (seconds since 1970), restarts, and why the last one ended."""
+
+    name: str
+    pid: int
+    state: str
+    started: float
+    restarts: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAccount:
+    """A running local account: folders and loopback ports."""
+
+    state: str
+    cache: str
+    port: int
+    runtime_port: int
+    supervisor_pid: int
+
+    @staticmethod
+    def file(state: Path) -> Path:
+        """Where the account's ports are written once it answers."""
+        return state / "account.json"
+
+    @classmethod
+    def read(cls, state: Path) -> "LocalAccount | None":
+        """The account of a state folder; None where none was started."""
+        try:
+            return cls(**json.loads(cls.file(state).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self) -> None:
+        """Writes the account file in one step."""
+        write_json(self.file(Path(self.state)), asdict(self))
+
+    @property
+    def endpoint_url(self) -> str:
+        """All services."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def runtime_url(self) -> str:
+        """InvokeEndpoint, without the way through the emulator."""
+        return f"http://127.0.0.1:{self.runtime_port}"
+
+    def client_environment(self) -> dict[str, str]:
+        """What any AWS client needs to talk to the account."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.runtime_url,
+            "AWS_ACCESS_KEY_ID": ACCOUNT_ID,
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def environment(self) -> dict[str, str]:
+        """`client_environment` and what the CDK's command line needs besides."""
+        return {
+            **self.client_environment(),
+            STATE_VARIABLE: self.state,
+            CACHE_VARIABLE: self.cache,
+            "CDK_DOCKER": str(ROOT / "local_aws/docker_stand_in.py"),
+            "CDK_DISABLE_CLI_TELEMETRY": "true",
+            "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
+            "PATH": os.pathsep.join(
+                [str(Path(sys.executable).parent), str(ROOT / "node_modules/.bin"), os.environ.get("PATH", "")]
+            ),
+        }
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replaces a JSON file in one step, so that a reader never sees half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=1))
+    partial.replace(path)

@@ -1,0 +1,211 @@
+"""`inference local`: the local account's command line."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from local_aws.account import ROOT, LocalAccount, ProcessRecord, default_cache, default_state
+from local_aws.environments import EnvironmentSetupError, environment
+from local_aws.processes import alive, kill_group
+from local_aws.supervisor import START_SECONDS
+
+app = typer.Typer(help="The local account: the same deployments without AWS and without Docker.", no_args_is_help=True)
+State = Annotated[Path, typer.Option("--state", default_factory=default_state, help="folder of the account's state")]
+Cache = Annotated[Path, typer.Option("--cache", default_factory=default_cache, help="folder that survives `down`")]
+
+
+def fail(message: str) -> None:
+    """Prints one line on stderr and ends with exit code 1."""
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+@app.command()
+def up(state: State, cache: Cache) -> None:
+    """Starts the local account, or finds the one that runs."""
+    account = start(state, cache)
+    print(f'the local account answers at {account.endpoint_url}; for your shell: eval "$(inference local env)"')
+
+
+def start(state: Path, cache: Path) -> LocalAccount:
+    """Starts the account and returns it once it answers; reuses a running one."""
+    state, cache = state.absolute(), cache.absolute()
+    account = LocalAccount.read(state)
+    if account is not None and alive(account.supervisor_pid):
+        return account
+    if state.exists():
+        stop(state)
+    if not (ROOT / "node_modules/aws-cdk").is_dir():
+        fail("node_modules is missing: run npm ci (the scripts do)")
+    try:
+        emulator = environment(cache, "emulator", ROOT / "local_aws/requirements.txt")
+    except EnvironmentSetupError as error:
+        fail(str(error))
+    (state / "logs").mkdir(parents=True)
+    with (state / "logs/supervisor.log").open("ab") as log:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "local_aws.supervisor", str(state), str(cache), str(emulator / "bin/python")],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        return _wait(supervisor, state)
+    except BaseException:
+        kill_group(supervisor.pid, 15)
+        shutil.rmtree(state, ignore_errors=True)
+        raise
+
+
+def _wait(supervisor: "subprocess.Popen[bytes]", state: Path) -> LocalAccount:
+    deadline = time.monotonic() + START_SECONDS + 10
+    logs: dict[str, str] = {}
+    while time.monotonic() < deadline:
+        for path in (state / "logs").glob("*.log"):
+            logs[path.stem] = _tail(path, 3)
+        account = LocalAccount.read(state)
+        if account is not None:
+            return account
+        if supervisor.poll() is not None:
+            break
+        time.sleep(0.1)
+    fail("the local account did not start: " + "; ".join(f"{name}: {text}" for name, text in logs.items() if text))
+    raise AssertionError
+
+
+@app.command()
+def down(state: State) -> None:
+    """Stops the local account; leaves no process and no file of it."""
+    stop(state.absolute())
+
+
+def stop(state: Path) -> None:
+    """Stops every process of the account and removes its state folder."""
+    account = LocalAccount.read(state)
+    if account is not None and alive(account.supervisor_pid):
+        os.kill(account.supervisor_pid, signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while alive(account.supervisor_pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if alive(account.supervisor_pid):
+            kill_group(account.supervisor_pid, 0)
+    shutil.rmtree(state, ignore_errors=True)
+
+
+@app.command()
+def env(state: State) -> None:
+    """Prints the shell exports that point the AWS clients and the CDK at the account."""
+    account = _running(state)
+    for name, value in account.environment().items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+def _running(state: Path) -> LocalAccount:
+    account = LocalAccount.read(state.absolute())
+    if account is None:
+        fail(f"no local account in {state}; start one with `inference local up`")
+        raise AssertionError
+    return account
+
+
+@app.command()
+def status(state: State) -> None:
+    """Lists every process; exit code 1 when something is down."""
+    account = _running(state)
+    table = Table()
+    for column in ("process", "pid", "state", "up", "restarts", "note"):
+        table.add_column(column, overflow="fold")
+    supervised = alive(account.supervisor_pid)
+    healthy = supervised
+    note = (
+        "" if supervised else "it is gone, and with it what it ran: `inference local down`, then `up` and deploy again"
+    )
+    table.add_row("supervisor", str(account.supervisor_pid), "running" if supervised else "dead", "", "0", note)
+    for record in _records(state):
+        running = record.state == "running" and alive(record.pid)
+        healthy &= running
+        table.add_row(
+            record.name, str(record.pid), "running" if running else record.state if supervised else "dead",
+            _duration(record.started), str(record.restarts), record.note,
+        )  # fmt: skip
+    try:
+        endpoints = httpx.get(f"{account.runtime_url}/_local/status", timeout=10, trust_env=False).json()
+    except httpx.HTTPError:
+        endpoints, healthy = [], False
+        table.add_row("endpoints", "", "unknown", "", "", "the hosting process does not answer")
+    for endpoint in endpoints:
+        healthy &= endpoint["status"] == "InService"
+        if endpoint["status"] != "InService":
+            table.add_row(endpoint["endpoint"], "", endpoint["status"], "", "", endpoint["reason"])
+        for variant in endpoint["variants"]:
+            ready = [replica for replica in variant["replicas"] if replica["ready"]]
+            healthy &= len(ready) >= variant["desired"]
+            for replica in variant["replicas"]:
+                table.add_row(
+                    f"{endpoint['endpoint']}/{variant['name']}", str(replica["pid"]),
+                    "running" if replica["ready"] else "starting", _duration(replica["started"]),
+                    str(variant["restarts"]), variant["note"],
+                )  # fmt: skip
+            if not variant["replicas"]:
+                table.add_row(
+                    f"{endpoint['endpoint']}/{variant['name']}",
+                    "",
+                    "down",
+                    "",
+                    str(variant["restarts"]),
+                    variant["note"],
+                )
+    Console(width=160 if not sys.stdout.isatty() else None).print(table)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def _records(state: Path) -> list[ProcessRecord]:
+    import json
+
+    try:
+        return [ProcessRecord(**row) for row in json.loads((state.absolute() / "processes.json").read_text())]
+    except (OSError, ValueError):
+        return []
+
+
+def _duration(started: float) -> str:
+    seconds = int(time.time() - started)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+@app.command()
+def logs(
+    state: State,
+    name: Annotated[str, typer.Argument(help="emulator, hosting, supervisor, or a part of an endpoint's name")] = "",
+    lines: Annotated[int, typer.Option(min=1, help="lines of each log")] = 40,
+) -> None:
+    """Prints the end of the logs whose name contains NAME."""
+    _running(state)
+    found = sorted(path for path in (state.absolute() / "logs").glob("*.log") if name in path.stem)
+    if not found:
+        fail(f"no log is named like {name!r}")
+    for path in found:
+        print(f"==> {path.stem} <==\n{_tail(path, lines)}")
+
+
+def _tail(path: Path, lines: int) -> str:
+    try:
+        with path.open(errors="replace") as file:
+            return "".join(deque(file, lines)).rstrip()
+    except OSError:
+        return ""

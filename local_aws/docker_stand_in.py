@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""What `CDK_DOCKER` names in the local account: builds images as folders with an environment, without a daemon."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from containers.serving.contract import REQUIREMENTS_LABEL
+from local_aws.account import CACHE_VARIABLE, STATE_VARIABLE
+from local_aws.environments import EnvironmentSetupError, environment
+from local_aws.hosting.images import Image, find
+
+_REFERENCE = re.compile(r"^(?P<account>\d+)\.dkr\.ecr\.(?P<region>[^.]+)\.[^/]+/(?P<repository>.+):(?P<tag>[^:]+)$")
+_IGNORED = frozenset({"ARG", "FROM", "USER", "EXPOSE", "CMD", "STOPSIGNAL", "HEALTHCHECK", "COMMENT"})
+
+
+class UnsupportedError(Exception):
+    """The stand-in cannot do what it was asked; the message says what it can."""
+
+
+def build(state: Path, cache: Path, context: Path, dockerfile: Path, tag: str) -> None:
+    """Lays out the last stage of a Dockerfile: COPY from the context, ENV, WORKDIR, ENTRYPOINT and LABEL.
+
+    The image's environment is made from the requirements file that the label names.
+    """
+    from dockerfile_parse import DockerfileParser  # only a build needs it
+
+    with dockerfile.open("rb") as file:
+        instructions = DockerfileParser(fileobj=file).structure
+    last_stage = max(index for index, entry in enumerate(instructions) if entry["instruction"] == "FROM")
+    digest = hashlib.sha256(str(context.resolve()).encode() + dockerfile.read_bytes()).hexdigest()[:24]
+    rootfs = state / "images" / digest
+    shutil.rmtree(rootfs, ignore_errors=True)
+    workdir, entrypoint, variables, labels = "/", [], {}, {}
+    for entry in instructions[last_stage:]:
+        name, value = entry["instruction"], entry["value"]
+        if name == "WORKDIR":
+            workdir = value
+        elif name == "ENTRYPOINT":
+            entrypoint = json.loads(value)
+        elif name in ("ENV", "LABEL"):
+            pairs = dict(re.findall(r'([\w.-]+)="?([^"\s]*)"?', value))
+            (variables if name == "ENV" else labels).update(pairs)
+        elif name == "COPY":
+            if "--from=" not in value:
+                _copy(context, rootfs, workdir, value)
+        elif name not in _IGNORED:
+            raise UnsupportedError(f"{dockerfile.name}: {name} in the last stage: the stand-in runs nothing there")
+    if REQUIREMENTS_LABEL not in labels:
+        raise UnsupportedError(
+            f"{dockerfile.name} has no LABEL {REQUIREMENTS_LABEL}: name the image's requirements file"
+        )
+    venv = environment(cache, "image", context / labels[REQUIREMENTS_LABEL], "--no-deps")
+    Image(str(rootfs), workdir, tuple(entrypoint), variables, str(venv)).save(state, tag)
+
+
+def _copy(context: Path, rootfs: Path, workdir: str, value: str) -> None:
+    *sources, target = [part for part in value.split() if not part.startswith("--")]
+    base = Path(workdir, target)
+    for source in sources:
+        place = rootfs / base.relative_to("/")
+        if target.endswith("/"):
+            place = place / Path(source).name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if (context / source).is_dir():
+            shutil.copytree(context / source, place, dirs_exist_ok=True)
+        else:
+            shutil.copy(context / source, place)
+
+
+def push(state: Path, reference: str) -> None:
+    """Records the image in the account's ECR and under its repository name."""
+    import boto3  # only a push needs it
+
+    match, image = _REFERENCE.match(reference), find(state, reference)
+    if match is None or image is None:
+        raise UnsupportedError(f"{reference} is not an image of this account that was built and tagged")
+    config = json.dumps({"rootfs": image.rootfs}).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": {
+            "mediaType": "application/vnd.docker.container.image.v1+json",
+            "size": len(config),
+            "digest": f"sha256:{hashlib.sha256(config).hexdigest()}",
+        },
+        "layers": [],
+    }
+    boto3.client("ecr", region_name=match["region"]).put_image(
+        repositoryName=match["repository"], imageTag=match["tag"], imageManifest=json.dumps(manifest)
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one docker command; returns its exit code."""
+    state, cache = Path(os.environ[STATE_VARIABLE]), Path(os.environ[CACHE_VARIABLE])
+    match arguments:
+        case ["login", *_]:
+            sys.stdin.read()
+        case ["version" | "--version", *_]:
+            print("local account's docker stand-in")
+        case ["inspect", *_, tag]:
+            if find(state, tag) is None:
+                print(f"Error: No such object: {tag}", file=sys.stderr)
+                return 1
+            print("[]")
+        case ["build", *options, context]:
+            named = {options[i]: options[i + 1] for i in range(len(options) - 1) if options[i].startswith("-")}
+            dockerfile = Path(context) / named.get("--file", "Dockerfile")
+            build(state, cache, Path(context), dockerfile, named.get("--tag", named.get("-t", "")))
+        case ["tag", old, new]:
+            image = find(state, old)
+            if image is None:
+                raise UnsupportedError(f"there is no image {old}")
+            image.save(state, _REFERENCE.sub(r"\g<repository>:\g<tag>", new))
+        case ["push", reference]:
+            push(state, reference)
+        case _:
+            raise UnsupportedError(
+                f"docker {' '.join(arguments)}: the stand-in knows login, inspect, build, tag and push"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (UnsupportedError, EnvironmentSetupError) as error:
+        sys.exit(f"error: {error}")

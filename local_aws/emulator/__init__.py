@@ -1,0 +1,1 @@
+"""What MiniStack lacks for a SageMaker deployment; runs in the emulator's own environment."""

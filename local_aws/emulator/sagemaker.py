@@ -1,0 +1,167 @@
+"""SageMaker in the emulator: API calls go on to the hosting process, CloudFormation waits for endpoints."""
+
+import json
+import os
+import time
+from typing import Any
+
+import httpx
+import ministack.app as ministack_app
+from ministack.core import router
+from ministack.services.cloudformation import provisioners
+
+Properties = dict[str, Any]
+_HOSTING = os.environ.get("INFERENCE_HOSTING_URL", "")
+_POLL_SECONDS = 0.5
+_WAIT_SECONDS = 1800
+_INTEGERS = frozenset(
+    {
+        "InitialInstanceCount",
+        "ModelDataDownloadTimeoutInSeconds",
+        "ContainerStartupHealthCheckTimeoutInSeconds",
+        "VolumeSizeInGB",
+        "InitialSamplingPercentage",
+    }
+)
+_client = httpx.AsyncClient(base_url=_HOSTING, timeout=90, trust_env=False)
+
+
+class HostingError(RuntimeError):
+    """The hosting process refused a call; the text is its message."""
+
+
+async def _forward(
+    method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
+) -> tuple[int, dict[str, str], bytes]:
+    """Passes a request of sagemaker or sagemaker-runtime on as it is."""
+    del query
+    kept = {
+        name: value
+        for name, value in headers.items()
+        if name.lower() in ("content-type", "accept", "x-amz-target") or name.lower().startswith("x-amzn-")
+    }
+    try:
+        answer = await _client.request(method, path, content=body, headers=kept)
+    except httpx.HTTPError:
+        message = "the hosting process of the local account does not answer; see `inference local status`"
+        return (
+            503,
+            {"Content-Type": "application/json"},
+            json.dumps({"__type": "ServiceUnavailable", "message": message}).encode(),
+        )
+    dropped = {"content-length", "date", "server", "connection"}
+    return answer.status_code, {n: v for n, v in answer.headers.items() if n not in dropped}, answer.content
+
+
+def call(operation: str, request: Properties) -> Properties:
+    """One SageMaker API call to the hosting process; raises HostingError with its message."""
+    answer = httpx.post(
+        _HOSTING, json=request, headers={"X-Amz-Target": f"SageMaker.{operation}"}, timeout=60, trust_env=False
+    )
+    content: Properties = answer.json()
+    if answer.status_code >= 400:
+        raise HostingError(content["message"])
+    return content
+
+
+def _plain(value: Any, name: str = "") -> Any:
+    """CloudFormation carries numbers as text, and names as ARNs."""
+    if isinstance(value, dict):
+        return {key: _plain(member, key) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(member, name) for member in value]
+    if name in _INTEGERS:
+        return int(value)
+    if name in ("ModelName", "EndpointConfigName", "EndpointName") and isinstance(value, str):
+        return value.rpartition("/")[2]
+    return value
+
+
+def _create(kind: str) -> Any:
+    def create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
+        name_key = f"{kind}Name"
+        request = _plain(properties)
+        request.setdefault(name_key, provisioners._physical_name(stack, logical_id, max_len=63))
+        arn = call(f"Create{kind}", request)[f"{kind}Arn"]
+        if kind == "Endpoint":
+            _wait(request[name_key], "created")
+        return arn, {name_key: request[name_key], f"{kind}Arn": arn, "Id": arn}
+
+    return create
+
+
+def _delete(kind: str) -> Any:
+    def delete(physical_id: str, properties: Properties) -> None:
+        del properties
+        name = physical_id.rpartition("/")[2]
+        try:
+            if kind == "Endpoint":
+                _settle(name)
+            call(f"Delete{kind}", {f"{kind}Name": name})
+            while kind == "Endpoint":
+                call("DescribeEndpoint", {"EndpointName": name})
+                time.sleep(_POLL_SECONDS)
+        except HostingError as error:
+            if "Could not find" not in str(error):
+                raise
+
+    return delete
+
+
+def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: str, logical_id: str) -> Any:
+    del old, stack, logical_id
+    request = _plain(new)
+    name = physical_id.rpartition("/")[2]
+    _settle(name)
+    call(
+        "UpdateEndpoint",
+        {
+            "EndpointName": name,
+            "EndpointConfigName": request["EndpointConfigName"],
+            "RetainAllVariantProperties": str(new.get("RetainAllVariantProperties", "")).lower() == "true",
+        },
+    )
+    _wait(name, "updated")
+    return physical_id, {"EndpointName": name, "EndpointArn": physical_id, "Id": physical_id}
+
+
+def _settle(name: str) -> dict[str, Any]:
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        endpoint = call("DescribeEndpoint", {"EndpointName": name})
+        if endpoint["EndpointStatus"] not in ("Creating", "Updating", "SystemUpdating"):
+            return endpoint
+        if time.monotonic() > deadline:
+            raise HostingError(f"endpoint {name} is still {endpoint['EndpointStatus']} after {_WAIT_SECONDS} s")
+        time.sleep(_POLL_SECONDS)
+
+
+def _wait(name: str, done: str) -> None:
+    endpoint = _settle(name)
+    if endpoint["EndpointStatus"] != "InService" or "FailureReason" in endpoint:
+        raise HostingError(f"endpoint {name} could not be {done}: {endpoint.get('FailureReason', 'no reason given')}")
+
+
+def register() -> None:
+    """Adds the services and the CloudFormation types to MiniStack's tables."""
+    ministack_app.SERVICE_HANDLERS["sagemaker"] = _forward
+    router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."], "host_patterns": [r"sagemaker\."]}
+    for kind in ("Model", "EndpointConfig", "Endpoint"):
+        provisioners._RESOURCE_HANDLERS[f"AWS::SageMaker::{kind}"] = {"create": _create(kind), "delete": _delete(kind)}
+    provisioners._RESOURCE_HANDLERS["AWS::SageMaker::Endpoint"] |= {
+        "update": _update_endpoint,
+        "update_with_logical_id": True,
+    }
+    for kind, replacing in {
+        "Model": (
+            "ModelName",
+            "PrimaryContainer",
+            "Containers",
+            "ExecutionRoleArn",
+            "EnableNetworkIsolation",
+            "VpcConfig",
+        ),
+        "EndpointConfig": ("EndpointConfigName", "ProductionVariants", "KmsKeyId", "DataCaptureConfig"),
+        "Endpoint": ("EndpointName",),
+    }.items():
+        provisioners._REPLACING_PROPERTIES[f"AWS::SageMaker::{kind}"] = replacing

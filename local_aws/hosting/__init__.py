@@ -1,0 +1,1 @@
+"""SageMaker hosting for real: endpoints whose replicas are running serving processes."""

@@ -1,0 +1,9 @@
+"""Errors as the SageMaker APIs give them."""
+
+
+class ApiError(Exception):
+    """An API error: its AWS code, message, HTTP status and further members of the body."""
+
+    def __init__(self, code: str, message: str, status: int = 400, **members: object) -> None:
+        super().__init__(message)
+        self.code, self.status, self.members = code, status, members

@@ -1,0 +1,125 @@
+"""The replicas of one endpoint version, by variant."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local_aws.hosting.replica import Replica, ReplicaFailedError, ReplicaSpec
+
+DRAIN_SECONDS = 60
+_MAX_BACKOFF_SECONDS = 30.0
+
+
+@dataclass
+class VariantFleet:
+    """A variant's replicas and how many there should be."""
+
+    name: str
+    spec: ReplicaSpec
+    desired: int
+    weight: float
+    start_timeout_seconds: float
+    replicas: list[Replica] = field(default_factory=list)
+    restarts: int = 0
+    note: str = ""
+
+    @property
+    def ready(self) -> list[Replica]:
+        """Replicas that take requests."""
+        return [replica for replica in self.replicas if replica.ready and replica.running]
+
+    def pick(self) -> Replica | None:
+        """The replica with the fewest requests in flight; None when none is ready."""
+        return min(self.ready, key=lambda replica: replica.in_flight, default=None)
+
+
+class Fleet:
+    """Starts, watches, resizes and drains the variants of one endpoint version."""
+
+    def __init__(self, endpoint: str, state: Path, variants: list[VariantFleet], changed: Callable[[], None]) -> None:
+        self.endpoint = endpoint
+        self.variants = {variant.name: variant for variant in variants}
+        self._state, self._changed = state, changed
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Starts every replica and waits until all answer; on a failure stops all and raises ReplicaFailedError."""
+        starting = [self._add(variant) for variant in self.variants.values() for _ in range(variant.desired)]
+        results = await asyncio.gather(*starting, return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            await self.stop()
+            raise failures[0]
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Lets requests in flight finish, then stops every replica."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        replicas = [replica for variant in self.variants.values() for replica in variant.replicas]
+        await asyncio.gather(*(_drain(replica) for replica in replicas))
+        for variant in self.variants.values():
+            variant.replicas.clear()
+
+    async def resize(self, name: str, count: int) -> None:
+        """Starts or drains replicas of a variant until it has `count`."""
+        variant = self.variants[name]
+        variant.desired = count
+        if count > len(variant.replicas):
+            await asyncio.gather(*(self._add(variant) for _ in range(count - len(variant.replicas))))
+        else:
+            surplus, variant.replicas = variant.replicas[count:], variant.replicas[:count]
+            await asyncio.gather(*(_drain(replica) for replica in surplus))
+        self._changed()
+
+    def pick_variant(self) -> VariantFleet:
+        """A variant by weight."""
+        names = list(self.variants.values())
+        return random.choices(names, weights=[variant.weight for variant in names])[0]
+
+    async def _add(self, variant: VariantFleet) -> None:
+        replica = Replica(self._state, variant.spec, f"{self.endpoint}/{variant.name}")
+        variant.replicas.append(replica)
+        try:
+            await replica.start(variant.start_timeout_seconds)
+        except BaseException:
+            variant.replicas.remove(replica)
+            await replica.stop()
+            raise
+
+    async def _watch(self) -> None:
+        backoff = 0.5
+        while True:
+            await asyncio.sleep(0.25)
+            for variant in self.variants.values():
+                for replica in [r for r in variant.replicas if r.ready and not r.running]:
+                    variant.replicas.remove(replica)
+                    variant.restarts += 1
+                    variant.note = f"replica {replica.id} died; started again: {replica.last_lines(1)}"
+                    self._changed()
+                    await replica.stop()
+                    try:
+                        await self._add(variant)
+                        backoff = 0.5
+                    except ReplicaFailedError as error:
+                        variant.note = str(error)
+                        await asyncio.sleep(backoff)
+                        backoff = min(2 * backoff, _MAX_BACKOFF_SECONDS)
+                missing = variant.desired - len(variant.replicas)
+                for _ in range(missing):
+                    try:
+                        await self._add(variant)
+                    except ReplicaFailedError as error:
+                        variant.note = str(error)
+                        await asyncio.sleep(backoff)
+                        backoff = min(2 * backoff, _MAX_BACKOFF_SECONDS)
+
+
+async def _drain(replica: Replica) -> None:
+    replica.ready = False
+    deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
+    while replica.in_flight and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.05)
+    await replica.stop()

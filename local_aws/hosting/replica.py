@@ -1,0 +1,142 @@
+"""One replica: the image's `serve` command as a process group in a folder of its own."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_VARIABLE
+from local_aws.hosting.images import Image
+from local_aws.instances import instance
+from local_aws.processes import alive, die_with_parent, free_port
+
+STOP_GRACE_SECONDS = 30
+"""SageMaker sends SIGKILL 30 s after SIGTERM."""
+MODEL_TIMEOUT_SECONDS = 60
+"""InvokeEndpoint's limit for a model's answer."""
+
+
+class ReplicaFailedError(Exception):
+    """A replica ended or stayed silent; the message quotes its last log lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpec:
+    """What to run: image, extracted model folder, container environment, instance type."""
+
+    image: Image
+    model_dir: str
+    environment: dict[str, str]
+    instance_type: str
+
+
+class Replica:
+    """A running container stand-in, and the connections to it."""
+
+    def __init__(self, state: Path, spec: ReplicaSpec, label: str) -> None:
+        self.id = uuid.uuid4().hex[:8]
+        self.spec, self.label = spec, label
+        self.folder = state / "replicas" / self.id
+        self.log = state / "logs" / f"{label.replace('/', '.')}.{self.id}.log"
+        self.port = free_port()
+        self.started = time.time()
+        self.in_flight = 0
+        self.ready = False
+        self.client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.port}",
+            timeout=httpx.Timeout(MODEL_TIMEOUT_SECONDS, connect=5),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=60),
+            trust_env=False,
+        )
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process, 0 before its start."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def running(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.returncode is None and alive(self._process.pid)
+
+    async def start(self, timeout_seconds: float) -> None:
+        """Starts the process and waits for `/ping`; raises ReplicaFailedError."""
+        image = self.spec.image
+        (self.folder / "opt/ml").mkdir(parents=True)
+        (self.folder / "tmp").mkdir()
+        (self.folder / "opt/ml/model").symlink_to(self.spec.model_dir, target_is_directory=True)
+        cap = instance(self.spec.instance_type).onednn_max_cpu_isa
+        environment = {
+            **{name: value for name, value in image.environment.items() if name != "PATH"},
+            **self.spec.environment,
+            "PATH": f"{image.venv}/bin:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.folder / "tmp"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "LANG": "C.UTF-8",
+            BASE_DIR_VARIABLE: str(self.folder / "opt/ml"),
+            PORT_VARIABLE: str(self.port),
+            HOST_VARIABLE: "127.0.0.1",
+            **({"ONEDNN_MAX_CPU_ISA": cap} if cap else {}),
+        }
+        with self.log.open("ab") as log:
+            log.write(f"local account: {self.spec.instance_type} runs on this machine's processor".encode())
+            log.write((f", engines capped to ONEDNN_MAX_CPU_ISA={cap}\n" if cap else "\n").encode())
+            log.flush()
+            self._process = await asyncio.create_subprocess_exec(
+                *image.entrypoint,
+                "serve",
+                cwd=Path(image.rootfs) / image.workdir.lstrip("/"),
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        deadline = time.monotonic() + timeout_seconds
+        while not await self._pings():
+            if self._process.returncode is not None:
+                raise ReplicaFailedError(
+                    f"the container ended with exit code {self._process.returncode} before it answered /ping: {self.last_lines()}"
+                )
+            if time.monotonic() > deadline:
+                raise ReplicaFailedError(
+                    f"the container did not answer /ping in {timeout_seconds:g} s: {self.last_lines()}"
+                )
+            await asyncio.sleep(0.1)
+        self.ready = True
+
+    async def _pings(self) -> bool:
+        try:
+            return (await self.client.get("/ping", timeout=2)).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    async def stop(self) -> None:
+        """Finishes what is in flight, stops the process group and removes the folder."""
+        self.ready = False
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), STOP_GRACE_SECONDS)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+        await self.client.aclose()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def last_lines(self, count: int = 3) -> str:
+        """The end of the replica's log on one line."""
+        with contextlib.suppress(OSError), self.log.open(errors="replace") as log:
+            return " | ".join(line.strip() for line in deque(log, count) if line.strip())
+        return ""

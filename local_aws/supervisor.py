@@ -1,0 +1,156 @@
+"""Keeps the emulator and the hosting process running: `python -m local_aws.supervisor STATE CACHE`."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount, ProcessRecord, write_json
+from local_aws.processes import alive, die_with_parent, free_port, kill_group
+
+START_SECONDS = 60
+_MAX_BACKOFF_SECONDS = 30.0
+
+
+@dataclass
+class _Child:
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    ping: str
+    lost_on_death: str
+    process: subprocess.Popen[bytes] | None = None
+    record: ProcessRecord = field(default_factory=lambda: ProcessRecord("", 0, "starting", 0.0))
+
+
+class Supervisor:
+    """Starts both processes, restarts one that dies, and removes the state folder at the end."""
+
+    def __init__(self, state: Path, cache: Path, emulator_python: Path) -> None:
+        self._state, self._cache = state, cache
+        self._stop = threading.Event()
+        port, runtime_port = free_port(), free_port()
+        self._account = LocalAccount(str(state), str(cache), port, runtime_port, os.getpid())
+        base = {
+            **os.environ,
+            **self._account.client_environment(),
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(state / "tmp"),
+        }
+        self._children = [
+            _Child(
+                "hosting",
+                [sys.executable, "-m", "local_aws.hosting"],
+                {**base, **self._account.environment()},
+                f"{self._account.runtime_url}/_local/health",
+                "its endpoints were started again from the state it had written",
+            ),
+            _Child(
+                "emulator",
+                [str(emulator_python), "-m", "local_aws.emulator"],
+                {
+                    **base,
+                    "PATH": os.pathsep.join([str(emulator_python.parent), os.environ.get("PATH", "")]),
+                    "HOME": str(state / "home"),
+                    "STATE_DIR": str(state / "emulator"),
+                    "PERSIST_STATE": "1",
+                    "S3_PERSIST": "1",
+                    "S3_DATA_DIR": str(state / "s3"),
+                    "NODE_PATH": str(ROOT / "node_modules"),
+                    "GATEWAY_PORT": str(port),
+                    "BIND_HOST": "127.0.0.1",
+                    "MINISTACK_HOST": "127.0.0.1",
+                    "LAMBDA_EXECUTOR": "local",
+                    "MINISTACK_REGION": REGION,
+                    "MINISTACK_ACCOUNT_ID": ACCOUNT_ID,
+                    "INFERENCE_HOSTING_URL": self._account.runtime_url,
+                    "INFERENCE_BUILD_CACHE": str(cache / "builds"),
+                },
+                f"{self._account.endpoint_url}/_ministack/health",
+                "it was started again from its last snapshot; what it was told in the second before may be lost, "
+                "so run a deployment that was under way again",
+            ),
+        ]
+
+    def run(self) -> int:
+        """Runs until SIGTERM or SIGINT; returns the exit code."""
+        for received in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(received, lambda *_: self._stop.set())
+        for folder in ("tmp", "home", "logs", "emulator", "s3", "replicas", "models", "images"):
+            (self._state / folder).mkdir(parents=True, exist_ok=True)
+        try:
+            for child in self._children:
+                self._start(child, 0, "")
+            if not self._wait_until_ready():
+                return 0 if self._stop.is_set() else 1
+            self._account.write()
+            self._watch()
+        finally:
+            for child in reversed(self._children):
+                if child.process is not None:
+                    kill_group(child.process.pid, 10)
+            shutil.rmtree(self._state, ignore_errors=True)
+        return 0
+
+    def _start(self, child: _Child, restarts: int, note: str) -> None:
+        log = (self._state / "logs" / f"{child.name}.log").open("ab")
+        child.process = subprocess.Popen(
+            child.command,
+            env=child.environment,
+            cwd=self._state,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+        child.record = ProcessRecord(child.name, child.process.pid, "running", time.time(), restarts, note)
+        self._write_records()
+
+    def _wait_until_ready(self) -> bool:
+        deadline = time.monotonic() + START_SECONDS
+        for child in self._children:
+            while not self._answers(child):
+                assert child.process is not None
+                if self._stop.is_set() or time.monotonic() > deadline or child.process.poll() is not None:
+                    print(f"{child.name} did not start; see its log", file=sys.stderr)
+                    return False
+                self._stop.wait(0.1)
+        return True
+
+    def _answers(self, child: _Child) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(child.ping, timeout=2):
+            return True
+        return False
+
+    def _watch(self) -> None:
+        backoff = dict.fromkeys((child.name for child in self._children), 0.5)
+        while not self._stop.wait(0.25):
+            for child in self._children:
+                assert child.process is not None
+                if alive(child.process.pid):
+                    if time.time() - child.record.started > 60:
+                        backoff[child.name] = 0.5
+                    continue
+                code = child.process.wait()
+                ended = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+                kill_group(child.process.pid, 1)
+                child.record = replace(child.record, state="restarting", note=ended)
+                self._write_records()
+                self._stop.wait(backoff[child.name])
+                backoff[child.name] = min(2 * backoff[child.name], _MAX_BACKOFF_SECONDS)
+                self._start(child, child.record.restarts + 1, f"{ended}; {child.lost_on_death}")
+
+    def _write_records(self) -> None:
+        write_json(self._state / "processes.json", [asdict(child.record) for child in self._children])
+
+
+if __name__ == "__main__":
+    sys.exit(Supervisor(*(Path(argument) for argument in sys.argv[1:4])).run())
