@@ -37,7 +37,9 @@ def build(state: Path, cache: Path, context: Path, dockerfile: Path, tag: str) -
     digest = hashlib.sha256(str(context.resolve()).encode() + dockerfile.read_bytes()).hexdigest()[:24]
     rootfs = state / "images" / digest
     shutil.rmtree(rootfs, ignore_errors=True)
-    workdir, entrypoint, variables, labels = "/", [], {}, {}
+    workdir, entrypoint = "/", []
+    variables: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for entry in instructions[last_stage:]:
         name, value = entry["instruction"], entry["value"]
         if name == "WORKDIR":
@@ -64,6 +66,8 @@ def _copy(context: Path, rootfs: Path, workdir: str, value: str) -> None:
     *sources, target = [part for part in value.split() if not part.startswith("--")]
     base = Path(workdir, target)
     for source in sources:
+        if not (context / source).exists():
+            raise UnsupportedError(f"COPY {value}: {source} is not in the build context")
         place = rootfs / base.relative_to("/")
         if target.endswith("/"):
             place = place / Path(source).name

@@ -40,7 +40,7 @@ class BertInt8Stack(Stack):
             "Image",
             directory=str(CONTAINERS),
             file=f"{WORKLOAD}/Dockerfile",
-            exclude=["*/", "!serving", f"!{WORKLOAD}", "**/__pycache__", "**/*.pyc"],
+            exclude=["*", "!__init__.py", "!serving", f"!{WORKLOAD}", "**/__pycache__", "**/*.pyc"],
             platform=ecr_assets.Platform.LINUX_AMD64,
         )
         built = {

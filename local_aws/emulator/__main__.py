@@ -1,5 +1,7 @@
 """MiniStack with this project's extension: `python -m local_aws.emulator`."""
 
+import logging
+
 import ministack.app as ministack_app
 from ministack.services import cloudformation  # noqa: F401  (its import fills the tables that the extension adds to)
 
@@ -8,5 +10,8 @@ from local_aws.emulator import codebuild, sagemaker, snapshots, storage
 if __name__ == "__main__":
     for extension in (sagemaker, codebuild, storage):
         extension.register()
+    # Both log every request or every second, and drown what the emulator has to say.
+    for name in ("httpx", "persistence"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     snapshots.start()
     ministack_app.main()

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import ministack.app as ministack_app
 from ministack.core import router
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import provisioners, stacks
 
 Properties = dict[str, Any]
 _HOSTING = os.environ.get("INFERENCE_HOSTING_URL", "")
@@ -142,8 +142,17 @@ def _wait(name: str, done: str) -> None:
         raise HostingError(f"endpoint {name} could not be {done}: {endpoint.get('FailureReason', 'no reason given')}")
 
 
+_runs_on_worker_thread = stacks._runs_on_worker_thread
+
+
+def _waits(resource_type: str) -> bool:
+    """An endpoint's replicas fetch their model from this emulator while it waits for them, so it must not block."""
+    return resource_type == "AWS::SageMaker::Endpoint" or bool(_runs_on_worker_thread(resource_type))
+
+
 def register() -> None:
     """Adds the services and the CloudFormation types to MiniStack's tables."""
+    stacks._runs_on_worker_thread = _waits
     ministack_app.SERVICE_HANDLERS["sagemaker"] = _forward
     router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."], "host_patterns": [r"sagemaker\."]}
     for kind in ("Model", "EndpointConfig", "Endpoint"):
