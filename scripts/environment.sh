@@ -16,14 +16,17 @@ command -v npm >/dev/null || fail "npm is needed to install the CDK's command li
 
 # environment EXTRAS: .venv with those extras, installed again only when a pin changed.
 environment() {
-  local stamp
-  stamp=$(cat pyproject.toml constraints.txt <(echo "$1") <("$python" --version) | sha256sum | cut -c1-16)
-  if [ ! -e ".venv/ready-$stamp" ]; then
-    echo "installing Python packages into .venv" >&2
+  local pins
+  pins=$(cat pyproject.toml constraints.txt <("$python" --version) | sha256sum | cut -c1-16)
+  if [ ! -e ".venv/pins-$pins" ]; then
     rm -rf .venv
     "$python" -m venv .venv
+    touch ".venv/pins-$pins"
+  fi
+  if [ ! -e ".venv/ready-$1" ]; then
+    echo "installing Python packages into .venv" >&2
     .venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$1]"
-    touch ".venv/ready-$stamp"
+    touch ".venv/ready-$1"
   fi
 }
 

@@ -257,7 +257,8 @@ class Deployment(Settings):
                 for variant_name, variant in endpoint.enabled_variants.items():
                     if variant.instance_count < 2:
                         raise ValueError(
-                            f"{where}.variants.{variant_name}.instance_count is {variant.instance_count} in profile prod: "
+                            f"{where}.variants.{variant_name}.instance_count is {variant.instance_count} "
+                            "in profile prod: "
                             "give at least 2, so that the loss of one zone stops nothing"
                         )
         return self

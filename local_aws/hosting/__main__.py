@@ -48,8 +48,8 @@ class Runtime:
         if len(body) > MAX_BODY_BYTES:
             raise ApiError(
                 "ValidationError",
-                f"1 validation error detected: Value at 'body' failed to satisfy constraint: Member must have length less "
-                f"than or equal to {MAX_BODY_BYTES}",
+                "1 validation error detected: Value at 'body' failed to satisfy constraint: "
+                f"Member must have length less than or equal to {MAX_BODY_BYTES}",
             )
         if "x-amzn-sagemaker-target-model" in request.headers:
             raise ApiError(
@@ -113,7 +113,8 @@ class Runtime:
         if wanted not in fleet.variants:
             raise ApiError(
                 "ValidationError",
-                f"Variant {wanted} was not found in endpoint {endpoint['EndpointArn']}; it has: {', '.join(fleet.variants)}",
+                f"Variant {wanted} was not found in endpoint {endpoint['EndpointArn']}; "
+                f"it has: {', '.join(fleet.variants)}",
             )
         return fleet.variants[wanted]
 

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local_aws.hosting.control import ControlPlane
 
 if TYPE_CHECKING:
-    from mypy_boto3_cloudwatch.type_defs import MetricDatumTypeDef
+    from mypy_boto3_cloudwatch.type_defs import DimensionTypeDef, MetricDatumTypeDef
 
 logger = logging.getLogger("metrics")
 PERIOD_SECONDS = 60
@@ -124,7 +124,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _dimensions(endpoint: str, variant: str) -> list[dict[str, str]]:
+def _dimensions(endpoint: str, variant: str) -> "list[DimensionTypeDef]":
     return [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}]
 
 

@@ -106,7 +106,8 @@ class Replica:
         while not await self._pings():
             if self._process.returncode is not None:
                 raise ReplicaFailedError(
-                    f"the container ended with exit code {self._process.returncode} before it answered /ping: {self.last_lines()}"
+                    f"the container ended with exit code {self._process.returncode} before it answered /ping: "
+                    f"{self.last_lines()}"
                 )
             if time.monotonic() > deadline:
                 raise ReplicaFailedError(

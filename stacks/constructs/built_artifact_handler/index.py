@@ -1,6 +1,7 @@
 """Custom resource Custom::BuiltArtifact: starts a CodeBuild build and waits until its artifact is in S3."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import boto3
@@ -56,7 +57,7 @@ def _physical_id(project: str, prefix: str) -> str:
     return f"{project}/{prefix}"
 
 
-def _reason(bucket: str, prefix: str, build: dict[str, Any]) -> str:
+def _reason(bucket: str, prefix: str, build: Mapping[str, Any]) -> str:
     failure = _read(bucket, f"{prefix}/{FAILURE}")
     if failure is not None:
         return f"{json.loads(failure)['message']} (build {build['id']})"
@@ -86,7 +87,7 @@ def _delete_prefix(bucket: str, prefix: str) -> None:
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
             found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
             if found:
-                objects = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]
+                objects: Any = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]
                 s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchBucket":

@@ -1,0 +1,1 @@
+"""Drives endpoints and measures what their clients see."""

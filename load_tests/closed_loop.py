@@ -1,0 +1,84 @@
+"""One client, one request at a time: the published measurement, with its mistakes left out."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A production variant of an endpoint."""
+
+    endpoint: str
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Latencies in seconds that one client saw, in the order of its requests; no request failed."""
+
+    latencies: tuple[float, ...]
+
+    def percentile_ms(self, percent: int) -> float:
+        """A percentile in milliseconds, 1 to 99, by statistics.quantiles' inclusive method."""
+        return statistics.quantiles(self.latencies, n=100, method="inclusive")[percent - 1] * 1000
+
+    @property
+    def queries_per_second(self) -> float:
+        """Requests by the time they took; the client's own pauses between them are left out."""
+        return len(self.latencies) / sum(self.latencies)
+
+
+def client() -> "SageMakerRuntimeClient":
+    """A runtime client that retries nothing, so that no failure hides as a slow answer."""
+    return boto3.client(
+        "sagemaker-runtime",
+        config=Config(retries={"total_max_attempts": 1}, max_pool_connections=64, tcp_keepalive=True),
+    )
+
+
+def measure(
+    runtime: "SageMakerRuntimeClient",
+    targets: Sequence[Target],
+    payloads: Sequence[bytes],
+    *,
+    seconds: float,
+    warm_up: int = 10,
+    on_round: Callable[[], object] = lambda: None,
+) -> Mapping[Target, Measurement]:
+    """Asks every target in turns of half a second for `seconds` each, so that a drifting machine favours none.
+
+    Every target gets the same payloads in the same order. Errors of the client library pass through.
+    """
+    found: dict[Target, list[float]] = {target: [] for target in targets}
+    feeds: dict[Target, Iterator[bytes]] = {target: itertools.cycle(payloads) for target in targets}
+    for target in targets:
+        for body in itertools.islice(itertools.cycle(payloads), warm_up):
+            _invoke(runtime, target, body)
+    while any(sum(latencies) < seconds for latencies in found.values()):
+        for target in targets:
+            turn = 0.0
+            while turn < 0.5:
+                latency = _invoke(runtime, target, next(feeds[target]))
+                found[target].append(latency)
+                turn += latency
+        on_round()
+    return {target: Measurement(tuple(latencies)) for target, latencies in found.items()}
+
+
+def _invoke(runtime: "SageMakerRuntimeClient", target: Target, body: bytes) -> float:
+    started = time.perf_counter()
+    answer = runtime.invoke_endpoint(
+        EndpointName=target.endpoint, TargetVariant=target.variant, ContentType="application/json", Body=body
+    )
+    answer["Body"].read()
+    return time.perf_counter() - started

@@ -1,0 +1,1 @@
+"""Prices, and what a measured throughput costs."""
