@@ -1,4 +1,4 @@
-"""Reads the deployment chosen with `-c deployment=NAME` and composes its stacks."""
+"""Reads the deployment chosen with `-c deployment=NAME` (or a path) and composes its stacks."""
 
 import sys
 from pathlib import Path
@@ -37,12 +37,16 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
         cdk.Tags.of(app).add(name, value)
 
 
+def deployment_path(name: str) -> Path:
+    """The file of a deployment: a name stands for `deployments/NAME.yaml`, a path for itself."""
+    return Path(name) if name.endswith(".yaml") else DEPLOYMENTS / f"{name}.yaml"
+
+
 def main() -> int:
     """Synthesises; returns the exit code."""
     app = cdk.App()
-    name = app.node.try_get_context("deployment") or "dev"
     try:
-        compose(app, Deployment.load(DEPLOYMENTS / f"{name}.yaml"))
+        compose(app, Deployment.load(deployment_path(app.node.try_get_context("deployment") or "dev")))
     except DeploymentError as error:
         print(f"error in the deployment:\n{error}", file=sys.stderr)
         return 1

@@ -217,7 +217,7 @@ def _print(rows: list[Row], accuracies: Mapping[str, Mapping[str, Any]]) -> None
             kept = f", F1 kept {accuracies[model]['f1_ratio']:.1%}" if model in accuracies else ""
             console.print(f"{model}: INT8 answers {ratio:.2f} times the queries of FP32 on the same engine{kept}")
     console.print(
-        "$ per million: the instance's hourly price over the locally measured rate, as if that instance ran this fast;\n"
+        "$ per million: the instance's hourly price over the locally measured rate, as if it ran this fast;\n"
         "published on c6i.2xlarge: FP32 70.0/110.8 ms, 13 q/s, $9.0; INT8 35.7/48.9 ms, 25.6 q/s, $4.5; "
         "F1 92.08 -> 91.87"
     )

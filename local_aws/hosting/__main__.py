@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlparse
 
-import httpx
+import aiohttp
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -67,8 +67,9 @@ class Runtime:
             replica.in_flight += 1
             sent = time.perf_counter()
             try:
-                answer = await replica.client.post("/invocations", content=body, headers=headers)
-            except httpx.ConnectError:
+                async with replica.client.post("/invocations", data=body, headers=headers) as answer:
+                    content = await answer.read()
+            except aiohttp.ClientConnectorError:
                 # The replica died before it took the request: another one may answer it.
                 replica.ready = replica.running
                 if attempt == _ATTEMPTS - 1:
@@ -77,24 +78,25 @@ class Runtime:
                     ) from None
                 await asyncio.sleep(0.05)
                 continue
-            except httpx.TimeoutException:
+            except TimeoutError:
                 raise self._model_error(
                     name, variant, 504, "the container did not answer in time", started, sent
                 ) from None
-            except httpx.HTTPError:
+            except aiohttp.ClientError:
                 raise self._model_error(
                     name, variant, 502, "the container closed the connection without an answer", started, sent
                 ) from None
             finally:
                 replica.in_flight -= 1
-            if answer.status_code >= 400:
-                raise self._model_error(name, variant, answer.status_code, answer.text, started, sent)
+            if answer.status >= 400:
+                text = content.decode(errors="replace")
+                raise self._model_error(name, variant, answer.status, text, started, sent)
             ended = time.perf_counter()
             self._metrics.record(name, variant.name, 200, (ended - sent) * 1e6, (sent - started) * 1e6)
             passed = {"x-Amzn-Invoked-Production-Variant": variant.name}
             if attributes := answer.headers.get("x-amzn-sagemaker-custom-attributes"):
                 passed["X-Amzn-SageMaker-Custom-Attributes"] = attributes
-            return Response(answer.content, headers=passed, media_type=answer.headers.get("content-type"))
+            return Response(content, headers=passed, media_type=answer.headers.get("content-type"))
         raise AssertionError("every attempt returns or raises")
 
     def _endpoint(self, name: str) -> dict[str, object]:
@@ -195,7 +197,6 @@ def create_app(state: Path) -> Starlette:
 def main() -> None:
     """Serves until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     port = urlparse(os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"]).port
     assert port is not None
     app = create_app(Path(os.environ[STATE_VARIABLE]))

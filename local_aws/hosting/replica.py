@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import aiohttp
 
 from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_VARIABLE
 from local_aws.hosting.images import Image
@@ -50,11 +50,12 @@ class Replica:
         self.started = time.time()
         self.in_flight = 0
         self.ready = False
-        self.client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}",
-            timeout=httpx.Timeout(MODEL_TIMEOUT_SECONDS, connect=5),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=60),
-            trust_env=False,
+        self.client = aiohttp.ClientSession(
+            f"http://127.0.0.1:{self.port}",
+            timeout=aiohttp.ClientTimeout(total=MODEL_TIMEOUT_SECONDS, sock_connect=5),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+            auto_decompress=False,
+            skip_auto_headers=("Content-Type", "User-Agent"),
         )
         self._process: asyncio.subprocess.Process | None = None
 
@@ -118,8 +119,9 @@ class Replica:
 
     async def _pings(self) -> bool:
         try:
-            return (await self.client.get("/ping", timeout=2)).status_code == 200
-        except httpx.HTTPError:
+            async with self.client.get("/ping", timeout=aiohttp.ClientTimeout(total=2)) as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
             return False
 
     async def stop(self) -> None:
@@ -133,7 +135,7 @@ class Replica:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
-        await self.client.aclose()
+        await self.client.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def last_lines(self, count: int = 3) -> str:

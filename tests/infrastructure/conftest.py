@@ -1,0 +1,73 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A synthesised deployment."""
+
+    folder: Path
+
+    def templates(self) -> dict[str, dict[str, Any]]:
+        return {
+            path.name.removesuffix(".template.json"): json.loads(path.read_text())
+            for path in sorted(self.folder.glob("*.template.json"))
+        }
+
+    def resources(self, kind: str) -> dict[str, dict[str, Any]]:
+        return {
+            f"{stack}/{name}": resource
+            for stack, template in self.templates().items()
+            for name, resource in template["Resources"].items()
+            if resource["Type"] == kind
+        }
+
+
+def run_app(output: Path, deployment: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Runs app.py as the CDK's command line does, without network or credentials."""
+    context = {**json.loads((ROOT / "cdk.json").read_text())["context"], "deployment": deployment}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "app.py")],
+        cwd=ROOT,
+        env={
+            **kept,
+            "CDK_OUTDIR": str(output),
+            "CDK_CONTEXT_JSON": json.dumps(context),
+            "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "HTTPS_PROXY": "http://127.0.0.1:9",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Assembly]:
+    """Synthesises a deployment, once for each set of arguments."""
+    done: dict[tuple[Any, ...], Assembly] = {}
+
+    def make(deployment: str, label: str = "", **environment: str) -> Assembly:
+        key = (deployment, label, tuple(sorted(environment.items())))
+        if key not in done:
+            output = tmp_path_factory.mktemp("cdk")
+            result = run_app(output, deployment, **environment)
+            assert result.returncode == 0, result.stderr
+            done[key] = Assembly(output)
+        return done[key]
+
+    return make

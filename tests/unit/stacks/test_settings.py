@@ -1,0 +1,90 @@
+"""A deployment file that cannot work is refused with the key, the value and what is valid."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stacks.settings import Deployment, DeploymentError
+
+DEPLOYMENTS = Path(__file__).parents[3] / "deployments"
+
+
+def variant(**changes: Any) -> dict[str, Any]:
+    return {"precision": "fp32", "instance_type": "ml.c6i.2xlarge", **changes}
+
+
+def document(variants: dict[str, Any] | None = None, **endpoint: Any) -> dict[str, Any]:
+    chosen = {"model": "m", "variants": variants or {"A": variant()}, **endpoint}
+    return {
+        "environment": "dev",
+        "workloads": {"bert_int8": {"models": {"m": {"source": {"kind": "demo"}}}, "endpoints": {"e": chosen}}},
+    }
+
+
+def load(tmp_path: Path, content: Any) -> Deployment:
+    path = tmp_path / "some.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return Deployment.load(path)
+
+
+@pytest.mark.parametrize("name", ["dev", "prod", "published"])
+def test_the_shipped_deployments_are_valid(name: str) -> None:
+    assert Deployment.load(DEPLOYMENTS / f"{name}.yaml").environment == name
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load(tmp_path, document()).environment = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({**document(), "colour": 1}, ["unknown key 'colour'", "valid keys: environment"]),
+        (document(varients={}), ["unknown key 'varients'", "did you mean 'variants'?"]),
+        (document({"A": variant(instance_type="ml.c6i.2xlarg")}), ["ml.c6i.2xlarg", "did you mean", "ml.c6i.2xlarge"]),
+        (document({"A": variant(precision="int4")}), ["precision", "'int4'", "'fp32' or 'int8'"]),
+        (document({"A": variant(precision="int8", instance_type="ml.c5.2xlarge")}), ["VNNI", "ml.c6i"]),
+        (document({"A": variant(weight=0)}), ["every weight is 0"]),
+        (document({"A": variant(enabled=False)}), ["no variant is enabled"]),
+        (document({f"V{i}": variant() for i in range(11)}), ["11 variants", "allows 10"]),
+        (document(model="other"), ["endpoints.e.model is 'other'", "choose one of models: m"]),
+        (
+            document(scaling={"min_capacity": 3, "max_capacity": 2, "target_invocations_per_instance": 10}),
+            ["min_capacity is 3", "max_capacity 2"],
+        ),
+        (
+            document(scaling={"min_capacity": 2, "max_capacity": 4, "target_invocations_per_instance": 10}),
+            ["variants.A.instance_count is 1"],
+        ),
+        ({**document(), "profile": "prod"}, ["instance_count is 1 in profile prod", "at least 2"]),
+        ({**document(), "environment": "Dev_1"}, ["environment", "'Dev_1'"]),
+        ({**document(), "workloads": {}}, ["workloads is empty"]),
+        ({"environment": "dev"}, ["workloads", "Field required"]),
+    ],
+)
+def test_what_cannot_work_is_refused(tmp_path: Path, content: dict[str, Any], expected: list[str]) -> None:
+    with pytest.raises(DeploymentError) as raised:
+        load(tmp_path, content)
+    for part in ["some.yaml", *expected]:
+        assert part in str(raised.value)
+
+
+def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentError) as raised:
+        load(tmp_path, document({"A": variant(precision="x"), "B": variant(instance_type="y")}))
+    assert len(str(raised.value).splitlines()) == 2
+
+
+def test_a_missing_file_names_the_ones_that_exist() -> None:
+    with pytest.raises(DeploymentError, match="'nope' is not there; choose one of: dev, prod, published"):
+        Deployment.load(DEPLOYMENTS / "nope.yaml")
+
+
+def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("a: [")
+    with pytest.raises(DeploymentError, match=r"bad\.yaml cannot be read"):
+        Deployment.load(path)
