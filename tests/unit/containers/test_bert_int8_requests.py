@@ -186,7 +186,7 @@ def test_a_client_that_never_finishes_its_body_gets_a_408() -> None:
         async def collect(message: dict[str, object]) -> None:
             sent.append(message)
 
-        scope = {
+        scope: dict[str, object] = {
             "type": "http", "method": "POST", "path": "/invocations", "raw_path": b"/invocations", "query_string": b"",
             "headers": [], "http_version": "1.1", "scheme": "http", "server": ("container", 80), "client": None,
         }  # fmt: skip

@@ -92,7 +92,7 @@ def test_the_best_span_is_the_one_that_brute_force_finds(
     data: st.DataObject, context_tokens: int, longest: int
 ) -> None:
     values = st.lists(st.integers(-50, 50), min_size=context_tokens + 4, max_size=context_tokens + 4)
-    start, end = (np.array(data.draw(values), dtype=np.float32) / 8 for _ in range(2))
+    start, end = ((np.array(data.draw(values)) / 8).astype(np.float32) for _ in range(2))
     spans = best_spans([window_of(context_tokens)], [(start, end)], max_answer_length=longest)
     every = {
         (2 * i, 2 * j + 1): float(start[3 + i] + end[3 + j])

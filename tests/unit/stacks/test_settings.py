@@ -36,7 +36,7 @@ def test_the_shipped_deployments_are_valid(name: str) -> None:
 
 def test_settings_are_frozen(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load(tmp_path, document()).environment = "other"  # type: ignore[misc]
+        load(tmp_path, document()).environment = "other"
 
 
 @pytest.mark.parametrize(
