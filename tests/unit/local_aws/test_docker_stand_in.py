@@ -1,0 +1,81 @@
+"""The docker stand-in lays out images, and says plainly what it does not do."""
+
+from pathlib import Path
+
+import pytest
+
+from containers.serving.contract import REQUIREMENTS_LABEL
+from local_aws import docker_stand_in
+from local_aws.account import CACHE_VARIABLE, STATE_VARIABLE
+from local_aws.docker_stand_in import UnsupportedError, main
+from local_aws.hosting.images import find
+
+URI = "000000000000.dkr.ecr.us-east-1.amazonaws.com/assets:abc"
+DOCKERFILE = f"""ARG BASE_IMAGE=python:3.11-slim
+FROM ${{BASE_IMAGE}} AS build
+RUN compile everything
+FROM ${{BASE_IMAGE}}
+LABEL other=1 \\
+      {REQUIREMENTS_LABEL}="requirements.txt"
+ENV GREETING=hello \\
+    COUNT=2
+WORKDIR /opt/program
+COPY --from=build /opt/venv /opt/venv
+COPY app.py app/main.py
+COPY lib app/lib
+USER 10001
+ENTRYPOINT ["python", "-m", "app.main"]
+CMD ["serve"]
+"""
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(docker_stand_in, "environment", lambda cache, name, requirements, *options: cache / name)
+    (tmp_path / "state/images").mkdir(parents=True)
+    folder = tmp_path / "context"
+    (folder / "lib").mkdir(parents=True)
+    for name in ("app.py", "lib/part.py", "requirements.txt"):
+        (folder / name).write_text(name)
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    return folder
+
+
+def test_the_last_stage_is_laid_out_and_found_by_its_ecr_uri(context: Path, tmp_path: Path) -> None:
+    assert main(["build", "--tag", "local", "--platform", "linux/amd64", str(context)]) == 0
+    assert main(["tag", "local", URI]) == 0
+    image = find(tmp_path / "state", URI)
+    assert image is not None
+    assert image.entrypoint == ("python", "-m", "app.main")
+    assert image.environment == {"GREETING": "hello", "COUNT": "2"}
+    program = Path(image.rootfs) / "opt/program/app"
+    assert (program / "main.py").read_text() == "app.py"
+    assert (program / "lib/part.py").read_text() == "lib/part.py"
+
+
+def test_inspect_tells_whether_an_image_is_there(context: Path) -> None:
+    assert main(["inspect", "local"]) == 1
+    main(["build", "--tag", "local", str(context)])
+    assert main(["inspect", "local"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("USER 10001", "RUN touch /here", "RUN in the last stage"),
+        ("COPY app.py", "COPY missing.py", "missing.py is not in the build context"),
+        (REQUIREMENTS_LABEL, "unknown.label", "has no LABEL"),
+    ],
+)
+def test_what_it_cannot_do_is_an_error_that_says_so(context: Path, old: str, new: str, message: str) -> None:
+    (context / "Dockerfile").write_text(DOCKERFILE.replace(old, new))
+    with pytest.raises(UnsupportedError, match=message):
+        main(["build", "--tag", "local", str(context)])
+
+
+@pytest.mark.parametrize("arguments", [["run", "x"], ["push", "elsewhere/x:1"], ["tag", "none", URI]])
+def test_other_commands_are_refused(context: Path, arguments: list[str]) -> None:
+    with pytest.raises(UnsupportedError):
+        main(arguments)

@@ -1,0 +1,102 @@
+"""The custom resource builds what is not there, waits, and tells why a build failed."""
+
+import io
+from typing import Any
+
+import boto3
+import pytest
+from botocore.response import StreamingBody
+from botocore.stub import ANY, Stubber
+
+from stacks.constructs.built_artifact_handler import index
+
+PROPERTIES = {"ProjectName": "p", "Bucket": "b", "Prefix": "w/m/hash", "Recipe": "{}"}
+
+
+def event(kind: str, **members: Any) -> dict[str, Any]:
+    return {"RequestType": kind, "ResourceProperties": PROPERTIES, **members}
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> dict[str, Stubber]:
+    clients = {name: boto3.client(name, region_name="us-east-1") for name in ("s3", "codebuild")}
+    stubs = {name: Stubber(client) for name, client in clients.items()}
+    for stub in stubs.values():
+        stub.activate()
+    monkeypatch.setattr(boto3, "client", clients.__getitem__)
+    return stubs
+
+
+def object_is(aws: dict[str, Stubber], name: str, content: bytes | None) -> None:
+    request = {"Bucket": "b", "Key": f"w/m/hash/{name}"}
+    if content is None:
+        aws["s3"].add_client_error("get_object", "NoSuchKey", expected_params=request)
+    else:
+        aws["s3"].add_response("get_object", {"Body": StreamingBody(io.BytesIO(content), len(content))}, request)
+
+
+def build_is(aws: dict[str, Stubber], status: str) -> None:
+    phases = [{"phaseType": "BUILD", "contexts": [{"message": "exit status 1"}]}]
+    aws["codebuild"].add_response(
+        "batch_get_builds", {"builds": [{"id": "p:1", "buildStatus": status, "phases": phases}]}, {"ids": ["p:1"]}
+    )
+
+
+def test_a_new_prefix_starts_a_build_with_its_recipe(aws: dict[str, Stubber]) -> None:
+    object_is(aws, "summary.json", None)
+    overrides = [
+        {"name": "RECIPE", "value": "{}", "type": "PLAINTEXT"},
+        {"name": "ARTIFACT_PREFIX", "value": "w/m/hash", "type": "PLAINTEXT"},
+    ]
+    aws["codebuild"].add_response(
+        "start_build", {"build": {"id": "p:1"}}, {"projectName": "p", "environmentVariablesOverride": overrides}
+    )
+    answer = index.on_event(event("Create"), None)
+    assert answer == {"PhysicalResourceId": "p/w/m/hash", "Data": {"Prefix": "w/m/hash", "BuildId": "p:1"}}
+
+
+def test_a_finished_artifact_is_not_built_again(aws: dict[str, Stubber]) -> None:
+    object_is(aws, "summary.json", b"{}")
+    started = index.on_event(event("Update"), None)
+    assert started["Data"]["BuildId"] == "reused"
+    object_is(aws, "summary.json", b"{}")
+    assert index.is_complete(event("Update", Data=started["Data"]), None)["IsComplete"] is True
+
+
+def test_a_running_build_is_waited_for(aws: dict[str, Stubber]) -> None:
+    build_is(aws, "IN_PROGRESS")
+    assert index.is_complete(event("Create", Data={"BuildId": "p:1"}), None) == {"IsComplete": False}
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [(b'{"message": "F1 is 80 before and 70 after"}', "F1 is 80 before and 70 after"), (None, "BUILD: exit status 1")],
+)
+def test_a_failed_build_fails_the_deployment_with_its_reason(
+    aws: dict[str, Stubber], failure: bytes | None, reason: str
+) -> None:
+    build_is(aws, "FAILED")
+    object_is(aws, "failure.json", failure)
+    with pytest.raises(RuntimeError, match=reason):
+        index.is_complete(event("Create", Data={"BuildId": "p:1"}), None)
+
+
+def test_a_build_that_left_nothing_is_a_failure(aws: dict[str, Stubber]) -> None:
+    build_is(aws, "SUCCEEDED")
+    object_is(aws, "summary.json", None)
+    with pytest.raises(RuntimeError, match=r"left no summary\.json"):
+        index.is_complete(event("Create", Data={"BuildId": "p:1"}), None)
+
+
+def test_delete_removes_every_version_below_its_own_prefix_only(aws: dict[str, Stubber]) -> None:
+    versions = {
+        "Versions": [{"Key": "w/m/hash/a", "VersionId": "1"}],
+        "DeleteMarkers": [{"Key": "w/m/hash/b", "VersionId": "2"}],
+    }
+    aws["s3"].add_response("list_object_versions", versions, {"Bucket": "b", "Prefix": "w/m/hash/"})
+    aws["s3"].add_response("delete_objects", {}, {"Bucket": "b", "Delete": ANY})
+    assert index.on_event(event("Delete", PhysicalResourceId="p/w/m/hash"), None)["PhysicalResourceId"] == "p/w/m/hash"
+    aws["s3"].assert_no_pending_responses()
+    # A create that failed before it had an id of its own has nothing to delete.
+    index.on_event(event("Delete", PhysicalResourceId="something-else"), None)
+    assert index.is_complete(event("Delete"), None) == {"IsComplete": True}
