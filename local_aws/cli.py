@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import httpx
 import typer
@@ -26,7 +26,7 @@ State = Annotated[Path, typer.Option("--state", default_factory=default_state, h
 Cache = Annotated[Path, typer.Option("--cache", default_factory=default_cache, help="folder that survives `down`")]
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """Prints one line on stderr and ends with exit code 1."""
     print(f"error: {message}", file=sys.stderr)
     raise typer.Exit(1)
@@ -84,7 +84,6 @@ def _wait(supervisor: "subprocess.Popen[bytes]", state: Path) -> LocalAccount:
             break
         time.sleep(0.1)
     fail("the local account did not start: " + "; ".join(f"{name}: {text}" for name, text in logs.items() if text))
-    raise AssertionError
 
 
 @app.command()
@@ -118,7 +117,6 @@ def _running(state: Path) -> LocalAccount:
     account = LocalAccount.read(state.absolute())
     if account is None:
         fail(f"no local account in {state}; start one with `inference local up`")
-        raise AssertionError
     return account
 
 

@@ -21,7 +21,7 @@ from load_tests.closed_loop import Measurement, Target, client, measure
 from local_aws import cli
 from local_aws.account import ACCOUNT_ID, REGION, ROOT
 from sizing.prices import price, usd_per_million
-from stacks.settings import Deployment
+from stacks.settings import Deployment, DeploymentError
 
 AMAZON = (
     "The Amazon rainforest (Portuguese: Floresta Amazônica or Amazônia; Spanish: Selva Amazónica, Amazonía or usually "
@@ -58,7 +58,10 @@ def demo(
 ) -> None:
     """Deploys bert_int8 into the local account and compares FP32 with INT8."""
     started = time.monotonic()
-    settings = Deployment.load(ROOT / "deployments" / f"{deployment}.yaml")
+    try:
+        settings = Deployment.load(ROOT / "deployments" / f"{deployment}.yaml")
+    except DeploymentError as error:
+        cli.fail(str(error))
     account = cli.start(state, cache)
     os.environ.update(account.environment())
     logs = Path(account.state) / "logs"
@@ -70,6 +73,10 @@ def demo(
         _print(rows, _accuracies(settings))
         if not keep:
             _run("destroy", ["cdk", "destroy", "--all", "--force", "--context", f"deployment={deployment}"], logs)
+    except KeyboardInterrupt:
+        print("interrupted: stopping the local account", file=sys.stderr)
+        cli.stop(Path(account.state))
+        raise typer.Exit(130) from None
     except DemoError as error:
         cli.fail(f"{error}\nthe account still runs; `inference local logs`, then `inference local down`")
     if keep:

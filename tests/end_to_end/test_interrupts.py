@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local_aws.account import CACHE_VARIABLE, ROOT, STATE_VARIABLE
+from local_aws.account import CACHE_VARIABLE, ROOT, STATE_VARIABLE, LocalAccount
 from tests.end_to_end.conftest import INFERENCE, inference
 
 pytestmark = pytest.mark.end_to_end
@@ -47,3 +47,19 @@ def test_status_and_env_without_an_account_are_one_clear_line(tmp_path: Path) ->
         assert done.returncode == 1
         assert "start one with `inference local up`" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_killed_supervisor_takes_its_processes_along_and_is_explained(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert inference(state, "local", "up").returncode == 0
+    account = LocalAccount.read(state)
+    assert account is not None
+    family = psutil.Process(account.supervisor_pid).children(recursive=True)
+    os.kill(account.supervisor_pid, signal.SIGKILL)
+    _, left = psutil.wait_procs(family, timeout=10)
+    assert left == []
+    told = inference(state, "local", "status")
+    assert told.returncode == 1
+    assert "it is gone, and with it what it ran" in told.stdout
+    assert inference(state, "local", "down").returncode == 0
+    assert not state.exists()
