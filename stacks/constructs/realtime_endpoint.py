@@ -97,6 +97,7 @@ class RealtimeEndpoint(Construct):
                 sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type="DesiredWeight")
             ],
             deployment_config=sagemaker.CfnEndpoint.DeploymentConfigProperty(
+                # SageMaker takes ten alarms at the most.
                 auto_rollback_configuration=sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
                     alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=a.alarm_name) for a in self.alarms[:10]]
                 ),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 from containers.bert_int8.spans import FloatArray
@@ -39,7 +40,7 @@ def installed_version(name: str) -> str:
     return version()
 
 
-def _module(name: str):  # type: ignore[no-untyped-def]
+def _module(name: str) -> ModuleType:
     if name not in _MODULES:
         raise ValueError(f"unknown engine {name!r}: one of {', '.join(_MODULES)}")
     return import_module(_MODULES[name])

@@ -1,7 +1,7 @@
 """Trains the demo model's question-answering adapter: `python -m model_build.bert_int8.demo_model.train`.
 
 Low-rank updates on every linear layer of MiniLM-L6, its LayerNorms and the span head, saved as a PEFT
-adapter in float16. Needs `requirements-train.txt`; the build only loads the result.
+adapter in float16. Needs the build's requirements; the build only loads the result.
 """
 
 import argparse
