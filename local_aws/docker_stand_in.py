@@ -7,7 +7,10 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from string import Template
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,24 +27,29 @@ class UnsupportedError(Exception):
     """The stand-in cannot do what it was asked; the message says what it can."""
 
 
-def build(state: Path, cache: Path, context: Path, dockerfile: Path, tag: str) -> None:
+def build(
+    state: Path, cache: Path, context: Path, dockerfile: Path, tag: str, build_args: Mapping[str, str] | None = None
+) -> None:
     """Lays out the last stage of a Dockerfile: COPY from the context, ENV, WORKDIR, ENTRYPOINT and LABEL.
 
-    The image's environment is made from the requirements file that the label names.
+    The image's environment is made from the requirements file that the label names. build_args: values of
+    `--build-arg`; an ARG without one has its default.
     """
     from dockerfile_parse import DockerfileParser  # only a build needs it
 
     with dockerfile.open("rb") as file:
         instructions = DockerfileParser(fileobj=file).structure
     last_stage = max(index for index, entry in enumerate(instructions) if entry["instruction"] == "FROM")
-    digest = hashlib.sha256(str(context.resolve()).encode() + dockerfile.read_bytes()).hexdigest()[:24]
+    arguments = _arguments(instructions, build_args or {})
+    parts = [str(context.resolve()), json.dumps(arguments, sort_keys=True), dockerfile.read_text()]
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
     rootfs = state / "images" / digest
     shutil.rmtree(rootfs, ignore_errors=True)
     workdir, entrypoint = "/", []
     variables: dict[str, str] = {}
     labels: dict[str, str] = {}
     for entry in instructions[last_stage:]:
-        name, value = entry["instruction"], entry["value"]
+        name, value = entry["instruction"], Template(entry["value"]).safe_substitute(arguments)
         if name == "WORKDIR":
             workdir = value
         elif name == "ENTRYPOINT":
@@ -60,6 +68,12 @@ def build(state: Path, cache: Path, context: Path, dockerfile: Path, tag: str) -
         )
     venv = environment(cache, "image", context / labels[REQUIREMENTS_LABEL], "--no-deps")
     Image(str(rootfs), workdir, tuple(entrypoint), variables, str(venv)).save(state, tag)
+
+
+def _arguments(instructions: list[dict[str, Any]], given: Mapping[str, str]) -> dict[str, str]:
+    declared = (entry["value"].partition("=") for entry in instructions if entry["instruction"] == "ARG")
+    defaults = {name: value for name, separator, value in declared if separator}
+    return {**defaults, **given}
 
 
 def _copy(context: Path, rootfs: Path, workdir: str, value: str) -> None:
@@ -115,9 +129,11 @@ def main(arguments: list[str]) -> int:
                 return 1
             print("[]")
         case ["build", *options, context]:
-            named = {options[i]: options[i + 1] for i in range(len(options) - 1) if options[i].startswith("-")}
+            pairs = [(options[i], options[i + 1]) for i in range(len(options) - 1) if options[i].startswith("-")]
+            named = dict(pairs)
+            build_args = dict(value.split("=", 1) for option, value in pairs if option == "--build-arg")
             dockerfile = Path(context) / named.get("--file", "Dockerfile")
-            build(state, cache, Path(context), dockerfile, named.get("--tag", named.get("-t", "")))
+            build(state, cache, Path(context), dockerfile, named.get("--tag", named.get("-t", "")), build_args)
         case ["tag", old, new]:
             image = find(state, old)
             if image is None:

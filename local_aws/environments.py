@@ -17,9 +17,8 @@ def environment(cache: Path, name: str, requirements: Path, *pip_options: str) -
 
     Raises EnvironmentSetupError.
     """
-    key = hashlib.sha256(requirements.read_bytes() + repr((sys.version_info[:3], pip_options)).encode()).hexdigest()[
-        :16
-    ]
+    content = b"".join(path.read_bytes() for path in _with_included(requirements))
+    key = hashlib.sha256(content + repr((sys.version_info[:3], pip_options)).encode()).hexdigest()[:16]
     folder = cache / "envs" / f"{name}-{key}"
     ready = folder / "ready"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -33,6 +32,16 @@ def environment(cache: Path, name: str, requirements: Path, *pip_options: str) -
             _run([*pip, *pip_options, "-r", str(requirements)])
             ready.touch()
     return folder
+
+
+def _with_included(requirements: Path) -> list[Path]:
+    """A requirements file and those that its `-r` lines name."""
+    included = [
+        requirements.parent / line.split()[1]
+        for line in requirements.read_text().splitlines()
+        if line.startswith(("-r ", "--requirement "))
+    ]
+    return [requirements, *(path for child in included for path in _with_included(child))]
 
 
 def _run(command: list[str]) -> None:

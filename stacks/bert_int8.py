@@ -35,14 +35,18 @@ class BertInt8Stack(Stack):
         region: str | None,
     ) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
-        image = ecr_assets.DockerImageAsset(
-            self,
-            "Image",
-            directory=str(CONTAINERS),
-            file=f"{WORKLOAD}/Dockerfile",
-            exclude=["*", "!__init__.py", "!serving", f"!{WORKLOAD}", "**/__pycache__", "**/*.pyc"],
-            platform=ecr_assets.Platform.LINUX_AMD64,
-        )
+        images = {
+            engine: ecr_assets.DockerImageAsset(
+                self,
+                f"{_camel(engine)}Image",
+                directory=str(CONTAINERS),
+                file=f"{WORKLOAD}/Dockerfile",
+                build_args={"ENGINE": engine},
+                exclude=["*", "!__init__.py", "!serving", f"!{WORKLOAD}", "**/__pycache__", "**/*.pyc"],
+                platform=ecr_assets.Platform.LINUX_AMD64,
+            )
+            for engine in sorted({recipe.engine for recipe in settings.models.values()})
+        }
         built = {
             name: BuiltArtifact(
                 self,
@@ -75,7 +79,7 @@ class BertInt8Stack(Stack):
                     )
                     for variant_name, variant in endpoint.enabled_variants.items()
                 ],
-                image=image,
+                image=images[settings.models[endpoint.model].engine],
                 artifacts=artifacts,
                 key=key,
                 alerts=alerts,

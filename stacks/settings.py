@@ -167,12 +167,6 @@ class BertInt8(Settings):
                 raise ValueError(
                     f"endpoints.{name}.model is {endpoint.model!r}: choose one of models: {', '.join(self.models)}"
                 )
-        for name, recipe in self.models.items():
-            if recipe.engine != "openvino":
-                raise ValueError(
-                    f"models.{name}.engine is {recipe.engine!r}: model_build makes it, but containers/bert_int8 "
-                    "installs only openvino, so the endpoint could not start; use engine: openvino"
-                )
         unused = set(self.models) - {endpoint.model for endpoint in self.endpoints.values()}
         if unused:
             raise ValueError(f"models.{sorted(unused)[0]} is served by no endpoint: remove it or add an endpoint")

@@ -43,6 +43,27 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def test_a_build_argument_chooses_what_the_dockerfile_names(
+    context: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[Path] = []
+    monkeypatch.setattr(
+        docker_stand_in,
+        "environment",
+        lambda cache, name, requirements, *options: chosen.append(requirements) or cache / name,
+    )
+    text = DOCKERFILE.replace("\nLABEL", "\nARG ENGINE=fast\nLABEL").replace(
+        '"requirements.txt"', '"requirements-${ENGINE}.txt"'
+    )
+    (context / "Dockerfile").write_text(text)
+    assert main(["build", "--tag", "default", str(context)]) == 0
+    assert main(["build", "--tag", "other", "--build-arg", "ENGINE=small", str(context)]) == 0
+    assert [path.name for path in chosen] == ["requirements-fast.txt", "requirements-small.txt"]
+    images = [find(tmp_path / "state", tag) for tag in ("default", "other")]
+    assert images[0] is not None and images[1] is not None
+    assert images[0].rootfs != images[1].rootfs
+
+
 def test_the_last_stage_is_laid_out_and_found_by_its_ecr_uri(context: Path, tmp_path: Path) -> None:
     assert main(["build", "--tag", "local", "--platform", "linux/amd64", str(context)]) == 0
     assert main(["tag", "local", URI]) == 0

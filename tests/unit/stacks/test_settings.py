@@ -50,18 +50,6 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         (document({"A": variant(weight=0)}), ["every weight is 0"]),
         (document({"A": variant(enabled=False)}), ["no variant is enabled"]),
         (document({f"V{i}": variant() for i in range(11)}), ["11 variants", "allows 10"]),
-        (
-            {
-                "environment": "dev",
-                "workloads": {
-                    "bert_int8": {
-                        "models": {"m": {"engine": "ipex"}},
-                        "endpoints": {"e": {"model": "m", "variants": {"A": variant()}}},
-                    }
-                },
-            },
-            ["models.m.engine is 'ipex'", "use engine: openvino"],
-        ),
         (document(model="other"), ["endpoints.e.model is 'other'", "choose one of models: m"]),
         (
             document(scaling={"min_capacity": 3, "max_capacity": 2, "target_invocations_per_instance": 10}),
