@@ -1,11 +1,11 @@
-"""The ASGI application of the SageMaker contract: `/ping` and `/invocations`."""
+"""The ASGI application of the SageMaker contract for one model: `/ping` and `/invocations`."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 from starlette.applications import Starlette
@@ -26,10 +26,14 @@ CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One request as the model code sees it: the whole body and its media type in lower case."""
+    """One request as the model code sees it: the whole body, and its media types in lower case.
+
+    accept: what the client takes, `*/*` where it names nothing.
+    """
 
     body: bytes
     content_type: str
+    accept: str = "*/*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +52,30 @@ class ServingOptions:
     workers: requests computed at the same time, each on its own thread.
     queue_capacity: requests computed or waiting; the next one is refused with 503.
     body_timeout_seconds: time a client has to send its body.
-    content_types: media types accepted, besides a request without one.
+    content_types: media types accepted; the first is that of a request without one.
+    inline_bytes: bodies up to this size are computed on the event loop, for models that answer them in less
+        time than the way to a thread and back takes.
     """
 
     workers: int = 1
     queue_capacity: int = 64
     body_timeout_seconds: float = 30.0
-    content_types: frozenset[str] = field(default=frozenset({JSON}))
+    content_types: tuple[str, ...] = (JSON,)
+    inline_bytes: int = 0
 
 
-class _Server:
-    def __init__(self, invoke: Callable[[Invocation], Answer], options: ServingOptions) -> None:
-        self._invoke = invoke
+class Invoker:
+    """Reads requests, bounds how many wait, and computes their answers."""
+
+    def __init__(self, options: ServingOptions) -> None:
         self._options = options
         self._executor = ThreadPoolExecutor(options.workers, thread_name_prefix="invoke")
         self._pending = 0
 
-    async def ping(self, request: Request) -> Response:
-        del request
-        return Response(b"{}", media_type=JSON)
-
-    async def invocations(self, request: Request) -> Response:
+    async def respond(self, request: Request, invoke: Callable[[Invocation], Answer]) -> Response:
+        """The response to one invocation; every failure of `invoke` becomes a JSON error."""
         try:
-            answer = await self._answer(request)
+            answer = await self._answer(request, invoke)
         except ServingError as error:
             return error_response(error)
         except ClientDisconnect:
@@ -83,13 +88,14 @@ class _Server:
         headers = {CUSTOM_ATTRIBUTES: answer.attributes} if answer.attributes else None
         return Response(answer.body, media_type=answer.content_type, headers=headers)
 
-    async def _answer(self, request: Request) -> Answer:
-        content_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-        if content_type not in self._options.content_types:
+    async def _answer(self, request: Request, invoke: Callable[[Invocation], Answer]) -> Answer:
+        accepted = self._options.content_types
+        content_type = request.headers.get("content-type", accepted[0]).partition(";")[0].strip().lower()
+        if content_type not in accepted:
             raise ServingError(
                 415,
                 "unsupported_media_type",
-                f"Content-Type is {content_type!r}; send one of: {', '.join(sorted(self._options.content_types))}",
+                f"Content-Type is {content_type!r}; send one of: {', '.join(accepted)}",
             )
         if self._pending >= self._options.queue_capacity:
             raise ServingError(
@@ -97,39 +103,42 @@ class _Server:
             )
         self._pending += 1
         try:
-            body = await self._body(request)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, self._invoke, Invocation(body, content_type))
+            body = await read_body(request, self._options.body_timeout_seconds)
+            invocation = Invocation(body, content_type, request.headers.get("accept", "*/*").strip().lower())
+            if len(body) <= self._options.inline_bytes:
+                return invoke(invocation)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, invoke, invocation)
         finally:
             self._pending -= 1
 
-    async def _body(self, request: Request) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(self._options.body_timeout_seconds):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    # A client that reads no answer before its body is out would see a reset instead of the
-                    # error, so what is too large is still received, and dropped, up to a bound.
-                    if size > _DRAIN_BYTES:
-                        break
-                    if size <= MAX_BODY_BYTES:
-                        chunks.append(chunk)
-        except TimeoutError:
-            raise ServingError(
-                408,
-                "body_timeout",
-                f"the body did not arrive within {self._options.body_timeout_seconds:g} s; "
-                "send it faster or in a smaller request",
-            ) from None
-        if size > MAX_BODY_BYTES:
-            raise ServingError(
-                413,
-                "body_too_large",
-                f"the body is over {MAX_BODY_BYTES} bytes, SageMaker's limit; send less at once",
-            )
-        return b"".join(chunks)
+
+async def read_body(request: Request, timeout_seconds: float) -> bytes:
+    """The whole body; raises ServingError 413 over SageMaker's limit and 408 for a client that is too slow."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            async for chunk in request.stream():
+                size += len(chunk)
+                # A client that reads no answer before its body is out would see a reset instead of the
+                # error, so what is too large is still received, and dropped, up to a bound.
+                if size > _DRAIN_BYTES:
+                    break
+                if size <= MAX_BODY_BYTES:
+                    chunks.append(chunk)
+    except TimeoutError:
+        raise ServingError(
+            408,
+            "body_timeout",
+            f"the body did not arrive within {timeout_seconds:g} s; send it faster or in a smaller request",
+        ) from None
+    if size > MAX_BODY_BYTES:
+        raise ServingError(
+            413,
+            "body_too_large",
+            f"the body is over {MAX_BODY_BYTES} bytes, SageMaker's limit; send less at once",
+        )
+    return b"".join(chunks)
 
 
 def error_response(error: ServingError) -> Response:
@@ -140,14 +149,22 @@ def error_response(error: ServingError) -> Response:
     return Response(msgspec.json.encode(error.body()), status_code=error.status, media_type=JSON, headers=headers)
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    code = {404: "not_found", 405: "method_not_allowed"}.get(status, "http_error")
-    return error_response(
-        ServingError(
-            status, code, f"{request.method} {request.url.path}: this container answers GET /ping and POST /invocations"
-        )
-    )
+def http_error(answers: str) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """The handler for paths and methods that a container does not have; `answers` says what it has."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        code = {404: "not_found", 405: "method_not_allowed"}.get(status, "http_error")
+        message = f"{request.method} {request.url.path}: this container answers {answers}"
+        return error_response(ServingError(status, code, message))
+
+    return handle
+
+
+async def ping(request: Request) -> Response:
+    """Healthy, since nothing is served before it can answer."""
+    del request
+    return Response(b"{}", media_type=JSON)
 
 
 def create_app(invoke: Callable[[Invocation], Answer], options: ServingOptions) -> Starlette:
@@ -155,13 +172,14 @@ def create_app(invoke: Callable[[Invocation], Answer], options: ServingOptions) 
 
     The model must be loaded and warm before this is served: `/ping` answers 200 from the first request on.
     """
-    server = _Server(invoke, options)
+    invoker = Invoker(options)
+
+    async def invocations(request: Request) -> Response:
+        return await invoker.respond(request, invoke)
+
     return Starlette(
-        routes=[
-            Route("/ping", server.ping, methods=["GET"]),
-            Route("/invocations", server.invocations, methods=["POST"]),
-        ],
-        exception_handlers={HTTPException: _http_error},
+        routes=[Route("/ping", ping, methods=["GET"]), Route("/invocations", invocations, methods=["POST"])],
+        exception_handlers={HTTPException: http_error("GET /ping and POST /invocations")},
     )
 
 

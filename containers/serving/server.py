@@ -41,7 +41,11 @@ def main(create: Callable[[], ASGIApp], arguments: list[str]) -> int:
     except StartupError as error:
         print(f"cannot serve: {error}", file=sys.stderr, flush=True)
         return 1
-    asyncio.run(_serve(app, os.environ.get(HOST_VARIABLE, "0.0.0.0"), port))  # noqa: S104 (SageMaker connects from outside the container)
+    host = os.environ.get(HOST_VARIABLE, "0.0.0.0")  # noqa: S104 (SageMaker connects from outside the container)
+    config = _config(app, host, port)
+    # uvloop where it is installed, as uvicorn itself would choose.
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(config))
     return 0
 
 
@@ -52,22 +56,24 @@ def _port() -> int:
     return int(value)
 
 
-async def _serve(app: ASGIApp, host: str, port: int) -> None:
-    server = _Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            backlog=512,
-        )
+def _config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        backlog=512,
     )
+
+
+async def _serve(config: uvicorn.Config) -> None:
+    server = _Server(config)
     loop = asyncio.get_running_loop()
     for received in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(received, lambda: setattr(server, "should_exit", True))

@@ -1,0 +1,38 @@
+"""Entry point of the churn_mme image: `python -m containers.churn_mme serve`."""
+
+import os
+import sys
+import time
+
+from starlette.types import ASGIApp
+
+from containers.churn_mme.handler import CSV, load_model
+from containers.serving.app import JSON, ServingOptions, log_ready
+from containers.serving.cpu import available_cores
+from containers.serving.errors import StartupError
+from containers.serving.memory import memory_limit_bytes
+from containers.serving.multi_model import budget_in, create_multi_model_app
+from containers.serving.server import main
+
+RESERVATION_VARIABLE = "MODEL_MEMORY_RESERVATION_BYTES"
+"""The least that a model counts against the memory limit; 0 counts what each takes."""
+_INLINE_BYTES = 4096
+"""About 40 rows of CSV, which take less time than the way to a thread and back."""
+
+
+def _create() -> ASGIApp:
+    started = time.perf_counter()
+    reservation = os.environ.get(RESERVATION_VARIABLE, "0")
+    if not reservation.isdecimal():
+        raise StartupError(f"{RESERVATION_VARIABLE} is {reservation!r}: it must be a number of bytes")
+    budget = budget_in(memory_limit_bytes(), int(reservation))
+    options = ServingOptions(
+        workers=available_cores(), queue_capacity=1024, content_types=(CSV, JSON), inline_bytes=_INLINE_BYTES
+    )
+    app = create_multi_model_app(load_model, budget, options)
+    log_ready(f"multi-model server, {budget.model_bytes / 2**20:.0f} MiB for models,", started)
+    return app
+
+
+if __name__ == "__main__":
+    sys.exit(main(_create, sys.argv[1:]))

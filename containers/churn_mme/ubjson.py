@@ -1,0 +1,127 @@
+"""Reads the part of UBJSON that XGBoost writes, from bytes that nobody has checked.
+
+Draft 12 of ubjson.org: big-endian numbers, containers with a count, arrays with a type. No library is used:
+treelite's reader ends the process on some damaged files, and py-ubjson has had no release since 2020.
+"""
+
+import struct
+from typing import Any
+
+import numpy as np
+
+_MAX_DEPTH = 32
+_INTEGERS = {b"i": ("b", 1), b"U": ("B", 1), b"I": (">h", 2), b"l": (">i", 4), b"L": (">q", 8)}
+_NUMBERS = {**_INTEGERS, b"d": (">f", 4), b"D": (">d", 8)}
+_DTYPES = {b"i": "i1", b"U": "u1", b"I": ">i2", b"l": ">i4", b"L": ">i8", b"d": ">f4", b"D": ">f8"}
+_CONSTANTS = {b"Z": None, b"T": True, b"F": False}
+
+
+class UbjsonError(ValueError):
+    """The bytes are not UBJSON; the message names the byte."""
+
+
+def loads(data: bytes) -> Any:
+    """The document as dicts, lists, numbers and strings; arrays of one number type as NumPy arrays."""
+    reader = _Reader(data)
+    try:
+        return reader.value(reader.marker(), 0)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise UbjsonError(f"byte {reader.position}: {error}") from error
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data, self.position = data, 0
+
+    def marker(self) -> bytes:
+        """The next byte that is not a no-op."""
+        marker = self._take(1)
+        while marker == b"N":
+            marker = self._take(1)
+        return marker
+
+    def value(self, marker: bytes, depth: int) -> Any:
+        if depth > _MAX_DEPTH:
+            raise UbjsonError(f"byte {self.position}: nested deeper than {_MAX_DEPTH}")
+        if marker in _NUMBERS:
+            form, size = _NUMBERS[marker]
+            return struct.unpack(form, self._take(size))[0]
+        if marker == b"S":
+            return self._string()
+        if marker == b"C":
+            return self._take(1).decode("ascii")
+        if marker in _CONSTANTS:
+            return _CONSTANTS[marker]
+        if marker == b"[":
+            return self._array(depth)
+        if marker == b"{":
+            return self._object(depth)
+        raise UbjsonError(f"byte {self.position - 1}: {marker!r} is no UBJSON type")
+
+    def _array(self, depth: int) -> Any:
+        kind, count, marker = self._header()
+        if kind is not None and count is not None and kind in _DTYPES:
+            dtype = np.dtype(_DTYPES[kind])
+            return np.frombuffer(self._take(count * dtype.itemsize), dtype)
+        values = []
+        if count is not None:
+            # An element takes at least one byte, so a larger count is damage, not a large array.
+            self._check_room(count)
+            for _ in range(count):
+                values.append(self.value(kind or self.marker(), depth + 1))
+            return values
+        while marker != b"]":
+            values.append(self.value(marker, depth + 1))
+            marker = self.marker()
+        return values
+
+    def _object(self, depth: int) -> dict[str, Any]:
+        kind, count, marker = self._header()
+        members: dict[str, Any] = {}
+        if count is not None:
+            self._check_room(count)
+            for _ in range(count):
+                name = self._string()
+                members[name] = self.value(kind or self.marker(), depth + 1)
+            return members
+        while marker != b"}":
+            name = self._text(self._length(marker))
+            members[name] = self.value(self.marker(), depth + 1)
+            marker = self.marker()
+        return members
+
+    def _header(self) -> tuple[bytes | None, int | None, bytes]:
+        """Element type and count, where the container names them, and the marker after the opening bracket."""
+        marker = self.marker()
+        kind = None
+        if marker == b"$":
+            kind, marker = self._take(1), self.marker()
+            if marker != b"#":
+                raise UbjsonError(f"byte {self.position - 1}: a typed container needs a count")
+        if marker != b"#":
+            return None, None, marker
+        return kind, self._length(self.marker()), marker
+
+    def _string(self) -> str:
+        return self._text(self._length(self.marker()))
+
+    def _length(self, marker: bytes) -> int:
+        if marker not in _INTEGERS:
+            raise UbjsonError(f"byte {self.position - 1}: {marker!r} is no length")
+        form, size = _INTEGERS[marker]
+        length: int = struct.unpack(form, self._take(size))[0]
+        if length < 0:
+            raise UbjsonError(f"byte {self.position - size}: the length is {length}")
+        return length
+
+    def _text(self, length: int) -> str:
+        return self._take(length).decode()
+
+    def _take(self, size: int) -> bytes:
+        self._check_room(size)
+        self.position += size
+        return self._data[self.position - size : self.position]
+
+    def _check_room(self, size: int) -> None:
+        if size > len(self._data) - self.position:
+            raise UbjsonError(f"byte {self.position}: {size} more bytes are needed, the file has no more")

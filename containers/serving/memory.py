@@ -1,0 +1,34 @@
+"""What this container may use of the machine's memory, and what it uses."""
+
+import os
+from pathlib import Path
+
+LIMIT_VARIABLE = "CONTAINER_MEMORY_LIMIT_BYTES"
+"""For platforms that bound a container's memory without a cgroup that it can read."""
+_CGROUP_FILES = ("memory.max", "memory/memory.limit_in_bytes")
+
+
+def memory_limit_bytes(cgroup: Path = Path("/sys/fs/cgroup"), meminfo: Path = Path("/proc/meminfo")) -> int:
+    """The smallest of the cgroup's limit, CONTAINER_MEMORY_LIMIT_BYTES and the machine's memory."""
+    limits = [_total(meminfo)]
+    for name in _CGROUP_FILES:
+        try:
+            limits.append(int((cgroup / name).read_text()))
+        except (OSError, ValueError):
+            continue
+    given = os.environ.get(LIMIT_VARIABLE, "")
+    if given.isdecimal():
+        limits.append(int(given))
+    return min(limits)
+
+
+def _total(meminfo: Path) -> int:
+    for line in meminfo.read_text().splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"{meminfo} has no MemTotal")
+
+
+def resident_bytes(statm: Path = Path("/proc/self/statm")) -> int:
+    """This process's resident memory."""
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,312 @@
+"""The multi-model contract of SageMaker: models are loaded, invoked and unloaded by name over HTTP.
+
+Source: "Build Your Own Container for SageMaker AI Multi-Model Endpoints" in the Amazon SageMaker AI
+developer guide.
+"""
+
+import asyncio
+import base64
+import binascii
+import bisect
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlparse
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from containers.serving.app import (
+    JSON,
+    Answer,
+    Invocation,
+    Invoker,
+    ServingOptions,
+    error_response,
+    http_error,
+    ping,
+    read_body,
+)
+from containers.serving.errors import ServingError
+from containers.serving.memory import resident_bytes
+
+logger = logging.getLogger("multi_model")
+
+MAX_PAGE = 1000
+"""Models in one page of the list."""
+_ANSWERS = "GET /ping, POST and GET /models, GET and DELETE /models/{model_name}, and POST /models/{model_name}/invoke"
+
+
+class LoadedModel(Protocol):
+    """A model in memory; `invoke` may be called from several threads."""
+
+    size_bytes: int
+
+    def invoke(self, invocation: Invocation) -> Answer:
+        """Answers one request; raises ServingError for a client's mistake."""
+
+
+class ModelLoadError(Exception):
+    """A model's files cannot be loaded; the message says what is wrong with them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryBudget:
+    """Memory that models may take.
+
+    limit_bytes: what the container may use. base_bytes: what it uses without any model.
+    reservation_bytes: the least that a model counts, however small it is.
+    headroom: share of the limit kept free for requests.
+    """
+
+    limit_bytes: int
+    base_bytes: int
+    reservation_bytes: int = 0
+    headroom: float = 0.1
+
+    @property
+    def model_bytes(self) -> int:
+        """What all models together may count."""
+        return int(self.limit_bytes * (1 - self.headroom)) - self.base_bytes
+
+    def cost(self, size_bytes: int) -> int:
+        """What a model of that size counts."""
+        return max(size_bytes, self.reservation_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    url: str
+    model: LoadedModel
+    cost: int
+
+
+class ModelStore:
+    """The loaded models, least recently used first, within a memory budget.
+
+    Which model has to go is the platform's choice: on 507 SageMaker unloads one and asks again. A container that
+    unloaded on its own would make SageMaker invoke models that are no longer there.
+    """
+
+    def __init__(self, load: Callable[[Path], LoadedModel], budget: MemoryBudget) -> None:
+        self._load, self._budget = load, budget
+        self._models: OrderedDict[str, _Entry] = OrderedDict()
+        self._names: list[str] = []
+        self._used = 0
+        self._coming: dict[str, asyncio.Event] = {}
+        # Loading has threads of its own, so that it delays no request of a model that is there.
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="load")
+
+    async def add(self, name: str, url: str) -> None:
+        """Loads a model; raises ServingError 409 for a name that is there, 507 for no memory, 400 for bad files."""
+        while (coming := self._coming.get(name)) is not None:
+            await coming.wait()
+        if name in self._models:
+            raise ServingError(409, "model_already_loaded", f"model {name!r} is loaded already", "model_name")
+        done = self._coming[name] = asyncio.Event()
+        try:
+            await self._add(name, url)
+        finally:
+            del self._coming[name]
+            done.set()
+
+    async def _add(self, name: str, url: str) -> None:
+        folder = Path(urlparse(url).path)
+        least = self._budget.cost(_size_on_disk(folder))
+        with self._reserved(least):
+            started = time.perf_counter()
+            try:
+                model = await asyncio.get_running_loop().run_in_executor(self._executor, self._load, folder)
+            except ModelLoadError as error:
+                raise ServingError(400, "model_not_loadable", str(error), "url") from error
+        cost = self._budget.cost(model.size_bytes)
+        self._admit(cost)
+        self._models[name] = _Entry(url, model, cost)
+        self._used += cost
+        bisect.insort(self._names, name)
+        logger.debug("loaded %s in %.1f ms, %d models", name, (time.perf_counter() - started) * 1e3, len(self._names))
+
+    @contextlib.contextmanager
+    def _reserved(self, cost: int) -> Iterator[None]:
+        """Holds memory for a model on its way, so that two at once cannot both take the last of it."""
+        self._admit(cost)
+        self._used += cost
+        try:
+            yield
+        finally:
+            self._used -= cost
+
+    def _admit(self, cost: int) -> None:
+        free = self._budget.model_bytes - self._used
+        room = int(self._budget.limit_bytes * (1 - self._budget.headroom / 2)) - resident_bytes()
+        if cost > free or (cost > room and self._models):
+            oldest = next(iter(self._models), None)
+            hint = f"; least recently used: {oldest}" if oldest else "; no model is loaded, use a larger instance"
+            raise ServingError(
+                507,
+                "insufficient_memory",
+                f"the model counts {cost} bytes, {max(0, min(free, room))} of {self._budget.limit_bytes} "
+                f"are free{hint}",
+            )
+
+    def get(self, name: str) -> LoadedModel:
+        """A loaded model, now the most recently used; raises ServingError 404."""
+        entry = self._entry(name)
+        self._models.move_to_end(name)
+        return entry.model
+
+    def url(self, name: str) -> str:
+        """Where a loaded model came from; raises ServingError 404."""
+        return self._entry(name).url
+
+    def remove(self, name: str) -> None:
+        """Unloads a model; requests that it is answering finish. Raises ServingError 404."""
+        self._used -= self._entry(name).cost
+        del self._models[name]
+        del self._names[bisect.bisect_left(self._names, name)]
+
+    def page(self, after: str, limit: int) -> tuple[list[str], str | None]:
+        """Up to `limit` names that follow `after`, and the last of them where more follow."""
+        begin = bisect.bisect_right(self._names, after) if after else 0
+        names = self._names[begin : begin + limit]
+        return names, names[-1] if begin + limit < len(self._names) else None
+
+    def _entry(self, name: str) -> _Entry:
+        try:
+            return self._models[name]
+        except KeyError:
+            raise ServingError(
+                404, "model_not_loaded", f"model {name!r} is not loaded; load it with POST /models", "model_name"
+            ) from None
+
+
+def _size_on_disk(folder: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    except OSError:
+        return 0
+
+
+class _LoadRequest(msgspec.Struct, frozen=True):
+    model_name: str
+    url: str
+
+
+class _Listed(msgspec.Struct, frozen=True, rename="camel"):
+    model_name: str
+    model_url: str
+
+
+class _Page(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    models: list[_Listed]
+    next_page_token: str | None = None
+
+
+class _Status(msgspec.Struct, frozen=True):
+    status: str
+
+
+class _Api:
+    def __init__(self, store: ModelStore, options: ServingOptions) -> None:
+        self._store, self._options = store, options
+        self._invoker = Invoker(options)
+
+    async def invoke(self, request: Request) -> Response:
+        try:
+            model = self._store.get(request.path_params["name"])
+        except ServingError as error:
+            # What the client still sends must be read, or it sees a reset instead of the answer.
+            await read_body(request, self._options.body_timeout_seconds)
+            return error_response(error)
+        return await self._invoker.respond(request, model.invoke)
+
+    async def load(self, request: Request) -> Response:
+        body = await read_body(request, self._options.body_timeout_seconds)
+        try:
+            wanted = msgspec.json.decode(body, type=_LoadRequest)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ServingError(
+                400, "invalid_request", f'the body is not {{"model_name": "...", "url": "..."}}: {error}'
+            ) from error
+        if not wanted.model_name or "/" in wanted.model_name:
+            raise ServingError(
+                400,
+                "invalid_field",
+                f"model_name is {wanted.model_name!r}: it needs a character, and no slash",
+                "model_name",
+            )
+        await self._store.add(wanted.model_name, wanted.url)
+        return _json(_Status("loaded"))
+
+    async def list(self, request: Request) -> Response:
+        limit = request.query_params.get("limit", str(MAX_PAGE))
+        if not limit.isdecimal() or not 0 < int(limit) <= MAX_PAGE:
+            raise ServingError(400, "invalid_field", f"limit is {limit!r}: it must be 1 to {MAX_PAGE}", "limit")
+        token = request.query_params.get("next_page_token", "")
+        try:
+            after = base64.urlsafe_b64decode(token.encode()).decode()
+        except (binascii.Error, ValueError):
+            raise ServingError(
+                400,
+                "invalid_field",
+                f"next_page_token is {token!r}: send one that this list gave, or none",
+                "next_page_token",
+            ) from None
+        names, last = self._store.page(after, int(limit))
+        listed = [_Listed(name, self._store.url(name)) for name in names]
+        return _json(_Page(listed, base64.urlsafe_b64encode(last.encode()).decode() if last else None))
+
+    async def describe(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        return _json(_Listed(name, self._store.url(name)))
+
+    async def unload(self, request: Request) -> Response:
+        self._store.remove(request.path_params["name"])
+        return _json(_Status("unloaded"))
+
+
+def _json(content: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(content), media_type=JSON)
+
+
+async def _serving_error(request: Request, error: Exception) -> Response:
+    del request
+    assert isinstance(error, ServingError)
+    return error_response(error)
+
+
+def create_multi_model_app(
+    load: Callable[[Path], LoadedModel], budget: MemoryBudget, options: ServingOptions
+) -> Starlette:
+    """Builds the application; `load` turns a model's folder into a model on a thread, and may raise ModelLoadError."""
+    if budget.model_bytes < budget.cost(0):
+        logger.warning(
+            "no model fits: %d of %d bytes are left for models", max(0, budget.model_bytes), budget.limit_bytes
+        )
+    api = _Api(ModelStore(load, budget), options)
+    return Starlette(
+        routes=[
+            Route("/models/{name}/invoke", api.invoke, methods=["POST"]),
+            Route("/ping", ping, methods=["GET"]),
+            Route("/models", api.load, methods=["POST"]),
+            Route("/models", api.list, methods=["GET"]),
+            Route("/models/{name}", api.describe, methods=["GET"]),
+            Route("/models/{name}", api.unload, methods=["DELETE"]),
+        ],
+        exception_handlers={HTTPException: http_error(_ANSWERS), ServingError: _serving_error},
+    )
+
+
+def budget_in(limit_bytes: int, reservation_bytes: int) -> MemoryBudget:
+    """The budget of this process as it stands, before any model is loaded."""
+    return MemoryBudget(limit_bytes=limit_bytes, base_bytes=resident_bytes(), reservation_bytes=reservation_bytes)
