@@ -47,10 +47,15 @@ def test_a_build_argument_chooses_what_the_dockerfile_names(
     context: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen: list[Path] = []
+
+    def make(cache: Path, name: str, requirements: Path, *options: str) -> Path:
+        chosen.append(requirements)
+        return cache / name
+
     monkeypatch.setattr(
         docker_stand_in,
         "environment",
-        lambda cache, name, requirements, *options: chosen.append(requirements) or cache / name,
+        make,
     )
     text = DOCKERFILE.replace("\nLABEL", "\nARG ENGINE=fast\nLABEL").replace(
         '"requirements.txt"', '"requirements-${ENGINE}.txt"'
