@@ -1,0 +1,1 @@
+"""Builds one XGBoost churn model per state for a multi-model endpoint."""
