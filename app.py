@@ -6,6 +6,7 @@ from pathlib import Path
 import aws_cdk as cdk
 
 from stacks.bert_int8 import BertInt8Stack
+from stacks.churn_mme import ChurnMmeStack
 from stacks.foundation import FoundationStack
 from stacks.model_build import ModelBuildStack
 from stacks.settings import Deployment, DeploymentError
@@ -21,13 +22,26 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
     build = ModelBuildStack(
         app, f"{prefix}-ModelBuild", deployment=deployment, artifacts=foundation.artifacts, region=region
     )
-    if deployment.workloads.bert_int8 is not None:
+    bert_int8, churn_mme = deployment.workloads.bert_int8, deployment.workloads.churn_mme
+    if bert_int8 is not None:
         BertInt8Stack(
             app,
             f"{prefix}-BertInt8",
             deployment=deployment,
-            settings=deployment.workloads.bert_int8,
-            build=build.bert_int8,
+            settings=bert_int8,
+            build=build.builds["bert_int8"],
+            artifacts=foundation.artifacts,
+            key=foundation.key,
+            alerts=foundation.alerts,
+            region=region,
+        )
+    if churn_mme is not None:
+        ChurnMmeStack(
+            app,
+            f"{prefix}-ChurnMme",
+            deployment=deployment,
+            settings=churn_mme,
+            build=build.builds["churn_mme"],
             artifacts=foundation.artifacts,
             key=foundation.key,
             alerts=foundation.alerts,

@@ -1,21 +1,21 @@
 """The endpoints of bert_int8: FP32 and INT8 from one image, and the C5 baseline."""
 
-from pathlib import Path
-
 from aws_cdk import CfnOutput, Stack
-from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks.constructs.built_artifact import BuiltArtifact
-from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps
+from stacks.constructs.execution_role import ServedEndpoint, execution_role
+from stacks.constructs.hosted_model import hosted_model
+from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, alarm_names, capture_prefix
+from stacks.images import container_image
 from stacks.model_build import WorkloadBuild
+from stacks.naming import camel
 from stacks.settings import BertInt8, Deployment
 
 WORKLOAD = "bert_int8"
-CONTAINERS = Path(__file__).parents[1] / "containers"
 
 
 class BertInt8Stack(Stack):
@@ -36,21 +36,13 @@ class BertInt8Stack(Stack):
     ) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
         images = {
-            engine: ecr_assets.DockerImageAsset(
-                self,
-                f"{_camel(engine)}Image",
-                directory=str(CONTAINERS),
-                file=f"{WORKLOAD}/Dockerfile",
-                build_args={"ENGINE": engine},
-                exclude=["*", "!__init__.py", "!serving", f"!{WORKLOAD}", "**/__pycache__", "**/*.pyc"],
-                platform=ecr_assets.Platform.LINUX_AMD64,
-            )
+            engine: container_image(self, f"{camel(engine)}Image", workload=WORKLOAD, build_args={"ENGINE": engine})
             for engine in sorted({recipe.engine for recipe in settings.models.values()})
         }
         built = {
             name: BuiltArtifact(
                 self,
-                f"Artifact{_camel(name)}",
+                f"Artifact{camel(name)}",
                 builder=build.builder,
                 project=build.project,
                 artifacts=artifacts,
@@ -61,40 +53,70 @@ class BertInt8Stack(Stack):
             for name, recipe in settings.models.items()
         }
         for name, artifact in built.items():
-            CfnOutput(self, f"{_camel(name)}Artifacts", value=f"s3://{artifacts.bucket_name}/{artifact.prefix}/")
+            CfnOutput(self, f"{camel(name)}Artifacts", value=f"s3://{artifacts.bucket_name}/{artifact.prefix}/")
         for endpoint_key, endpoint in settings.endpoints.items():
             name = deployment.endpoint_name(WORKLOAD, endpoint_key)
+            image = images[settings.models[endpoint.model].engine]
+            variants = endpoint.enabled_variants
+            keys = {
+                precision: built[endpoint.model].model_key(precision)
+                for precision in sorted({variant.precision for variant in variants.values()})
+            }
+            role = execution_role(
+                self,
+                f"{camel(endpoint_key)}Role",
+                endpoints=[
+                    ServedEndpoint(
+                        name=name,
+                        alarm_names=alarm_names(name, list(variants), multi_model=False),
+                        capture_prefix=capture_prefix(name) if endpoint.data_capture else None,
+                    )
+                ],
+                model_keys=list(keys.values()),
+                image_repository_arn=image.repository_arn,
+                artifacts=artifacts,
+                key=key,
+                vpc=deployment.vpc,
+            )
+            models = {
+                precision: hosted_model(
+                    self,
+                    f"{camel(endpoint_key)}{precision.capitalize()}Model",
+                    image_uri=image.uri,
+                    model_key=model_key,
+                    role=role,
+                    artifacts=artifacts,
+                    vpc=deployment.vpc,
+                )
+                for precision, model_key in keys.items()
+            }
             RealtimeEndpoint(
                 self,
-                _camel(endpoint_key),
+                camel(endpoint_key),
                 endpoint_name=name,
-                settings=endpoint,
                 variants=[
                     VariantProps(
                         name=variant_name,
-                        model_key=built[endpoint.model].model_key(variant.precision),
+                        model=models[variant.precision],
                         instance_type=variant.instance_type,
                         instance_count=variant.instance_count,
                         weight=variant.weight,
                     )
-                    for variant_name, variant in endpoint.enabled_variants.items()
+                    for variant_name, variant in variants.items()
                 ],
-                image=images[settings.models[endpoint.model].engine],
+                alarms=endpoint.alarms,
+                scaling=endpoint.scaling,
+                data_capture=endpoint.data_capture,
                 artifacts=artifacts,
                 key=key,
                 alerts=alerts,
-                vpc=deployment.vpc,
             )
-            CfnOutput(self, f"{_camel(endpoint_key)}EndpointName", value=name)
+            CfnOutput(self, f"{camel(endpoint_key)}EndpointName", value=name)
             CfnOutput(
                 self,
-                f"{_camel(endpoint_key)}Invoke",
+                f"{camel(endpoint_key)}Invoke",
                 value=_invoke_command(name, next(iter(endpoint.enabled_variants))),
             )
-
-
-def _camel(key: str) -> str:
-    return "".join(part.capitalize() for part in key.split("_"))
 
 
 def _invoke_command(endpoint: str, variant: str) -> str:

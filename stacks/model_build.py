@@ -1,9 +1,10 @@
 """The CodeBuild projects that build the models, and the provider that deployments wait on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aws_cdk import Duration, IgnoreMode, RemovalPolicy, Size, Stack
+from aws_cdk import Aws, Duration, IgnoreMode, RemovalPolicy, Size, Stack
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -13,6 +14,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from stacks.constructs.built_artifact import ArtifactBuilder
+from stacks.naming import camel
 from stacks.settings import Deployment, ModelBuild
 
 ROOT = Path(__file__).parents[1]
@@ -42,36 +44,54 @@ class ModelBuildStack(Stack):
     ) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
         settings = deployment.model_build
-        workload = "bert_int8"
-        source = s3_assets.Asset(
+        fleet = self._fleet(settings) if settings.compute == "fleet" else None
+        sources = {workload: self._source(workload) for workload in deployment.workloads.enabled}
+        projects = {
+            workload: self._project(workload, settings, fleet, source, artifacts)
+            for workload, source in sources.items()
+        }
+        for workload, project in projects.items():
+            self._allow_reading(project, deployment.workloads.enabled[workload].s3_urls)
+        builder = ArtifactBuilder(
             self,
-            "BertInt8Source",
+            "ArtifactBuilder",
+            projects=list(projects.values()),
+            artifacts=artifacts,
+            prefixes=list(projects),
+            total_timeout=Duration.minutes(settings.timeout_minutes + 10),
+        )
+        self.builds = {
+            workload: WorkloadBuild(project, builder, sources[workload].asset_hash, workload)
+            for workload, project in projects.items()
+        }
+
+    def _source(self, workload: str) -> s3_assets.Asset:
+        return s3_assets.Asset(
+            self,
+            f"{camel(workload)}Source",
             path=str(ROOT),
             exclude=_only("model_build", "containers", workload),
             ignore_mode=IgnoreMode.GIT,
         )
-        project = self._project(workload, settings, source, artifacts)
-        builder = ArtifactBuilder(
-            self,
-            "ArtifactBuilder",
-            projects=[project],
-            artifacts=artifacts,
-            prefixes=[workload],
-            total_timeout=Duration.minutes(settings.timeout_minutes + 10),
-        )
-        self.bert_int8 = WorkloadBuild(project, builder, source.asset_hash, workload)
 
     def _project(
-        self, workload: str, settings: ModelBuild, source: s3_assets.Asset, artifacts: s3.IBucket
+        self,
+        workload: str,
+        settings: ModelBuild,
+        fleet: codebuild.Fleet | None,
+        source: s3_assets.Asset,
+        artifacts: s3.IBucket,
     ) -> codebuild.Project:
-        fleet = self._fleet(settings) if settings.compute == "fleet" else None
         log_group = logs.LogGroup(
-            self, "BertInt8Logs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+            self,
+            f"{camel(workload)}Logs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
         )
         project = codebuild.Project(
             self,
-            "BertInt8Project",
-            description=f"Builds the FP32 and INT8 artifacts of {workload}",
+            f"{camel(workload)}Project",
+            description=f"Builds the artifacts of {workload}",
             source=codebuild.Source.s3(bucket=source.bucket, path=source.s3_object_key),
             build_spec=codebuild.BuildSpec.from_source_filename(f"model_build/{workload}/buildspec.yml"),
             environment=codebuild.BuildEnvironment(
@@ -82,7 +102,6 @@ class ModelBuildStack(Stack):
             environment_variables={
                 "ARTIFACT_BUCKET": codebuild.BuildEnvironmentVariable(value=artifacts.bucket_name),
             },
-            cache=codebuild.Cache.bucket(artifacts, prefix=f"cache/{workload}"),
             encryption_key=artifacts.encryption_key,
             logging=codebuild.LoggingOptions(cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=log_group)),
             timeout=Duration.minutes(settings.timeout_minutes),
@@ -90,7 +109,45 @@ class ModelBuildStack(Stack):
         project.add_to_role_policy(
             iam.PolicyStatement(actions=["s3:PutObject"], resources=[artifacts.arn_for_objects(f"{workload}/*")])
         )
+        self._cache(project, artifacts, f"cache/{workload}")
         return project
+
+    def _cache(self, project: codebuild.Project, artifacts: s3.IBucket, prefix: str) -> None:
+        """Keeps the build's environments and finished steps; CDK's own cache would grant the whole bucket."""
+        resource = project.node.default_child
+        assert isinstance(resource, codebuild.CfnProject)
+        resource.cache = codebuild.CfnProject.ProjectCacheProperty(
+            type="S3", location=f"{artifacts.bucket_name}/{prefix}"
+        )
+        project.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["s3:GetObject", "s3:PutObject"],
+                resources=[artifacts.arn_for_objects(prefix), artifacts.arn_for_objects(f"{prefix}/*")],
+            )
+        )
+        project.add_to_role_policy(
+            iam.PolicyStatement(actions=["s3:GetBucketAcl", "s3:GetBucketLocation"], resources=[artifacts.bucket_arn])
+        )
+
+    def _allow_reading(self, project: codebuild.Project, s3_urls: Sequence[str]) -> None:
+        """Lets the build read what its recipes name in other buckets: objects, and folders with what they hold."""
+        for url in s3_urls:
+            bucket, _, key = url.removeprefix("s3://").partition("/")
+            bucket_arn = f"arn:{Aws.PARTITION}:s3:::{bucket}"
+            folder = key.rstrip("/")
+            project.add_to_role_policy(
+                iam.PolicyStatement(
+                    actions=["s3:GetObject"],
+                    resources=[f"{bucket_arn}/{folder}", f"{bucket_arn}/{folder}/*"],
+                )
+            )
+            project.add_to_role_policy(
+                iam.PolicyStatement(
+                    actions=["s3:ListBucket"],
+                    resources=[bucket_arn],
+                    conditions={"StringLike": {"s3:prefix": [folder, f"{folder}/*"]}},
+                )
+            )
 
     def _fleet(self, settings: ModelBuild) -> codebuild.Fleet:
         return codebuild.Fleet(

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,9 +12,11 @@ from botocore.loaders import Loader
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model_build.bert_int8.recipe import BertInt8Recipe, Precision
+from model_build.churn_mme.recipe import ChurnMmeRecipe
 
 Profile = Literal["dev", "prod"]
 BuildCompute = Literal["fleet", "on_demand"]
+ChurnContainer = Literal["trees", "builtin"]
 
 ENDPOINT_NAME_LIMIT = 63
 """Characters in a SageMaker endpoint name (CreateEndpoint API reference)."""
@@ -87,22 +89,45 @@ class Variant(Settings):
 
 
 class Scaling(Settings):
-    """Target tracking on SageMakerVariantInvocationsPerInstance, per variant.
+    """Target tracking per variant, on one of two metrics.
 
-    target_invocations_per_instance: invocations per minute that one instance should get.
+    target_invocations_per_instance: invocations per minute that one instance should get
+        (SageMakerVariantInvocationsPerInstance, a point a minute).
+    target_concurrent_requests_per_model: requests that one instance should have in flight
+        (SageMakerVariantConcurrentRequestsPerModelHighResolution, a point every ten seconds).
     """
 
     min_capacity: int = Field(default=1, ge=1)
     max_capacity: int = Field(default=4, ge=1)
-    target_invocations_per_instance: float = Field(gt=0)
+    target_invocations_per_instance: float | None = Field(default=None, gt=0)
+    target_concurrent_requests_per_model: float | None = Field(default=None, gt=0)
     scale_in_cooldown_seconds: int = Field(default=300, ge=0)
     scale_out_cooldown_seconds: int = Field(default=60, ge=0)
 
+    @property
+    def target_value(self) -> float:
+        """The target of the metric that is set."""
+        value = self.target_invocations_per_instance or self.target_concurrent_requests_per_model
+        assert value is not None
+        return value
+
     @model_validator(mode="after")
-    def _ordered(self) -> "Scaling":
+    def _possible(self) -> "Scaling":
         if self.min_capacity > self.max_capacity:
             raise ValueError(f"min_capacity is {self.min_capacity} and max_capacity {self.max_capacity}: swap them")
+        if (self.target_invocations_per_instance is None) == (self.target_concurrent_requests_per_model is None):
+            raise ValueError(
+                "set one of target_invocations_per_instance and target_concurrent_requests_per_model, not both"
+            )
         return self
+
+    def check_count(self, instance_count: int, where: str) -> None:
+        """Raises ValueError unless an initial instance count lies within the bounds."""
+        if not self.min_capacity <= instance_count <= self.max_capacity:
+            raise ValueError(
+                f"{where} is {instance_count}: it must lie between scaling.min_capacity {self.min_capacity} and "
+                f"max_capacity {self.max_capacity}"
+            )
 
 
 class DataCapture(Settings):
@@ -115,10 +140,12 @@ class EndpointAlarms(Settings):
     """Thresholds that alarm, and that roll a deployment back.
 
     p99_model_latency_ms: P99 of ModelLatency over one minute. server_errors: 5XX answers in one minute.
+    model_loading_wait_ms: average ModelLoadingWaitTime over one minute, of multi-model endpoints.
     """
 
     p99_model_latency_ms: float = Field(default=1000, gt=0)
     server_errors: int = Field(default=5, ge=1)
+    model_loading_wait_ms: float = Field(default=1000, gt=0)
 
 
 class Endpoint(Settings):
@@ -146,11 +173,7 @@ class Endpoint(Settings):
             raise ValueError("every weight is 0: give at least one enabled variant a weight above 0")
         if self.scaling is not None:
             for name, variant in enabled.items():
-                if not self.scaling.min_capacity <= variant.instance_count <= self.scaling.max_capacity:
-                    raise ValueError(
-                        f"variants.{name}.instance_count is {variant.instance_count}: it must lie between scaling."
-                        f"min_capacity {self.scaling.min_capacity} and max_capacity {self.scaling.max_capacity}"
-                    )
+                self.scaling.check_count(variant.instance_count, f"variants.{name}.instance_count")
         return self
 
 
@@ -172,11 +195,66 @@ class BertInt8(Settings):
             raise ValueError(f"models.{sorted(unused)[0]} is served by no endpoint: remove it or add an endpoint")
         return self
 
+    @property
+    def s3_urls(self) -> tuple[str, ...]:
+        """What the builds of this workload read from S3."""
+        return tuple(sorted({url for recipe in self.models.values() for url in recipe.s3_urls}))
+
+
+class MultiModelEndpoint(Settings):
+    """One endpoint that serves every model under the workload's prefix."""
+
+    instance_type: InstanceType = "ml.c5.2xlarge"
+    instance_count: int = Field(default=1, ge=1)
+    scaling: Scaling | None = None
+    alarms: EndpointAlarms = EndpointAlarms()
+
+    @model_validator(mode="after")
+    def _possible(self) -> "MultiModelEndpoint":
+        if self.scaling is not None:
+            self.scaling.check_count(self.instance_count, "instance_count")
+        return self
+
+
+class ChurnMme(Settings):
+    """The churn_mme workload: one model per state, and multi-model endpoints that serve all of them.
+
+    container: "trees" is this project's image, "builtin" the image of SageMaker's built-in XGBoost.
+    memory_per_model_mib: the least that a model counts against an instance's memory in this project's image;
+        0 counts what it takes, about 0.1 MiB. The built-in container takes about 200 MiB.
+    """
+
+    recipe: ChurnMmeRecipe = ChurnMmeRecipe()
+    container: ChurnContainer = "trees"
+    memory_per_model_mib: int = Field(default=0, ge=0)
+    endpoints: dict[Key, MultiModelEndpoint] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "ChurnMme":
+        if self.container == "builtin" and self.memory_per_model_mib:
+            raise ValueError(
+                f"memory_per_model_mib is {self.memory_per_model_mib} with container 'builtin': that image takes what "
+                "it takes; remove it or use container: trees"
+            )
+        return self
+
+    @property
+    def s3_urls(self) -> tuple[str, ...]:
+        """What the builds of this workload read from S3."""
+        return self.recipe.s3_urls
+
 
 class Workloads(Settings):
     """The workloads of a deployment; a missing one is not deployed."""
 
     bert_int8: BertInt8 | None = None
+    churn_mme: ChurnMme | None = None
+
+    @property
+    def enabled(self) -> dict[str, BertInt8 | ChurnMme]:
+        """The workloads that are deployed, by name."""
+        named = {"bert_int8": self.bert_int8, "churn_mme": self.churn_mme}
+        return {name: workload for name, workload in named.items() if workload is not None}
 
 
 class ModelBuild(Settings):
@@ -245,23 +323,30 @@ class Deployment(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> "Deployment":
-        bert = self.workloads.bert_int8
-        if bert is None:
+        if not self.workloads.enabled:
             raise ValueError(f"workloads is empty: enable one of {', '.join(Workloads.model_fields)}")
-        for key, endpoint in bert.endpoints.items():
-            where = f"workloads.bert_int8.endpoints.{key}"
-            name = self.endpoint_name("bert_int8", key)
+        for workload, key, counts in self._instance_counts():
+            where = f"workloads.{workload}.endpoints.{key}"
+            name = self.endpoint_name(workload, key)
             if len(name) > ENDPOINT_NAME_LIMIT:
                 raise ValueError(f"{where}: the name {name!r} has more than {ENDPOINT_NAME_LIMIT} characters")
-            if self.profile == "prod":
-                for variant_name, variant in endpoint.enabled_variants.items():
-                    if variant.instance_count < 2:
-                        raise ValueError(
-                            f"{where}.variants.{variant_name}.instance_count is {variant.instance_count} "
-                            "in profile prod: "
-                            "give at least 2, so that the loss of one zone stops nothing"
-                        )
+            for setting, count in counts.items():
+                if self.profile == "prod" and count < 2:
+                    raise ValueError(
+                        f"{where}.{setting} is {count} in profile prod: give at least 2, so that the loss of one "
+                        "zone stops nothing"
+                    )
         return self
+
+    def _instance_counts(self) -> Iterator[tuple[str, str, dict[str, int]]]:
+        """Every endpoint's workload and key, and its instance counts by the path of their setting."""
+        if self.workloads.bert_int8 is not None:
+            for key, endpoint in self.workloads.bert_int8.endpoints.items():
+                variants = endpoint.enabled_variants.items()
+                yield "bert_int8", key, {f"variants.{name}.instance_count": v.instance_count for name, v in variants}
+        if self.workloads.churn_mme is not None:
+            for key, multi_model in self.workloads.churn_mme.endpoints.items():
+                yield "churn_mme", key, {"instance_count": multi_model.instance_count}
 
 
 def _problem(file: str, detail: Any) -> str:

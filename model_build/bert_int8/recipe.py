@@ -100,6 +100,14 @@ class BertInt8Recipe(_Frozen):
     gate: Gate = Gate()
     seed: int = 0
 
+    @property
+    def s3_urls(self) -> tuple[str, ...]:
+        """What the build reads from S3: objects, and prefixes of folders."""
+        named = [self.source.url] if isinstance(self.source, S3Source) else []
+        if isinstance(self.data, SquadData):
+            named += [url for url in (self.data.calibration, self.data.evaluation) if url.startswith("s3://")]
+        return tuple(named)
+
     @model_validator(mode="after")
     def _stride_leaves_room(self) -> "BertInt8Recipe":
         room = self.max_seq_length - self.max_query_length - 3

@@ -58,3 +58,8 @@ class ChurnMmeRecipe(_Frozen):
     min_child_weight: float = Field(default=1.0, ge=0)
     # XGBoost and scikit-learn both take seeds of 32 bits at most.
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
+
+    @property
+    def s3_urls(self) -> tuple[str, ...]:
+        """What the build reads from S3."""
+        return (self.source.url,) if isinstance(self.source, S3Source) else ()

@@ -119,4 +119,8 @@ class BuiltArtifact(Construct):
 
     def model_key(self, name: str) -> str:
         """S3 key of one of the build's archives."""
-        return f"{self.prefix}/{name}/model.tar.gz"
+        return self.key(f"{name}/model.tar.gz")
+
+    def key(self, name: str) -> str:
+        """S3 key of one of the build's files, or key prefix of one of its folders."""
+        return f"{self.prefix}/{name}"

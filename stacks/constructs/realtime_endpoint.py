@@ -1,49 +1,40 @@
-"""A SageMaker real-time endpoint with its role, scaling and alarms."""
+"""A SageMaker real-time endpoint with its scaling and alarms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aws_cdk import Aws, Duration, Fn
+from aws_cdk import Duration
 from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
-from aws_cdk import aws_ecr_assets as ecr_assets
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.settings import DataCapture, Endpoint, EndpointAlarms, Scaling, Vpc
-
-_VPC_ACTIONS = (
-    "ec2:CreateNetworkInterface",
-    "ec2:CreateNetworkInterfacePermission",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DeleteNetworkInterfacePermission",
-    "ec2:DescribeDhcpOptions",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSecurityGroups",
-    "ec2:DescribeSubnets",
-    "ec2:DescribeVpcs",
-)
-"""What SageMaker needs to place containers in a VPC; EC2 has no resource-level permission for most of them."""
+from stacks.settings import DataCapture, EndpointAlarms, Scaling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantProps:
-    """One production variant, and the S3 key of the archive that it serves."""
+    """One production variant and the model that it serves."""
 
     name: str
-    model_key: str
+    model: sagemaker.CfnModel
     instance_type: str
     instance_count: int
-    weight: float
+    weight: float = 1.0
+
+
+def alarm_names(endpoint_name: str, variants: Sequence[str], *, multi_model: bool) -> list[str]:
+    """Names of an endpoint's alarms, known before they are made, since its role may describe just these."""
+    kinds = ["latency", "server-errors", *(["loading-wait"] if multi_model else [])]
+    return [f"{endpoint_name}-{variant}-{kind}" for variant in variants for kind in kinds]
 
 
 class RealtimeEndpoint(Construct):
-    """Models, endpoint configuration and endpoint; only the endpoint has a name, so every change replaces the rest."""
+    """Endpoint configuration and endpoint; only the endpoint has a name, so every change replaces the rest."""
 
     def __init__(
         self,
@@ -51,40 +42,37 @@ class RealtimeEndpoint(Construct):
         construct_id: str,
         *,
         endpoint_name: str,
-        settings: Endpoint,
         variants: Sequence[VariantProps],
-        image: ecr_assets.DockerImageAsset,
+        alarms: EndpointAlarms,
+        scaling: Scaling | None,
+        data_capture: DataCapture | None,
+        multi_model: bool = False,
         artifacts: s3.IBucket,
         key: kms.IKey,
         alerts: sns.ITopic,
-        vpc: Vpc | None,
     ) -> None:
         super().__init__(scope, construct_id)
         self.endpoint_name = endpoint_name
-        self.alarms = [
-            alarm for variant in variants for alarm in self._build_alarms(variant.name, settings.alarms, alerts)
-        ]
-        capture_prefix = f"capture/{endpoint_name}"
-        role = self._build_role(variants, image, artifacts, key, capture_prefix, bool(settings.data_capture), vpc)
-        models = [self._build_model(variant, role, image, artifacts, vpc) for variant in variants]
+        self._multi_model = multi_model
+        self.alarms = [alarm for variant in variants for alarm in self._build_alarms(variant.name, alarms, alerts)]
         config = sagemaker.CfnEndpointConfig(
             self,
             "Config",
             production_variants=[
                 sagemaker.CfnEndpointConfig.ProductionVariantProperty(
                     variant_name=variant.name,
-                    model_name=model.attr_model_name,
+                    model_name=variant.model.attr_model_name,
                     instance_type=variant.instance_type,
                     initial_instance_count=variant.instance_count,
                     initial_variant_weight=variant.weight,
                     model_data_download_timeout_in_seconds=600,
                     container_startup_health_check_timeout_in_seconds=300,
                 )
-                for variant, model in zip(variants, models, strict=True)
+                for variant in variants
             ],
             # Storage of instances with local NVMe is encrypted by the hardware, and SageMaker refuses a key there.
             kms_key_id=None if any(_has_local_nvme(v.instance_type) for v in variants) else key.key_arn,
-            data_capture_config=self._build_capture(settings.data_capture, artifacts, key, capture_prefix),
+            data_capture_config=self._build_capture(data_capture, artifacts, key, capture_prefix(endpoint_name)),
         )
         self.endpoint = sagemaker.CfnEndpoint(
             self,
@@ -110,93 +98,9 @@ class RealtimeEndpoint(Construct):
                 ),
             ),
         )
-        if settings.scaling is not None:
+        if scaling is not None:
             for variant in variants:
-                self._build_scaling(variant.name, settings.scaling)
-
-    def _build_role(
-        self,
-        variants: Sequence[VariantProps],
-        image: ecr_assets.DockerImageAsset,
-        artifacts: s3.IBucket,
-        key: kms.IKey,
-        capture_prefix: str,
-        captures: bool,
-        vpc: Vpc | None,
-    ) -> iam.Role:
-        log_group = (
-            f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:"
-            f"/aws/sagemaker/Endpoints/{self.endpoint_name}"
-        )
-        statements = [
-            iam.PolicyStatement(
-                actions=["s3:GetObject"], resources=[artifacts.arn_for_objects(v.model_key) for v in variants]
-            ),
-            iam.PolicyStatement(
-                actions=["kms:Decrypt", *(["kms:GenerateDataKey"] if captures else [])], resources=[key.key_arn]
-            ),
-            iam.PolicyStatement(
-                actions=["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-                resources=[image.repository.repository_arn],
-            ),
-            iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"]),
-            iam.PolicyStatement(
-                actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-                resources=[log_group, f"{log_group}:log-stream:*"],
-            ),
-            iam.PolicyStatement(
-                actions=["cloudwatch:PutMetricData"],
-                resources=["*"],
-                conditions={"StringEquals": {"cloudwatch:namespace": ["/aws/sagemaker/Endpoints", "AWS/SageMaker"]}},
-            ),
-            iam.PolicyStatement(
-                actions=["cloudwatch:DescribeAlarms"], resources=[alarm.alarm_arn for alarm in self.alarms]
-            ),
-        ]
-        if captures:
-            statements.append(
-                iam.PolicyStatement(
-                    actions=["s3:PutObject"], resources=[artifacts.arn_for_objects(f"{capture_prefix}/*")]
-                )
-            )
-        if vpc is not None:
-            statements.append(
-                iam.PolicyStatement(
-                    actions=list(_VPC_ACTIONS),
-                    resources=["*"],
-                )
-            )
-        # An inline policy is created with its role, so no model is ever created before its permissions.
-        return iam.Role(
-            self,
-            "ExecutionRole",
-            assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
-            inline_policies={"Serve": iam.PolicyDocument(statements=statements)},
-        )
-
-    def _build_model(
-        self,
-        variant: VariantProps,
-        role: iam.Role,
-        image: ecr_assets.DockerImageAsset,
-        artifacts: s3.IBucket,
-        vpc: Vpc | None,
-    ) -> sagemaker.CfnModel:
-        return sagemaker.CfnModel(
-            self,
-            f"Model{variant.name}",
-            execution_role_arn=role.role_arn,
-            enable_network_isolation=True,
-            primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
-                image=image.image_uri,
-                model_data_url=Fn.join("", ["s3://", artifacts.bucket_name, "/", variant.model_key]),
-            ),
-            vpc_config=None
-            if vpc is None
-            else sagemaker.CfnModel.VpcConfigProperty(
-                subnets=list(vpc.subnet_ids), security_group_ids=list(vpc.security_group_ids)
-            ),
-        )
+                self._build_scaling(variant.name, scaling)
 
     def _build_capture(
         self, capture: DataCapture | None, artifacts: s3.IBucket, key: kms.IKey, prefix: str
@@ -214,41 +118,65 @@ class RealtimeEndpoint(Construct):
         )
 
     def _build_alarms(self, variant: str, alarms: EndpointAlarms, alerts: sns.ITopic) -> list[cloudwatch.Alarm]:
-        def metric(name: str, statistic: str) -> cloudwatch.Metric:
-            return cloudwatch.Metric(
-                namespace="AWS/SageMaker",
-                metric_name=name,
-                dimensions_map={"EndpointName": self.endpoint_name, "VariantName": variant},
-                statistic=statistic,
-                period=Duration.minutes(1),
-            )
-
         made = [
-            cloudwatch.Alarm(
-                self,
+            self._alarm(
                 f"{variant}Latency",
-                alarm_description=f"P99 ModelLatency of {variant} is over {alarms.p99_model_latency_ms:g} ms",
-                metric=metric("ModelLatency", "p99"),
+                name=f"{self.endpoint_name}-{variant}-latency",
+                description=f"P99 ModelLatency of {variant} is over {alarms.p99_model_latency_ms:g} ms",
+                metric=self._metric(variant, "ModelLatency", "p99"),
                 threshold=alarms.p99_model_latency_ms * 1000,
-                evaluation_periods=3,
-                datapoints_to_alarm=2,
-                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
             ),
             cloudwatch.Alarm(
                 self,
                 f"{variant}ServerErrors",
+                alarm_name=f"{self.endpoint_name}-{variant}-server-errors",
                 alarm_description=f"{variant} answered {alarms.server_errors} or more requests with 5XX in a minute",
-                metric=metric("Invocation5XXErrors", "Sum"),
+                metric=self._metric(variant, "Invocation5XXErrors", "Sum"),
                 threshold=alarms.server_errors,
                 evaluation_periods=1,
                 comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
                 treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
             ),
         ]
+        if self._multi_model:
+            made.append(
+                self._alarm(
+                    f"{variant}LoadingWait",
+                    name=f"{self.endpoint_name}-{variant}-loading-wait",
+                    description=f"requests of {variant} wait more than {alarms.model_loading_wait_ms:g} ms for models",
+                    metric=self._metric(variant, "ModelLoadingWaitTime", "Average"),
+                    threshold=alarms.model_loading_wait_ms * 1000,
+                )
+            )
         for alarm in made:
             alarm.add_alarm_action(actions.SnsAction(alerts))
         return made
+
+    def _alarm(
+        self, construct_id: str, *, name: str, description: str, metric: cloudwatch.Metric, threshold: float
+    ) -> cloudwatch.Alarm:
+        """Two minutes of three over the threshold: one slow minute wakes nobody."""
+        return cloudwatch.Alarm(
+            self,
+            construct_id,
+            alarm_name=name,
+            alarm_description=description,
+            metric=metric,
+            threshold=threshold,
+            evaluation_periods=3,
+            datapoints_to_alarm=2,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+
+    def _metric(self, variant: str, name: str, statistic: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/SageMaker",
+            metric_name=name,
+            dimensions_map={"EndpointName": self.endpoint_name, "VariantName": variant},
+            statistic=statistic,
+            period=Duration.minutes(1),
+        )
 
     def _build_scaling(self, variant: str, scaling: Scaling) -> None:
         target = autoscaling.CfnScalableTarget(
@@ -264,18 +192,29 @@ class RealtimeEndpoint(Construct):
         autoscaling.CfnScalingPolicy(
             self,
             f"{variant}Policy",
-            policy_name=f"{self.endpoint_name}-{variant}-invocations",
+            policy_name=f"{self.endpoint_name}-{variant}",
             policy_type="TargetTrackingScaling",
             scaling_target_id=target.ref,
             target_tracking_scaling_policy_configuration=autoscaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty(
-                target_value=scaling.target_invocations_per_instance,
+                target_value=scaling.target_value,
                 scale_in_cooldown=scaling.scale_in_cooldown_seconds,
                 scale_out_cooldown=scaling.scale_out_cooldown_seconds,
                 predefined_metric_specification=autoscaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty(
-                    predefined_metric_type="SageMakerVariantInvocationsPerInstance"
+                    predefined_metric_type=_scaling_metric(scaling)
                 ),
             ),
         )
+
+
+def capture_prefix(endpoint_name: str) -> str:
+    """Key prefix, in the artifact bucket, of an endpoint's captured requests and answers."""
+    return f"capture/{endpoint_name}"
+
+
+def _scaling_metric(scaling: Scaling) -> str:
+    if scaling.target_invocations_per_instance is not None:
+        return "SageMakerVariantInvocationsPerInstance"
+    return "SageMakerVariantConcurrentRequestsPerModelHighResolution"
 
 
 def _has_local_nvme(instance_type: str) -> bool:

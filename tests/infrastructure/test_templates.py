@@ -44,15 +44,18 @@ def test_cfn_lint_finds_no_error(synthesise: Synthesise, deployment: str) -> Non
 
 
 def statements(assembly: Assembly, role: str) -> dict[str, list[str]]:
-    """Actions of a role and the resources they are for, as one readable table."""
+    """Actions of a role (`Stack/start of its logical id`) and the resources they are for, as one readable table."""
     found: dict[str, list[str]] = {}
+    stack, _, logical_id = role.partition("/")
     documents: list[dict[str, Any]] = []
     for name, resource in assembly.resources("AWS::IAM::Role").items():
-        if role in name:
+        if name.startswith(role):
             documents += [p["PolicyDocument"] for p in resource["Properties"].get("Policies", [])]
-    for resource in assembly.resources("AWS::IAM::Policy").values():
-        if any(role in json.dumps(reference) for reference in resource["Properties"]["Roles"]):
+    for name, resource in assembly.resources("AWS::IAM::Policy").items():
+        roles = [reference.get("Ref", "") for reference in resource["Properties"]["Roles"]]
+        if name.startswith(f"{stack}/") and any(reference.startswith(logical_id) for reference in roles):
             documents.append(resource["Properties"]["PolicyDocument"])
+    assert documents, f"no role is named {role}"
     for document in documents:
         for statement in document["Statement"]:
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
@@ -62,39 +65,119 @@ def statements(assembly: Assembly, role: str) -> dict[str, list[str]]:
     return found
 
 
-def test_the_execution_role_may_do_only_this(synthesise: Synthesise) -> None:
-    granted = statements(synthesise("dev"), "DemoExecutionRole")
-    assert set(granted) == {
-        "s3:GetObject",
-        "kms:Decrypt",
-        "ecr:BatchCheckLayerAvailability",
-        "ecr:BatchGetImage",
-        "ecr:GetDownloadUrlForLayer",
-        "ecr:GetAuthorizationToken",
-        "logs:CreateLogGroup",
-        "logs:CreateLogStream",
-        "logs:DescribeLogStreams",
-        "logs:PutLogEvents",
-        "cloudwatch:PutMetricData",
-        "cloudwatch:DescribeAlarms",
-    }
+SERVING = {
+    "s3:GetObject",
+    "kms:Decrypt",
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:GetDownloadUrlForLayer",
+    "ecr:GetAuthorizationToken",
+    "logs:CreateLogGroup",
+    "logs:CreateLogStream",
+    "logs:DescribeLogStreams",
+    "logs:PutLogEvents",
+    "cloudwatch:PutMetricData",
+    "cloudwatch:DescribeAlarms",
+}
+"""What an execution role may do, whatever it serves."""
+
+
+@pytest.mark.parametrize(
+    ("deployment", "role", "more"),
+    [
+        ("dev", "Dev-BertInt8/DemoRole", set()),
+        ("prod", "Prod-BertInt8/QaRole", {"s3:PutObject", "kms:GenerateDataKey"}),
+        ("dev", "Dev-ChurnMme/Role", {"s3:ListBucket"}),
+        ("published", "Published-ChurnMme/Role", {"s3:ListBucket"}),
+    ],
+)
+def test_an_execution_role_may_do_only_this(synthesise: Synthesise, deployment: str, role: str, more: set[str]) -> None:
+    granted = statements(synthesise(deployment), role)
+    assert set(granted) == SERVING | more
     # These two have no resource-level permission in IAM.
     assert {action for action, resources in granted.items() if "*" in resources} == {
         "ecr:GetAuthorizationToken",
         "cloudwatch:PutMetricData",
     }
-    assert all("model.tar.gz" in resource for resource in granted["s3:GetObject"])
+
+
+def test_an_execution_role_names_its_own_archives_log_groups_and_alarms(synthesise: Synthesise) -> None:
+    demo = statements(synthesise("dev"), "Dev-BertInt8/DemoRole")
+    assert all("/model.tar.gz" in archive for archive in demo["s3:GetObject"])
+    assert all("dev-bert-int8-demo" in arn for arn in demo["logs:PutLogEvents"] + demo["cloudwatch:DescribeAlarms"])
+    churn = statements(synthesise("dev"), "Dev-ChurnMme/Role")
+    assert ["/models/*" in archive for archive in churn["s3:GetObject"]] == [True]
+    assert all("dev-churn-mme-" in arn for arn in churn["logs:PutLogEvents"] + churn["cloudwatch:DescribeAlarms"])
+
+
+def test_a_build_may_read_the_foreign_objects_of_its_recipe_and_write_its_own_prefix(synthesise: Synthesise) -> None:
+    build = statements(synthesise("prod"), "Prod-ModelBuild/ChurnMmeProjectRole")
+    read = [resource for resource in build["s3:GetObject"] if "tabular/synthetic/churn.txt" in resource]
+    assert len(read) == 2
+    assert all("sagemaker-sample-files/" in resource for resource in read)
+    written = {resource.rpartition(', "/')[2].removesuffix('"]]}') for resource in build["s3:PutObject"]}
+    assert written == {"churn_mme/*", "cache/churn_mme", "cache/churn_mme/*"}
+    offline = statements(synthesise("dev"), "Dev-ModelBuild/ChurnMmeProjectRole")
+    assert not any("sagemaker-sample-files" in resource for resource in offline["s3:GetObject"])
+
+
+def test_every_model_of_a_multi_model_endpoint_is_under_one_prefix_and_one_model_serves_both_sizes(
+    synthesise: Synthesise,
+) -> None:
+    assembly = synthesise("dev")
+    (model,) = (m for name, m in assembly.resources("AWS::SageMaker::Model").items() if "ChurnMme" in name)
+    container = model["Properties"]["PrimaryContainer"]
+    assert container["Mode"] == "MultiModel"
+    assert json.dumps(container["ModelDataUrl"]).endswith('/models/"]]}')
+    configs = [c for name, c in assembly.resources("AWS::SageMaker::EndpointConfig").items() if "ChurnMme" in name]
+    variants = [variant for config in configs for variant in config["Properties"]["ProductionVariants"]]
+    assert [variant["InstanceType"] for variant in variants] == ["ml.c5.xlarge", "ml.c5.2xlarge"]
+    assert len({json.dumps(variant["ModelName"]) for variant in variants}) == 1
+
+
+def test_the_published_churn_comparison_runs_the_builtin_image_under_the_published_scaling(
+    synthesise: Synthesise,
+) -> None:
+    assembly = synthesise("published")
+    (model,) = (m for name, m in assembly.resources("AWS::SageMaker::Model").items() if "ChurnMme" in name)
+    assert "/sagemaker-xgboost:3.0-5" in json.dumps(model["Properties"]["PrimaryContainer"]["Image"])
+    targets = assembly.resources("AWS::ApplicationAutoScaling::ScalableTarget").values()
+    assert [(t["Properties"]["MinCapacity"], t["Properties"]["MaxCapacity"]) for t in targets] == [(2, 5), (2, 5)]
+    for policy in assembly.resources("AWS::ApplicationAutoScaling::ScalingPolicy").values():
+        tracking = policy["Properties"]["TargetTrackingScalingPolicyConfiguration"]
+        assert tracking == {
+            "TargetValue": 4000,
+            "ScaleInCooldown": 600,
+            "ScaleOutCooldown": 300,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+        }
+
+
+def test_each_engine_has_an_image_of_its_own(synthesise: Synthesise, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "deployments/dev.yaml").read_text()
+    both = tmp_path / "both.yaml"
+    both.write_text(text.replace("{kind: random, seed: 0}}", "{kind: random, seed: 0}, engine: onnxruntime}"))
+    images = {
+        name: json.dumps(model["Properties"]["PrimaryContainer"]["Image"])
+        for name, model in synthesise(str(both)).resources("AWS::SageMaker::Model").items()
+        if "BertInt8" in name
+    }
+    assert len(images) == 4
+    assert len(set(images.values())) == 2
+    assert len({image for name, image in images.items() if "/Demo" in name}) == 1
 
 
 def test_the_builder_functions_may_do_only_this(synthesise: Synthesise) -> None:
     assembly = synthesise("dev")
     listing = {"s3:ListBucket", "s3:ListBucketVersions", "kms:Decrypt", "s3:GetObject"}
-    assert set(statements(assembly, "ArtifactBuilderOnEventServiceRole")) == listing | {
+    assert set(statements(assembly, "Dev-ModelBuild/ArtifactBuilderOnEventServiceRole")) == listing | {
         "codebuild:StartBuild",
         "s3:DeleteObject",
         "s3:DeleteObjectVersion",
     }
-    assert set(statements(assembly, "ArtifactBuilderIsCompleteServiceRole")) == listing | {"codebuild:BatchGetBuilds"}
+    assert set(statements(assembly, "Dev-ModelBuild/ArtifactBuilderIsCompleteServiceRole")) == listing | {
+        "codebuild:BatchGetBuilds"
+    }
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
@@ -105,7 +188,9 @@ def test_only_endpoints_are_named_so_that_every_change_can_replace_the_rest(
     for kind, name in (("Model", "ModelName"), ("EndpointConfig", "EndpointConfigName")):
         assert all(name not in r["Properties"] for r in assembly.resources(f"AWS::SageMaker::{kind}").values())
     for endpoint in assembly.resources("AWS::SageMaker::Endpoint").values():
-        assert endpoint["Properties"]["EndpointName"].startswith(f"{deployment}-bert-int8-")
+        assert endpoint["Properties"]["EndpointName"].startswith(
+            (f"{deployment}-bert-int8-", f"{deployment}-churn-mme-")
+        )
         assert endpoint["Properties"]["RetainAllVariantProperties"] is True
 
 
@@ -143,18 +228,28 @@ def test_destroy_removes_dev_and_keeps_the_data_of_prod(synthesise: Synthesise) 
 
 def test_prod_scales_captures_and_has_a_budget(synthesise: Synthesise) -> None:
     prod = synthesise("prod")
-    (target,) = prod.resources("AWS::ApplicationAutoScaling::ScalableTarget").values()
-    assert (target["Properties"]["MinCapacity"], target["Properties"]["MaxCapacity"]) == (2, 10)
-    assert target["DependsOn"], "a scalable target must wait for its endpoint"
-    (config,) = prod.resources("AWS::SageMaker::EndpointConfig").values()
-    assert config["Properties"]["DataCaptureConfig"]["KmsKeyId"]
+    targets = {
+        target["Properties"]["ResourceId"]: target
+        for target in prod.resources("AWS::ApplicationAutoScaling::ScalableTarget").values()
+    }
+    qa = targets["endpoint/prod-bert-int8-qa/variant/INT8"]
+    assert (qa["Properties"]["MinCapacity"], qa["Properties"]["MaxCapacity"]) == (2, 10)
+    assert all(target["DependsOn"] for target in targets.values()), "a scalable target must wait for its endpoint"
+    captures = [
+        config["Properties"]["DataCaptureConfig"]["KmsKeyId"]
+        for config in prod.resources("AWS::SageMaker::EndpointConfig").values()
+        if "DataCaptureConfig" in config["Properties"]
+    ]
+    assert len(captures) == 1
+    policies = json.dumps(list(prod.resources("AWS::ApplicationAutoScaling::ScalingPolicy").values()))
+    assert "SageMakerVariantConcurrentRequestsPerModelHighResolution" in policies
     assert len(prod.resources("AWS::Budgets::Budget")) == 1
 
 
 def test_a_change_of_recipe_changes_the_artifact_and_nothing_else_does(synthesise: Synthesise, tmp_path: Path) -> None:
     def prefixes(assembly: Assembly) -> dict[str, str]:
         resources = assembly.resources("Custom::BuiltArtifact").values()
-        return {r["Properties"]["Prefix"].split("/")[1]: r["Properties"]["Prefix"] for r in resources}
+        return {r["Properties"]["Prefix"].rpartition("/")[0]: r["Properties"]["Prefix"] for r in resources}
 
     root = Path(__file__).parents[2]
     text = (root / "deployments/dev.yaml").read_text()
@@ -164,8 +259,7 @@ def test_a_change_of_recipe_changes_the_artifact_and_nothing_else_does(synthesis
     before = prefixes(synthesise("dev"))
     assert prefixes(synthesise(str(tagged))) == before
     after = prefixes(synthesise(str(changed)))
-    assert after["minilm_demo"] != before["minilm_demo"]
-    assert after["bert_base_shape"] == before["bert_base_shape"]
+    assert [name for name in before if after[name] != before[name]] == ["bert_int8/minilm_demo"]
 
 
 def test_a_wrong_deployment_is_a_clean_error_and_no_traceback(tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""The role that SageMaker takes on to serve endpoints."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aws_cdk import Aws
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from stacks.settings import Vpc
+
+_VPC_ACTIONS = (
+    "ec2:CreateNetworkInterface",
+    "ec2:CreateNetworkInterfacePermission",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DeleteNetworkInterfacePermission",
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+)
+"""What SageMaker needs to place containers in a VPC; EC2 has no resource-level permission for most of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedEndpoint:
+    """An endpoint that the role serves: its name, its alarms' names, and where it captures data, if it does."""
+
+    name: str
+    alarm_names: Sequence[str]
+    capture_prefix: str | None = None
+
+
+def execution_role(
+    scope: Construct,
+    construct_id: str,
+    *,
+    endpoints: Sequence[ServedEndpoint],
+    model_keys: Sequence[str],
+    listed_prefix: str | None = None,
+    image_repository_arn: str,
+    artifacts: s3.IBucket,
+    key: kms.IKey,
+    vpc: Vpc | None,
+) -> iam.Role:
+    """A role with what these endpoints need and no more.
+
+    model_keys: S3 keys or key patterns of the archives. listed_prefix: what a multi-model endpoint may list.
+    """
+    captures = [endpoint.capture_prefix for endpoint in endpoints if endpoint.capture_prefix is not None]
+    log_groups = [_arn("logs", f"log-group:/aws/sagemaker/Endpoints/{endpoint.name}") for endpoint in endpoints]
+    alarms = [_arn("cloudwatch", f"alarm:{name}") for endpoint in endpoints for name in endpoint.alarm_names]
+    statements = [
+        _allow(["s3:GetObject"], [artifacts.arn_for_objects(model_key) for model_key in model_keys]),
+        _allow(["kms:Decrypt", *(["kms:GenerateDataKey"] if captures else [])], [key.key_arn]),
+        _allow(
+            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            [image_repository_arn],
+        ),
+        _allow(["ecr:GetAuthorizationToken"], ["*"]),
+        _allow(
+            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+            [arn for group in log_groups for arn in (group, f"{group}:log-stream:*")],
+        ),
+        iam.PolicyStatement(
+            actions=["cloudwatch:PutMetricData"],
+            resources=["*"],
+            conditions={"StringEquals": {"cloudwatch:namespace": ["/aws/sagemaker/Endpoints", "AWS/SageMaker"]}},
+        ),
+        _allow(["cloudwatch:DescribeAlarms"], alarms),
+    ]
+    if listed_prefix is not None:
+        statements.append(
+            iam.PolicyStatement(
+                actions=["s3:ListBucket"],
+                resources=[artifacts.bucket_arn],
+                conditions={"StringLike": {"s3:prefix": [f"{listed_prefix}*"]}},
+            )
+        )
+    if captures:
+        statements.append(_allow(["s3:PutObject"], [artifacts.arn_for_objects(f"{prefix}/*") for prefix in captures]))
+    if vpc is not None:
+        statements.append(_allow(list(_VPC_ACTIONS), ["*"]))
+    # An inline policy is created with its role, so no model is ever created before its permissions.
+    return iam.Role(
+        scope,
+        construct_id,
+        assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
+        inline_policies={"Serve": iam.PolicyDocument(statements=statements)},
+    )
+
+
+def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
+    return iam.PolicyStatement(actions=actions, resources=resources)
+
+
+def _arn(service: str, resource: str) -> str:
+    return f"arn:{Aws.PARTITION}:{service}:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"
