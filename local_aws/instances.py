@@ -23,6 +23,11 @@ class Instance:
     memory_gib: float
     onednn_max_cpu_isa: str | None
 
+    @property
+    def memory_bytes(self) -> int:
+        """What a container on it may use, at the most."""
+        return int(self.memory_gib * 2**30)
+
 
 def instance(name: str) -> Instance:
     """The instance type of that name (EC2 instance type tables); unknown sizes count as 2xlarge."""

@@ -1,17 +1,14 @@
 """SageMaker in the emulator: API calls go on to the hosting process, CloudFormation waits for endpoints."""
 
-import json
-import os
 import time
 from typing import Any
 
-import httpx
 import ministack.app as ministack_app
 from ministack.core import router
 from ministack.services.cloudformation import provisioners, stacks
 
-Properties = dict[str, Any]
-_HOSTING = os.environ.get("INFERENCE_HOSTING_URL", "")
+from local_aws.emulator.hosting import HostingError, Properties, call, forward
+
 _POLL_SECONDS = 0.5
 _WAIT_SECONDS = 1800
 _INTEGERS = frozenset(
@@ -23,45 +20,10 @@ _INTEGERS = frozenset(
         "InitialSamplingPercentage",
     }
 )
-_client = httpx.AsyncClient(base_url=_HOSTING, timeout=90, trust_env=False)
 
 
-class HostingError(RuntimeError):
-    """The hosting process refused a call; the text is its message."""
-
-
-async def _forward(
-    method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
-) -> tuple[int, dict[str, str], bytes]:
-    """Passes a request of sagemaker or sagemaker-runtime on as it is."""
-    del query
-    kept = {
-        name: value
-        for name, value in headers.items()
-        if name.lower() in ("content-type", "accept", "x-amz-target") or name.lower().startswith("x-amzn-")
-    }
-    try:
-        answer = await _client.request(method, path, content=body, headers=kept)
-    except httpx.HTTPError:
-        message = "the hosting process of the local account does not answer; see `inference local status`"
-        return (
-            503,
-            {"Content-Type": "application/json"},
-            json.dumps({"__type": "ServiceUnavailable", "message": message}).encode(),
-        )
-    dropped = {"content-length", "date", "server", "connection"}
-    return answer.status_code, {n: v for n, v in answer.headers.items() if n not in dropped}, answer.content
-
-
-def call(operation: str, request: Properties) -> Properties:
-    """One SageMaker API call to the hosting process; raises HostingError with its message."""
-    answer = httpx.post(
-        _HOSTING, json=request, headers={"X-Amz-Target": f"SageMaker.{operation}"}, timeout=60, trust_env=False
-    )
-    content: Properties = answer.json()
-    if answer.status_code >= 400:
-        raise HostingError(content["message"])
-    return content
+def _call(operation: str, request: Properties) -> Properties:
+    return call(f"SageMaker.{operation}", request)
 
 
 def _plain(value: Any, name: str = "") -> Any:
@@ -82,7 +44,7 @@ def _create(kind: str) -> Any:
         name_key = f"{kind}Name"
         request = _plain(properties)
         request.setdefault(name_key, provisioners._physical_name(stack, logical_id, max_len=63))
-        arn = call(f"Create{kind}", request)[f"{kind}Arn"]
+        arn = _call(f"Create{kind}", request)[f"{kind}Arn"]
         if kind == "Endpoint":
             _wait(request[name_key], "created")
         return arn, {name_key: request[name_key], f"{kind}Arn": arn, "Id": arn}
@@ -97,9 +59,9 @@ def _delete(kind: str) -> Any:
         try:
             if kind == "Endpoint":
                 _settle(name)
-            call(f"Delete{kind}", {f"{kind}Name": name})
+            _call(f"Delete{kind}", {f"{kind}Name": name})
             while kind == "Endpoint":
-                call("DescribeEndpoint", {"EndpointName": name})
+                _call("DescribeEndpoint", {"EndpointName": name})
                 time.sleep(_POLL_SECONDS)
         except HostingError as error:
             if "Could not find" not in str(error):
@@ -113,7 +75,7 @@ def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: 
     request = _plain(new)
     name = physical_id.rpartition("/")[2]
     _settle(name)
-    call(
+    _call(
         "UpdateEndpoint",
         {
             "EndpointName": name,
@@ -128,7 +90,7 @@ def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: 
 def _settle(name: str) -> dict[str, Any]:
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
-        endpoint = call("DescribeEndpoint", {"EndpointName": name})
+        endpoint = _call("DescribeEndpoint", {"EndpointName": name})
         if endpoint["EndpointStatus"] not in ("Creating", "Updating", "SystemUpdating"):
             return endpoint
         if time.monotonic() > deadline:
@@ -153,7 +115,7 @@ def _waits(resource_type: str) -> bool:
 def register() -> None:
     """Adds the services and the CloudFormation types to MiniStack's tables."""
     stacks._runs_on_worker_thread = _waits
-    ministack_app.SERVICE_HANDLERS["sagemaker"] = _forward
+    ministack_app.SERVICE_HANDLERS["sagemaker"] = forward
     router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."], "host_patterns": [r"sagemaker\."]}
     for kind in ("Model", "EndpointConfig", "Endpoint"):
         provisioners._RESOURCE_HANDLERS[f"AWS::SageMaker::{kind}"] = {"create": _create(kind), "delete": _delete(kind)}

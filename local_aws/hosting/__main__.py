@@ -23,6 +23,9 @@ from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import VariantFleet
 from local_aws.hosting.metrics import Metrics
+from local_aws.hosting.multi_model import ModelNotLoadableError
+from local_aws.hosting.replica import Replica
+from local_aws.hosting.scaling import ScalingService
 
 _FORWARDED = ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")
 _ATTEMPTS = 3
@@ -51,53 +54,70 @@ class Runtime:
                 "1 validation error detected: Value at 'body' failed to satisfy constraint: "
                 f"Member must have length less than or equal to {MAX_BODY_BYTES}",
             )
-        if "x-amzn-sagemaker-target-model" in request.headers:
-            raise ApiError(
-                "ValidationError", f"TargetModel is not supported by endpoint {name}: it is not a multi-model endpoint"
-            )
         headers = {key: request.headers[key] for key in _FORWARDED if key in request.headers}
         wanted = request.headers.get("x-amzn-sagemaker-target-variant")
+        target = request.headers.get("x-amzn-sagemaker-target-model")
         for attempt in range(_ATTEMPTS):
             variant = self._variant(name, endpoint, wanted)
-            replica = variant.pick()
+            _check_target(name, variant, target)
+            replica = variant.pick(target)
             if replica is None:
                 raise ApiError(
                     "ModelNotReadyException", f"no instance of variant {variant.name} is ready; try again", 429
                 )
+            last = attempt == _ATTEMPTS - 1
             replica.in_flight += 1
-            sent = time.perf_counter()
+            # What the request waits for before it is sent counts as neither latency, as on SageMaker.
+            waited = sent = time.perf_counter()
             try:
-                async with replica.client.post("/invocations", data=body, headers=headers) as answer:
-                    content = await answer.read()
+                async with self._path(replica, name, variant.name, target) as path:
+                    sent = time.perf_counter()
+                    async with replica.client.post(path, data=body, headers=headers) as answer:
+                        content = await answer.read()
+            except ModelNotLoadableError as error:
+                raise self._model_error(name, variant, error.status, str(error), 0.0, 0.0) from None
             except aiohttp.ClientConnectorError:
                 # The replica died before it took the request: another one may answer it.
                 replica.ready = replica.running
-                if attempt == _ATTEMPTS - 1:
-                    raise self._model_error(
-                        name, variant, 503, "the container refuses connections", started, sent
-                    ) from None
+                if last:
+                    message = "the container refuses connections"
+                    raise self._model_error(name, variant, 503, message, 0.0, sent - started) from None
                 await asyncio.sleep(0.05)
                 continue
             except TimeoutError:
+                message = "the container did not answer in time"
                 raise self._model_error(
-                    name, variant, 504, "the container did not answer in time", started, sent
+                    name, variant, 504, message, time.perf_counter() - sent, waited - started
                 ) from None
             except aiohttp.ClientError:
+                message = "the container closed the connection without an answer"
                 raise self._model_error(
-                    name, variant, 502, "the container closed the connection without an answer", started, sent
+                    name, variant, 502, message, time.perf_counter() - sent, waited - started
                 ) from None
             finally:
                 replica.in_flight -= 1
+            if answer.status == 404 and target is not None and replica.models is not None and not last:
+                replica.models.forget(target)
+                continue
+            latency = time.perf_counter() - sent
             if answer.status >= 400:
                 text = content.decode(errors="replace")
-                raise self._model_error(name, variant, answer.status, text, started, sent)
-            ended = time.perf_counter()
-            self._metrics.record(name, variant.name, 200, (ended - sent) * 1e6, (sent - started) * 1e6)
+                raise self._model_error(name, variant, answer.status, text, latency, waited - started)
+            self._metrics.record(name, variant.name, 200, latency * 1e6, (waited - started) * 1e6)
             passed = {"x-Amzn-Invoked-Production-Variant": variant.name}
             if attributes := answer.headers.get("x-amzn-sagemaker-custom-attributes"):
                 passed["X-Amzn-SageMaker-Custom-Attributes"] = attributes
             return Response(content, headers=passed, media_type=answer.headers.get("content-type"))
         raise AssertionError("every attempt returns or raises")
+
+    @contextlib.asynccontextmanager
+    async def _path(self, replica: Replica, endpoint: str, variant: str, target: str | None) -> AsyncIterator[str]:
+        """Where a replica answers a request, for as long as the block runs."""
+        if target is None or replica.models is None:
+            yield "/invocations"
+            return
+        async with replica.models.use(target, self._metrics.of(endpoint, variant)) as model:
+            yield f"/models/{model}/invoke"
 
     def _endpoint(self, name: str) -> dict[str, object]:
         try:
@@ -121,9 +141,9 @@ class Runtime:
         return fleet.variants[wanted]
 
     def _model_error(
-        self, name: str, variant: VariantFleet, status: int, message: str, started: float, sent: float
+        self, name: str, variant: VariantFleet, status: int, message: str, model_seconds: float, overhead_seconds: float
     ) -> ApiError:
-        self._metrics.record(name, variant.name, status, (time.perf_counter() - sent) * 1e6, (sent - started) * 1e6)
+        self._metrics.record(name, variant.name, status, model_seconds * 1e6, overhead_seconds * 1e6)
         side = "client" if status < 500 else "server"
         log_group = f"arn:aws:logs:{REGION}:{ACCOUNT_ID}:log-group:/aws/sagemaker/Endpoints/{name}"
         return ApiError(
@@ -135,6 +155,19 @@ class Runtime:
             OriginalMessage=message[:1024],
             LogStreamArn=log_group,
         )
+
+
+def _check_target(endpoint: str, variant: VariantFleet, target: str | None) -> None:
+    multi_model = variant.spec.model_prefix is not None
+    if target is None and multi_model:
+        raise ApiError("ValidationError", f"TargetModel is needed: endpoint {endpoint} is a multi-model endpoint")
+    if target is not None and not multi_model:
+        raise ApiError(
+            "ValidationError",
+            f"TargetModel is not supported by endpoint {endpoint}: it is not a multi-model endpoint",
+        )
+    if target is not None and ".." in target.split("/"):
+        raise ApiError("ValidationError", f"TargetModel is {target[:100]!r}: it must not contain '..'")
 
 
 def runtime_error(error: ApiError) -> Response:
@@ -151,13 +184,14 @@ def create_app(state: Path) -> Starlette:
     control = ControlPlane(state)
     metrics = Metrics(control)
     runtime = Runtime(control, metrics)
+    scaling = ScalingService(state, control, metrics)
 
     async def api(request: Request) -> Response:
-        operation = request.headers.get("x-amz-target", ".").rpartition(".")[2]
+        service, _, operation = request.headers.get("x-amz-target", ".").rpartition(".")
+        handle = scaling.handle if service == "AnyScaleFrontendService" else control.handle
         try:
             return JSONResponse(
-                control.handle(operation, json.loads(await request.body() or b"{}")),
-                media_type="application/x-amz-json-1.1",
+                handle(operation, json.loads(await request.body() or b"{}")), media_type="application/x-amz-json-1.1"
             )
         except ApiError as error:
             return JSONResponse(
@@ -170,6 +204,11 @@ def create_app(state: Path) -> Starlette:
         del request
         return JSONResponse({})
 
+    async def publish(request: Request) -> Response:
+        del request
+        await metrics.publish()
+        return JSONResponse({})
+
     async def status(request: Request) -> Response:
         del request
         return JSONResponse(control.status())
@@ -178,9 +217,11 @@ def create_app(state: Path) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
         control.restore()
-        publisher = asyncio.create_task(metrics.publish_forever())
+        scaling.restore()
+        tasks = [asyncio.create_task(metrics.publish_forever()), asyncio.create_task(scaling.run())]
         yield
-        publisher.cancel()
+        for task in tasks:
+            task.cancel()
         await control.close()
 
     return Starlette(
@@ -189,6 +230,7 @@ def create_app(state: Path) -> Starlette:
             Route("/endpoints/{name}/invocations", runtime.invoke, methods=["POST"]),
             Route("/_local/health", health),
             Route("/_local/status", status),
+            Route("/_local/publish", publish, methods=["POST"]),
         ],
         lifespan=lifespan,
     )

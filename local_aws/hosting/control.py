@@ -222,11 +222,14 @@ class ControlPlane:
         image = images.find(self._state, container["Image"])
         if image is None:
             raise ApiError("ValidationException", f"the image {container['Image']} was not pushed to this account")
+        multi_model = container.get("Mode") == "MultiModel"
+        url = container["ModelDataUrl"]
         return VariantFleet(
             name=variant["VariantName"],
             spec=ReplicaSpec(
                 image,
-                str(extracted(self._state, container["ModelDataUrl"])),
+                None if multi_model else str(extracted(self._state, url)),
+                url if multi_model else None,
                 container.get("Environment") or {},
                 variant["InstanceType"],
             ),

@@ -10,6 +10,8 @@ from local_aws.hosting.replica import Replica, ReplicaFailedError, ReplicaSpec
 
 DRAIN_SECONDS = 60
 _MAX_BACKOFF_SECONDS = 30.0
+_BUSY = 8
+"""Requests in flight from which on a model is loaded on a further replica."""
 
 
 @dataclass
@@ -30,9 +32,17 @@ class VariantFleet:
         """Replicas that take requests."""
         return [replica for replica in self.replicas if replica.ready and replica.running]
 
-    def pick(self) -> Replica | None:
-        """The replica with the fewest requests in flight; None when none is ready."""
-        return min(self.ready, key=lambda replica: replica.in_flight, default=None)
+    def pick(self, target_model: str | None) -> Replica | None:
+        """The replica with the fewest requests in flight; None when none is ready.
+
+        A target model goes where it is loaded, unless those replicas are busy and another is not.
+        """
+        ready = self.ready
+        if target_model is not None:
+            having = [replica for replica in ready if replica.models and replica.models.has(target_model)]
+            if having and min(replica.in_flight for replica in having) < _BUSY:
+                ready = having
+        return min(ready, key=lambda replica: replica.in_flight, default=None)
 
 
 class Fleet:

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local_aws.hosting.control import ControlPlane
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch.literals import StandardUnitType
     from mypy_boto3_cloudwatch.type_defs import DimensionTypeDef, MetricDatumTypeDef
 
 logger = logging.getLogger("metrics")
@@ -27,8 +28,23 @@ class _Minute:
     invocations: int = 0
     client_errors: int = 0
     server_errors: int = 0
-    model_latency: Counter[float] = field(default_factory=Counter)
-    overhead_latency: Counter[float] = field(default_factory=Counter)
+    model_cache_hits: Counter[float] = field(default_factory=Counter)
+    microseconds: defaultdict[str, Counter[float]] = field(default_factory=lambda: defaultdict(Counter))
+
+
+class VariantMetrics:
+    """Takes what SageMaker measures about a multi-model variant's models; see ModelMetrics."""
+
+    def __init__(self, minute: _Minute) -> None:
+        self._minute = minute
+
+    def model_cache(self, *, hit: bool) -> None:
+        """One request found its model loaded, or did not."""
+        self._minute.model_cache_hits[float(hit)] += 1
+
+    def model_time(self, metric: str, seconds: float) -> None:
+        """One of SageMaker's model loading metrics, by its CloudWatch name."""
+        self._minute.microseconds[metric][_rounded(seconds * 1e6)] += 1
 
 
 class Metrics:
@@ -37,15 +53,21 @@ class Metrics:
     def __init__(self, control: ControlPlane) -> None:
         self._control = control
         self._minutes: dict[tuple[str, str], _Minute] = defaultdict(_Minute)
+        self.invocations: Counter[tuple[str, str]] = Counter()
 
     def record(self, endpoint: str, variant: str, status: int, model_us: float, overhead_us: float) -> None:
         """One invocation: the HTTP status and both latencies in microseconds."""
         minute = self._minutes[endpoint, variant]
         minute.invocations += 1
+        self.invocations[endpoint, variant] += 1
         minute.client_errors += 400 <= status < 500
         minute.server_errors += status >= 500
-        minute.model_latency[_rounded(model_us)] += 1
-        minute.overhead_latency[_rounded(overhead_us)] += 1
+        minute.microseconds["ModelLatency"][_rounded(model_us)] += 1
+        minute.microseconds["OverheadLatency"][_rounded(overhead_us)] += 1
+
+    def of(self, endpoint: str, variant: str) -> VariantMetrics:
+        """Where a variant's model loading metrics go for the current period."""
+        return VariantMetrics(self._minutes[endpoint, variant])
 
     async def publish_forever(self) -> None:
         """Publishes at every period's end."""
@@ -79,7 +101,12 @@ class Metrics:
             {"MetricName": name, "Dimensions": dimensions, "Value": float(value), "Unit": "Count"}
             for name, value in values.items()
         ]
-        for name, counts in (("ModelLatency", minute.model_latency), ("OverheadLatency", minute.overhead_latency)):
+        distributions: list[tuple[str, Counter[float], StandardUnitType]] = [
+            (name, counts, "Microseconds") for name, counts in minute.microseconds.items()
+        ]
+        if minute.model_cache_hits:
+            distributions.append(("ModelCacheHit", minute.model_cache_hits, "None"))
+        for name, counts, unit in distributions:
             ordered = sorted(counts.items())
             for begin in range(0, len(ordered), _MAX_VALUES):
                 part = ordered[begin : begin + _MAX_VALUES]
@@ -89,7 +116,7 @@ class Metrics:
                         "Dimensions": dimensions,
                         "Values": [value for value, _ in part],
                         "Counts": [float(count) for _, count in part],
-                        "Unit": "Microseconds",
+                        "Unit": unit,
                     }
                 )
         return made
@@ -107,6 +134,15 @@ class Metrics:
                             "MemoryUtilization": process.memory_percent(),
                             "DiskUtilization": disk,
                         }
+                        if replica.models is not None:
+                            made.append(
+                                {
+                                    "MetricName": "LoadedModelCount",
+                                    "Dimensions": _dimensions(endpoint, variant.name),
+                                    "Value": float(replica.models.loaded),
+                                    "Unit": "None",
+                                }
+                            )
                         made += [
                             {
                                 "MetricName": name,

@@ -14,7 +14,9 @@ from pathlib import Path
 import aiohttp
 
 from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_VARIABLE
+from containers.serving.memory import LIMIT_VARIABLE
 from local_aws.hosting.images import Image
+from local_aws.hosting.multi_model import ModelCache
 from local_aws.instances import instance
 from local_aws.processes import alive, die_with_parent, free_port
 
@@ -30,10 +32,14 @@ class ReplicaFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSpec:
-    """What to run: image, extracted model folder, container environment, instance type."""
+    """What to run: image, model, container environment, instance type.
+
+    model_dir: the extracted archive. model_prefix: S3 prefix of a multi-model endpoint's archives. One of the two.
+    """
 
     image: Image
-    model_dir: str
+    model_dir: str | None
+    model_prefix: str | None
     environment: dict[str, str]
     instance_type: str
 
@@ -57,7 +63,14 @@ class Replica:
             auto_decompress=False,
             skip_auto_headers=("Content-Type", "User-Agent"),
         )
+        self.models = self._model_cache()
         self._process: asyncio.subprocess.Process | None = None
+
+    def _model_cache(self) -> ModelCache | None:
+        if self.spec.model_prefix is None:
+            return None
+        limit = instance(self.spec.instance_type).memory_bytes
+        return ModelCache(self.client, self.folder / "opt/ml/models", self.spec.model_prefix, limit)
 
     @property
     def pid(self) -> int:
@@ -74,8 +87,10 @@ class Replica:
         image = self.spec.image
         (self.folder / "opt/ml").mkdir(parents=True)
         (self.folder / "tmp").mkdir()
-        (self.folder / "opt/ml/model").symlink_to(self.spec.model_dir, target_is_directory=True)
-        cap = instance(self.spec.instance_type).onednn_max_cpu_isa
+        if self.spec.model_dir is not None:
+            (self.folder / "opt/ml/model").symlink_to(self.spec.model_dir, target_is_directory=True)
+        kind = instance(self.spec.instance_type)
+        cap = kind.onednn_max_cpu_isa
         environment = {
             **{name: value for name, value in image.environment.items() if name != "PATH"},
             **self.spec.environment,
@@ -86,6 +101,8 @@ class Replica:
             BASE_DIR_VARIABLE: str(self.folder / "opt/ml"),
             PORT_VARIABLE: str(self.port),
             HOST_VARIABLE: "127.0.0.1",
+            LIMIT_VARIABLE: str(kind.memory_bytes),
+            **({"SAGEMAKER_MULTI_MODEL": "true"} if self.models else {}),
             **({"ONEDNN_MAX_CPU_ISA": cap} if cap else {}),
         }
         with self.log.open("ab") as log:

@@ -1,0 +1,47 @@
+"""The emulator's way to the hosting process."""
+
+import json
+import os
+from typing import Any
+
+import httpx
+
+Properties = dict[str, Any]
+_URL = os.environ.get("INFERENCE_HOSTING_URL", "")
+_client = httpx.AsyncClient(base_url=_URL, timeout=90, trust_env=False)
+
+
+class HostingError(RuntimeError):
+    """The hosting process refused a call; the text is its message."""
+
+
+async def forward(
+    method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
+) -> tuple[int, dict[str, str], bytes]:
+    """Passes a request of a service that hosting implements on as it is."""
+    del query
+    kept = {
+        name: value
+        for name, value in headers.items()
+        if name.lower() in ("content-type", "accept", "x-amz-target") or name.lower().startswith("x-amzn-")
+    }
+    try:
+        answer = await _client.request(method, path, content=body, headers=kept)
+    except httpx.HTTPError:
+        message = "the hosting process of the local account does not answer; see `inference local status`"
+        return (
+            503,
+            {"Content-Type": "application/json"},
+            json.dumps({"__type": "ServiceUnavailable", "message": message}).encode(),
+        )
+    dropped = {"content-length", "date", "server", "connection"}
+    return answer.status_code, {n: v for n, v in answer.headers.items() if n not in dropped}, answer.content
+
+
+def call(target: str, request: Properties) -> Properties:
+    """One call to the hosting process, by the value of its X-Amz-Target; raises HostingError with its message."""
+    answer = httpx.post(_URL, json=request, headers={"X-Amz-Target": target}, timeout=60, trust_env=False)
+    content: Properties = answer.json()
+    if answer.status_code >= 400:
+        raise HostingError(content["message"])
+    return content

@@ -1,0 +1,96 @@
+"""Application Auto Scaling in the emulator: API calls go on to the hosting process, whose replicas it scales."""
+
+from typing import Any
+
+import ministack.app as ministack_app
+from ministack.core import router
+from ministack.services.cloudformation import provisioners
+
+from local_aws.emulator.hosting import HostingError, Properties, call, forward
+
+_PREFIX = "AnyScaleFrontendService"
+
+
+def _target(properties: Properties) -> Properties:
+    return {
+        "ServiceNamespace": properties["ServiceNamespace"],
+        "ScalableDimension": properties["ScalableDimension"],
+        "ResourceId": properties["ResourceId"],
+        "MinCapacity": int(properties["MinCapacity"]),
+        "MaxCapacity": int(properties["MaxCapacity"]),
+    }
+
+
+def _physical_id(target: Properties) -> str:
+    return "|".join([target["ResourceId"], target["ScalableDimension"], target["ServiceNamespace"]])
+
+
+def _create_target(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
+    del logical_id, stack
+    target = _target(properties)
+    call(f"{_PREFIX}.RegisterScalableTarget", target)
+    return _physical_id(target), {"Id": _physical_id(target)}
+
+
+def _update_target(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:
+    del physical_id, old
+    return _create_target("", new, stack)
+
+
+def _create_policy(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
+    del logical_id, stack
+    resource, dimension, namespace = properties["ScalingTargetId"].split("|")
+    tracking = dict(properties["TargetTrackingScalingPolicyConfiguration"])
+    tracking["TargetValue"] = float(tracking["TargetValue"])
+    for cooldown in ("ScaleInCooldown", "ScaleOutCooldown"):
+        if cooldown in tracking:
+            tracking[cooldown] = int(tracking[cooldown])
+    request = {
+        "PolicyName": properties["PolicyName"],
+        "PolicyType": properties["PolicyType"],
+        "ServiceNamespace": namespace,
+        "ScalableDimension": dimension,
+        "ResourceId": resource,
+        "TargetTrackingScalingPolicyConfiguration": tracking,
+    }
+    arn = call(f"{_PREFIX}.PutScalingPolicy", request)["PolicyARN"]
+    return arn, {"Arn": arn, "PolicyName": request["PolicyName"], "Id": arn}
+
+
+def _update_policy(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:
+    del physical_id, old
+    return _create_policy("", new, stack)
+
+
+def _deleting(operation: str, request: Any) -> Any:
+    def delete(physical_id: str, properties: Properties) -> None:
+        del properties
+        try:
+            call(f"{_PREFIX}.{operation}", request(physical_id))
+        except HostingError as error:
+            if "No scal" not in str(error):
+                raise
+
+    return delete
+
+
+def register() -> None:
+    """Adds the service and its CloudFormation types to MiniStack's tables."""
+    ministack_app.SERVICE_HANDLERS["application-autoscaling"] = forward
+    router.SERVICE_PATTERNS["application-autoscaling"] = {
+        "target_prefixes": [_PREFIX],
+        "host_patterns": [r"application-autoscaling\."],
+        "credential_scope": "application-autoscaling",
+    }
+    provisioners._RESOURCE_HANDLERS["AWS::ApplicationAutoScaling::ScalableTarget"] = {
+        "create": _create_target,
+        "update": _update_target,
+        "delete": _deleting("DeregisterScalableTarget", lambda i: {"ResourceId": i.split("|")[0]}),
+    }
+    provisioners._RESOURCE_HANDLERS["AWS::ApplicationAutoScaling::ScalingPolicy"] = {
+        "create": _create_policy,
+        "update": _update_policy,
+        "delete": _deleting("DeleteScalingPolicy", lambda i: {"PolicyName": i.rpartition("policyName/")[2]}),
+    }
+    provisioners._REPLACING_PROPERTIES["AWS::ApplicationAutoScaling::ScalableTarget"] = ("ResourceId",)
+    provisioners._REPLACING_PROPERTIES["AWS::ApplicationAutoScaling::ScalingPolicy"] = ("PolicyName",)

@@ -1,0 +1,157 @@
+"""The platform's half of multi-model hosting: which models a replica has, and their way to it."""
+
+import asyncio
+import contextlib
+import hashlib
+import shutil
+import time
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlparse
+
+import aiohttp
+import boto3
+
+from local_aws.hosting.artifacts import ModelDataError, fetch
+from local_aws.hosting.errors import ApiError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class ModelMetrics(Protocol):
+    """Takes what SageMaker measures about a multi-model endpoint's models."""
+
+    def model_cache(self, *, hit: bool) -> None:
+        """One request found its model loaded, or did not."""
+
+    def model_time(self, metric: str, seconds: float) -> None:
+        """ModelLoadingWaitTime, ModelDownloadingTime, ModelLoadingTime or ModelUnloadingTime."""
+
+
+class ModelNotLoadableError(Exception):
+    """The container refused to load a model; status and text are its answer."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class ModelCache:
+    """The models that one replica's container has loaded, least recently used first."""
+
+    def __init__(self, client: aiohttp.ClientSession, folder: Path, prefix: str, max_bytes: int) -> None:
+        parsed = urlparse(prefix)
+        self._bucket, self._prefix = parsed.netloc, parsed.path.lstrip("/")
+        self._client, self._folder, self._max_bytes = client, folder, max_bytes
+        self._s3: S3Client = boto3.client("s3")
+        self._loaded: OrderedDict[str, None] = OrderedDict()
+        self._on_disk: dict[str, str] = {}
+        self._users: Counter[str] = Counter()
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._unloading = asyncio.Lock()
+        self._released = asyncio.Event()
+
+    @property
+    def loaded(self) -> int:
+        """Models in the container."""
+        return len(self._loaded)
+
+    def has(self, target: str) -> bool:
+        """Whether a model is in the container."""
+        return target in self._loaded
+
+    @contextlib.asynccontextmanager
+    async def use(self, target: str, metrics: ModelMetrics) -> AsyncIterator[str]:
+        """Loads the model where it is missing, keeps it until the block ends, and gives its name in the container.
+
+        Raises ApiError for an object that is not a model, ModelNotLoadableError for one that the container refuses.
+        """
+        # Taken before the model is looked up, so that no other request unloads it in between.
+        self._users[target] += 1
+        try:
+            metrics.model_cache(hit=target in self._loaded)
+            if target not in self._loaded:
+                began = time.perf_counter()
+                async with self._locks[target]:
+                    if target not in self._loaded:
+                        await self._load(target, metrics)
+                metrics.model_time("ModelLoadingWaitTime", time.perf_counter() - began)
+            self._loaded.move_to_end(target)
+            yield _name(target)
+        finally:
+            self._users[target] -= 1
+            if not self._users[target]:
+                del self._users[target]
+            self._released.set()
+
+    def forget(self, target: str) -> None:
+        """Notes that the container has lost a model."""
+        self._loaded.pop(target, None)
+
+    async def _load(self, target: str, metrics: ModelMetrics) -> None:
+        name = _name(target)
+        folder = self._folder / name / "model"
+        await self._download(target, folder, metrics)
+        began = time.perf_counter()
+        headers = {"X-Amzn-SageMaker-Target-Model": target}
+        while True:
+            async with self._client.post(
+                "/models", json={"model_name": name, "url": str(folder)}, headers=headers
+            ) as answer:
+                text = (await answer.read()).decode(errors="replace")
+            if answer.status != 507 or not await self._unload_one(metrics):
+                break
+        if answer.status not in (200, 409):
+            raise ModelNotLoadableError(answer.status, text)
+        metrics.model_time("ModelLoadingTime", time.perf_counter() - began)
+        self._loaded[target] = None
+
+    async def _download(self, target: str, folder: Path, metrics: ModelMetrics) -> None:
+        """Fetches the archive unless the copy on disk is the one in S3."""
+        began = time.perf_counter()
+        key = self._prefix + target.lstrip("/")
+        try:
+            tag = (await asyncio.to_thread(self._s3.head_object, Bucket=self._bucket, Key=key))["ETag"]
+            if self._on_disk.get(target) != tag:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                self._on_disk[target] = await asyncio.to_thread(
+                    fetch, self._s3, self._bucket, key, folder, self._max_bytes
+                )
+        except ModelDataError as error:
+            raise ApiError("ValidationError", str(error)) from error
+        except Exception as error:
+            raise ApiError(
+                "ValidationError",
+                f"Failed to download model data(bucket: {self._bucket}, key: {key}). Please ensure that there is "
+                "an object located at the URL and that the role passed to CreateModel has permissions to download "
+                f"the model. ({error})",
+            ) from error
+        metrics.model_time("ModelDownloadingTime", time.perf_counter() - began)
+
+    async def _unload_one(self, metrics: ModelMetrics) -> bool:
+        """Unloads the least recently used model that answers no request; False when there is none to unload."""
+        async with self._unloading:
+            while True:
+                victim = next((name for name in self._loaded if not self._users[name]), None)
+                if victim is not None:
+                    break
+                if not self._loaded:
+                    return False
+                self._released.clear()
+                await self._released.wait()
+            began = time.perf_counter()
+            # A request that wants the model back waits until it is gone, or it would be told that it is there.
+            async with self._locks[victim]:
+                del self._loaded[victim]
+                async with self._client.delete(f"/models/{_name(victim)}") as answer:
+                    await answer.read()
+            metrics.model_time("ModelUnloadingTime", time.perf_counter() - began)
+            return True
+
+
+def _name(target: str) -> str:
+    """What SageMaker calls a model towards the container: a hash, so that any key is a valid name."""
+    return hashlib.sha256(target.encode()).hexdigest()[:32]

@@ -1,0 +1,277 @@
+"""Application Auto Scaling for endpoint variants: target tracking with its alarms and cooldowns."""
+
+import asyncio
+import contextlib
+import json
+import math
+import os
+import re
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from local_aws.account import ACCOUNT_ID, REGION, write_json
+from local_aws.hosting.control import ControlPlane
+from local_aws.hosting.errors import ApiError
+from local_aws.hosting.metrics import Metrics
+
+Document = dict[str, Any]
+TIME_SCALE_VARIABLE = "INFERENCE_LOCAL_TIME_SCALE"
+"""How many times faster than on AWS alarms' periods and cooldowns pass; rates keep their meaning."""
+
+_RESOURCE = re.compile(r"^endpoint/(?P<endpoint>[^/]+)/variant/(?P<variant>[^/]+)$")
+_DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+_ACTIVITIES = 100
+_SCALE_IN_AT = 0.9
+"""Target tracking scales in below 90 % of its target ("How target tracking scaling works", AWS guide)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _MetricKind:
+    """Period in seconds, and datapoints over the target that scale out and under it that scale in."""
+
+    period: float
+    out_points: int
+    in_points: int
+
+
+_KINDS = {
+    "SageMakerVariantInvocationsPerInstance": _MetricKind(60, 3, 15),
+    "SageMakerVariantConcurrentRequestsPerModelHighResolution": _MetricKind(10, 3, 90),
+}
+
+
+@dataclass
+class _Tracker:
+    """What a policy has seen since it was put."""
+
+    points: deque[float]
+    last_total: int = 0
+    next_point: float = 0.0
+    concurrency: list[int] = field(default_factory=list)
+
+
+def desired_capacity(current: int, metric: float, target: float, minimum: int, maximum: int) -> int:
+    """Instances at which the metric would be at its target, within the bounds.
+
+    Source: "How target tracking scaling works" in the Application Auto Scaling user guide: capacity changes in
+    proportion to the metric, rounded up.
+    """
+    return max(minimum, min(maximum, math.ceil(current * metric / target)))
+
+
+class ScalingService:
+    """Holds targets and policies, written to disk at every change, and applies them."""
+
+    def __init__(self, state: Path, control: ControlPlane, metrics: Metrics) -> None:
+        self._file = state / "scaling.json"
+        self._control, self._metrics = control, metrics
+        self._targets: dict[str, Document] = {}
+        self._policies: dict[str, Document] = {}
+        self._activities: deque[Document] = deque(maxlen=_ACTIVITIES)
+        self._trackers: dict[str, _Tracker] = {}
+        self._last_change: dict[str, float] = {}
+        self._scale = max(1.0, float(os.environ.get(TIME_SCALE_VARIABLE, "1")))
+
+    def restore(self) -> None:
+        """Reads what an earlier process wrote."""
+        with contextlib.suppress(FileNotFoundError):
+            content = json.loads(self._file.read_text())
+            self._targets, self._policies = content["targets"], content["policies"]
+
+    def handle(self, operation: str, request: Document) -> Document:
+        """Answers one API call; raises ApiError."""
+        handlers: dict[str, Callable[[Document], Document]] = {
+            "RegisterScalableTarget": self._register,
+            "DeregisterScalableTarget": self._deregister,
+            "DescribeScalableTargets": self._describe_targets,
+            "PutScalingPolicy": self._put_policy,
+            "DeleteScalingPolicy": self._delete_policy,
+            "DescribeScalingPolicies": self._describe_policies,
+            "DescribeScalingActivities": self._describe_activities,
+        }
+        if operation not in handlers:
+            raise ApiError(
+                "UnknownOperationException",
+                f"the local account does not implement Application Auto Scaling {operation}; "
+                f"it has {', '.join(handlers)}",
+            )
+        return handlers[operation](request)
+
+    async def run(self) -> None:
+        """Evaluates every policy at its periods, for as long as the process runs."""
+        while True:
+            await asyncio.sleep(min(1.0, 10 / self._scale / 5))
+            now = time.monotonic()
+            for name, policy in list(self._policies.items()):
+                self._observe(name, policy, now)
+
+    def _register(self, request: Document) -> Document:
+        resource = request["ResourceId"]
+        if request.get("ServiceNamespace") != "sagemaker" or request.get("ScalableDimension") != _DIMENSION:
+            raise ApiError("ValidationException", f"the local account scales sagemaker's {_DIMENSION} only")
+        self._variant(resource)
+        target = {**self._targets.get(resource, {"CreationTime": time.time()}), **request}
+        minimum, maximum = int(target["MinCapacity"]), int(target["MaxCapacity"])
+        if not 0 < minimum <= maximum:
+            raise ApiError(
+                "ValidationException", f"MinCapacity is {minimum} and MaxCapacity {maximum}: 0 < minimum <= maximum"
+            )
+        target |= {"MinCapacity": minimum, "MaxCapacity": maximum}
+        target["ScalableTargetARN"] = _arn(f"scalable-target/{uuid.uuid5(uuid.NAMESPACE_URL, resource).hex}")
+        self._targets[resource] = target
+        self._save()
+        return {"ScalableTargetARN": target["ScalableTargetARN"]}
+
+    def _deregister(self, request: Document) -> Document:
+        resource = request["ResourceId"]
+        if self._targets.pop(resource, None) is None:
+            raise ApiError("ObjectNotFoundException", f"No scalable target found for {resource}")
+        for name in [name for name, policy in self._policies.items() if policy["ResourceId"] == resource]:
+            self._forget(name)
+        self._save()
+        return {}
+
+    def _put_policy(self, request: Document) -> Document:
+        resource, name = request["ResourceId"], request["PolicyName"]
+        if resource not in self._targets:
+            raise ApiError("ObjectNotFoundException", f"No scalable target registered for {resource}")
+        if request.get("PolicyType", "StepScaling") != "TargetTrackingScaling":
+            raise ApiError("ValidationException", "the local account evaluates TargetTrackingScaling policies only")
+        settings = request["TargetTrackingScalingPolicyConfiguration"]
+        metric = (settings.get("PredefinedMetricSpecification") or {}).get("PredefinedMetricType")
+        if metric not in _KINDS:
+            raise ApiError("ValidationException", f"the metric is {metric!r}: known here are {', '.join(_KINDS)}")
+        if float(settings["TargetValue"]) <= 0:
+            raise ApiError("ValidationException", f"TargetValue is {settings['TargetValue']}: it must be above 0")
+        arn = _arn(f"scalingPolicy:{uuid.uuid5(uuid.NAMESPACE_URL, f'{resource} {name}')}:policyName/{name}")
+        self._forget(name)
+        self._policies[name] = {**request, "PolicyARN": arn, "CreationTime": time.time()}
+        self._save()
+        return {"PolicyARN": arn, "Alarms": []}
+
+    def _delete_policy(self, request: Document) -> Document:
+        if request["PolicyName"] not in self._policies:
+            raise ApiError("ObjectNotFoundException", f"No scaling policy found with name {request['PolicyName']}")
+        self._forget(request["PolicyName"])
+        self._save()
+        return {}
+
+    def _forget(self, name: str) -> None:
+        self._policies.pop(name, None)
+        self._trackers.pop(name, None)
+
+    def _describe_targets(self, request: Document) -> Document:
+        wanted = request.get("ResourceIds")
+        return {"ScalableTargets": [t for r, t in self._targets.items() if not wanted or r in wanted]}
+
+    def _describe_policies(self, request: Document) -> Document:
+        names, resource = request.get("PolicyNames"), request.get("ResourceId")
+        return {
+            "ScalingPolicies": [
+                policy
+                for name, policy in self._policies.items()
+                if (not names or name in names) and (not resource or policy["ResourceId"] == resource)
+            ]
+        }
+
+    def _describe_activities(self, request: Document) -> Document:
+        resource = request.get("ResourceId")
+        return {"ScalingActivities": [a for a in self._activities if not resource or a["ResourceId"] == resource]}
+
+    def _observe(self, name: str, policy: Document, now: float) -> None:
+        endpoint, variant = self._variant(policy["ResourceId"])
+        fleet = self._control.fleets.get(endpoint)
+        if fleet is None or variant not in fleet.variants:
+            return
+        settings = policy["TargetTrackingScalingPolicyConfiguration"]
+        metric = settings["PredefinedMetricSpecification"]["PredefinedMetricType"]
+        kind = _KINDS[metric]
+        period = kind.period / self._scale
+        total = self._metrics.invocations[endpoint, variant]
+        tracker = self._trackers.get(name)
+        if tracker is None:
+            self._trackers[name] = _Tracker(deque(maxlen=kind.in_points), total, now + period)
+            return
+        ready = max(1, len(fleet.variants[variant].ready))
+        tracker.concurrency.append(sum(replica.in_flight for replica in fleet.variants[variant].ready))
+        if now < tracker.next_point:
+            return
+        if kind.period == 60:
+            point = (total - tracker.last_total) * 60 / period / ready
+        else:
+            point = sum(tracker.concurrency) / len(tracker.concurrency) / ready
+        tracker.last_total, tracker.next_point, tracker.concurrency = total, now + period, []
+        tracker.points.append(point)
+        self._decide(policy, kind, tracker, fleet.variants[variant].desired, now)
+
+    def _decide(self, policy: Document, kind: _MetricKind, tracker: _Tracker, current: int, now: float) -> None:
+        resource = policy["ResourceId"]
+        target = self._targets[resource]
+        settings = policy["TargetTrackingScalingPolicyConfiguration"]
+        wanted = float(settings["TargetValue"])
+        points = list(tracker.points)
+        bounds = (target["MinCapacity"], target["MaxCapacity"])
+        since = (now - self._last_change.get(resource, -math.inf)) * self._scale
+        new = max(bounds[0], min(bounds[1], current))
+        if len(points) >= kind.out_points and all(point > wanted for point in points[-kind.out_points :]):
+            if since >= float(settings.get("ScaleOutCooldown", 300)):
+                new = max(current, desired_capacity(current, points[-1], wanted, *bounds))
+        elif (
+            len(points) == kind.in_points
+            and all(point < _SCALE_IN_AT * wanted for point in points)
+            and not settings.get("DisableScaleIn")
+            and since >= float(settings.get("ScaleInCooldown", 300))
+        ):
+            new = min(current, desired_capacity(current, max(points), wanted, *bounds))
+        if new != current:
+            self._apply(policy, current, new, points[-1], now)
+            tracker.points.clear()
+
+    def _apply(self, policy: Document, current: int, new: int, point: float, now: float) -> None:
+        resource = policy["ResourceId"]
+        endpoint, variant = self._variant(resource)
+        try:
+            self._control.handle(
+                "UpdateEndpointWeightsAndCapacities",
+                {
+                    "EndpointName": endpoint,
+                    "DesiredWeightsAndCapacities": [{"VariantName": variant, "DesiredInstanceCount": new}],
+                },
+            )
+        except ApiError:
+            # The endpoint is being updated: the next datapoint decides again.
+            return
+        self._last_change[resource] = now
+        wanted = policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
+        cause = f"policy {policy['PolicyName']}: the metric is {point:.1f}, its target {wanted}; from {current}"
+        self._activities.appendleft(
+            {
+                "ActivityId": str(uuid.uuid4()),
+                "ServiceNamespace": "sagemaker",
+                "ResourceId": resource,
+                "ScalableDimension": _DIMENSION,
+                "Description": f"Setting desired instance count to {new}.",
+                "Cause": cause,
+                "StartTime": time.time(),
+                "StatusCode": "Successful",
+            }
+        )
+
+    def _variant(self, resource: str) -> tuple[str, str]:
+        match = _RESOURCE.match(resource)
+        if match is None:
+            raise ApiError("ValidationException", f"ResourceId is {resource!r}: endpoint/NAME/variant/NAME is known")
+        return match["endpoint"], match["variant"]
+
+    def _save(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            write_json(self._file, {"targets": self._targets, "policies": self._policies})
+
+
+def _arn(rest: str) -> str:
+    return f"arn:aws:application-autoscaling:{REGION}:{ACCOUNT_ID}:{rest}"
