@@ -4,11 +4,13 @@ import json
 import random
 from pathlib import Path
 
+from load_tests.closed_loop import Request
+
 _QUESTIONS = Path(__file__).parents[1] / "model_build/bert_int8/data/evaluation.json"
 
 
-def payloads(seed: int = 0) -> list[bytes]:
-    """The project's own questions as request bodies, in a seeded order."""
+def requests(seed: int = 0) -> list[Request]:
+    """The project's own questions, in a seeded order."""
     articles = json.loads(_QUESTIONS.read_text())["data"]
     pairs = [
         (entry["question"], paragraph["context"])
@@ -17,4 +19,7 @@ def payloads(seed: int = 0) -> list[bytes]:
         for entry in paragraph["qas"]
     ]
     random.Random(seed).shuffle(pairs)
-    return [json.dumps({"question": question, "context": context}).encode() for question, context in pairs]
+    return [
+        Request(body=json.dumps({"question": question, "context": context}).encode(), content_type="application/json")
+        for question, context in pairs
+    ]

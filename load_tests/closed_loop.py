@@ -22,6 +22,15 @@ class Target:
     variant: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A body to send, and the model to ask where the endpoint has several."""
+
+    body: bytes
+    content_type: str
+    target_model: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """Latencies in seconds that one client saw, in the order of its requests; no request failed."""
@@ -49,7 +58,7 @@ def client() -> "SageMakerRuntimeClient":
 def measure(
     runtime: "SageMakerRuntimeClient",
     targets: Sequence[Target],
-    payloads: Sequence[bytes],
+    requests: Sequence[Request],
     *,
     seconds: float,
     warm_up: int = 10,
@@ -57,28 +66,41 @@ def measure(
 ) -> Mapping[Target, Measurement]:
     """Asks every target in turns of half a second for `seconds` each, so that a drifting machine favours none.
 
-    Every target gets the same payloads in the same order. Errors of the client library pass through.
+    Every target gets the same requests in the same order. Errors of the client library pass through.
     """
     found: dict[Target, list[float]] = {target: [] for target in targets}
-    feeds: dict[Target, Iterator[bytes]] = {target: itertools.cycle(payloads) for target in targets}
+    feeds: dict[Target, Iterator[Request]] = {target: itertools.cycle(requests) for target in targets}
     for target in targets:
-        for body in itertools.islice(itertools.cycle(payloads), warm_up):
-            _invoke(runtime, target, body)
+        for request in itertools.islice(itertools.cycle(requests), warm_up):
+            invoke(runtime, target, request)
     while any(sum(latencies) < seconds for latencies in found.values()):
         for target in targets:
             turn = 0.0
             while turn < 0.5:
-                latency = _invoke(runtime, target, next(feeds[target]))
+                started = time.perf_counter()
+                invoke(runtime, target, next(feeds[target]))
+                latency = time.perf_counter() - started
                 found[target].append(latency)
                 turn += latency
         on_round()
     return {target: Measurement(tuple(latencies)) for target, latencies in found.items()}
 
 
-def _invoke(runtime: "SageMakerRuntimeClient", target: Target, body: bytes) -> float:
-    started = time.perf_counter()
-    answer = runtime.invoke_endpoint(
-        EndpointName=target.endpoint, TargetVariant=target.variant, ContentType="application/json", Body=body
-    )
-    answer["Body"].read()
-    return time.perf_counter() - started
+def invoke(runtime: "SageMakerRuntimeClient", target: Target, request: Request) -> bytes:
+    """The answer's body; errors of the client library pass through."""
+    if request.target_model is None:
+        answer = runtime.invoke_endpoint(
+            EndpointName=target.endpoint,
+            TargetVariant=target.variant,
+            ContentType=request.content_type,
+            Body=request.body,
+        )
+    else:
+        answer = runtime.invoke_endpoint(
+            EndpointName=target.endpoint,
+            TargetVariant=target.variant,
+            TargetModel=request.target_model,
+            ContentType=request.content_type,
+            Body=request.body,
+        )
+    return answer["Body"].read()

@@ -2,13 +2,14 @@
 
 import typer
 
-from local_aws import cli, demo
+from local_aws import cli
+from local_aws.demo import demo
 
 app = typer.Typer(
     help="Serve models on SageMaker, locally and on AWS.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 app.add_typer(cli.app, name="local")
-app.command()(demo.demo)
+app.command()(demo)
 
 
 @app.callback()

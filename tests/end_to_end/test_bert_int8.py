@@ -21,7 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount
-from local_aws.demo import AMAZON, QUESTION
+from local_aws.demo.bert_int8 import AMAZON, QUESTION
 from tests.end_to_end.conftest import inference, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]

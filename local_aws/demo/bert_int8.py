@@ -1,28 +1,24 @@
-"""`inference demo`: deploys into the local account, asks, measures, prints the published table, destroys."""
+"""The bert_int8 demo: FP32 and INT8 asked, measured, and set beside the published figures."""
 
 import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import boto3
-import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from load_tests import bert_int8
-from load_tests.closed_loop import Measurement, Target, client, measure
-from local_aws import cli
-from local_aws.account import ACCOUNT_ID, REGION, ROOT
+from load_tests.closed_loop import Measurement, Request, Target, client, invoke, measure
+from local_aws.account import REGION
+from local_aws.demo.steps import machine, read_object, stack_outputs
 from sizing.prices import price, usd_per_million
-from stacks.settings import Deployment, DeploymentError
+from stacks.naming import camel
+from stacks.settings import Deployment
 
+WORKLOAD = "bert_int8"
 AMAZON = (
     "The Amazon rainforest (Portuguese: Floresta Amazônica or Amazônia; Spanish: Selva Amazónica, Amazonía or usually "
     "Amazonia; French: Forêt amazonienne; Dutch: Amazoneregenwoud), also known in English as Amazonia or the Amazon "
@@ -32,10 +28,6 @@ AMAZON = (
 )
 """Opening of Wikipedia's article on the Amazon rainforest, CC BY-SA."""
 QUESTION = "Which name is also used to describe the Amazon rainforest in English?"
-
-
-class DemoError(RuntimeError):
-    """A step of the demo failed; the message says which, and where its output is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,72 +41,17 @@ class Row:
     measurement: Measurement
 
 
-def demo(
-    state: cli.State,
-    cache: cli.Cache,
-    deployment: Annotated[str, typer.Option(help="a file of deployments/")] = "dev",
-    seconds: Annotated[float, typer.Option(min=1, help="measured time for each variant")] = 10.0,
-    keep: Annotated[bool, typer.Option("--keep", help="leave the deployment and the local account running")] = False,
-) -> None:
-    """Deploys bert_int8 into the local account and compares FP32 with INT8."""
-    started = time.monotonic()
-    try:
-        settings = Deployment.load(ROOT / "deployments" / f"{deployment}.yaml")
-    except DeploymentError as error:
-        cli.fail(str(error))
-    account = cli.start(state, cache)
-    os.environ.update(account.environment())
-    logs = Path(account.state) / "logs"
-    try:
-        _run("bootstrap", ["cdk", "bootstrap", f"aws://{ACCOUNT_ID}/{REGION}", "--app", ""], logs)
-        deploy(deployment, logs)
-        _ask(settings)
-        rows = _measure(settings, seconds)
-        _print(rows, _accuracies(settings))
-        if not keep:
-            _run("destroy", ["cdk", "destroy", "--all", "--force", "--context", f"deployment={deployment}"], logs)
-    except KeyboardInterrupt:
-        print("interrupted: stopping the local account", file=sys.stderr)
-        cli.stop(Path(account.state))
-        raise typer.Exit(130) from None
-    except DemoError as error:
-        cli.fail(f"{error}\nthe account still runs; `inference local logs`, then `inference local down`")
-    if keep:
-        print(f'kept: eval "$(inference local env)"; the account answers at {account.endpoint_url}', file=sys.stderr)
-    else:
-        cli.stop(Path(account.state))
-    print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
-
-
-def deploy(deployment: str, logs: Path) -> None:
-    """Runs the real `cdk deploy` of every stack; raises DemoError."""
-    _run(
-        "deploy",
-        ["cdk", "deploy", "--all", "--require-approval", "never", "--context", f"deployment={deployment}"],
-        logs,
-    )
-
-
-def _run(name: str, command: list[str], logs: Path) -> None:
-    print(f"{name}: {' '.join(command)}", file=sys.stderr, flush=True)
-    began = time.monotonic()
-    log = logs / f"{name}.log"
-    with log.open("ab") as output:
-        done = subprocess.run(
-            [*command, "--no-notices", "--progress", "events"] if name != "bootstrap" else [*command, "--no-notices"],
-            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False,
-        )  # fmt: skip
-    if done.returncode:
-        reasons = [line for line in log.read_text(errors="replace").splitlines() if "FAILED" in line or "❌" in line]
-        raise DemoError(f"{name} failed: " + "\n".join(reasons[-4:] or [f"see {log.name}"]))
-    print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+def show(settings: Deployment, seconds: float) -> None:
+    """Asks every variant that can answer, measures all in turns for `seconds` each, and prints the table."""
+    _ask(settings)
+    _print(_measure(settings, seconds), _accuracies(settings))
 
 
 def _targets(settings: Deployment) -> list[tuple[Target, str, str, str]]:
     assert settings.workloads.bert_int8 is not None
     return [
         (
-            Target(settings.endpoint_name("bert_int8", key), name),
+            Target(settings.endpoint_name(WORKLOAD, key), name),
             endpoint.model,
             variant.precision,
             variant.instance_type,
@@ -131,18 +68,13 @@ def _answers(settings: Deployment, model: str) -> bool:
 
 def _ask(settings: Deployment) -> None:
     runtime = client()
-    body = json.dumps({"question": QUESTION, "context": AMAZON})
+    request = Request(
+        body=json.dumps({"question": QUESTION, "context": AMAZON}).encode(), content_type="application/json"
+    )
     print(f"\n{QUESTION}")
     for target, model, precision, _ in _targets(settings):
         if _answers(settings, model):
-            answer = json.loads(
-                runtime.invoke_endpoint(
-                    EndpointName=target.endpoint,
-                    TargetVariant=target.variant,
-                    ContentType="application/json",
-                    Body=body,
-                )["Body"].read()
-            )
+            answer = json.loads(invoke(runtime, target, request))
             print(
                 f"  {target.endpoint}/{target.variant} ({precision}): {answer['answer']}  (score {answer['score']:.2f})"
             )
@@ -150,7 +82,7 @@ def _ask(settings: Deployment) -> None:
 
 def _measure(settings: Deployment, seconds: float) -> list[Row]:
     targets = _targets(settings)
-    bodies = bert_int8.payloads()
+    requests = bert_int8.requests()
     runtime = client()
     rows: list[Row] = []
     models = list(dict.fromkeys(model for _, model, _, _ in targets))
@@ -161,7 +93,7 @@ def _measure(settings: Deployment, seconds: float) -> list[Row]:
             found = measure(
                 runtime,
                 [target for target, *_ in group],
-                bodies,
+                requests,
                 seconds=seconds,
                 on_round=lambda task=task: progress.advance(task),  # type: ignore[misc]
             )
@@ -172,27 +104,13 @@ def _measure(settings: Deployment, seconds: float) -> list[Row]:
 def _accuracies(settings: Deployment) -> Mapping[str, Mapping[str, Any]]:
     """Accuracy per model, from the summary that each build left beside its artifacts."""
     assert settings.workloads.bert_int8 is not None
-    stack = f"{settings.environment.capitalize()}-BertInt8"
-    outputs = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]
+    outputs = stack_outputs(settings, WORKLOAD)
     found: dict[str, Mapping[str, Any]] = {}
     for model in settings.workloads.bert_int8.models:
-        camel = "".join(part.capitalize() for part in model.split("_"))
-        url = next(o["OutputValue"] for o in outputs if o["OutputKey"] == f"{camel}Artifacts")
-        bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        summary = json.loads(boto3.client("s3").get_object(Bucket=bucket, Key=f"{prefix}summary.json")["Body"].read())
+        summary = json.loads(read_object(f"{outputs[f'{camel(model)}Artifacts']}summary.json"))
         if summary["accuracy"] is not None:
             found[model] = summary["accuracy"]
     return found
-
-
-def machine() -> str:
-    """Processor and core count, to stand beside every figure."""
-    name = "unknown processor"
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            name = line.partition(":")[2].strip()
-            break
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def _print(rows: list[Row], accuracies: Mapping[str, Mapping[str, Any]]) -> None:

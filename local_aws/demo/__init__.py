@@ -1,0 +1,75 @@
+"""`inference demo`: deploys into the local account, asks, measures, prints the published tables, destroys."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from local_aws import cli
+from local_aws.account import ACCOUNT_ID, REGION, ROOT
+from local_aws.demo import bert_int8, churn_mme
+from local_aws.demo.steps import DemoError, run
+from stacks.naming import camel
+from stacks.settings import Deployment, DeploymentError
+
+SHOWS: dict[str, Callable[[Deployment, float], None]] = {
+    bert_int8.WORKLOAD: bert_int8.show,
+    churn_mme.WORKLOAD: churn_mme.show,
+}
+
+
+def demo(
+    state: cli.State,
+    cache: cli.Cache,
+    workloads: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(SHOWS)}; all without any")] = None,
+    deployment: Annotated[str, typer.Option(help="a file of deployments/")] = "dev",
+    seconds: Annotated[float, typer.Option(min=1, help="measured time for each variant")] = 10.0,
+    keep: Annotated[bool, typer.Option("--keep", help="leave the deployment and the local account running")] = False,
+) -> None:
+    """Deploys workloads into the local account, measures them and prints what was published beside it."""
+    started = time.monotonic()
+    try:
+        settings = Deployment.load(ROOT / "deployments" / f"{deployment}.yaml")
+    except DeploymentError as error:
+        cli.fail(str(error))
+    chosen = workloads or list(settings.workloads.enabled)
+    for workload in chosen:
+        if workload not in settings.workloads.enabled:
+            cli.fail(
+                f"workload {workload!r} is not in {deployment}; choose from {', '.join(settings.workloads.enabled)}"
+            )
+    account = cli.start(state, cache)
+    os.environ.update(account.environment())
+    logs = Path(account.state) / "logs"
+    try:
+        run("bootstrap", ["cdk", "bootstrap", f"aws://{ACCOUNT_ID}/{REGION}", "--app", ""], logs)
+        deploy(settings, chosen, deployment, logs)
+        for workload in chosen:
+            SHOWS[workload](settings, seconds)
+        if not keep:
+            run("destroy", ["cdk", "destroy", "--all", "--force", "--context", f"deployment={deployment}"], logs)
+    except KeyboardInterrupt:
+        print("interrupted: stopping the local account", file=sys.stderr)
+        cli.stop(Path(account.state))
+        raise typer.Exit(130) from None
+    except DemoError as error:
+        cli.fail(f"{error}\nthe account still runs; `inference local logs`, then `inference local down`")
+    if keep:
+        print(f'kept: eval "$(inference local env)"; the account answers at {account.endpoint_url}', file=sys.stderr)
+    else:
+        cli.stop(Path(account.state))
+    print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def deploy(settings: Deployment, workloads: Sequence[str], deployment: str, logs: Path) -> None:
+    """Runs the real `cdk deploy` of the workloads' stacks and of what they stand on; raises DemoError."""
+    stacks = [f"{settings.environment.capitalize()}-{camel(workload)}" for workload in workloads]
+    run(
+        "deploy",
+        ["cdk", "deploy", *stacks, "--require-approval", "never", "--context", f"deployment={deployment}"],
+        logs,
+    )
