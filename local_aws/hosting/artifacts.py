@@ -1,9 +1,11 @@
 """Model archives from the account's S3, extracted with nothing in them taken on trust."""
 
+import gzip
 import hashlib
 import shutil
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlparse
@@ -18,6 +20,7 @@ MAX_EXTRACTED_BYTES = 30 * 2**30
 """The storage volume that SageMaker gives an instance without local disks, unless a model asks for more."""
 MAX_MEMBERS = 10_000
 _CHUNK = 1 << 20
+_TOO_LARGE = "it unpacks to more than the instance's disk or memory holds"
 
 
 class ModelDataError(Exception):
@@ -62,11 +65,14 @@ def fetch(s3: "S3Client", bucket: str, key: str, folder: Path, max_bytes: int = 
         with archive.open("wb") as file:
             for chunk in answer["Body"].iter_chunks(_CHUNK):
                 file.write(chunk)
-        with tarfile.open(archive) as tar:
-            _extract(tar, folder, max_bytes)
+        with gzip.open(archive) as content:
+            with tarfile.open(fileobj=content) as tar:
+                left = _extract(tar, folder, max_bytes)
+            # The checksum stands behind the last byte, which tarfile has no need to read.
+            _drain(content, left)
     except (ClientError, BotoCoreError) as error:
         raise ModelDataError(f"could not download model data from {url}: {error}") from error
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise ModelDataError(f"{url} is not a readable model.tar.gz: {error}") from error
     finally:
@@ -74,8 +80,8 @@ def fetch(s3: "S3Client", bucket: str, key: str, folder: Path, max_bytes: int = 
     return answer["ETag"]
 
 
-def _extract(tar: tarfile.TarFile, folder: Path, max_bytes: int) -> None:
-    """Extracts member by member, so that a bomb stops at the limit and not when the disk is full."""
+def _extract(tar: tarfile.TarFile, folder: Path, max_bytes: int) -> int:
+    """Extracts member by member, so that a bomb stops at the limit; returns how many bytes are left of it."""
     folder.mkdir()
     left = max_bytes
     for count, member in enumerate(tar):
@@ -93,12 +99,20 @@ def _extract(tar: tarfile.TarFile, folder: Path, max_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             left = _copy(content, file, left)
+    return left
+
+
+def _drain(content: gzip.GzipFile, left: int) -> None:
+    while chunk := content.read(_CHUNK):
+        left -= len(chunk)
+        if left < 0:
+            raise tarfile.TarError(_TOO_LARGE)
 
 
 def _copy(source: IO[bytes], target: IO[bytes], left: int) -> int:
     while chunk := source.read(_CHUNK):
         left -= len(chunk)
         if left < 0:
-            raise tarfile.TarError("it unpacks to more than the instance's disk or memory holds")
+            raise tarfile.TarError(_TOO_LARGE)
         target.write(chunk)
     return left

@@ -221,7 +221,11 @@ class ControlPlane:
         container = model.get("PrimaryContainer") or model["Containers"][0]
         image = images.find(self._state, container["Image"])
         if image is None:
-            raise ApiError("ValidationException", f"the image {container['Image']} was not pushed to this account")
+            raise ApiError(
+                "ValidationException",
+                f"the image {container['Image']} was not pushed to this account; the local account runs images that "
+                "this project builds, not AWS's own",
+            )
         multi_model = container.get("Mode") == "MultiModel"
         url = container["ModelDataUrl"]
         return VariantFleet(

@@ -13,16 +13,24 @@ from typing import Any
 from urllib.parse import urlparse
 
 import boto3
-import httpx
 import psutil
 import pytest
 import yaml
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount
+from local_aws.account import LocalAccount
 from local_aws.demo.bert_int8 import AMAZON, QUESTION
-from tests.end_to_end.conftest import inference, wait_until
+from tests.end_to_end.conftest import (
+    assert_nothing_is_deployed,
+    bootstrap,
+    deploy,
+    destroy,
+    endpoint_status,
+    inference,
+    replica_pids,
+    runtime,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 ENDPOINT = "e2e-bert-int8-demo"
@@ -39,24 +47,6 @@ def deployment_file(folder: Path, **recipe: Any) -> Path:
     return path
 
 
-def cdk(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        ["cdk", *arguments, "--no-notices"], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def deploy(path: Path) -> "subprocess.CompletedProcess[str]":
-    return cdk(
-        "deploy", "--all", "--require-approval", "never", "--progress", "events", "--context", f"deployment={path}",
-        "--output", str(path.parent / "cdk.out"),
-    )  # fmt: skip
-
-
-def runtime() -> Any:
-    return boto3.client("sagemaker-runtime", config=Config(retries={"total_max_attempts": 1}, read_timeout=70))
-
-
 def invoke(body: str | bytes = BODY, **members: str) -> dict[str, Any]:
     arguments = {"EndpointName": ENDPOINT, "ContentType": "application/json", **members}
     answer: dict[str, Any] = runtime().invoke_endpoint(Body=body, **arguments)
@@ -69,23 +59,6 @@ def builds() -> list[str]:
         b
         for project in client.list_projects()["projects"]
         for b in client.list_builds_for_project(projectName=project)["ids"]
-    ]
-
-
-def endpoint_status() -> list[dict[str, Any]]:
-    answer = httpx.get(f"{os.environ['AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME']}/_local/status", trust_env=False, timeout=10)
-    status: list[dict[str, Any]] = answer.json()
-    return status
-
-
-def replica_pids(variant: str) -> list[int]:
-    return [
-        replica["pid"]
-        for endpoint in endpoint_status()
-        for found in endpoint["variants"]
-        if found["name"] == variant
-        for replica in found["replicas"]
-        if replica["ready"]
     ]
 
 
@@ -125,8 +98,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:
-    bootstrapped = cdk("bootstrap", f"aws://{ACCOUNT_ID}/{REGION}", "--app", "")
-    assert bootstrapped.returncode == 0, bootstrapped.stderr
+    bootstrap()
     done = deploy(deployment_file(folder))
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     yield
@@ -231,11 +203,11 @@ def test_deploying_again_unchanged_builds_nothing(folder: Path) -> None:
 
 
 def test_a_killed_replica_comes_back_under_load() -> None:
-    (victim,) = replica_pids("INT8")
+    (victim,) = replica_pids(ENDPOINT, "INT8")
     with Load("INT8") as load:
         wait_until(lambda: load.answered > 5, 30, "load")
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: replica_pids("INT8") not in ([], [victim]), 60, "the restart of the replica")
+        wait_until(lambda: replica_pids(ENDPOINT, "INT8") not in ([], [victim]), 60, "the restart of the replica")
         answered = load.answered
         wait_until(lambda: load.answered > answered + 5, 30, "answers of the new replica")
     # The only replica was killed, so some requests must fail: each as an error that says so.
@@ -293,21 +265,11 @@ def test_a_second_up_finds_the_running_account(account: LocalAccount, state: Pat
 
 
 def test_destroy_leaves_nothing_of_the_deployment(folder: Path) -> None:
-    done = cdk(
-        "destroy", "--all", "--force", "--context", f"deployment={deployment_file(folder)}",
-        "--output", str(folder / "cdk.out"),
-    )  # fmt: skip
+    done = destroy(deployment_file(folder))
     assert done.returncode == 0, done.stderr[-3000:]
-    sagemaker = boto3.client("sagemaker")
-    assert sagemaker.list_endpoints()["Endpoints"] == []
-    assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
-    assert sagemaker.list_models()["Models"] == []
-    assert endpoint_status() == []
-    stacks = {s["StackName"] for s in boto3.client("cloudformation").describe_stacks()["Stacks"]}
-    assert stacks == {"CDKToolkit"}, "only what bootstrapping made is left"
+    assert_nothing_is_deployed()
     buckets = [bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]]
     assert all(name.startswith("cdk-") for name in buckets)
-    assert boto3.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
 
 
 def test_down_leaves_no_process_and_no_file(account: LocalAccount, state: Path) -> None:

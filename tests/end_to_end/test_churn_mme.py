@@ -1,0 +1,322 @@
+"""churn_mme through the local account: two sizes of one multi-model endpoint, in this order."""
+
+import io
+import os
+import signal
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+
+from containers.churn_mme.features import archive_name
+from load_tests import churn_mme
+from load_tests.closed_loop import Target
+from load_tests.cloudwatch import INSTANCES, SAGEMAKER, totals
+from local_aws.account import LocalAccount
+from local_aws.demo.churn_mme import TOLERANCE, ask_all, read_cache
+from local_aws.demo.steps import list_objects, read_object, stack_outputs
+from model_build.churn_mme.generate import generate
+from model_build.churn_mme.recipe import GeneratedSource
+from stacks.settings import Deployment
+from tests.end_to_end.conftest import (
+    assert_nothing_is_deployed,
+    bootstrap,
+    deploy,
+    destroy,
+    endpoint_status,
+    replica_pids,
+    runtime,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+# A minute of the alarms' time passes in a second, so that scaling can be watched.
+ACCOUNT_ENVIRONMENT = {"INFERENCE_LOCAL_TIME_SCALE": "60"}
+SAMPLE_BUCKET, SAMPLE_KEY = "sagemaker-sample-files", "datasets/tabular/synthetic/churn.txt"
+SMALL, LARGE, SCALED = (Target(f"e2e-churn-mme-{key}", "AllTraffic") for key in ("small", "large", "scaled"))
+ROW = "71,37,129.4,104,231.3,96,201.6,95,8.9,3,2,0,0,1,0,1"
+
+
+def deployment_file(folder: Path) -> Path:
+    path = folder / "e2e.yaml"
+    scaling = {
+        "min_capacity": 1,
+        "max_capacity": 2,
+        "target_invocations_per_instance": 120,
+        "scale_in_cooldown_seconds": 60,
+        "scale_out_cooldown_seconds": 30,
+    }
+    churn = {
+        "recipe": {"source": {"kind": "s3"}},
+        "memory_per_model_mib": 235,
+        "endpoints": {
+            "small": {"instance_type": "ml.c5.xlarge"},
+            "large": {"instance_type": "ml.c5.2xlarge"},
+            "scaled": {"instance_type": "ml.c5.large", "scaling": scaling},
+        },
+    }
+    path.write_text(yaml.safe_dump({"environment": "e2e", "workloads": {"churn_mme": churn}}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("deployment")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:
+    bootstrap()
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=SAMPLE_BUCKET)
+    table = generate(GeneratedSource(customers=1530, seed=3))
+    s3.put_object(Bucket=SAMPLE_BUCKET, Key=SAMPLE_KEY, Body=table)
+    done = deploy(deployment_file(folder))
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    yield
+
+
+@pytest.fixture(scope="module")
+def models(deployed: None, folder: Path) -> str:
+    """The `s3://` URL that every model is under."""
+    del deployed
+    return stack_outputs(Deployment.load(folder / "e2e.yaml"), "churn_mme")["Models"]
+
+
+@pytest.fixture(scope="module")
+def customers(models: str) -> list[churn_mme.Customer]:
+    return churn_mme.read_customers(read_object(models.removesuffix("models/") + "requests.csv"))
+
+
+def put(models: str, name: str, body: bytes) -> None:
+    bucket, _, prefix = models.removeprefix("s3://").partition("/")
+    boto3.client("s3").put_object(Bucket=bucket, Key=prefix + name, Body=body)
+
+
+def get(models: str, name: str) -> bytes:
+    bucket, _, prefix = models.removeprefix("s3://").partition("/")
+    return boto3.client("s3").get_object(Bucket=bucket, Key=prefix + name)["Body"].read()
+
+
+def ask(target: Target, archive: str, body: str | bytes = ROW, **members: str) -> float:
+    arguments: dict[str, Any] = {"ContentType": "text/csv", "TargetModel": archive, **members}
+    answer = runtime().invoke_endpoint(EndpointName=target.endpoint, Body=body, **arguments)
+    return float(answer["Body"].read())
+
+
+def instances(target: Target) -> int:
+    (variant,) = boto3.client("sagemaker").describe_endpoint(EndpointName=target.endpoint)["ProductionVariants"]
+    return variant["CurrentInstanceCount"]
+
+
+@pytest.mark.parametrize("target", [SMALL, LARGE], ids=["small", "large"])
+def test_all_51_models_answer_as_xgboost_does(target: Target, models: str, customers: list[churn_mme.Customer]) -> None:
+    archives = list_objects(models)
+    assert len(archives) == 51
+    assert ask_all(target, archives, customers) <= TOLERANCE
+
+
+def test_the_smaller_instance_evicts_and_the_larger_does_not(models: str, customers: list[churn_mme.Customer]) -> None:
+    archives = list_objects(models)
+    before = {target: read_cache(target) for target in (SMALL, LARGE)}
+    for target in (SMALL, LARGE):
+        ask_all(target, archives, customers)
+    small, large = read_cache(SMALL), read_cache(LARGE)
+    # 90 % of 8 GiB and of 16 GiB, by 235 MiB a model.
+    assert small.loaded.maximum == 31
+    assert large.loaded.maximum == 51
+    # Asking all in turn is the worst that can happen to a least-recently-used cache: every request misses.
+    assert small.hits.since(before[SMALL].hits).average == 0
+    assert small.unloads.since(before[SMALL].unloads).count == 51
+    assert small.waits.since(before[SMALL].waits).average > 0
+    assert large.hits.since(before[LARGE].hits).average == 1
+    assert large.unloads.count == 0
+
+
+def test_cloudwatch_has_every_metric_that_a_multi_model_endpoint_publishes() -> None:
+    with pytest.raises(ClientError):
+        ask(SMALL, archive_name("CA"), "1,2,3")
+    read_cache(SMALL)
+    published = {
+        (metric["Namespace"], metric["MetricName"])
+        for page in boto3.client("cloudwatch").get_paginator("list_metrics").paginate()
+        for metric in page["Metrics"]
+        if {"Name": "EndpointName", "Value": SMALL.endpoint} in metric["Dimensions"]
+        and {"Name": "VariantName", "Value": SMALL.variant} in metric["Dimensions"]
+    }
+    assert published == {
+        (SAGEMAKER, "Invocations"),
+        (SAGEMAKER, "InvocationsPerInstance"),
+        (SAGEMAKER, "Invocation4XXErrors"),
+        (SAGEMAKER, "Invocation5XXErrors"),
+        (SAGEMAKER, "ModelLatency"),
+        (SAGEMAKER, "OverheadLatency"),
+        (SAGEMAKER, "ModelCacheHit"),
+        (SAGEMAKER, "ModelLoadingWaitTime"),
+        (SAGEMAKER, "ModelDownloadingTime"),
+        (SAGEMAKER, "ModelLoadingTime"),
+        (SAGEMAKER, "ModelUnloadingTime"),
+        (INSTANCES, "LoadedModelCount"),
+        (INSTANCES, "CPUUtilization"),
+        (INSTANCES, "MemoryUtilization"),
+        (INSTANCES, "DiskUtilization"),
+    }
+    assert totals(SMALL, "Invocation4XXErrors").sum == 1
+    assert totals(SMALL, "Invocation5XXErrors").sum == 0
+
+
+def test_a_state_is_added_by_one_upload(models: str) -> None:
+    put(models, "churn-xgb-PR.tar.gz", get(models, archive_name("CA")))
+    assert ask(LARGE, "churn-xgb-PR.tar.gz") == ask(LARGE, archive_name("CA"))
+
+
+def test_a_replaced_archive_is_served_once_the_model_is_loaded_again(models: str) -> None:
+    others = [name for name in list_objects(models) if "-GU" not in name][:31]
+    put(models, "churn-xgb-GU.tar.gz", get(models, archive_name("CA")))
+    old = ask(SMALL, "churn-xgb-GU.tar.gz")
+    put(models, "churn-xgb-GU.tar.gz", get(models, archive_name("NY")))
+    assert ask(SMALL, "churn-xgb-GU.tar.gz") == old, "a loaded model stays as it is"
+    for other in others:
+        ask(SMALL, other)
+    assert ask(SMALL, "churn-xgb-GU.tar.gz") == ask(SMALL, archive_name("NY")) != old
+
+
+def archive(**members: bytes | tarfile.TarInfo) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in members.items():
+            entry = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            body = b"" if isinstance(content, tarfile.TarInfo) else content
+            entry.size = len(body)
+            tar.addfile(entry, io.BytesIO(body))
+    return packed.getvalue()
+
+
+def link() -> tarfile.TarInfo:
+    entry = tarfile.TarInfo("xgboost-model")
+    entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "part"),
+    [
+        (archive(**{"../escaped": b"x"}), "ValidationError", "lies outside of the archive's folder"),
+        (archive(**{"/tmp/escaped": b"x"}), "ValidationError", "lies outside of the archive's folder"),
+        (archive(model=link()), "ValidationError", "neither a file nor a folder"),
+        (b"not an archive", "ValidationError", "not a readable model.tar.gz"),
+        (archive(**{"xgboost-model": b"x"})[:-12], "ValidationError", "not a readable model.tar.gz"),
+        (archive(**{"xgboost-model": b"\x80\x04."}), "ModelError", "xgboost-model"),
+        (archive(one=b"1", two=b"2"), "ModelError", "one model file"),
+        (archive(), "ModelError", "it holds nothing"),
+    ],
+    ids=["parent", "absolute", "link", "text", "cut off", "pickle", "two files", "empty"],
+)
+def test_a_bad_archive_is_a_clear_error_and_the_others_keep_serving(
+    models: str, content: bytes, code: str, part: str
+) -> None:
+    put(models, "bad.tar.gz", content)
+    with pytest.raises(ClientError) as raised:
+        ask(LARGE, "bad.tar.gz")
+    assert raised.value.response["Error"]["Code"] == code
+    assert part in raised.value.response["Error"]["Message"]
+    assert 0 < ask(LARGE, archive_name("CA")) < 1
+    assert not Path("/tmp/escaped").exists()
+
+
+@pytest.mark.parametrize(
+    ("members", "code", "part"),
+    [
+        ({"archive": "nope.tar.gz"}, "ValidationError", "Failed to download model data"),
+        ({"archive": "../../secret.tar.gz"}, "ValidationError", "must not contain '..'"),
+        ({"body": "1,2,3"}, "ModelError", "3 values; send 16"),
+        ({"body": "a" + ROW}, "ModelError", "account_length is 'a71'"),
+        ({"ContentType": "image/png"}, "ModelError", "415"),
+        ({"Accept": "image/png"}, "ModelError", "406"),
+    ],
+)
+def test_a_clients_mistake_is_a_clear_error(members: dict[str, str], code: str, part: str) -> None:
+    with pytest.raises(ClientError) as raised:
+        ask(LARGE, **{"archive": archive_name("CA"), **members})
+    assert raised.value.response["Error"]["Code"] == code
+    assert part in raised.value.response["Error"]["Message"]
+
+
+def test_a_multi_model_endpoint_wants_a_target_model() -> None:
+    with pytest.raises(ClientError, match="TargetModel is needed"):
+        runtime().invoke_endpoint(EndpointName=LARGE.endpoint, ContentType="text/csv", Body=ROW)
+
+
+def test_a_killed_replica_comes_back_and_its_models_are_loaded_again(
+    models: str, customers: list[churn_mme.Customer]
+) -> None:
+    (victim,) = replica_pids(LARGE.endpoint, LARGE.variant)
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: replica_pids(LARGE.endpoint, LARGE.variant) not in ([], [victim]), 60, "the restart")
+    assert ask_all(LARGE, [archive_name(state) for state in ("CA", "NY", "TX")], customers) <= TOLERANCE
+
+
+def test_instances_follow_the_load_within_their_bounds() -> None:
+    (target,) = boto3.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")[
+        "ScalableTargets"
+    ]
+    assert (target["ResourceId"], target["MinCapacity"], target["MaxCapacity"]) == (
+        f"endpoint/{SCALED.endpoint}/variant/{SCALED.variant}",
+        1,
+        2,
+    )
+    assert instances(SCALED) == 1
+    deadline = time.monotonic() + 60
+    while instances(SCALED) < 2:
+        assert time.monotonic() < deadline, "the load scaled nothing out"
+        ask(SCALED, archive_name("CA"))
+    wait_until(lambda: instances(SCALED) == 1, 120, "scaling in without load")
+    activities = boto3.client("application-autoscaling").describe_scaling_activities(ServiceNamespace="sagemaker")
+    told = [activity["Description"] for activity in activities["ScalingActivities"]]
+    assert told == ["Setting desired instance count to 1.", "Setting desired instance count to 2."]
+
+
+def test_the_builtin_container_is_refused_here_with_the_reason(models: str) -> None:
+    sagemaker = boto3.client("sagemaker")
+    image = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.0-5"
+    sagemaker.create_model(
+        ModelName="builtin",
+        PrimaryContainer={"Image": image, "Mode": "MultiModel", "ModelDataUrl": models},
+        ExecutionRoleArn="arn:aws:iam::000000000000:role/any",
+    )
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="builtin",
+        ProductionVariants=[
+            {
+                "VariantName": "AllTraffic",
+                "ModelName": "builtin",
+                "InstanceType": "ml.c5.xlarge",
+                "InitialInstanceCount": 1,
+            }
+        ],
+    )
+    sagemaker.create_endpoint(EndpointName="builtin", EndpointConfigName="builtin")
+    try:
+        wait_until(
+            lambda: sagemaker.describe_endpoint(EndpointName="builtin")["EndpointStatus"] == "Failed", 30, "the failure"
+        )
+        reason = sagemaker.describe_endpoint(EndpointName="builtin")["FailureReason"]
+        assert f"the image {image} was not pushed to this account" in reason
+    finally:
+        sagemaker.delete_endpoint(EndpointName="builtin")
+        sagemaker.delete_endpoint_config(EndpointConfigName="builtin")
+        sagemaker.delete_model(ModelName="builtin")
+
+
+def test_destroy_leaves_nothing_of_the_deployment(folder: Path) -> None:
+    assert len(endpoint_status()) == 3
+    done = destroy(deployment_file(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_nothing_is_deployed()
+    assert [bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]][1:] == [SAMPLE_BUCKET]
