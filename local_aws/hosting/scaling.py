@@ -106,9 +106,12 @@ class ScalingService:
         """Evaluates every policy at its periods, for as long as the process runs."""
         while True:
             await asyncio.sleep(min(1.0, 10 / self._scale / 5))
-            now = time.monotonic()
-            for name, policy in list(self._policies.items()):
-                self._observe(name, policy, now)
+            self.evaluate(time.monotonic())
+
+    def evaluate(self, now: float) -> None:
+        """Takes the datapoints that are due at `now`, in seconds of a monotonic clock, and scales where they say so."""
+        for name, policy in list(self._policies.items()):
+            self._observe(name, policy, now)
 
     def _register(self, request: Document) -> Document:
         resource = request["ResourceId"]

@@ -1,0 +1,226 @@
+"""Target tracking as Application Auto Scaling does it: points over the target, cooldowns, bounds."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from local_aws.hosting.errors import ApiError
+from local_aws.hosting.scaling import ScalingService, desired_capacity
+
+RESOURCE = "endpoint/e/variant/v"
+INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
+CONCURRENCY = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+
+
+@dataclass
+class Replica:
+    in_flight: int = 0
+
+
+@dataclass
+class Variant:
+    desired: int = 1
+    in_flight: int = 0
+
+    @property
+    def ready(self) -> list[Replica]:
+        return [Replica(self.in_flight) for _ in range(self.desired)]
+
+
+@dataclass
+class Endpoint:
+    """An endpoint with one variant, its invocations, and the clock."""
+
+    variant: Variant = field(default_factory=Variant)
+    invocations: Counter[tuple[str, str]] = field(default_factory=Counter)
+    updating: bool = False
+    now: float = 0.0
+
+    @property
+    def fleets(self) -> dict[str, Any]:
+        return {"e": self}
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        return {"v": self.variant}
+
+    def handle(self, operation: str, request: dict[str, Any]) -> None:
+        assert operation == "UpdateEndpointWeightsAndCapacities"
+        if self.updating:
+            raise ApiError("ValidationException", "the endpoint is being updated")
+        self.variant.desired = request["DesiredWeightsAndCapacities"][0]["DesiredInstanceCount"]
+
+    def minutes(self, service: ScalingService, count: int, invocations_per_minute: int = 0) -> None:
+        """Lets minutes pass, in which all instances together get that many invocations."""
+        for _ in range(count * 6):
+            self.now += 10
+            self.invocations["e", "v"] += round(invocations_per_minute / 6)
+            service.evaluate(self.now)
+
+
+def service(tmp_path: Path, endpoint: Endpoint, metric: str = INVOCATIONS, target: float = 60.0, **more: Any) -> Any:
+    made = ScalingService(tmp_path, endpoint, endpoint)  # type: ignore[arg-type]
+    made.handle("RegisterScalableTarget", scalable_target())
+    made.handle("PutScalingPolicy", policy(metric, target, **more))
+    made.evaluate(endpoint.now)
+    return made
+
+
+def scalable_target(minimum: int = 1, maximum: int = 4, **more: Any) -> dict[str, Any]:
+    return {
+        "ServiceNamespace": "sagemaker",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "ResourceId": RESOURCE,
+        "MinCapacity": minimum,
+        "MaxCapacity": maximum,
+        **more,
+    }
+
+
+def policy(metric: str = INVOCATIONS, target: float = 60.0, **more: Any) -> dict[str, Any]:
+    return {
+        "PolicyName": "p",
+        "PolicyType": "TargetTrackingScaling",
+        "ResourceId": RESOURCE,
+        "ServiceNamespace": "sagemaker",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "TargetTrackingScalingPolicyConfiguration": {
+            "TargetValue": target,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": metric},
+            "ScaleOutCooldown": 300,
+            "ScaleInCooldown": 600,
+            **more,
+        },
+    }
+
+
+def test_three_minutes_over_the_target_scale_out_in_proportion(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    scaling = service(tmp_path, endpoint)
+    endpoint.minutes(scaling, 2, 180)
+    assert endpoint.variant.desired == 1
+    endpoint.minutes(scaling, 1, 180)
+    assert endpoint.variant.desired == 3
+
+
+def test_capacity_never_goes_over_its_maximum(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    endpoint.minutes(service(tmp_path, endpoint), 3, 6000)
+    assert endpoint.variant.desired == 4
+
+
+def test_a_scale_out_waits_for_the_cooldown_of_the_last_one(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    scaling = service(tmp_path, endpoint)
+    endpoint.minutes(scaling, 3, 120)
+    assert endpoint.variant.desired == 2
+    endpoint.minutes(scaling, 4, 240)
+    assert endpoint.variant.desired == 2
+    endpoint.minutes(scaling, 1, 240)
+    assert endpoint.variant.desired == 4
+
+
+def test_fifteen_quiet_minutes_scale_in_and_never_below_the_minimum(tmp_path: Path) -> None:
+    endpoint = Endpoint(Variant(desired=3))
+    scaling = service(tmp_path, endpoint)
+    endpoint.minutes(scaling, 14, 0)
+    assert endpoint.variant.desired == 3
+    endpoint.minutes(scaling, 1, 0)
+    assert endpoint.variant.desired == 1
+
+
+def test_a_load_just_under_the_target_scales_nothing_in(tmp_path: Path) -> None:
+    endpoint = Endpoint(Variant(desired=2))
+    endpoint.minutes(service(tmp_path, endpoint), 30, 114)
+    assert endpoint.variant.desired == 2
+
+
+def test_scale_in_can_be_disabled(tmp_path: Path) -> None:
+    endpoint = Endpoint(Variant(desired=3))
+    endpoint.minutes(service(tmp_path, endpoint, DisableScaleIn=True), 30, 0)
+    assert endpoint.variant.desired == 3
+
+
+def test_the_high_resolution_metric_scales_out_within_half_a_minute(tmp_path: Path) -> None:
+    endpoint = Endpoint(Variant(desired=1, in_flight=8))
+    scaling = service(tmp_path, endpoint, CONCURRENCY, 4.0)
+    for _ in range(3):
+        endpoint.now += 10
+        scaling.evaluate(endpoint.now)
+    assert endpoint.variant.desired == 2
+
+
+def test_an_endpoint_that_is_being_updated_is_scaled_at_the_next_point(tmp_path: Path) -> None:
+    endpoint = Endpoint(updating=True)
+    scaling = service(tmp_path, endpoint)
+    endpoint.minutes(scaling, 3, 120)
+    assert endpoint.variant.desired == 1
+    endpoint.updating = False
+    endpoint.minutes(scaling, 3, 120)
+    assert endpoint.variant.desired == 2
+
+
+def test_activities_say_what_was_done_and_why(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    scaling = service(tmp_path, endpoint)
+    endpoint.minutes(scaling, 3, 120)
+    (activity,) = scaling.handle("DescribeScalingActivities", {"ResourceId": RESOURCE})["ScalingActivities"]
+    assert activity["Description"] == "Setting desired instance count to 2."
+    assert activity["Cause"] == "policy p: the metric is 120.0, its target 60.0; from 1"
+
+
+def test_targets_and_policies_outlive_the_process(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    service(tmp_path, endpoint)
+    again = ScalingService(tmp_path, endpoint, endpoint)  # type: ignore[arg-type]
+    again.restore()
+    assert len(again.handle("DescribeScalableTargets", {})["ScalableTargets"]) == 1
+    assert len(again.handle("DescribeScalingPolicies", {"ResourceId": RESOURCE})["ScalingPolicies"]) == 1
+
+
+def test_a_deregistered_target_takes_its_policies_along(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    scaling = service(tmp_path, endpoint)
+    scaling.handle("DeregisterScalableTarget", {"ResourceId": RESOURCE})
+    assert scaling.handle("DescribeScalingPolicies", {})["ScalingPolicies"] == []
+    endpoint.minutes(scaling, 5, 600)
+    assert endpoint.variant.desired == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "part"),
+    [
+        ("RegisterScalableTarget", scalable_target(3, 2), "MinCapacity is 3 and MaxCapacity 2"),
+        ("RegisterScalableTarget", scalable_target(ServiceNamespace="ecs"), "DesiredInstanceCount only"),
+        ("RegisterScalableTarget", scalable_target(ResourceId="table/t"), "'table/t'"),
+        ("PutScalingPolicy", policy("CPUUtilization"), "'CPUUtilization'"),
+        ("PutScalingPolicy", policy(target=0), "TargetValue is 0"),
+        ("PutScalingPolicy", {**policy(), "PolicyType": "StepScaling"}, "TargetTrackingScaling policies only"),
+        ("PutScalingPolicy", {**policy(), "ResourceId": "endpoint/x/variant/y"}, "No scalable target registered"),
+        ("DeregisterScalableTarget", {"ResourceId": "endpoint/x/variant/y"}, "No scalable target found"),
+        ("DeleteScalingPolicy", {"PolicyName": "x"}, "No scaling policy found"),
+        ("PutScheduledAction", {}, "does not implement Application Auto Scaling PutScheduledAction"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_reason(
+    tmp_path: Path, operation: str, request_: dict[str, Any], part: str
+) -> None:
+    with pytest.raises(ApiError) as raised:
+        service(tmp_path, Endpoint()).handle(operation, request_)
+    assert part in str(raised.value)
+
+
+@settings(derandomize=True)
+@given(current=st.integers(1, 100), metric=st.floats(0, 1e6), target=st.floats(0.01, 1e4), minimum=st.integers(1, 10))
+def test_the_desired_capacity_brings_the_metric_to_its_target_or_to_the_bounds(
+    current: int, metric: float, target: float, minimum: int
+) -> None:
+    new = desired_capacity(current, metric, target, minimum, 50)
+    assert minimum <= new <= 50
+    if minimum < new < 50:
+        assert current * metric / new <= target * (1 + 1e-9)
