@@ -1,9 +1,10 @@
 """What every other stack stands on: key, buckets, alert topic, budget."""
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import CfnResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
@@ -46,6 +47,8 @@ class FoundationStack(Stack):
                 conditions={"StringEquals": {"aws:SourceAccount": self.account}},
             )
         )
+        if not deployment.retain_data:
+            self._own_logs_of_the_emptying_function()
         if deployment.budget is not None:
             self._budget(deployment.budget, deployment.environment)
 
@@ -66,6 +69,15 @@ class FoundationStack(Stack):
             ],
             **properties,  # type: ignore[arg-type]  # forwarded keyword arguments of Bucket
         )
+
+    def _own_logs_of_the_emptying_function(self) -> None:
+        """Ends the logs of the CDK's function that empties buckets with this stack; by itself they would stay."""
+        group = logs.LogGroup(
+            self, "EmptyBucketsLogs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+        )
+        handler = self.node.find_child("Custom::S3AutoDeleteObjectsCustomResourceProvider").node.find_child("Handler")
+        assert isinstance(handler, CfnResource)
+        handler.add_property_override("LoggingConfig", {"LogGroup": group.log_group_name})
 
     def _budget(self, budget: Budget, environment: str) -> None:
         subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="EMAIL", address=budget.email)

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ def _execute(build_id: str, project: dict[str, Any]) -> None:
     with _starting:
         overrides = _overrides.pop(build_id, [])
     build = codebuild._builds.get(build_id)
+    group = ((project.get("logsConfig") or {}).get("cloudWatchLogs") or {}).get("groupName")
+    if group:
+        build["logs"]["groupName"] = group
     emit = codebuild._log_sink(build)
     folder = Path(tempfile.mkdtemp(prefix="codebuild-"))
     build["buildStatus"] = "IN_PROGRESS"
@@ -116,6 +120,18 @@ def _run(script: str, folder: Path, environment: dict[str, str], timeout: int, e
     return process.wait() == 0, last
 
 
+def _keeping_logs_config(provision: Callable[..., tuple[str, Any]]) -> Callable[..., tuple[str, Any]]:
+    """MiniStack's projects leave out where their builds' output goes."""
+
+    def provisioned(*arguments: Any) -> tuple[str, Any]:
+        name, attributes = provision(*arguments)
+        properties = [argument for argument in arguments if isinstance(argument, dict)][-1]
+        codebuild._projects[name]["logsConfig"] = provisioners._codebuild_cfn_to_api(properties.get("LogsConfig") or {})
+        return name, attributes
+
+    return provisioned
+
+
 def _create_fleet(logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, str]]:
     name = properties.get("Name") or provisioners._physical_name(stack, logical_id, max_len=128)
     arn = f"arn:aws:codebuild:{get_region()}:{get_account_id()}:fleet/{name}:{new_uuid()}"
@@ -127,6 +143,9 @@ def register() -> None:
     codebuild.EXECUTE_BUILDS = True
     codebuild._execute_build = _execute
     codebuild._start_build = _start_build_with_overrides
+    project = provisioners._RESOURCE_HANDLERS["AWS::CodeBuild::Project"]
+    for operation in ("create", "update"):
+        project[operation] = _keeping_logs_config(project[operation])
     provisioners._RESOURCE_HANDLERS["AWS::CodeBuild::Fleet"] = {
         "create": _create_fleet,
         "update": lambda physical_id, old, new, stack: (physical_id, {"Arn": physical_id}),

@@ -22,6 +22,7 @@ from local_aws.account import ACCOUNT_ID, REGION, STATE_VARIABLE
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import VariantFleet
+from local_aws.hosting.logs import LogShipper, log_group
 from local_aws.hosting.metrics import Metrics
 from local_aws.hosting.multi_model import ModelNotLoadableError
 from local_aws.hosting.replica import Replica
@@ -145,7 +146,6 @@ class Runtime:
     ) -> ApiError:
         self._metrics.record(name, variant.name, status, model_seconds * 1e6, overhead_seconds * 1e6)
         side = "client" if status < 500 else "server"
-        log_group = f"arn:aws:logs:{REGION}:{ACCOUNT_ID}:log-group:/aws/sagemaker/Endpoints/{name}"
         return ApiError(
             "ModelError",
             f'Received {side} error ({status}) from {variant.name} with message "{message[:1024]}". '
@@ -153,7 +153,7 @@ class Runtime:
             424,
             OriginalStatusCode=status,
             OriginalMessage=message[:1024],
-            LogStreamArn=log_group,
+            LogStreamArn=f"arn:aws:logs:{REGION}:{ACCOUNT_ID}:log-group:{log_group(name)}",
         )
 
 
@@ -185,6 +185,7 @@ def create_app(state: Path) -> Starlette:
     metrics = Metrics(control)
     runtime = Runtime(control, metrics)
     scaling = ScalingService(state, control, metrics)
+    logs = LogShipper(state / "logs")
 
     async def api(request: Request) -> Response:
         service, _, operation = request.headers.get("x-amz-target", ".").rpartition(".")
@@ -216,9 +217,10 @@ def create_app(state: Path) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
+        logs.skip_old()
         control.restore()
         scaling.restore()
-        tasks = [asyncio.create_task(metrics.publish_forever()), asyncio.create_task(scaling.run())]
+        tasks = [asyncio.create_task(work) for work in (metrics.publish_forever(), scaling.run(), logs.ship_forever())]
         yield
         for task in tasks:
             task.cancel()

@@ -61,6 +61,7 @@ class ArtifactBuilder(Construct):
             is_complete_handler=is_complete,
             query_interval=Duration.seconds(5),
             total_timeout=total_timeout,
+            log_group=self._logs("Provider"),
         )
 
     def _function(self, construct_id: str, handler: str) -> lambda_.Function:
@@ -72,12 +73,16 @@ class ArtifactBuilder(Construct):
             code=lambda_.Code.from_asset(str(_HANDLER), exclude=["__pycache__", "*.pyc"]),
             timeout=Duration.minutes(5),
             memory_size=256,
-            log_group=logs.LogGroup(
-                self,
-                f"{construct_id}Logs",
-                retention=logs.RetentionDays.ONE_MONTH,
-                removal_policy=RemovalPolicy.DESTROY,
-            ),
+            log_group=self._logs(construct_id),
+        )
+
+    def _logs(self, construct_id: str) -> logs.LogGroup:
+        """A log group that ends with the stack: one that Lambda makes for itself stays behind."""
+        return logs.LogGroup(
+            self,
+            f"{construct_id}Logs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
         )
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aws_cdk import Duration
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
@@ -74,6 +75,14 @@ class RealtimeEndpoint(Construct):
             kms_key_id=None if any(_has_local_nvme(v.instance_type) for v in variants) else key.key_arn,
             data_capture_config=self._build_capture(data_capture, artifacts, key, capture_prefix(endpoint_name)),
         )
+        # SageMaker would make it at the first line, without an end to retention, and leave it behind on destroy.
+        log_group = logs.LogGroup(
+            self,
+            "Logs",
+            log_group_name=f"/aws/sagemaker/Endpoints/{endpoint_name}",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
         self.endpoint = sagemaker.CfnEndpoint(
             self,
             "Endpoint",
@@ -98,6 +107,7 @@ class RealtimeEndpoint(Construct):
                 ),
             ),
         )
+        self.endpoint.node.add_dependency(log_group)
         if scaling is not None:
             for variant in variants:
                 self._build_scaling(variant.name, scaling)

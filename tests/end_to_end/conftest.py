@@ -95,6 +95,8 @@ def assert_nothing_is_deployed() -> None:
     scalable = boto3.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
     assert scalable["ScalableTargets"] == []
     assert boto3.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+    assert boto3.client("logs").describe_log_groups()["logGroups"] == []
+    assert boto3.client("budgets").describe_budgets(AccountId=ACCOUNT_ID).get("Budgets", []) == []
 
 
 def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:

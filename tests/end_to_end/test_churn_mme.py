@@ -18,7 +18,7 @@ from containers.churn_mme.features import archive_name
 from load_tests import churn_mme
 from load_tests.closed_loop import Target
 from load_tests.cloudwatch import INSTANCES, SAGEMAKER, totals
-from local_aws.account import LocalAccount
+from local_aws.account import ACCOUNT_ID, LocalAccount
 from local_aws.demo.churn_mme import TOLERANCE, ask_all, read_cache
 from local_aws.demo.steps import list_objects, read_object, stack_outputs
 from model_build.churn_mme.generate import generate
@@ -61,7 +61,8 @@ def deployment_file(folder: Path) -> Path:
             "scaled": {"instance_type": "ml.c5.large", "scaling": scaling},
         },
     }
-    path.write_text(yaml.safe_dump({"environment": "e2e", "workloads": {"churn_mme": churn}}))
+    budget = {"monthly_usd": 100, "email": "ml-platform@example.com"}
+    path.write_text(yaml.safe_dump({"environment": "e2e", "workloads": {"churn_mme": churn}, "budget": budget}))
     return path
 
 
@@ -280,6 +281,23 @@ def test_instances_follow_the_load_within_their_bounds() -> None:
     activities = boto3.client("application-autoscaling").describe_scaling_activities(ServiceNamespace="sagemaker")
     told = [activity["Description"] for activity in activities["ScalingActivities"]]
     assert told == ["Setting desired instance count to 1.", "Setting desired instance count to 2."]
+
+
+def test_what_containers_print_is_in_cloudwatch_logs_with_an_end_to_its_retention() -> None:
+    logs = boto3.client("logs")
+    name = f"/aws/sagemaker/Endpoints/{SMALL.endpoint}"
+    (group,) = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    assert group["retentionInDays"] == 30
+
+    def told() -> str:
+        return " ".join(event["message"] for event in logs.filter_log_events(logGroupName=name)["events"])
+
+    wait_until(lambda: "ml.c5.xlarge runs on this machine" in told() and "ready" in told(), 30, "the logs' arrival")
+
+
+def test_the_budget_is_there() -> None:
+    (budget,) = boto3.client("budgets").describe_budgets(AccountId=ACCOUNT_ID)["Budgets"]
+    assert (budget["BudgetName"], float(budget["BudgetLimit"]["Amount"])) == ("e2e-monthly", 100)
 
 
 def test_the_builtin_container_is_refused_here_with_the_reason(models: str) -> None:

@@ -226,6 +226,22 @@ def test_destroy_removes_dev_and_keeps_the_data_of_prod(synthesise: Synthesise) 
         assert {bucket["DeletionPolicy"] for bucket in buckets} == {policy}
 
 
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_every_function_and_endpoint_logs_into_a_group_that_ends_with_its_stack(
+    synthesise: Synthesise, deployment: str
+) -> None:
+    assembly = synthesise(deployment)
+    groups = assembly.resources("AWS::Logs::LogGroup")
+    assert {group["DeletionPolicy"] for group in groups.values()} == {"Delete"}
+    assert all(group["Properties"]["RetentionInDays"] == 30 for group in groups.values())
+    for name, function in assembly.resources("AWS::Lambda::Function").items():
+        stack = name.partition("/")[0]
+        assert f"{stack}/{function['Properties']['LoggingConfig']['LogGroup']['Ref']}" in groups, name
+    named = {group["Properties"].get("LogGroupName") for group in groups.values()}
+    for endpoint in assembly.resources("AWS::SageMaker::Endpoint").values():
+        assert f"/aws/sagemaker/Endpoints/{endpoint['Properties']['EndpointName']}" in named
+
+
 def test_prod_scales_captures_and_has_a_budget(synthesise: Synthesise) -> None:
     prod = synthesise("prod")
     targets = {
