@@ -71,10 +71,10 @@ def _answers_json(invocation: Invocation) -> bool:
     """Whether to answer in JSON; without a wish, the answer has the request's type."""
     wishes = [part.partition(";")[0].strip() for part in invocation.accept.split(",")]
     for wish in wishes:
-        if wish in ("*/*", "application/*", "text/*", ""):
+        if wish in ("*/*", ""):
             return invocation.content_type == JSON
-        if wish in (JSON, CSV):
-            return wish == JSON
+        if wish in (JSON, CSV, "application/*", "text/*"):
+            return wish in (JSON, "application/*")
     raise ServingError(
         406, "not_acceptable", f"Accept is {invocation.accept!r}; this model answers {CSV} and {JSON}", "Accept"
     )
@@ -93,9 +93,12 @@ def _rows_of_csv(body: bytes) -> FloatArray:
         if len(cells) != len(FEATURES):
             raise _wrong_length(number, len(cells))
         try:
+            # float() also takes 1_000, and digits of any script.
+            if "_" in line or not line.isascii():
+                raise ValueError
             rows.append([float(cell) if cell.strip() else np.nan for cell in cells])
         except ValueError:
-            column = next(index for index, cell in enumerate(cells) if cell.strip() and not _is_number(cell))
+            column = next(index for index, cell in enumerate(cells) if not _is_number(cell))
             raise _bad_value(number, column, f"{cells[column][:40]!r}") from None
     return _as_floats(rows)
 
@@ -141,8 +144,10 @@ def _or_missing(value: float | None) -> float:
 
 
 def _is_number(cell: str) -> bool:
+    if "_" in cell or not cell.isascii():
+        return False
     try:
-        float(cell)
+        float(cell.strip() or "nan")
     except ValueError:
         return False
     return True

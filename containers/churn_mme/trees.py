@@ -18,6 +18,8 @@ _LOGISTIC = frozenset({"binary:logistic", "reg:logistic"})
 _IDENTITY = frozenset({"reg:squarederror"})
 _ROWS_IN_PYTHON = 12
 """Up to so many rows, walking nested tuples takes less time than the fixed cost of NumPy's calls."""
+_PAIRS_AT_ONCE = 2**18
+"""Rows times trees in one pass of NumPy, at 20 bytes each: the largest request would take gigabytes in one."""
 _BYTES_PER_NODE = 100
 """Memory of a node as a tuple with its numbers, and in the arrays: 82 by tracemalloc, and what malloc adds."""
 
@@ -69,7 +71,9 @@ class TreeEnsemble:
         if len(rows) <= _ROWS_IN_PYTHON:
             margins = np.array([self._margin(row) for row in rows.tolist()], np.float64)
         else:
-            margins = self._margins(rows)
+            step = max(1, _PAIRS_AT_ONCE // len(self._roots))
+            blocks = [self._margins(rows[start : start + step]) for start in range(0, len(rows), step)]
+            margins = np.concatenate(blocks)
         if self._logistic:
             # XGBoost bounds the exponent too, by what float32 holds.
             margins = 1 / (1 + np.exp(np.minimum(-margins, 88.7)))
@@ -112,7 +116,7 @@ def read_model(data: bytes) -> TreeEnsemble:
         return _ensemble(document["learner"])
     except ModelError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(f"the model lacks what XGBoost writes ({error!r}); save it again") from error
 
 
@@ -141,28 +145,31 @@ def _ensemble(learner: dict[str, Any]) -> TreeEnsemble:
 
 def _base_score(text: Any) -> float:
     """XGBoost writes `5E-1`, and from 3.1 on `[5E-1]`."""
-    value = float(np.float32(float(str(text).strip("[]"))))
+    with np.errstate(over="ignore"):
+        value = float(np.float32(float(str(text).strip("[]"))))
     if not math.isfinite(value):
         raise ModelError(f"base_score is {value}: it must be a finite number")
     return value
 
 
 def _tree(document: dict[str, Any], index: int, features: int) -> _Tree:
-    left = np.asarray(document["left_children"]).astype(np.int32)
-    names = ("right_children", "split_indices", "split_conditions", "default_left", "split_type")
-    arrays = [np.asarray(document[name]) for name in names]
-    if left.ndim != 1 or any(array.shape != left.shape for array in arrays) or not len(left):
+    integers = ("left_children", "right_children", "split_indices", "default_left", "split_type")
+    arrays = {name: np.asarray(document[name]) for name in (*integers, "split_conditions")}
+    shapes = {array.shape for array in arrays.values()}
+    if len(shapes) != 1 or len(shape := shapes.pop()) != 1 or not shape[0]:
         raise ModelError(f"tree {index}: its arrays differ in length; the file is damaged, upload it again")
-    right, feature, threshold, default_left, split_type = arrays
-    if split_type.any():
+    for name, array in arrays.items():
+        if array.dtype.kind not in ("biu" if name in integers else "biuf"):
+            raise ModelError(f"tree {index}: {name} holds {array.dtype}; the file is damaged, upload it again")
+    if arrays["split_type"].any():
         raise ModelError(f"tree {index} splits on categories: use container: builtin")
-    tree = _Tree(
-        feature.astype(np.int32),
-        threshold.astype(np.float32),
-        left,
-        right.astype(np.int32),
-        default_left.astype(np.bool_),
-    )
+    left, right, feature = (arrays[name].astype(np.int32) for name in integers[:3])
+    for name, array in zip(integers, (left, right, feature), strict=False):
+        if (array != arrays[name]).any():
+            raise ModelError(f"tree {index}: {name} is beyond 32 bits; the file is damaged, upload it again")
+    with np.errstate(over="ignore"):
+        threshold = arrays["split_conditions"].astype(np.float32)
+    tree = _Tree(feature, threshold, left, right, arrays["default_left"].astype(np.bool_))
     _check(tree, index, features)
     return tree
 
@@ -183,8 +190,9 @@ def _check(tree: _Tree, index: int, features: int) -> None:
     if np.isnan(tree.threshold[seen]).any() or not np.isfinite(tree.threshold[np.array(seen) & ~inner]).all():
         raise ModelError(f"tree {index}: a leaf or a threshold is not a number; train the model again")
     used = tree.feature[inner]
-    if len(used) and not (used.min() >= 0 and used.max() < features):
-        raise ModelError(f"tree {index} reads feature {used.max()} of {features}; the file is damaged, upload it again")
+    unknown = used[(used < 0) | (used >= features)]
+    if len(unknown):
+        raise ModelError(f"tree {index} reads feature {unknown[0]} of {features}; the file is damaged, upload it again")
 
 
 def _nested(tree: _Tree) -> Node:

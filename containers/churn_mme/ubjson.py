@@ -98,6 +98,9 @@ class _Reader:
             kind, marker = self._take(1), self.marker()
             if marker != b"#":
                 raise UbjsonError(f"byte {self.position - 1}: a typed container needs a count")
+            if kind in _CONSTANTS or kind == b"N":
+                # Nested, they would turn a file of kilobytes into gigabytes.
+                raise UbjsonError(f"byte {self.position - 2}: no element of {kind!r} takes a byte")
         if marker != b"#":
             return None, None, marker
         return kind, self._length(self.marker()), marker

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: context managers that an exception leaves through set its __traceback__. Not eq: that takes its hash.
+@dataclass(slots=True, eq=False)
 class ServingError(Exception):
     """A request that cannot be served.
 

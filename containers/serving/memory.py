@@ -3,13 +3,18 @@
 import os
 from pathlib import Path
 
+from containers.serving.errors import StartupError
+
 LIMIT_VARIABLE = "CONTAINER_MEMORY_LIMIT_BYTES"
 """For platforms that bound a container's memory without a cgroup that it can read."""
 _CGROUP_FILES = ("memory.max", "memory/memory.limit_in_bytes")
 
 
 def memory_limit_bytes(cgroup: Path = Path("/sys/fs/cgroup"), meminfo: Path = Path("/proc/meminfo")) -> int:
-    """The smallest of the cgroup's limit, CONTAINER_MEMORY_LIMIT_BYTES and the machine's memory."""
+    """The smallest of the cgroup's limit, CONTAINER_MEMORY_LIMIT_BYTES and the machine's memory.
+
+    Raises StartupError where the variable is set to anything but a number above 0.
+    """
     limits = [_total(meminfo)]
     for name in _CGROUP_FILES:
         try:
@@ -17,7 +22,9 @@ def memory_limit_bytes(cgroup: Path = Path("/sys/fs/cgroup"), meminfo: Path = Pa
         except (OSError, ValueError):
             continue
     given = os.environ.get(LIMIT_VARIABLE, "")
-    if given.isdecimal():
+    if given:
+        if not given.isdecimal() or not int(given):
+            raise StartupError(f"{LIMIT_VARIABLE} is {given!r}: it must be a number of bytes above 0")
         limits.append(int(given))
     return min(limits)
 

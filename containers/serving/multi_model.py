@@ -6,7 +6,6 @@ developer guide.
 
 import asyncio
 import base64
-import binascii
 import bisect
 import contextlib
 import logging
@@ -17,12 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlparse
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -108,27 +106,39 @@ class ModelStore:
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="load")
 
     async def add(self, name: str, url: str) -> None:
-        """Loads a model; raises ServingError 409 for a name that is there, 507 for no memory, 400 for bad files."""
+        """Loads a model from a path or file URL.
+
+        Raises ServingError 409 for a name that is there, 507 for no memory, 400 for bad files, 500 for a loader
+        that breaks.
+        """
+        folder = _folder(url)
         while (coming := self._coming.get(name)) is not None:
             await coming.wait()
         if name in self._models:
             raise ServingError(409, "model_already_loaded", f"model {name!r} is loaded already", "model_name")
         done = self._coming[name] = asyncio.Event()
         try:
-            await self._add(name, url)
+            await self._add(name, url, folder)
         finally:
             del self._coming[name]
             done.set()
 
-    async def _add(self, name: str, url: str) -> None:
-        folder = Path(urlparse(url).path)
-        least = self._budget.cost(_size_on_disk(folder))
+    async def _add(self, name: str, url: str, folder: Path) -> None:
+        loop = asyncio.get_running_loop()
+        least = self._budget.cost(await loop.run_in_executor(self._executor, _size_on_disk, folder))
         with self._reserved(least):
             started = time.perf_counter()
             try:
-                model = await asyncio.get_running_loop().run_in_executor(self._executor, self._load, folder)
+                model = await loop.run_in_executor(self._executor, self._load, folder)
             except ModelLoadError as error:
                 raise ServingError(400, "model_not_loadable", str(error), "url") from error
+            except MemoryError:
+                raise self._no_memory("the model's loading found no memory") from None
+            except Exception as error:
+                logger.exception("loading %s failed", folder)
+                raise ServingError(
+                    500, "internal_error", "the model's loading failed; see the container's log"
+                ) from error
         cost = self._budget.cost(model.size_bytes)
         self._admit(cost)
         self._models[name] = _Entry(url, model, cost)
@@ -150,14 +160,14 @@ class ModelStore:
         free = self._budget.model_bytes - self._used
         room = int(self._budget.limit_bytes * (1 - self._budget.headroom / 2)) - resident_bytes()
         if cost > free or (cost > room and self._models):
-            oldest = next(iter(self._models), None)
-            hint = f"; least recently used: {oldest}" if oldest else "; no model is loaded, use a larger instance"
-            raise ServingError(
-                507,
-                "insufficient_memory",
-                f"the model counts {cost} bytes, {max(0, min(free, room))} of {self._budget.limit_bytes} "
-                f"are free{hint}",
+            raise self._no_memory(
+                f"the model counts {cost} bytes, {max(0, min(free, room))} of {self._budget.limit_bytes} are free"
             )
+
+    def _no_memory(self, what: str) -> ServingError:
+        oldest = next(iter(self._models), None)
+        hint = f"least recently used: {oldest}" if oldest else "no model is loaded, use a larger instance"
+        return ServingError(507, "insufficient_memory", f"{what}; {hint}")
 
     def get(self, name: str) -> LoadedModel:
         """A loaded model, now the most recently used; raises ServingError 404."""
@@ -188,6 +198,18 @@ class ModelStore:
             raise ServingError(
                 404, "model_not_loaded", f"model {name!r} is not loaded; load it with POST /models", "model_name"
             ) from None
+
+
+def _folder(url: str) -> Path:
+    path = url.removeprefix("file://")
+    if not path.startswith("/") or "\0" in path:
+        raise ServingError(
+            400,
+            "invalid_field",
+            f"url is {url!r}: it must be the absolute path of an extracted archive, as /opt/ml/models/NAME/model",
+            "url",
+        )
+    return Path(path)
 
 
 def _size_on_disk(folder: Path) -> int:
@@ -234,7 +256,7 @@ class _Api:
         body = await read_body(request, self._options.body_timeout_seconds)
         try:
             wanted = msgspec.json.decode(body, type=_LoadRequest)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ServingError(
                 400, "invalid_request", f'the body is not {{"model_name": "...", "url": "..."}}: {error}'
             ) from error
@@ -250,12 +272,14 @@ class _Api:
 
     async def list(self, request: Request) -> Response:
         limit = request.query_params.get("limit", str(MAX_PAGE))
-        if not limit.isdecimal() or not 0 < int(limit) <= MAX_PAGE:
+        # Python converts no text of thousands of digits.
+        if not limit.isdecimal() or len(limit) > 9 or not 0 < int(limit) <= MAX_PAGE:
             raise ServingError(400, "invalid_field", f"limit is {limit!r}: it must be 1 to {MAX_PAGE}", "limit")
         token = request.query_params.get("next_page_token", "")
         try:
-            after = base64.urlsafe_b64decode(token.encode()).decode()
-        except (binascii.Error, ValueError):
+            # Without `validate`, what is not base64 is skipped, and a broken token would begin the list again.
+            after = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
+        except ValueError:
             raise ServingError(
                 400,
                 "invalid_field",
@@ -277,6 +301,11 @@ class _Api:
 
 def _json(content: msgspec.Struct) -> Response:
     return Response(msgspec.json.encode(content), media_type=JSON)
+
+
+async def _client_left(request: Request, error: Exception) -> Response:
+    del request, error
+    return Response(status_code=499)
 
 
 async def _serving_error(request: Request, error: Exception) -> Response:
@@ -303,7 +332,11 @@ def create_multi_model_app(
             Route("/models/{name}", api.describe, methods=["GET"]),
             Route("/models/{name}", api.unload, methods=["DELETE"]),
         ],
-        exception_handlers={HTTPException: http_error(_ANSWERS), ServingError: _serving_error},
+        exception_handlers={
+            HTTPException: http_error(_ANSWERS),
+            ServingError: _serving_error,
+            ClientDisconnect: _client_left,
+        },
     )
 
 
