@@ -1,9 +1,11 @@
 """What CloudWatch has of an endpoint's metrics."""
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import boto3
+import httpx
 
 from load_tests.closed_loop import Target
 
@@ -48,4 +50,43 @@ def totals(target: Target, metric: str, *, namespace: str = SAGEMAKER, hours: in
         sum(point["Sum"] for point in points),
         sum(point["SampleCount"] for point in points),
         max((point["Maximum"] for point in points), default=0.0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCacheReading:
+    """A multi-model variant's cache up to a moment.
+
+    hits: ModelCacheHit, 1 or 0 a request. waits: ModelLoadingWaitTime of the requests that waited.
+    unloads: ModelUnloadingTime, one for each eviction. loaded: LoadedModelCount. latency: ModelLatency.
+    """
+
+    hits: Totals
+    waits: Totals
+    unloads: Totals
+    loaded: Totals
+    latency: Totals
+
+    def since(self, before: "ModelCacheReading") -> "ModelCacheReading":
+        """What was added after an earlier reading."""
+        return ModelCacheReading(
+            self.hits.since(before.hits),
+            self.waits.since(before.waits),
+            self.unloads.since(before.unloads),
+            self.loaded.since(before.loaded),
+            self.latency.since(before.latency),
+        )
+
+
+def read_model_cache(target: Target) -> ModelCacheReading:
+    """What CloudWatch has up to now; a local account is made to publish first, AWS publishes once a minute."""
+    runtime = os.environ.get("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", "")
+    if runtime.startswith("http://127.0.0.1:"):
+        httpx.post(f"{runtime}/_local/publish", trust_env=False, timeout=30).raise_for_status()
+    return ModelCacheReading(
+        totals(target, "ModelCacheHit"),
+        totals(target, "ModelLoadingWaitTime"),
+        totals(target, "ModelUnloadingTime"),
+        totals(target, "LoadedModelCount", namespace=INSTANCES),
+        totals(target, "ModelLatency"),
     )

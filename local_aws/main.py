@@ -4,12 +4,21 @@ import typer
 
 from local_aws import cli
 from local_aws.demo import demo
+from sizing import churn_mme
 
 app = typer.Typer(
     help="Serve models on SageMaker, locally and on AWS.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 app.add_typer(cli.app, name="local")
 app.command()(demo)
+size = typer.Typer(help="How large an endpoint must be.", no_args_is_help=True)
+size.command(churn_mme.WORKLOAD)(churn_mme.size)
+app.add_typer(size, name="size")
+
+
+@size.callback()
+def _size() -> None:
+    """How large an endpoint must be."""
 
 
 @app.callback()

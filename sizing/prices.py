@@ -22,13 +22,18 @@ class Price:
     source: str
 
 
+def priced_types(region: str, table: Path = _TABLE) -> list[str]:
+    """Instance types with a price in a region, in the table's order; raises PriceError for none."""
+    found = [row.instance_type for row in _rows(table) if row.region == region]
+    if not found:
+        known = ", ".join(sorted({row.region for row in _rows(table)}))
+        raise PriceError(f"no prices for region {region!r} in {table.name}; it has {known}")
+    return found
+
+
 def price(region: str, instance_type: str, table: Path = _TABLE) -> Price:
     """The one row for a region and instance type; raises PriceError for none and for several."""
-    with table.open(newline="") as file:
-        rows = [
-            Price(row["region"], row["instance_type"], float(row["usd_per_hour"]), row["as_of"], row["source"])
-            for row in csv.DictReader(file)
-        ]
+    rows = _rows(table)
     found = [row for row in rows if (row.region, row.instance_type) == (region, instance_type)]
     if len(found) != 1:
         known = ", ".join(sorted({row.instance_type for row in rows if row.region == region})) or "nothing"
@@ -44,3 +49,11 @@ def usd_per_million(usd_per_hour: float, queries_per_second: float) -> float:
     if queries_per_second <= 0:
         raise ValueError(f"queries_per_second is {queries_per_second}: it must be above 0")
     return 1e6 / queries_per_second / 3600 * usd_per_hour
+
+
+def _rows(table: Path) -> list[Price]:
+    with table.open(newline="") as file:
+        return [
+            Price(row["region"], row["instance_type"], float(row["usd_per_hour"]), row["as_of"], row["source"])
+            for row in csv.DictReader(file)
+        ]

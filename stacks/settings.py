@@ -20,6 +20,8 @@ ChurnContainer = Literal["trees", "builtin"]
 
 ENDPOINT_NAME_LIMIT = 63
 """Characters in a SageMaker endpoint name (CreateEndpoint API reference)."""
+MULTI_MODEL_VARIANT = "AllTraffic"
+"""The only variant of a multi-model endpoint; the name that the SageMaker SDK gives."""
 _WITHOUT_VNNI = re.compile(r"^ml\.(c4|c5|c5d|m4|m5|m5d|t2|t3|r5|r5d)\.")
 """Families of which some or all machines lack AVX-512 VNNI; C5 may be Skylake, which has none."""
 

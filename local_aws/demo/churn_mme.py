@@ -1,11 +1,9 @@
 """The churn_mme demo: every model asked on both sizes, and the sizes compared under the same requests."""
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import httpx
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -13,26 +11,15 @@ from rich.table import Table
 from containers.churn_mme.features import archive_name
 from load_tests import churn_mme
 from load_tests.closed_loop import Measurement, Target, client, invoke, measure
-from load_tests.cloudwatch import INSTANCES, Totals, totals
+from load_tests.cloudwatch import ModelCacheReading, Totals, read_model_cache
 from local_aws.account import REGION
 from local_aws.demo.steps import DemoError, list_objects, machine, read_object, stack_outputs
 from sizing.prices import price, usd_per_million
-from stacks.churn_mme import VARIANT
-from stacks.settings import Deployment
+from stacks.settings import MULTI_MODEL_VARIANT, Deployment
 
 WORKLOAD = "churn_mme"
 TOLERANCE = 1e-6
 """Largest difference from XGBoost's own answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class CacheReading:
-    """ModelCacheHit, ModelLoadingWaitTime and ModelUnloadingTime up to a moment; models loaded at the most."""
-
-    hits: Totals
-    waits: Totals
-    unloads: Totals
-    loaded: Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +39,7 @@ def show(settings: Deployment, seconds: float) -> None:
     """Asks all models on every endpoint, measures the endpoints in turns for `seconds` each, prints the table."""
     assert settings.workloads.churn_mme is not None
     sizes = {
-        Target(settings.endpoint_name(WORKLOAD, key), VARIANT): endpoint.instance_type
+        Target(settings.endpoint_name(WORKLOAD, key), MULTI_MODEL_VARIANT): endpoint.instance_type
         for key, endpoint in settings.workloads.churn_mme.endpoints.items()
     }
     models = stack_outputs(settings, WORKLOAD)["Models"]
@@ -88,7 +75,7 @@ def ask_all(target: Target, archives: Sequence[str], customers: Sequence[churn_m
 
 
 def _measure(sizes: dict[Target, str], customers: Sequence[churn_mme.Customer], seconds: float) -> list[Row]:
-    before = {target: read_cache(target) for target in sizes}
+    before = {target: read_model_cache(target) for target in sizes}
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("measuring churn_mme", total=2 * seconds)
         found = measure(
@@ -98,24 +85,14 @@ def _measure(sizes: dict[Target, str], customers: Sequence[churn_mme.Customer], 
             seconds=seconds,
             on_round=lambda: progress.advance(task),
         )
-    return [_row(target, kind, found[target], before[target], read_cache(target)) for target, kind in sizes.items()]
+    return [
+        _row(target, kind, found[target], before[target], read_model_cache(target)) for target, kind in sizes.items()
+    ]
 
 
-def read_cache(target: Target) -> CacheReading:
-    """What the local account has measured up to now, without waiting for the minute's end."""
-    answer = httpx.post(
-        f"{os.environ['AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME']}/_local/publish", trust_env=False, timeout=30
-    )
-    answer.raise_for_status()
-    return CacheReading(
-        totals(target, "ModelCacheHit"),
-        totals(target, "ModelLoadingWaitTime"),
-        totals(target, "ModelUnloadingTime"),
-        totals(target, "LoadedModelCount", namespace=INSTANCES),
-    )
-
-
-def _row(target: Target, kind: str, measurement: Measurement, before: CacheReading, after: CacheReading) -> Row:
+def _row(
+    target: Target, kind: str, measurement: Measurement, before: ModelCacheReading, after: ModelCacheReading
+) -> Row:
     return Row(
         target,
         kind,

@@ -1,0 +1,268 @@
+"""`inference size churn_mme`: which instance holds the working set, and whether a running endpoint agrees."""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from load_tests import churn_mme
+from load_tests.closed_loop import Request, Target, client, invoke
+from load_tests.cloudwatch import ModelCacheReading, read_model_cache
+from local_aws.account import ROOT, LocalAccount, default_state
+from local_aws.demo.steps import list_objects, read_object, stack_outputs
+from local_aws.instances import instance
+from model_build.churn_mme.schema import STATES
+from sizing.prices import price, priced_types
+from sizing.working_set import (
+    Candidate,
+    Popularity,
+    Prediction,
+    WorkingSetError,
+    Workload,
+    memory_for_models_mib,
+    parse_counts,
+    predict,
+    smallest_instance,
+    uniform,
+    zipf,
+)
+from stacks.settings import MULTI_MODEL_VARIANT, ChurnMme, Deployment, DeploymentError
+
+WORKLOAD = "churn_mme"
+CONTAINER_MIB = 47.0
+"""Resident memory of this project's container without a model, measured on Linux x86-64 with Python 3.11."""
+MODEL_MIB = 0.1
+"""What a churn model takes in this project's container, measured; a deployment's memory_per_model_mib goes before."""
+LOAD_MS, SERVICE_MS = 8.0, 1.0
+"""ModelLoadingWaitTime and ModelLatency of the local account on two cores; --check measures them anew."""
+TOLERANCE = 0.03
+"""Largest difference between predicted and measured hit rate that counts as agreement."""
+_CLOUDWATCH_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A prediction beside what an endpoint did."""
+
+    endpoint: str
+    instance_type: str
+    predicted: Prediction
+    measured: ModelCacheReading
+
+    @property
+    def difference(self) -> float:
+        """Measured less predicted hit rate."""
+        return self.measured.hits.average - self.predicted.hit_rate
+
+
+def size(
+    requests: Annotated[
+        str, typer.Option(help="uniform, zipf, or a CSV file with columns target_model,count")
+    ] = "uniform",
+    models: Annotated[int, typer.Option(min=1, help="models, without a CSV file")] = len(STATES),
+    exponent: Annotated[float, typer.Option(help="of zipf: the n-th model's share falls as n**-exponent")] = 1.0,
+    deployment: Annotated[str, typer.Option(help="a file of deployments/: its memory_per_model_mib counts")] = "dev",
+    model_mib: Annotated[float | None, typer.Option(help="memory per model in MiB instead of the deployment's")] = None,
+    container_mib: Annotated[float, typer.Option(help="memory of the container without a model")] = CONTAINER_MIB,
+    load_ms: Annotated[float, typer.Option(help="wait for a model that is not loaded")] = LOAD_MS,
+    service_ms: Annotated[float, typer.Option(help="a request's time when its model is loaded")] = SERVICE_MS,
+    rate: Annotated[float, typer.Option(help="requests a second of the whole endpoint; 0 where unknown")] = 0.0,
+    instances: Annotated[int, typer.Option(min=1, help="instances behind the endpoint")] = 1,
+    target: Annotated[float, typer.Option(help="hit rate wanted, up to 1")] = 0.99,
+    region: Annotated[str, typer.Option(help="region of the prices")] = "us-east-1",
+    check: Annotated[bool, typer.Option("--check", help="drive the deployed endpoints and compare")] = False,
+    check_requests: Annotated[int, typer.Option(min=200, help="requests to each endpoint with --check")] = 3000,
+    state: Annotated[Path | None, typer.Option(help="folder of the local account's state, for --check")] = None,
+) -> None:
+    """Predicts hit rate, loading wait and the smallest sufficient instance of the multi-model endpoint.
+
+    With --check every endpoint of the deployment gets requests of that distribution, from the local account that
+    runs or, without one, from the AWS account of the environment; exit code 1 when a prediction is off.
+    """
+    try:
+        settings = Deployment.load(ROOT / "deployments" / f"{deployment}.yaml")
+        churn = settings.workloads.churn_mme
+        if churn is None:
+            _fail(f"deployment {deployment} has no churn_mme: choose another with --deployment")
+        workload = Workload(
+            popularity=_popularity(requests, models, exponent),
+            model_mib=churn.memory_per_model_mib or MODEL_MIB if model_mib is None else model_mib,
+            load_ms=load_ms,
+            service_ms=service_ms,
+            requests_per_second=rate,
+            instances=instances,
+        )
+        candidates = [
+            Candidate(price(region, kind), memory_for_models_mib(instance(kind).memory_gib * 1024, container_mib))
+            for kind in priced_types(region)
+        ]
+        _print_sizes(workload, candidates, target)
+        if check:
+            _point_at_the_local_account(state or default_state())
+            _check(settings, churn, workload, container_mib, check_requests)
+    except (DeploymentError, WorkingSetError, LookupError) as error:
+        _fail(str(error))
+    except (BotoCoreError, ClientError) as error:
+        _fail(f"the deployed endpoints cannot be asked: {error}; run `scripts/demo churn_mme --keep` first")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def _popularity(requests: str, models: int, exponent: float) -> Popularity:
+    if requests == "uniform":
+        return uniform(models)
+    if requests == "zipf":
+        return zipf(models, exponent)
+    try:
+        return parse_counts(Path(requests).read_text(), requests)
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkingSetError(
+            f"requests is {requests!r}: give uniform, zipf, or a CSV file that can be read ({error})"
+        ) from None
+
+
+def _print_sizes(workload: Workload, candidates: Sequence[Candidate], target: float) -> None:
+    table = Table(
+        title=f"{len(workload.popularity.probabilities)} models of {workload.model_mib:g} MiB, "
+        f"{workload.load_ms:g} ms a load, {workload.service_ms:g} ms a request, "
+        f"{workload.instances} instance{'s' if workload.instances > 1 else ''}"
+    )
+    table.add_column("instance")
+    for column in (
+        "for models MiB", "models loaded", "hit rate", "loads per 1000", "requests waiting", "mean latency ms",
+        "$ an hour",
+    ):  # fmt: skip
+        table.add_column(column, justify="right")
+    for candidate in sorted(candidates, key=lambda each: (each.price.usd_per_hour, each.price.instance_type)):
+        hourly = f"{candidate.price.usd_per_hour * workload.instances:.3f}"
+        name = candidate.price.instance_type
+        if candidate.models_mib < workload.model_mib:
+            table.add_row(name, f"{candidate.models_mib:,.0f}", "0", "-", "-", "-", "-", hourly)
+            continue
+        found = predict(workload, candidate.models_mib)
+        table.add_row(
+            name,
+            f"{candidate.models_mib:,.0f}",
+            str(min(found.slots, workload.popularity.requested)),
+            f"{found.hit_rate:.1%}",
+            f"{found.loads_per_1000_requests:.1f}",
+            f"{found.waiting_share:.1%}",
+            f"{found.mean_latency_ms:.2f}",
+            hourly,
+        )
+    console = _console()
+    console.print(table)
+    try:
+        choice = smallest_instance(workload, candidates, target)
+    except WorkingSetError as error:
+        console.print(f"no instance type of the price table is enough: {error}")
+    else:
+        console.print(
+            f"cheapest with a hit rate of {target:.1%} or more: {choice.candidate.price.instance_type}, "
+            f"{choice.prediction.hit_rate:.1%}, {choice.usd_per_hour:.3f} $ an hour"
+        )
+
+
+def _point_at_the_local_account(state: Path) -> None:
+    account = LocalAccount.read(state.absolute())
+    if account is not None:
+        os.environ.update(account.client_environment())
+
+
+def _check(settings: Deployment, churn: ChurnMme, workload: Workload, container_mib: float, count: int) -> None:
+    models = stack_outputs(settings, WORKLOAD)["Models"]
+    archives = list_objects(models)
+    wanted = len(workload.popularity.probabilities)
+    if wanted > len(archives):
+        raise WorkingSetError(f"models is {wanted}: {len(archives)} are deployed; check with as many or fewer")
+    customers = churn_mme.read_customers(read_object(models.removesuffix("models/") + "requests.csv"))
+    drawn = random.Random(0).choices(archives[:wanted], workload.popularity.probabilities, k=count + 20 * wanted)
+    sent = [churn_mme.request(archive, customers[:1]) for archive in drawn]
+    checks = []
+    for key, endpoint in churn.endpoints.items():
+        target = Target(settings.endpoint_name(WORKLOAD, key), MULTI_MODEL_VARIANT)
+        measured = _drive(target, sent, warm_up=20 * wanted)
+        memory = memory_for_models_mib(instance(endpoint.instance_type).memory_gib * 1024, container_mib)
+        checks.append(Check(target.endpoint, endpoint.instance_type, predict(workload, memory), measured))
+    _print_checks(checks)
+    if any(abs(check.difference) > TOLERANCE for check in checks):
+        _fail(f"a measured hit rate differs from its prediction by more than {TOLERANCE:.0%}")
+
+
+def _drive(target: Target, requests: Sequence[Request], warm_up: int) -> ModelCacheReading:
+    runtime = client()
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"asking {target.endpoint}", total=len(requests))
+        for request in requests[:warm_up]:
+            invoke(runtime, target, request)
+            progress.advance(task)
+        before = _settled(target)
+        for request in requests[warm_up:]:
+            invoke(runtime, target, request)
+            progress.advance(task)
+        deadline = time.monotonic() + _CLOUDWATCH_SECONDS
+        while (measured := read_model_cache(target).since(before)).hits.count < len(requests) - warm_up:
+            if time.monotonic() > deadline:
+                raise WorkingSetError(
+                    f"CloudWatch counts {measured.hits.count:.0f} of {len(requests) - warm_up} requests to "
+                    f"{target.endpoint} after {_CLOUDWATCH_SECONDS} s: is something else asking it?"
+                )
+            time.sleep(1)
+    return measured
+
+
+def _settled(target: Target) -> ModelCacheReading:
+    """The reading after the warm-up, once CloudWatch has all of it: two equal readings a period apart on AWS."""
+    reading = read_model_cache(target)
+    if os.environ.get("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"):
+        return reading
+    while True:
+        time.sleep(90)
+        again = read_model_cache(target)
+        if again.hits == reading.hits:
+            return again
+        reading = again
+
+
+def _print_checks(checks: Sequence[Check]) -> None:
+    table = Table(title="prediction and measurement")
+    for column in ("endpoint", "instance"):
+        table.add_column(column)
+    for column in (
+        "models loaded", "hit rate predicted", "measured", "difference", "evictions per 1000 predicted", "measured",
+        "loading wait ms", "model latency ms", "n",
+    ):  # fmt: skip
+        table.add_column(column, justify="right")
+    for check in checks:
+        measured = check.measured
+        table.add_row(
+            check.endpoint,
+            check.instance_type,
+            f"{measured.loaded.maximum:.0f}",
+            f"{check.predicted.hit_rate:.1%}",
+            f"{measured.hits.average:.1%}",
+            f"{check.difference:+.1%}",
+            f"{check.predicted.evictions_per_1000_requests:.0f}",
+            f"{1000 * measured.unloads.count / measured.hits.count:.0f}",
+            f"{measured.waits.average / 1000:.2f}" if measured.waits.count else "-",
+            f"{measured.latency.average / 1000:.2f}",
+            f"{measured.hits.count:.0f}",
+        )
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 150)
