@@ -1,7 +1,6 @@
 """Reads the deployment chosen with `-c deployment=NAME` (or a path) and composes its stacks."""
 
 import sys
-from pathlib import Path
 
 import aws_cdk as cdk
 
@@ -10,8 +9,6 @@ from stacks.churn_mme import ChurnMmeStack
 from stacks.foundation import FoundationStack
 from stacks.model_build import ModelBuildStack
 from stacks.settings import Deployment, DeploymentError
-
-DEPLOYMENTS = Path(__file__).parent / "deployments"
 
 
 def compose(app: cdk.App, deployment: Deployment) -> None:
@@ -51,16 +48,11 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
         cdk.Tags.of(app).add(name, value)
 
 
-def deployment_path(name: str) -> Path:
-    """The file of a deployment: a name stands for `deployments/NAME.yaml`, a path for itself."""
-    return Path(name) if name.endswith(".yaml") else DEPLOYMENTS / f"{name}.yaml"
-
-
 def main() -> int:
     """Synthesises; returns the exit code."""
     app = cdk.App()
     try:
-        compose(app, Deployment.load(deployment_path(app.node.try_get_context("deployment") or "dev")))
+        compose(app, Deployment.named(app.node.try_get_context("deployment") or "dev"))
     except DeploymentError as error:
         print(f"error in the deployment:\n{error}", file=sys.stderr)
         return 1

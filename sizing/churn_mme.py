@@ -4,7 +4,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -18,7 +18,7 @@ from rich.table import Table
 from load_tests import churn_mme
 from load_tests.closed_loop import Request, Target, client, invoke
 from load_tests.cloudwatch import ModelCacheReading, read_model_cache
-from local_aws.account import ROOT, LocalAccount, default_state
+from local_aws.account import LocalAccount, default_state
 from local_aws.demo.steps import list_objects, read_object, stack_outputs
 from local_aws.instances import instance
 from model_build.churn_mme.schema import STATES
@@ -32,11 +32,12 @@ from sizing.working_set import (
     memory_for_models_mib,
     parse_counts,
     predict,
+    slots_for,
     smallest_instance,
     uniform,
     zipf,
 )
-from stacks.settings import MULTI_MODEL_VARIANT, ChurnMme, Deployment, DeploymentError
+from stacks.settings import MULTI_MODEL_VARIANT, ChurnMme, Deployment, DeploymentError, MultiModelEndpoint
 
 WORKLOAD = "churn_mme"
 CONTAINER_MIB = 47.0
@@ -71,7 +72,9 @@ def size(
     ] = "uniform",
     models: Annotated[int, typer.Option(min=1, help="models, without a CSV file")] = len(STATES),
     exponent: Annotated[float, typer.Option(help="of zipf: the n-th model's share falls as n**-exponent")] = 1.0,
-    deployment: Annotated[str, typer.Option(help="a file of deployments/: its memory_per_model_mib counts")] = "dev",
+    deployment: Annotated[
+        str, typer.Option(help="a name in deployments/, or a path; its memory_per_model_mib counts")
+    ] = "dev",
     model_mib: Annotated[float | None, typer.Option(help="memory per model in MiB instead of the deployment's")] = None,
     container_mib: Annotated[float, typer.Option(help="memory of the container without a model")] = CONTAINER_MIB,
     load_ms: Annotated[float, typer.Option(help="wait for a model that is not loaded")] = LOAD_MS,
@@ -81,6 +84,7 @@ def size(
     target: Annotated[float, typer.Option(help="hit rate wanted, up to 1")] = 0.99,
     region: Annotated[str, typer.Option(help="region of the prices")] = "us-east-1",
     check: Annotated[bool, typer.Option("--check", help="drive the deployed endpoints and compare")] = False,
+    endpoint: Annotated[list[str] | None, typer.Option(help="with --check, only this one; may be repeated")] = None,
     check_requests: Annotated[int, typer.Option(min=200, help="requests to each endpoint with --check")] = 3000,
     state: Annotated[Path | None, typer.Option(help="folder of the local account's state, for --check")] = None,
 ) -> None:
@@ -90,7 +94,7 @@ def size(
     runs or, without one, from the AWS account of the environment; exit code 1 when a prediction is off.
     """
     try:
-        settings = Deployment.load(ROOT / "deployments" / f"{deployment}.yaml")
+        settings = Deployment.named(deployment)
         churn = settings.workloads.churn_mme
         if churn is None:
             _fail(f"deployment {deployment} has no churn_mme: choose another with --deployment")
@@ -108,8 +112,9 @@ def size(
         ]
         _print_sizes(workload, candidates, target)
         if check:
+            endpoints = _chosen(churn, endpoint)
             _point_at_the_local_account(state or default_state())
-            _check(settings, churn, workload, container_mib, check_requests)
+            _check(settings, endpoints, workload, container_mib, check_requests)
     except (DeploymentError, WorkingSetError, LookupError) as error:
         _fail(str(error))
     except (BotoCoreError, ClientError) as error:
@@ -135,6 +140,7 @@ def _popularity(requests: str, models: int, exponent: float) -> Popularity:
 
 
 def _print_sizes(workload: Workload, candidates: Sequence[Candidate], target: float) -> None:
+    needed = slots_for(workload.popularity, target)
     table = Table(
         title=f"{len(workload.popularity.probabilities)} models of {workload.model_mib:g} MiB, "
         f"{workload.load_ms:g} ms a load, {workload.service_ms:g} ms a request, "
@@ -171,8 +177,9 @@ def _print_sizes(workload: Workload, candidates: Sequence[Candidate], target: fl
         console.print(f"no instance type of the price table is enough: {error}")
     else:
         console.print(
-            f"cheapest with a hit rate of {target:.1%} or more: {choice.candidate.price.instance_type}, "
-            f"{choice.prediction.hit_rate:.1%}, {choice.usd_per_hour:.3f} $ an hour"
+            f"a hit rate of {target:.1%} needs {needed} models loaded; cheapest: "
+            f"{choice.candidate.price.instance_type}, {choice.prediction.hit_rate:.1%}, "
+            f"{choice.usd_per_hour:.3f} $ an hour"
         )
 
 
@@ -182,7 +189,20 @@ def _point_at_the_local_account(state: Path) -> None:
         os.environ.update(account.client_environment())
 
 
-def _check(settings: Deployment, churn: ChurnMme, workload: Workload, container_mib: float, count: int) -> None:
+def _chosen(churn: ChurnMme, keys: Sequence[str] | None) -> dict[str, MultiModelEndpoint]:
+    for key in keys or ():
+        if key not in churn.endpoints:
+            raise WorkingSetError(f"endpoint is {key!r}: choose from {', '.join(churn.endpoints)}")
+    return {key: endpoint for key, endpoint in churn.endpoints.items() if not keys or key in keys}
+
+
+def _check(
+    settings: Deployment,
+    endpoints: Mapping[str, MultiModelEndpoint],
+    workload: Workload,
+    container_mib: float,
+    count: int,
+) -> None:
     models = stack_outputs(settings, WORKLOAD)["Models"]
     archives = list_objects(models)
     wanted = len(workload.popularity.probabilities)
@@ -192,7 +212,7 @@ def _check(settings: Deployment, churn: ChurnMme, workload: Workload, container_
     drawn = random.Random(0).choices(archives[:wanted], workload.popularity.probabilities, k=count + 20 * wanted)
     sent = [churn_mme.request(archive, customers[:1]) for archive in drawn]
     checks = []
-    for key, endpoint in churn.endpoints.items():
+    for key, endpoint in endpoints.items():
         target = Target(settings.endpoint_name(WORKLOAD, key), MULTI_MODEL_VARIANT)
         measured = _drive(target, sent, warm_up=20 * wanted)
         memory = memory_for_models_mib(instance(endpoint.instance_type).memory_gib * 1024, container_mib)
@@ -240,7 +260,7 @@ def _settled(target: Target) -> ModelCacheReading:
 def _print_checks(checks: Sequence[Check]) -> None:
     table = Table(title="prediction and measurement")
     for column in ("endpoint", "instance"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in (
         "models loaded", "hit rate predicted", "measured", "difference", "evictions per 1000 predicted", "measured",
         "loading wait ms", "model latency ms", "n",
@@ -265,4 +285,4 @@ def _print_checks(checks: Sequence[Check]) -> None:
 
 
 def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 150)
+    return Console(width=None if sys.stdout.isatty() else 160)

@@ -18,6 +18,7 @@ Profile = Literal["dev", "prod"]
 BuildCompute = Literal["fleet", "on_demand"]
 ChurnContainer = Literal["trees", "builtin"]
 
+DEPLOYMENTS = Path(__file__).parents[1] / "deployments"
 ENDPOINT_NAME_LIMIT = 63
 """Characters in a SageMaker endpoint name (CreateEndpoint API reference)."""
 MULTI_MODEL_VARIANT = "AllTraffic"
@@ -319,6 +320,11 @@ class Deployment(Settings):
             return cls.model_validate(data)
         except ValidationError as error:
             raise DeploymentError("\n".join(_problem(path.name, detail) for detail in error.errors())) from None
+
+    @classmethod
+    def named(cls, name: str) -> "Deployment":
+        """The deployment of `deployments/NAME.yaml`, or of a path that ends in .yaml; raises DeploymentError."""
+        return cls.load(Path(name) if name.endswith(".yaml") else DEPLOYMENTS / f"{name}.yaml")
 
     def endpoint_name(self, workload: str, endpoint: str) -> str:
         """Name of an endpoint, stable over updates."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from local_aws import cli
-from local_aws.account import ACCOUNT_ID, REGION, ROOT
+from local_aws.account import ACCOUNT_ID, REGION
 from local_aws.demo import bert_int8, churn_mme
 from local_aws.demo.steps import DemoError, run
 from stacks.naming import camel
@@ -26,14 +26,14 @@ def demo(
     state: cli.State,
     cache: cli.Cache,
     workloads: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(SHOWS)}; all without any")] = None,
-    deployment: Annotated[str, typer.Option(help="a file of deployments/")] = "dev",
+    deployment: Annotated[str, typer.Option(help="a name in deployments/, or a path")] = "dev",
     seconds: Annotated[float, typer.Option(min=1, help="measured time for each variant")] = 10.0,
     keep: Annotated[bool, typer.Option("--keep", help="leave the deployment and the local account running")] = False,
 ) -> None:
     """Deploys workloads into the local account, measures them and prints what was published beside it."""
     started = time.monotonic()
     try:
-        settings = Deployment.load(ROOT / "deployments" / f"{deployment}.yaml")
+        settings = Deployment.named(deployment)
     except DeploymentError as error:
         cli.fail(str(error))
     chosen = workloads or list(settings.workloads.enabled)

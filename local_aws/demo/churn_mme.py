@@ -107,7 +107,7 @@ def _row(
 def _print(rows: Sequence[Row]) -> None:
     table = Table(title=f"churn_mme, one request at a time, every model alike. LOCAL: {machine()}; not C5")
     for column in ("endpoint", "instance priced"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in (
         "queries/s", "P50 ms", "P99 ms", "models loaded", "cache hits", "evictions", "loading wait ms",
         "$ per million", "n",

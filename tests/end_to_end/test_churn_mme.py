@@ -30,6 +30,7 @@ from tests.end_to_end.conftest import (
     deploy,
     destroy,
     endpoint_status,
+    inference,
     replica_pids,
     runtime,
     wait_until,
@@ -138,6 +139,16 @@ def test_the_smaller_instance_evicts_and_the_larger_does_not(models: str, custom
     assert small.waits.average > 0
     assert large.hits.average == 1
     assert large.unloads.count == 0
+
+
+@pytest.mark.parametrize("requests", ["uniform", "zipf"])
+def test_the_working_set_calculator_predicts_what_the_endpoints_do(state: Path, folder: Path, requests: str) -> None:
+    done = inference(
+        state, "size", "churn_mme", "--deployment", str(folder / "e2e.yaml"), "--requests", requests,
+        "--check", "--endpoint", "small", "--endpoint", "large",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert "prediction and measurement" in done.stdout
 
 
 def test_cloudwatch_has_every_metric_that_a_multi_model_endpoint_publishes() -> None:
