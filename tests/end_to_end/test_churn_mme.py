@@ -145,7 +145,7 @@ def test_the_smaller_instance_evicts_and_the_larger_does_not(models: str, custom
 def test_the_working_set_calculator_predicts_what_the_endpoints_do(state: Path, folder: Path, requests: str) -> None:
     done = inference(
         state, "size", "churn_mme", "--deployment", str(folder / "e2e.yaml"), "--requests", requests,
-        "--check", "--endpoint", "small", "--endpoint", "large",
+        "--check", "--check-requests", "1000", "--endpoint", "small", "--endpoint", "large",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert "prediction and measurement" in done.stdout

@@ -23,6 +23,11 @@ def document(variants: dict[str, Any] | None = None, **endpoint: Any) -> dict[st
     }
 
 
+def churn(**changes: Any) -> dict[str, Any]:
+    settings = {"endpoints": {"e": {"instance_type": "ml.c5.xlarge"}}, **changes}
+    return {"environment": "dev", "workloads": {"churn_mme": settings}}
+
+
 def load(tmp_path: Path, content: Any) -> Deployment:
     path = tmp_path / "some.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -59,6 +64,27 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
             document(scaling={"min_capacity": 2, "max_capacity": 4, "target_invocations_per_instance": 10}),
             ["variants.A.instance_count is 1"],
         ),
+        (
+            document(
+                scaling={"target_invocations_per_instance": 10, "target_concurrent_requests_per_model": 2},
+            ),
+            ["set one of target_invocations_per_instance and target_concurrent_requests_per_model, not both"],
+        ),
+        (document(scaling={"max_capacity": 2}), ["set one of target_invocations_per_instance"]),
+        (churn(container="builtin", memory_per_model_mib=200), ["memory_per_model_mib is 200", "use container: trees"]),
+        (churn(container="other"), ["container", "'trees' or 'builtin'"]),
+        (churn(endpoints={}), ["endpoints", "at least 1"]),
+        (churn(recipe={"source": {"kind": "s3", "url": "churn.csv"}}), ["recipe.source.s3.url", "'churn.csv'"]),
+        ({**churn(), "profile": "prod"}, ["workloads.churn_mme.endpoints.e.instance_count is 1 in profile prod"]),
+        (
+            churn(
+                endpoints={
+                    "e": {"scaling": {"min_capacity": 2, "max_capacity": 5, "target_invocations_per_instance": 4000}}
+                }
+            ),
+            ["instance_count is 1: it must lie between scaling.min_capacity 2 and max_capacity 5"],
+        ),
+        (churn(endpoints={"e" * 31: {}, "x" * 32: {}}), ["x" * 32]),
         ({**document(), "profile": "prod"}, ["instance_count is 1 in profile prod", "at least 2"]),
         ({**document(), "environment": "Dev_1"}, ["environment", "'Dev_1'"]),
         ({**document(), "workloads": {}}, ["workloads is empty"]),
