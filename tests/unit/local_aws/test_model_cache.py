@@ -1,0 +1,241 @@
+"""The platform's half of a multi-model endpoint: loads on demand, evicts on 507, never unloads what is in use."""
+
+import asyncio
+import random
+import tarfile
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import boto3
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from local_aws.hosting import multi_model
+from local_aws.hosting.artifacts import ModelDataError
+from local_aws.hosting.errors import ApiError
+from local_aws.hosting.multi_model import ModelCache, ModelNotLoadableError
+
+
+class Container:
+    """A container with room for so many models, that notices every breach of the contract."""
+
+    def __init__(self, room: int, refuses: tuple[str, ...] = ()) -> None:
+        self.room, self.refuses = room, refuses
+        self.loaded: dict[str, str] = {}
+        self.busy: Counter[str] = Counter()
+        self.loads: Counter[str] = Counter()
+        self.breaches: list[str] = []
+
+    async def load(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        name, target = body["model_name"], request.headers["X-Amzn-SageMaker-Target-Model"]
+        await asyncio.sleep(0)
+        if target in self.refuses:
+            return web.json_response({"message": "it is damaged"}, status=400)
+        if name in self.loaded:
+            return web.json_response({}, status=409)
+        if len(self.loaded) >= self.room:
+            return web.json_response({}, status=507)
+        self.loaded[name] = (Path(body["url"]) / "version").read_text()
+        self.loads[target] += 1
+        return web.json_response({})
+
+    async def unload(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if self.busy[name]:
+            self.breaches.append(f"{name} was unloaded while it answered")
+        if self.loaded.pop(name, None) is None:
+            self.breaches.append(f"{name} was unloaded without being there")
+        return web.json_response({})
+
+    async def invoke(self, name: str) -> str:
+        if name not in self.loaded:
+            self.breaches.append(f"{name} was asked without being there")
+            return ""
+        self.busy[name] += 1
+        await asyncio.sleep(0)
+        self.busy[name] -= 1
+        return self.loaded[name]
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.hits = self.misses = 0
+        self.times: Counter[str] = Counter()
+
+    def model_cache(self, *, hit: bool) -> None:
+        self.hits += hit
+        self.misses += not hit
+
+    def model_time(self, metric: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.times[metric] += 1
+
+
+class Store:
+    """The S3 side: versions of objects by key."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
+        self.downloads: Counter[str] = Counter()
+
+    def head_object(self, **names: str) -> dict[str, str]:
+        return {"ETag": self.versions[names["Key"]]}
+
+    def fetch(self, s3: Any, bucket: str, key: str, folder: Path, max_bytes: int) -> str:
+        del s3, bucket, max_bytes
+        self.downloads[key] += 1
+        if self.versions[key] == "broken":
+            raise ModelDataError(f"{key} is not a readable model.tar.gz: {tarfile.TarError('bad')}")
+        folder.mkdir(parents=True)
+        (folder / "version").write_text(self.versions[key])
+        return self.versions[key]
+
+
+@asynccontextmanager
+async def running(
+    container: Container, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ModelCache]:
+    monkeypatch.setattr(multi_model, "fetch", store.fetch)
+    monkeypatch.setattr(boto3, "client", lambda service: store)
+    app = web.Application()
+    app.add_routes([web.post("/models", container.load), web.delete("/models/{name}", container.unload)])
+    async with TestServer(app) as server, aiohttp.ClientSession(str(server.make_url("/"))) as client:
+        yield ModelCache(client, folder, "s3://bucket/models/", 1 << 30)
+
+
+async def ask(cache: ModelCache, container: Container, target: str, metrics: Metrics) -> str:
+    async with cache.use(target, metrics) as name:
+        return await container.invoke(name)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(_awaited(test), 60))
+
+
+async def _awaited(test: Callable[[], Awaitable[None]]) -> None:
+    await test()
+
+
+def test_concurrent_requests_for_more_models_than_fit_never_meet_an_unloaded_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, store, metrics = Container(room=3), Store(), Metrics()
+    store.versions = {f"models/{i}": str(i) for i in range(10)}
+
+    async def client(cache: ModelCache, seed: int) -> None:
+        random_numbers = random.Random(seed)
+        for _ in range(150):
+            target = str(random_numbers.randrange(10))
+            assert await ask(cache, container, target, metrics) == target
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            await asyncio.gather(*(client(cache, seed) for seed in range(8)))
+            assert cache.loaded == len(container.loaded) <= 3
+
+    run(test)
+    assert container.breaches == []
+    assert metrics.hits + metrics.misses == 8 * 150
+    assert metrics.times["ModelLoadingTime"] == sum(container.loads.values()) <= metrics.misses
+    assert metrics.times["ModelUnloadingTime"] == metrics.times["ModelLoadingTime"] - len(container.loaded)
+    assert metrics.times["ModelLoadingWaitTime"] == metrics.misses
+
+
+def test_requests_that_come_together_for_one_model_load_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, store, metrics = Container(room=3), Store(), Metrics()
+    store.versions = {"models/a": "1"}
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            assert await asyncio.gather(*(ask(cache, container, "a", metrics) for _ in range(20))) == ["1"] * 20
+
+    run(test)
+    assert container.loads == {"a": 1}
+    assert store.downloads == {"models/a": 1}
+
+
+def test_the_least_recently_used_model_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    container, store, metrics = Container(room=2), Store(), Metrics()
+    store.versions = {f"models/{name}": name for name in "abc"}
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            for target in "abac":
+                await ask(cache, container, target, metrics)
+            assert [cache.has(target) for target in "abc"] == [True, False, True]
+
+    run(test)
+
+
+def test_a_replaced_object_is_downloaded_at_the_next_load_and_an_unchanged_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, store, metrics = Container(room=1), Store(), Metrics()
+    store.versions = {"models/a": "1", "models/b": "1"}
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            for target in "ab":
+                await ask(cache, container, target, metrics)
+            store.versions["models/a"] = "2"
+            assert [await ask(cache, container, target, metrics) for target in "ab"] == ["2", "1"]
+
+    run(test)
+    assert store.downloads == {"models/a": 2, "models/b": 1}
+
+
+def test_a_model_that_cannot_be_loaded_is_said_and_the_next_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, store, metrics = Container(room=1, refuses=("bad",)), Store(), Metrics()
+    store.versions = {"models/a": "1", "models/bad": "1", "models/broken": "broken"}
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            with pytest.raises(ModelNotLoadableError, match="it is damaged"):
+                await ask(cache, container, "bad", metrics)
+            with pytest.raises(ApiError, match=r"not a readable model\.tar\.gz"):
+                await ask(cache, container, "broken", metrics)
+            with pytest.raises(ApiError, match="Failed to download model data"):
+                await ask(cache, container, "missing", metrics)
+            assert await ask(cache, container, "a", metrics) == "1"
+
+    run(test)
+
+
+def test_a_model_larger_than_the_container_is_an_error_and_not_a_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, store, metrics = Container(room=0), Store(), Metrics()
+    store.versions = {"models/a": "1"}
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            with pytest.raises(ModelNotLoadableError) as raised:
+                await ask(cache, container, "a", metrics)
+            assert raised.value.status == 507
+
+    run(test)
+
+
+def test_a_model_that_the_container_lost_is_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    container, store, metrics = Container(room=2), Store(), Metrics()
+    store.versions = {"models/a": "1"}
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            await ask(cache, container, "a", metrics)
+            container.loaded.clear()
+            cache.forget("a")
+            assert await ask(cache, container, "a", metrics) == "1"
+
+    run(test)
+    assert container.loads == {"a": 2}
