@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,8 +92,63 @@ class Variant(Settings):
         return self
 
 
+class StepAdjustment(Settings):
+    """What a breach of an alarm's threshold does.
+
+    over: invocations per minute and instance above the threshold, from which on this step holds up to the next.
+    change: instances to add; below 0, to remove.
+    """
+
+    over: float = Field(ge=0)
+    change: int
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "StepAdjustment":
+        if not self.change:
+            raise ValueError("change is 0: a step must add or remove instances")
+        return self
+
+
+class StepScaling(Settings):
+    """Steps by how far InvocationsPerInstance is over a threshold, an alarm of its own beside target tracking.
+
+    Steps react to a spike at once and in proportion, where target tracking waits for three minutes' datapoints.
+    threshold_invocations_per_instance: per minute. evaluation_periods: minutes over the threshold before it acts.
+    """
+
+    threshold_invocations_per_instance: float = Field(gt=0)
+    steps: tuple[StepAdjustment, ...] = Field(min_length=1, max_length=20)
+    evaluation_periods: int = Field(default=1, ge=1, le=60)
+    cooldown_seconds: int = Field(default=60, ge=0)
+
+    @model_validator(mode="after")
+    def _rising_from_0(self) -> "StepScaling":
+        bounds = [step.over for step in self.steps]
+        if bounds[0] or any(low >= high for low, high in pairwise(bounds)):
+            raise ValueError(f"the steps' over are {bounds}: begin with 0 and let each be larger than the one before")
+        return self
+
+
+class ScheduledScaling(Settings):
+    """Other bounds from a moment on: a day's known rhythm, before its load arrives.
+
+    schedule: cron(...), rate(...) or at(...) of Application Auto Scaling, in `timezone`.
+    """
+
+    schedule: str = Field(pattern=r"^(cron|rate|at)\(.+\)$")
+    timezone: str = Field(default="Etc/UTC", min_length=1)
+    min_capacity: int = Field(ge=0)
+    max_capacity: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "ScheduledScaling":
+        if self.min_capacity > self.max_capacity:
+            raise ValueError(f"min_capacity is {self.min_capacity} and max_capacity {self.max_capacity}: swap them")
+        return self
+
+
 class Scaling(Settings):
-    """Target tracking per variant, on one of two metrics.
+    """How many instances of each variant there are: target tracking on one of two metrics, steps, and schedules.
 
     target_invocations_per_instance: invocations per minute that one instance should get
         (SageMakerVariantInvocationsPerInstance, a point a minute).
@@ -100,32 +156,46 @@ class Scaling(Settings):
         (SageMakerVariantConcurrentRequestsPerModelHighResolution, a point every ten seconds).
     """
 
-    min_capacity: int = Field(default=1, ge=1)
+    min_capacity: int = Field(default=1, ge=0)
     max_capacity: int = Field(default=4, ge=1)
     target_invocations_per_instance: float | None = Field(default=None, gt=0)
     target_concurrent_requests_per_model: float | None = Field(default=None, gt=0)
     scale_in_cooldown_seconds: int = Field(default=300, ge=0)
     scale_out_cooldown_seconds: int = Field(default=60, ge=0)
+    step: StepScaling | None = None
+    schedules: dict[Key, ScheduledScaling] = Field(default_factory=dict)
 
     @property
-    def target_value(self) -> float:
-        """The target of the metric that is set."""
-        value = self.target_invocations_per_instance or self.target_concurrent_requests_per_model
-        assert value is not None
-        return value
+    def target_value(self) -> float | None:
+        """The target of the metric that is tracked; None without tracking."""
+        return self.target_invocations_per_instance or self.target_concurrent_requests_per_model
 
     @model_validator(mode="after")
     def _possible(self) -> "Scaling":
         if self.min_capacity > self.max_capacity:
             raise ValueError(f"min_capacity is {self.min_capacity} and max_capacity {self.max_capacity}: swap them")
-        if (self.target_invocations_per_instance is None) == (self.target_concurrent_requests_per_model is None):
+        if self.target_invocations_per_instance and self.target_concurrent_requests_per_model:
             raise ValueError(
                 "set one of target_invocations_per_instance and target_concurrent_requests_per_model, not both"
+            )
+        if self.target_value is None and self.step is None and not self.schedules:
+            raise ValueError(
+                "nothing scales: set target_invocations_per_instance, target_concurrent_requests_per_model, step or "
+                "schedules, or leave scaling out"
             )
         return self
 
     def check_count(self, instance_count: int, where: str) -> None:
-        """Raises ValueError unless an initial instance count lies within the bounds."""
+        """Raises ValueError unless an initial instance count lies within the bounds, and these above 0."""
+        floors = {"scaling.min_capacity": self.min_capacity} | {
+            f"scaling.schedules.{name}.min_capacity": schedule.min_capacity for name, schedule in self.schedules.items()
+        }
+        for setting, floor in floors.items():
+            if not floor:
+                raise ValueError(
+                    f"{setting} is 0: a variant that holds a model keeps an instance; only an endpoint of inference "
+                    "components scales to zero"
+                )
         if not self.min_capacity <= instance_count <= self.max_capacity:
             raise ValueError(
                 f"{where} is {instance_count}: it must lie between scaling.min_capacity {self.min_capacity} and "

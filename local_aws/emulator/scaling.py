@@ -9,6 +9,13 @@ from ministack.services.cloudformation import provisioners
 from local_aws.emulator.hosting import HostingError, Properties, call, forward
 
 _PREFIX = "AnyScaleFrontendService"
+_POLICIES = ("TargetTrackingScalingPolicyConfiguration", "StepScalingPolicyConfiguration")
+_NUMBERS = frozenset(
+    {
+        "TargetValue", "ScaleInCooldown", "ScaleOutCooldown", "Cooldown", "MetricIntervalLowerBound",
+        "MetricIntervalUpperBound", "ScalingAdjustment",
+    }
+)  # fmt: skip
 
 
 def _target(properties: Properties) -> Properties:
@@ -29,32 +36,45 @@ def _create_target(logical_id: str, properties: Properties, stack: str) -> tuple
     del logical_id, stack
     target = _target(properties)
     call(f"{_PREFIX}.RegisterScalableTarget", target)
+    for action in properties.get("ScheduledActions") or []:
+        call(f"{_PREFIX}.PutScheduledAction", {**_identity(target), **action})
     return _physical_id(target), {"Id": _physical_id(target)}
 
 
 def _update_target(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:
-    del physical_id, old
-    return _create_target("", new, stack)
+    del physical_id
+    made = _create_target("", new, stack)
+    kept = {action["ScheduledActionName"] for action in new.get("ScheduledActions") or []}
+    for action in old.get("ScheduledActions") or []:
+        if (name := action["ScheduledActionName"]) not in kept:
+            call(f"{_PREFIX}.DeleteScheduledAction", {**_identity(_target(new)), "ScheduledActionName": name})
+    return made
+
+
+def _identity(target: Properties) -> Properties:
+    return {name: target[name] for name in ("ServiceNamespace", "ScalableDimension", "ResourceId")}
 
 
 def _create_policy(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
     del logical_id, stack
     resource, dimension, namespace = properties["ScalingTargetId"].split("|")
-    tracking = dict(properties["TargetTrackingScalingPolicyConfiguration"])
-    tracking["TargetValue"] = float(tracking["TargetValue"])
-    for cooldown in ("ScaleInCooldown", "ScaleOutCooldown"):
-        if cooldown in tracking:
-            tracking[cooldown] = int(tracking[cooldown])
     request = {
         "PolicyName": properties["PolicyName"],
         "PolicyType": properties["PolicyType"],
         "ServiceNamespace": namespace,
         "ScalableDimension": dimension,
         "ResourceId": resource,
-        "TargetTrackingScalingPolicyConfiguration": tracking,
+        **{kind: _numbers(properties[kind]) for kind in _POLICIES if kind in properties},
     }
     arn = call(f"{_PREFIX}.PutScalingPolicy", request)["PolicyARN"]
     return arn, {"Arn": arn, "PolicyName": request["PolicyName"], "Id": arn}
+
+
+def _numbers(value: Any) -> Any:
+    """CloudFormation carries numbers as text."""
+    if isinstance(value, dict):
+        return {name: float(member) if name in _NUMBERS else _numbers(member) for name, member in value.items()}
+    return [_numbers(member) for member in value] if isinstance(value, list) else value
 
 
 def _update_policy(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:

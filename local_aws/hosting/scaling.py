@@ -1,4 +1,4 @@
-"""Application Auto Scaling for endpoint variants: target tracking with its alarms and cooldowns."""
+"""Application Auto Scaling for endpoint variants: target tracking, steps and schedules, with their cooldowns."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,22 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.account import ACCOUNT_ID, REGION, write_json
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
+from local_aws.hosting.fleet import VariantFleet
 from local_aws.hosting.metrics import Metrics
+from local_aws.hosting.schedules import next_due
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch.type_defs import MetricAlarmTypeDef as AlarmTypeDef
 
 Document = dict[str, Any]
 TIME_SCALE_VARIABLE = "INFERENCE_LOCAL_TIME_SCALE"
@@ -26,6 +35,8 @@ TIME_SCALE_VARIABLE = "INFERENCE_LOCAL_TIME_SCALE"
 _RESOURCE = re.compile(r"^endpoint/(?P<endpoint>[^/]+)/variant/(?P<variant>[^/]+)$")
 _DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _ACTIVITIES = 100
+_ALARMS_SECONDS = 5.0
+"""How often the alarms are read, whose actions step policies are."""
 _SCALE_IN_AT = 0.9
 """Target tracking scales in below 90 % of its target ("How target tracking scaling works", AWS guide)."""
 
@@ -72,6 +83,9 @@ class ScalingService:
         self._control, self._metrics = control, metrics
         self._targets: dict[str, Document] = {}
         self._policies: dict[str, Document] = {}
+        self._schedules: dict[tuple[str, str], Document] = {}
+        self._due: dict[tuple[str, str], datetime | None] = {}
+        self._alarms: list[AlarmTypeDef] = []
         self._activities: deque[Document] = deque(maxlen=_ACTIVITIES)
         self._trackers: dict[str, _Tracker] = {}
         self._last_change: dict[str, float] = {}
@@ -82,6 +96,8 @@ class ScalingService:
         with contextlib.suppress(FileNotFoundError):
             content = json.loads(self._file.read_text())
             self._targets, self._policies = content["targets"], content["policies"]
+            for action in content["schedules"]:
+                self._schedule(action, datetime.now(UTC))
 
     def handle(self, operation: str, request: Document) -> Document:
         """Answers one API call; raises ApiError."""
@@ -93,6 +109,9 @@ class ScalingService:
             "DeleteScalingPolicy": self._delete_policy,
             "DescribeScalingPolicies": self._describe_policies,
             "DescribeScalingActivities": self._describe_activities,
+            "PutScheduledAction": self._put_schedule,
+            "DeleteScheduledAction": self._delete_schedule,
+            "DescribeScheduledActions": self._describe_schedules,
         }
         if operation not in handlers:
             raise ApiError(
@@ -103,13 +122,29 @@ class ScalingService:
         return handlers[operation](request)
 
     async def run(self) -> None:
-        """Evaluates every policy at its periods, for as long as the process runs."""
+        """Evaluates every policy and schedule when it is due, for as long as the process runs."""
+        read = 0.0
         while True:
             await asyncio.sleep(min(1.0, 10 / self._scale / 5))
-            self.evaluate(time.monotonic())
+            now = time.monotonic()
+            if now - read >= _ALARMS_SECONDS and any(_is_step(policy) for policy in self._policies.values()):
+                read = now
+                with contextlib.suppress(ClientError, BotoCoreError):
+                    self.take_alarms(await asyncio.to_thread(_read_alarms))
+            self.evaluate(now, datetime.now(UTC))
 
-    def evaluate(self, now: float) -> None:
-        """Takes the datapoints that are due at `now`, in seconds of a monotonic clock, and scales where they say so."""
+    def take_alarms(self, alarms: "list[AlarmTypeDef]") -> None:
+        """Sets the alarms that step policies are the actions of."""
+        self._alarms = alarms
+
+    def evaluate(self, now: float, moment: datetime) -> None:
+        """Takes the datapoints and the scheduled actions that are due, and scales where they say so.
+
+        now: seconds of a monotonic clock. moment: the time of day, aware.
+        """
+        for key, due in list(self._due.items()):
+            if due is not None and due <= moment:
+                self._act(key, moment, now)
         for name, policy in list(self._policies.items()):
             self._observe(name, policy, now)
 
@@ -136,6 +171,8 @@ class ScalingService:
             raise ApiError("ObjectNotFoundException", f"No scalable target found for {resource}")
         for name in [name for name, policy in self._policies.items() if policy["ResourceId"] == resource]:
             self._forget(name)
+        for key in [key for key in self._schedules if key[0] == resource]:
+            del self._schedules[key], self._due[key]
         self._save()
         return {}
 
@@ -143,14 +180,10 @@ class ScalingService:
         resource, name = request["ResourceId"], request["PolicyName"]
         if resource not in self._targets:
             raise ApiError("ObjectNotFoundException", f"No scalable target registered for {resource}")
-        if request.get("PolicyType", "StepScaling") != "TargetTrackingScaling":
-            raise ApiError("ValidationException", "the local account evaluates TargetTrackingScaling policies only")
-        settings = request["TargetTrackingScalingPolicyConfiguration"]
-        metric = (settings.get("PredefinedMetricSpecification") or {}).get("PredefinedMetricType")
-        if metric not in _KINDS:
-            raise ApiError("ValidationException", f"the metric is {metric!r}: known here are {', '.join(_KINDS)}")
-        if float(settings["TargetValue"]) <= 0:
-            raise ApiError("ValidationException", f"TargetValue is {settings['TargetValue']}: it must be above 0")
+        if request.get("PolicyType", "StepScaling") == "TargetTrackingScaling":
+            _check_tracking(request["TargetTrackingScalingPolicyConfiguration"])
+        else:
+            _check_steps(request)
         arn = _arn(f"scalingPolicy:{uuid.uuid5(uuid.NAMESPACE_URL, f'{resource} {name}')}:policyName/{name}")
         self._forget(name)
         self._policies[name] = {**request, "PolicyARN": arn, "CreationTime": time.time()}
@@ -186,31 +219,122 @@ class ScalingService:
         resource = request.get("ResourceId")
         return {"ScalingActivities": [a for a in self._activities if not resource or a["ResourceId"] == resource]}
 
-    def _observe(self, name: str, policy: Document, now: float) -> None:
-        endpoint, variant = self._variant(policy["ResourceId"])
-        fleet = self._control.fleets.get(endpoint)
-        if fleet is None or variant not in fleet.variants:
+    def _put_schedule(self, request: Document) -> Document:
+        if request["ResourceId"] not in self._targets:
+            raise ApiError("ObjectNotFoundException", f"No scalable target registered for {request['ResourceId']}")
+        try:
+            self._schedule(request, datetime.now(UTC))
+        except ValueError as error:
+            raise ApiError("ValidationException", str(error)) from error
+        self._save()
+        return {}
+
+    def _schedule(self, request: Document, after: datetime) -> None:
+        key = (request["ResourceId"], request["ScheduledActionName"])
+        self._due[key] = next_due(request["Schedule"], request.get("Timezone") or "UTC", after)
+        self._schedules[key] = request
+
+    def _delete_schedule(self, request: Document) -> Document:
+        key = (request["ResourceId"], request["ScheduledActionName"])
+        if self._schedules.pop(key, None) is None:
+            raise ApiError("ObjectNotFoundException", f"No scheduled action found with name {key[1]}")
+        del self._due[key]
+        self._save()
+        return {}
+
+    def _describe_schedules(self, request: Document) -> Document:
+        resource = request.get("ResourceId")
+        return {
+            "ScheduledActions": [
+                action for (owner, _), action in self._schedules.items() if not resource or owner == resource
+            ]
+        }
+
+    def _act(self, key: tuple[str, str], moment: datetime, now: float) -> None:
+        action = self._schedules[key]
+        target = self._targets[key[0]]
+        bounds = action["ScalableTargetAction"]
+        target |= {name: int(bounds[name]) for name in ("MinCapacity", "MaxCapacity") if name in bounds}
+        self._schedule(action, moment)
+        self._save()
+        fleet = self._fleet(key[0])
+        if fleet is None:
             return
-        settings = policy["TargetTrackingScalingPolicyConfiguration"]
-        metric = settings["PredefinedMetricSpecification"]["PredefinedMetricType"]
-        kind = _KINDS[metric]
+        new = max(target["MinCapacity"], min(target["MaxCapacity"], fleet.desired))
+        if new != fleet.desired:
+            self._apply(key[0], new, f"scheduled action {key[1]}: bounds {bounds}; from {fleet.desired}", now)
+
+    def _fleet(self, resource: str) -> VariantFleet | None:
+        endpoint, variant = self._variant(resource)
+        fleet = self._control.fleets.get(endpoint)
+        return fleet.variants.get(variant) if fleet is not None else None
+
+    def _observe(self, name: str, policy: Document, now: float) -> None:
+        resource = policy["ResourceId"]
+        fleet = self._fleet(resource)
+        alarm = self._alarm(policy) if _is_step(policy) else None
+        if fleet is None or (_is_step(policy) and alarm is None):
+            return
+        kind = _KINDS[_metric(policy)] if alarm is None else _MetricKind(alarm["Period"], alarm["EvaluationPeriods"], 1)
         period = kind.period / self._scale
-        total = self._metrics.invocations[endpoint, variant]
+        total = self._metrics.invocations[self._variant(resource)]
         tracker = self._trackers.get(name)
         if tracker is None:
-            self._trackers[name] = _Tracker(deque(maxlen=kind.in_points), total, now + period)
+            size = max(kind.in_points, kind.out_points)
+            self._trackers[name] = _Tracker(deque(maxlen=size), total, now + period)
             return
-        ready = max(1, len(fleet.variants[variant].ready))
-        tracker.concurrency.append(sum(replica.in_flight for replica in fleet.variants[variant].ready))
+        ready = max(1, len(fleet.ready))
+        tracker.concurrency.append(sum(replica.in_flight for replica in fleet.ready))
         if now < tracker.next_point:
             return
-        if kind.period == 60:
-            point = (total - tracker.last_total) * 60 / period / ready
+        if _is_step(policy) or kind.period == 60:
+            # Per minute of real time whatever the compression, so that a target means the same load.
+            point = (total - tracker.last_total) * kind.period / period / ready
         else:
             point = sum(tracker.concurrency) / len(tracker.concurrency) / ready
         tracker.last_total, tracker.next_point, tracker.concurrency = total, now + period, []
         tracker.points.append(point)
-        self._decide(policy, kind, tracker, fleet.variants[variant].desired, now)
+        if alarm is not None:
+            self._step(policy, alarm, tracker, fleet.desired, now)
+        else:
+            self._decide(policy, kind, tracker, fleet.desired, now)
+
+    def _alarm(self, policy: Document) -> "AlarmTypeDef | None":
+        """The alarm whose action a step policy is, where it is one over the variant's invocations."""
+        endpoint, variant = self._variant(policy["ResourceId"])
+        wanted = {"EndpointName": endpoint, "VariantName": variant}
+        for alarm in self._alarms:
+            if (
+                policy["PolicyARN"] in alarm["AlarmActions"]
+                and (alarm.get("MetricName"), alarm.get("Statistic")) == ("InvocationsPerInstance", "Sum")
+                and alarm.get("ComparisonOperator") == "GreaterThanThreshold"
+                and {each["Name"]: each["Value"] for each in alarm.get("Dimensions", [])} == wanted
+            ):
+                return alarm
+        return None
+
+    def _step(self, policy: Document, alarm: "AlarmTypeDef", tracker: _Tracker, current: int, now: float) -> None:
+        resource, settings = policy["ResourceId"], policy["StepScalingPolicyConfiguration"]
+        target, threshold = self._targets[resource], alarm["Threshold"]
+        points = list(tracker.points)[-alarm["EvaluationPeriods"] :]
+        if len(points) < alarm["EvaluationPeriods"] or not all(point > threshold for point in points):
+            return
+        if (now - self._last_change.get(resource, -math.inf)) * self._scale < float(settings.get("Cooldown", 0)):
+            return
+        over = points[-1] - threshold
+        change = next(
+            (
+                int(step["ScalingAdjustment"])
+                for step in settings["StepAdjustments"]
+                if float(step.get("MetricIntervalLowerBound", -math.inf)) <= over
+                and over < float(step.get("MetricIntervalUpperBound", math.inf))
+            ),
+            0,
+        )
+        new = max(target["MinCapacity"], min(target["MaxCapacity"], current + change))
+        if new != current:
+            cause = f"policy {policy['PolicyName']}: the metric is {points[-1]:.1f}, over {threshold}; from {current}"
+            self._apply(resource, new, cause, now)
 
     def _decide(self, policy: Document, kind: _MetricKind, tracker: _Tracker, current: int, now: float) -> None:
         resource = policy["ResourceId"]
@@ -232,11 +356,13 @@ class ScalingService:
         ):
             new = min(current, desired_capacity(current, max(points), wanted, *bounds))
         if new != current:
-            self._apply(policy, current, new, points[-1], now)
+            cause = (
+                f"policy {policy['PolicyName']}: the metric is {points[-1]:.1f}, its target {wanted}; from {current}"
+            )
+            self._apply(resource, new, cause, now)
             tracker.points.clear()
 
-    def _apply(self, policy: Document, current: int, new: int, point: float, now: float) -> None:
-        resource = policy["ResourceId"]
+    def _apply(self, resource: str, new: int, cause: str, now: float) -> None:
         endpoint, variant = self._variant(resource)
         try:
             self._control.handle(
@@ -250,8 +376,6 @@ class ScalingService:
             # The endpoint is being updated: the next datapoint decides again.
             return
         self._last_change[resource] = now
-        wanted = policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
-        cause = f"policy {policy['PolicyName']}: the metric is {point:.1f}, its target {wanted}; from {current}"
         self._activities.appendleft(
             {
                 "ActivityId": str(uuid.uuid4()),
@@ -273,7 +397,41 @@ class ScalingService:
 
     def _save(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            write_json(self._file, {"targets": self._targets, "policies": self._policies})
+            write_json(
+                self._file,
+                {"targets": self._targets, "policies": self._policies, "schedules": [*self._schedules.values()]},
+            )
+
+
+def _is_step(policy: Document) -> bool:
+    return bool(policy.get("PolicyType", "StepScaling") == "StepScaling")
+
+
+def _metric(policy: Document) -> str:
+    settings = policy["TargetTrackingScalingPolicyConfiguration"]
+    return str(settings["PredefinedMetricSpecification"]["PredefinedMetricType"])
+
+
+def _check_tracking(settings: Document) -> None:
+    metric = (settings.get("PredefinedMetricSpecification") or {}).get("PredefinedMetricType")
+    if metric not in _KINDS:
+        raise ApiError("ValidationException", f"the metric is {metric!r}: known here are {', '.join(_KINDS)}")
+    if float(settings["TargetValue"]) <= 0:
+        raise ApiError("ValidationException", f"TargetValue is {settings['TargetValue']}: it must be above 0")
+
+
+def _check_steps(request: Document) -> None:
+    settings = request.get("StepScalingPolicyConfiguration") or {}
+    adjustment = settings.get("AdjustmentType")
+    if adjustment != "ChangeInCapacity":
+        raise ApiError("ValidationException", f"AdjustmentType is {adjustment!r}: ChangeInCapacity is known here")
+    if not settings.get("StepAdjustments"):
+        raise ApiError("ValidationException", "StepAdjustments is empty: give at least one")
+
+
+def _read_alarms() -> "list[AlarmTypeDef]":
+    pages = boto3.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmTypes=["MetricAlarm"])
+    return [alarm for page in pages for alarm in page["MetricAlarms"]]
 
 
 def _arn(rest: str) -> str:

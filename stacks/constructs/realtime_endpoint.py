@@ -14,7 +14,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.settings import DataCapture, EndpointAlarms, Scaling
+from stacks.settings import DataCapture, EndpointAlarms, Scaling, StepScaling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,22 +197,81 @@ class RealtimeEndpoint(Construct):
             resource_id=f"endpoint/{self.endpoint_name}/variant/{variant}",
             min_capacity=scaling.min_capacity,
             max_capacity=scaling.max_capacity,
+            scheduled_actions=[
+                autoscaling.CfnScalableTarget.ScheduledActionProperty(
+                    scheduled_action_name=f"{self.endpoint_name}-{variant}-{name.replace('_', '-')}",
+                    schedule=schedule.schedule,
+                    timezone=schedule.timezone,
+                    scalable_target_action=autoscaling.CfnScalableTarget.ScalableTargetActionProperty(
+                        min_capacity=schedule.min_capacity, max_capacity=schedule.max_capacity
+                    ),
+                )
+                for name, schedule in scaling.schedules.items()
+            ]
+            or None,
         )
         target.add_dependency(self.endpoint)
-        autoscaling.CfnScalingPolicy(
-            self,
-            f"{variant}Policy",
-            policy_name=f"{self.endpoint_name}-{variant}",
-            policy_type="TargetTrackingScaling",
-            scaling_target_id=target.ref,
-            target_tracking_scaling_policy_configuration=autoscaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty(
-                target_value=scaling.target_value,
-                scale_in_cooldown=scaling.scale_in_cooldown_seconds,
-                scale_out_cooldown=scaling.scale_out_cooldown_seconds,
-                predefined_metric_specification=autoscaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty(
-                    predefined_metric_type=_scaling_metric(scaling)
+        if scaling.target_value is not None:
+            autoscaling.CfnScalingPolicy(
+                self,
+                f"{variant}Policy",
+                policy_name=f"{self.endpoint_name}-{variant}",
+                policy_type="TargetTrackingScaling",
+                scaling_target_id=target.ref,
+                target_tracking_scaling_policy_configuration=autoscaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty(
+                    target_value=scaling.target_value,
+                    scale_in_cooldown=scaling.scale_in_cooldown_seconds,
+                    scale_out_cooldown=scaling.scale_out_cooldown_seconds,
+                    predefined_metric_specification=autoscaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty(
+                        predefined_metric_type=_scaling_metric(scaling)
+                    ),
                 ),
+            )
+        if scaling.step is not None:
+            self._build_steps(variant, scaling.step, target)
+
+    def _build_steps(self, variant: str, step: StepScaling, target: autoscaling.CfnScalableTarget) -> None:
+        uppers = [*(adjustment.over for adjustment in step.steps[1:]), None]
+        policy = autoscaling.CfnScalingPolicy(
+            self,
+            f"{variant}Steps",
+            policy_name=f"{self.endpoint_name}-{variant}-steps",
+            policy_type="StepScaling",
+            scaling_target_id=target.ref,
+            step_scaling_policy_configuration=autoscaling.CfnScalingPolicy.StepScalingPolicyConfigurationProperty(
+                adjustment_type="ChangeInCapacity",
+                metric_aggregation_type="Average",
+                cooldown=step.cooldown_seconds,
+                step_adjustments=[
+                    autoscaling.CfnScalingPolicy.StepAdjustmentProperty(
+                        metric_interval_lower_bound=adjustment.over,
+                        metric_interval_upper_bound=upper,
+                        scaling_adjustment=adjustment.change,
+                    )
+                    for adjustment, upper in zip(step.steps, uppers, strict=True)
+                ],
             ),
+        )
+        cloudwatch.CfnAlarm(
+            self,
+            f"{variant}StepsAlarm",
+            alarm_name=f"{self.endpoint_name}-{variant}-steps",
+            alarm_description=f"{variant} gets more than {step.threshold_invocations_per_instance:g} invocations "
+            "per minute and instance",
+            namespace="AWS/SageMaker",
+            metric_name="InvocationsPerInstance",
+            dimensions=[
+                cloudwatch.CfnAlarm.DimensionProperty(name="EndpointName", value=self.endpoint_name),
+                cloudwatch.CfnAlarm.DimensionProperty(name="VariantName", value=variant),
+            ],
+            # SageMaker publishes the metric with a value per request: its sum over a minute is the rate.
+            statistic="Sum",
+            period=60,
+            threshold=step.threshold_invocations_per_instance,
+            evaluation_periods=step.evaluation_periods,
+            comparison_operator="GreaterThanThreshold",
+            treat_missing_data="notBreaching",
+            alarm_actions=[policy.ref],
         )
 
 

@@ -153,6 +153,46 @@ def test_the_published_churn_comparison_runs_the_builtin_image_under_the_publish
         }
 
 
+def test_steps_and_schedules_stand_beside_target_tracking(synthesise: Synthesise, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "deployments/dev.yaml").read_text()
+    scaled = tmp_path / "scaled.yaml"
+    scaled.write_text(
+        text.replace(
+            "small: {instance_type: ml.c5.xlarge}",
+            """small:
+        instance_type: ml.c5.xlarge
+        scaling:
+          target_invocations_per_instance: 100
+          step:
+            threshold_invocations_per_instance: 200
+            steps: [{over: 0, change: 1}, {over: 100, change: 2}]
+          schedules:
+            morning: {schedule: "cron(0 7 * * ? *)", timezone: Europe/Paris, min_capacity: 2, max_capacity: 4}""",
+        )
+    )
+    assembly = synthesise(str(scaled))
+    (target,) = assembly.resources("AWS::ApplicationAutoScaling::ScalableTarget").values()
+    (action,) = target["Properties"]["ScheduledActions"]
+    assert (action["Schedule"], action["Timezone"]) == ("cron(0 7 * * ? *)", "Europe/Paris")
+    assert action["ScalableTargetAction"] == {"MinCapacity": 2, "MaxCapacity": 4}
+    policies = {
+        policy["Properties"]["PolicyType"]: name
+        for name, policy in assembly.resources("AWS::ApplicationAutoScaling::ScalingPolicy").items()
+    }
+    assert set(policies) == {"TargetTrackingScaling", "StepScaling"}
+    steps = assembly.resources("AWS::ApplicationAutoScaling::ScalingPolicy")[policies["StepScaling"]]
+    assert steps["Properties"]["StepScalingPolicyConfiguration"]["StepAdjustments"] == [
+        {"MetricIntervalLowerBound": 0, "MetricIntervalUpperBound": 100, "ScalingAdjustment": 1},
+        {"MetricIntervalLowerBound": 100, "ScalingAdjustment": 2},
+    ]
+    (alarm,) = (
+        alarm
+        for alarm in assembly.resources("AWS::CloudWatch::Alarm").values()
+        if alarm["Properties"]["AlarmName"].endswith("-steps")
+    )
+    assert alarm["Properties"]["AlarmActions"] == [{"Ref": policies["StepScaling"].partition("/")[2]}]
+
+
 def test_each_engine_has_an_image_of_its_own(synthesise: Synthesise, tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "deployments/dev.yaml").read_text()
     both = tmp_path / "both.yaml"

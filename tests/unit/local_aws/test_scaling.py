@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.scaling import ScalingService, desired_capacity
+from local_aws.hosting.schedules import next_due
 
 RESOURCE = "endpoint/e/variant/v"
 INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
@@ -40,6 +42,11 @@ class Endpoint:
     invocations: Counter[tuple[str, str]] = field(default_factory=Counter)
     updating: bool = False
     now: float = 0.0
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def moment(self) -> datetime:
+        return self.began + timedelta(seconds=self.now)
 
     @property
     def fleets(self) -> dict[str, Any]:
@@ -60,14 +67,14 @@ class Endpoint:
         for _ in range(count * 6):
             self.now += 10
             self.invocations["e", "v"] += round(invocations_per_minute / 6)
-            service.evaluate(self.now)
+            service.evaluate(self.now, self.moment)
 
 
 def service(tmp_path: Path, endpoint: Endpoint, metric: str = INVOCATIONS, target: float = 60.0, **more: Any) -> Any:
     made = ScalingService(tmp_path, endpoint, endpoint)  # type: ignore[arg-type]
     made.handle("RegisterScalableTarget", scalable_target())
     made.handle("PutScalingPolicy", policy(metric, target, **more))
-    made.evaluate(endpoint.now)
+    made.evaluate(endpoint.now, endpoint.moment)
     return made
 
 
@@ -151,7 +158,7 @@ def test_the_high_resolution_metric_scales_out_within_half_a_minute(tmp_path: Pa
     scaling = service(tmp_path, endpoint, CONCURRENCY, 4.0)
     for _ in range(3):
         endpoint.now += 10
-        scaling.evaluate(endpoint.now)
+        scaling.evaluate(endpoint.now, endpoint.moment)
     assert endpoint.variant.desired == 2
 
 
@@ -192,6 +199,113 @@ def test_a_deregistered_target_takes_its_policies_along(tmp_path: Path) -> None:
     assert endpoint.variant.desired == 1
 
 
+def scheduled(schedule: str, minimum: int = 3, maximum: int = 5) -> dict[str, Any]:
+    return {
+        "ResourceId": RESOURCE,
+        "ScheduledActionName": "s",
+        "Schedule": schedule,
+        "ScalableTargetAction": {"MinCapacity": minimum, "MaxCapacity": maximum},
+    }
+
+
+def steps(tmp_path: Path, endpoint: Endpoint, periods: int = 1) -> Any:
+    made = ScalingService(tmp_path, endpoint, endpoint)  # type: ignore[arg-type]
+    made.handle("RegisterScalableTarget", scalable_target(maximum=6))
+    arn = made.handle(
+        "PutScalingPolicy",
+        {
+            "PolicyName": "steps",
+            "PolicyType": "StepScaling",
+            "ResourceId": RESOURCE,
+            "StepScalingPolicyConfiguration": {
+                "AdjustmentType": "ChangeInCapacity",
+                "Cooldown": 120.0,
+                "StepAdjustments": [
+                    {"MetricIntervalLowerBound": 0.0, "MetricIntervalUpperBound": 100.0, "ScalingAdjustment": 1.0},
+                    {"MetricIntervalLowerBound": 100.0, "ScalingAdjustment": 3.0},
+                ],
+            },
+        },
+    )["PolicyARN"]
+    alarm: Any = {
+        "AlarmActions": [arn],
+        "MetricName": "InvocationsPerInstance",
+        "Statistic": "Sum",
+        "ComparisonOperator": "GreaterThanThreshold",
+        "Dimensions": [{"Name": "EndpointName", "Value": "e"}, {"Name": "VariantName", "Value": "v"}],
+        "Period": 60,
+        "EvaluationPeriods": periods,
+        "Threshold": 60.0,
+    }
+    made.take_alarms([alarm])
+    made.evaluate(endpoint.now, endpoint.moment)
+    return made
+
+
+@pytest.mark.parametrize(("invocations", "desired"), [(60, 1), (120, 2), (300, 4)])
+def test_a_step_is_as_large_as_the_breach(tmp_path: Path, invocations: int, desired: int) -> None:
+    endpoint = Endpoint()
+    endpoint.minutes(steps(tmp_path, endpoint), 1, invocations)
+    assert endpoint.variant.desired == desired
+
+
+def test_steps_wait_for_their_alarms_periods_and_for_the_cooldown(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    scaling = steps(tmp_path, endpoint, periods=2)
+    endpoint.minutes(scaling, 1, 120)
+    assert endpoint.variant.desired == 1
+    endpoint.minutes(scaling, 1, 120)
+    assert endpoint.variant.desired == 2
+    endpoint.minutes(scaling, 1, 240)
+    assert endpoint.variant.desired == 2
+    endpoint.minutes(scaling, 1, 240)
+    assert endpoint.variant.desired == 3
+
+
+def test_a_step_policy_without_an_alarm_does_nothing(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    scaling = steps(tmp_path, endpoint)
+    scaling.take_alarms([])
+    endpoint.minutes(scaling, 5, 6000)
+    assert endpoint.variant.desired == 1
+
+
+def test_a_scheduled_action_sets_bounds_and_brings_the_count_within(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    scaling = service(tmp_path, endpoint)
+    scaling.handle("PutScheduledAction", scheduled("rate(5 minutes)"))
+    endpoint.minutes(scaling, 4)
+    assert endpoint.variant.desired == 1
+    endpoint.minutes(scaling, 2)
+    assert endpoint.variant.desired == 3
+    (target,) = scaling.handle("DescribeScalableTargets", {})["ScalableTargets"]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (3, 5)
+    again = ScalingService(tmp_path, endpoint, endpoint)  # type: ignore[arg-type]
+    again.restore()
+    assert len(again.handle("DescribeScheduledActions", {"ResourceId": RESOURCE})["ScheduledActions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "timezone", "after", "due"),
+    [
+        ("at(2026-11-21T08:00:00)", "UTC", "2026-11-21T07:00:00+00:00", "2026-11-21T08:00:00+00:00"),
+        ("at(2026-11-21T08:00:00)", "UTC", "2026-11-21T09:00:00+00:00", None),
+        ("rate(2 hours)", "UTC", "2026-11-21T07:00:00+00:00", "2026-11-21T09:00:00+00:00"),
+        ("cron(0 7 * * ? *)", "UTC", "2026-11-21T07:00:00+00:00", "2026-11-22T07:00:00+00:00"),
+        # Sunday is 1 on AWS, so 2-6 is Monday to Friday; 2026-11-21 is a Saturday.
+        ("cron(30 9 ? * 2-6 *)", "UTC", "2026-11-21T07:00:00+00:00", "2026-11-23T09:30:00+00:00"),
+        ("cron(30 9 ? * wed *)", "UTC", "2026-11-21T07:00:00+00:00", "2026-11-25T09:30:00+00:00"),
+        ("cron(0/15 * * * ? *)", "UTC", "2026-11-21T07:01:00+00:00", "2026-11-21T07:15:00+00:00"),
+        # Summer time begins in between: 07:00 in Paris is 06:00 before and 05:00 after.
+        ("cron(0 7 * * ? *)", "Europe/Paris", "2026-03-28T07:00:00+00:00", "2026-03-29T05:00:00+00:00"),
+        ("cron(0 0 1 1 ? 2025)", "UTC", "2026-11-21T07:00:00+00:00", None),
+    ],
+)
+def test_schedules_are_due_when_aws_says(schedule: str, timezone: str, after: str, due: str | None) -> None:
+    found = next_due(schedule, timezone, datetime.fromisoformat(after))
+    assert found == (datetime.fromisoformat(due) if due else None)
+
+
 @pytest.mark.parametrize(
     ("operation", "request_", "part"),
     [
@@ -200,11 +314,18 @@ def test_a_deregistered_target_takes_its_policies_along(tmp_path: Path) -> None:
         ("RegisterScalableTarget", scalable_target(ResourceId="table/t"), "'table/t'"),
         ("PutScalingPolicy", policy("CPUUtilization"), "'CPUUtilization'"),
         ("PutScalingPolicy", policy(target=0), "TargetValue is 0"),
-        ("PutScalingPolicy", {**policy(), "PolicyType": "StepScaling"}, "TargetTrackingScaling policies only"),
+        ("PutScalingPolicy", {**policy(), "PolicyType": "StepScaling"}, "AdjustmentType is None"),
+        ("PutScheduledAction", scheduled("cron(0 7 * *)"), "write minutes, hours, day of month"),
+        ("PutScheduledAction", scheduled("every day"), "write at("),
+        ("PutScheduledAction", scheduled("rate(0 minutes)"), "rate(0 minutes)"),
+        ("PutScheduledAction", scheduled("cron(0 7 L * ? *)"), "does not evaluate L"),
+        ("PutScheduledAction", scheduled("cron(0 25 * * ? *)"), "cron(0 25 * * ? *)"),
+        ("PutScheduledAction", {**scheduled("rate(1 day)"), "Timezone": "Mars"}, "Timezone is 'Mars'"),
+        ("DeleteScheduledAction", scheduled("rate(1 day)"), "No scheduled action found"),
         ("PutScalingPolicy", {**policy(), "ResourceId": "endpoint/x/variant/y"}, "No scalable target registered"),
         ("DeregisterScalableTarget", {"ResourceId": "endpoint/x/variant/y"}, "No scalable target found"),
         ("DeleteScalingPolicy", {"PolicyName": "x"}, "No scaling policy found"),
-        ("PutScheduledAction", {}, "does not implement Application Auto Scaling PutScheduledAction"),
+        ("TagResource", {}, "does not implement Application Auto Scaling TagResource"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_reason(

@@ -70,7 +70,38 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
             ),
             ["set one of target_invocations_per_instance and target_concurrent_requests_per_model, not both"],
         ),
-        (document(scaling={"max_capacity": 2}), ["set one of target_invocations_per_instance"]),
+        (document(scaling={"max_capacity": 2}), ["nothing scales: set target_invocations_per_instance"]),
+        (
+            document(scaling={"min_capacity": 0, "target_invocations_per_instance": 10}),
+            ["scaling.min_capacity is 0", "only an endpoint of inference components scales to zero"],
+        ),
+        (
+            document(
+                scaling={
+                    "schedules": {"night": {"schedule": "cron(0 20 * * ? *)", "min_capacity": 0, "max_capacity": 1}}
+                }
+            ),
+            ["scaling.schedules.night.min_capacity is 0", "only an endpoint of inference components"],
+        ),
+        (
+            document(scaling={"schedules": {"night": {"schedule": "20:00", "min_capacity": 1, "max_capacity": 1}}}),
+            ["schedules.night.schedule", "'20:00'"],
+        ),
+        (
+            document(
+                scaling={
+                    "step": {
+                        "threshold_invocations_per_instance": 10,
+                        "steps": [{"over": 5, "change": 1}, {"over": 2, "change": 2}],
+                    }
+                }
+            ),
+            ["the steps' over are [5.0, 2.0]", "begin with 0"],
+        ),
+        (
+            document(scaling={"step": {"threshold_invocations_per_instance": 10, "steps": [{"over": 0, "change": 0}]}}),
+            ["change is 0"],
+        ),
         (churn(container="builtin", memory_per_model_mib=200), ["memory_per_model_mib is 200", "use container: trees"]),
         (churn(container="other"), ["container", "'trees' or 'builtin'"]),
         (churn(endpoints={}), ["endpoints", "at least 1"]),
