@@ -1,0 +1,1 @@
+"""Side-by-side measurements on one machine, and their recorded results."""

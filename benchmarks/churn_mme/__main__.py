@@ -1,0 +1,138 @@
+"""`python -m benchmarks.churn_mme`: measures the container beside Multi Model Server and records the result."""
+
+import contextlib
+import datetime
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import psutil
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.churn_mme.measure import WARM_UP, Agreement, compare, invoke_in_turns, load_all, turns
+from benchmarks.churn_mme.models import Models, build_models
+from benchmarks.churn_mme.report import Measured, Result, record, show
+from benchmarks.churn_mme.servers import Environments, Packages, Server, container, java_version, multi_model_server
+from benchmarks.errors import BenchmarkError
+from benchmarks.machine import Machine
+from benchmarks.memory import TreeMemory, tree_memory
+from local_aws.account import default_cache
+from model_build.churn_mme.schema import STATES
+
+_MISSED, _NOT_MEASURED, _INTERRUPTED = 1, 2, 130
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+def main(
+    cache: Annotated[
+        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps Python environments")
+    ],
+    models: Annotated[int, typer.Option(min=10, max=len(STATES), help="models to load into both servers")] = 51,
+    requests: Annotated[int, typer.Option(min=1000, help="measured requests to each server, after a warm-up")] = 10_000,
+    packages: Annotated[
+        Packages,
+        typer.Option(
+            help="what XGBoost finds in Multi Model Server's workers: NumPy and SciPy, or pandas and scikit-learn too, "
+            "as in SageMaker's built-in image"
+        ),
+    ] = "lean",
+    results: Annotated[
+        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
+    ] = Path(__file__).parent / "results",
+) -> None:
+    """Compares churn_mme's container with Multi Model Server on this machine: load time, latency, memory, answers.
+
+    Exits with 1 when a target is missed or answers differ, and with 2 when nothing could be measured.
+    """
+    for received in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(received, signal.default_int_handler)
+    try:
+        result = _run(models, requests, packages, cache)
+    except (BenchmarkError, OSError, psutil.Error) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted: everything is stopped, nothing is recorded", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED) from None
+    console = Console(width=120)
+    show(result, console)
+    written = " and ".join(path.name for path in record(result, results))
+    console.print(f"{'every target is met' if result.met else 'a target is missed'}; recorded in {written}")
+    if not result.met:
+        raise typer.Exit(_MISSED)
+
+
+def _run(count: int, requests: int, packages: Packages, cache: Path) -> Result:
+    java = java_version()
+    machine = Machine.read()
+    environments = Environments.make(cache, packages)
+    # A thread that redraws the bars would take time from the requests that are measured.
+    with (
+        Progress(*_COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
+        tempfile.TemporaryDirectory(prefix="churn-mme-") as name,
+    ):
+        folder = Path(name)
+        with _step(progress, "build the models", 1) as done:
+            models = build_models(count, folder)
+            done()
+        with (
+            container(environments.container, folder / "container") as ours,
+            multi_model_server(environments.mms, folder / "mms") as theirs,
+        ):
+            (our_side, their_side), agreement = _measure((ours, theirs), models, requests, progress)
+    return Result(
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        machine=machine,
+        java=java,
+        packages=packages,
+        models=count,
+        requests=len(our_side.invocations.seconds),
+        container=our_side,
+        mms=their_side,
+        agreement=agreement,
+    )
+
+
+def _measure(
+    servers: tuple[Server, Server], models: Models, requests: int, progress: Progress
+) -> tuple[list[Measured], Agreement]:
+    def memory(description: str) -> list[TreeMemory]:
+        with _step(progress, description, len(servers)) as done:
+            found = []
+            for server in servers:
+                found.append(tree_memory(server.pid))
+                done()
+        return found
+
+    idle = memory("memory without models")
+    with _step(progress, "load the models", len(servers) * len(models.models)) as done:
+        loads = load_all(servers, models, done)
+    with _step(progress, "compare the answers", len(models.models)) as done:
+        agreement = compare(servers, models, done)
+    with _step(progress, "warm up", turns(WARM_UP)) as done:
+        invoke_in_turns(servers, models, WARM_UP, done)
+    with _step(progress, "measure latency", turns(requests)) as done:
+        invocations = invoke_in_turns(servers, models, requests, done)
+    loaded = memory("memory with all models")
+    return [Measured(*each) for each in zip(loads, invocations, idle, loaded, strict=True)], agreement
+
+
+@contextlib.contextmanager
+def _step(progress: Progress, description: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar, and the function that moves it one on."""
+    task = progress.add_task(description, total=total)
+    progress.refresh()
+    yield lambda: progress.update(task, advance=1, refresh=True)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(_NOT_MEASURED)
+
+
+if __name__ == "__main__":
+    typer.run(main)

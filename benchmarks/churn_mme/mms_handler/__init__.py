@@ -1,0 +1,1 @@
+"""On the PYTHONPATH of Multi Model Server's workers."""
