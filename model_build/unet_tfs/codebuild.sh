@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# What the buildspec runs: makes the build's environment once per set of requirements, then builds.
+# RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX come from the CodeBuild project and the custom resource.
+set -euo pipefail
+cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
+folder=model_build/unet_tfs
+key=$(cat $folder/requirements.txt <(python3 --version) | sha256sum | cut -c1-16)
+venv=$cache/venvs/unet_tfs-$key
+mkdir -p "$cache/venvs"
+(
+  # Two builds on one machine share the environment: the second waits for the first to finish making it.
+  flock 9
+  if [ ! -e "$venv/ready" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r $folder/requirements.txt
+    touch "$venv/ready"
+  fi
+) 9>"$venv.lock"
+exec "$venv/bin/python" -m model_build.unet_tfs --cache "$cache/steps"
