@@ -85,6 +85,7 @@ class ModelCache:
             self._users[target] -= 1
             if not self._users[target]:
                 del self._users[target]
+                self._drop_lock(target)
             self._released.set()
 
     def forget(self, target: str) -> None:
@@ -116,6 +117,8 @@ class ModelCache:
         try:
             tag = (await asyncio.to_thread(self._s3.head_object, Bucket=self._bucket, Key=key))["ETag"]
             if self._on_disk.get(target) != tag:
+                # Where the download fails, a copy that is gone must not pass for the one in S3 once that is as before.
+                self._on_disk.pop(target, None)
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
                 self._on_disk[target] = await asyncio.to_thread(
                     fetch, self._s3, self._bucket, key, folder, self._max_bytes
@@ -148,8 +151,14 @@ class ModelCache:
                 del self._loaded[victim]
                 async with self._client.delete(f"/models/{_name(victim)}") as answer:
                     await answer.read()
+            self._drop_lock(victim)
             metrics.model_time("ModelUnloadingTime", time.perf_counter() - began)
             return True
+
+    def _drop_lock(self, target: str) -> None:
+        """Forgets what nobody needs any more, as names come from clients and so without end."""
+        if target not in self._loaded and target not in self._users and not self._locks[target].locked():
+            del self._locks[target]
 
 
 def _name(target: str) -> str:
