@@ -9,6 +9,7 @@ from stacks.churn_mme import ChurnMmeStack
 from stacks.foundation import FoundationStack
 from stacks.model_build import ModelBuildStack
 from stacks.settings import Deployment, DeploymentError
+from stacks.unet_tfs import UnetTfsStack
 
 
 def compose(app: cdk.App, deployment: Deployment) -> None:
@@ -19,7 +20,8 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
     build = ModelBuildStack(
         app, f"{prefix}-ModelBuild", deployment=deployment, artifacts=foundation.artifacts, region=region
     )
-    bert_int8, churn_mme = deployment.workloads.bert_int8, deployment.workloads.churn_mme
+    workloads = deployment.workloads
+    bert_int8, churn_mme, unet_tfs = workloads.bert_int8, workloads.churn_mme, workloads.unet_tfs
     if bert_int8 is not None:
         BertInt8Stack(
             app,
@@ -39,6 +41,18 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
             deployment=deployment,
             settings=churn_mme,
             build=build.builds["churn_mme"],
+            artifacts=foundation.artifacts,
+            key=foundation.key,
+            alerts=foundation.alerts,
+            region=region,
+        )
+    if unet_tfs is not None:
+        UnetTfsStack(
+            app,
+            f"{prefix}-UnetTfs",
+            deployment=deployment,
+            settings=unet_tfs,
+            build=build.builds["unet_tfs"],
             artifacts=foundation.artifacts,
             key=foundation.key,
             alerts=foundation.alerts,

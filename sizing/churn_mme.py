@@ -20,8 +20,8 @@ from load_tests.closed_loop import Request, Target, client, invoke
 from load_tests.cloudwatch import ModelCacheReading, read_model_cache
 from local_aws.account import LocalAccount, default_state
 from local_aws.demo.steps import list_objects, read_object, stack_outputs
-from local_aws.instances import instance
 from model_build.churn_mme.schema import STATES
+from sizing.instances import instance
 from sizing.prices import price, priced_types
 from sizing.working_set import (
     Candidate,
@@ -37,7 +37,7 @@ from sizing.working_set import (
     uniform,
     zipf,
 )
-from stacks.settings import MULTI_MODEL_VARIANT, ChurnMme, Deployment, DeploymentError, MultiModelEndpoint
+from stacks.settings import ONLY_VARIANT, ChurnMme, Deployment, DeploymentError, MultiModelEndpoint
 
 WORKLOAD = "churn_mme"
 CONTAINER_MIB = 47.0
@@ -213,7 +213,7 @@ def _check(
     sent = [churn_mme.request(archive, customers[:1]) for archive in drawn]
     checks = []
     for key, endpoint in endpoints.items():
-        target = Target(settings.endpoint_name(WORKLOAD, key), MULTI_MODEL_VARIANT)
+        target = Target(settings.endpoint_name(WORKLOAD, key), ONLY_VARIANT)
         measured = _drive(target, sent, warm_up=20 * wanted)
         memory = memory_for_models_mib(instance(endpoint.instance_type).memory_gib * 1024, container_mib)
         checks.append(Check(target.endpoint, endpoint.instance_type, predict(workload, memory), measured))

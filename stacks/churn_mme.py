@@ -14,7 +14,7 @@ from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, 
 from stacks.images import ServedImage, builtin_xgboost_image, container_image
 from stacks.model_build import WorkloadBuild
 from stacks.naming import camel
-from stacks.settings import MULTI_MODEL_VARIANT, ChurnMme, Deployment
+from stacks.settings import ONLY_VARIANT, ChurnMme, Deployment
 
 WORKLOAD = "churn_mme"
 
@@ -53,7 +53,7 @@ class ChurnMmeStack(Stack):
             self,
             "Role",
             endpoints=[
-                ServedEndpoint(name=name, alarm_names=alarm_names(name, [MULTI_MODEL_VARIANT], multi_model=True))
+                ServedEndpoint(name=name, alarm_names=alarm_names(name, [ONLY_VARIANT], multi_model=True))
                 for name in names.values()
             ],
             model_keys=[f"{models}*"],
@@ -82,7 +82,7 @@ class ChurnMmeStack(Stack):
                 endpoint_name=name,
                 variants=[
                     VariantProps(
-                        name=MULTI_MODEL_VARIANT,
+                        name=ONLY_VARIANT,
                         model=model,
                         instance_type=endpoint.instance_type,
                         instance_count=endpoint.instance_count,

@@ -46,6 +46,48 @@ _BUILTIN_XGBOOST_ACCOUNTS = {
     "us-west-2": "246618743249",
 }
 """Account of the registry by region: image_uri_config/xgboost.json, version 3.0-5, of sagemaker-core 2.27.0."""
+_TENSORFLOW_SERVING = "tensorflow-inference:2.19.0-cpu"
+_TENSORFLOW_SERVING_ACCOUNTS = {
+    "af-south-1": "626614931356",
+    "ap-east-1": "871362719292",
+    "ap-east-2": "975050140332",
+    "ap-northeast-1": "763104351884",
+    "ap-northeast-2": "763104351884",
+    "ap-northeast-3": "364406365360",
+    "ap-south-1": "763104351884",
+    "ap-south-2": "772153158452",
+    "ap-southeast-1": "763104351884",
+    "ap-southeast-2": "763104351884",
+    "ap-southeast-3": "907027046896",
+    "ap-southeast-4": "457447274322",
+    "ap-southeast-5": "550225433462",
+    "ap-southeast-6": "633930458069",
+    "ap-southeast-7": "590183813437",
+    "ca-central-1": "763104351884",
+    "ca-west-1": "204538143572",
+    "cn-north-1": "727897471807",
+    "cn-northwest-1": "727897471807",
+    "eu-central-1": "763104351884",
+    "eu-central-2": "380420809688",
+    "eu-north-1": "763104351884",
+    "eu-south-1": "692866216735",
+    "eu-south-2": "503227376785",
+    "eu-west-1": "763104351884",
+    "eu-west-2": "763104351884",
+    "eu-west-3": "763104351884",
+    "il-central-1": "780543022126",
+    "me-central-1": "914824155844",
+    "me-south-1": "217643126080",
+    "mx-central-1": "637423239942",
+    "sa-east-1": "763104351884",
+    "us-east-1": "763104351884",
+    "us-east-2": "763104351884",
+    "us-gov-east-1": "446045086412",
+    "us-gov-west-1": "442386744353",
+    "us-west-1": "763104351884",
+    "us-west-2": "763104351884",
+}
+"""Account of the registry by region: image_uri_config/tensorflow.json, version 2.19.0, of sagemaker-core 2.27.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +116,20 @@ def container_image(
 
 def builtin_xgboost_image(scope: Construct, construct_id: str) -> ServedImage:
     """The image of SageMaker's built-in XGBoost, in the registry of the region that is deployed to."""
-    accounts = CfnMapping(
-        scope,
-        construct_id,
-        mapping={region: {"account": account} for region, account in _BUILTIN_XGBOOST_ACCOUNTS.items()},
+    return _aws_image(scope, construct_id, _BUILTIN_XGBOOST, _BUILTIN_XGBOOST_ACCOUNTS)
+
+
+def tensorflow_serving_image(scope: Construct, construct_id: str) -> ServedImage:
+    """SageMaker's TensorFlow Serving image for CPUs, in the registry of the region that is deployed to."""
+    return _aws_image(scope, construct_id, _TENSORFLOW_SERVING, _TENSORFLOW_SERVING_ACCOUNTS)
+
+
+def _aws_image(scope: Construct, construct_id: str, image: str, accounts: Mapping[str, str]) -> ServedImage:
+    mapping = CfnMapping(
+        scope, construct_id, mapping={region: {"account": account} for region, account in accounts.items()}
     )
-    account = accounts.find_in_map(Aws.REGION, "account")
-    repository = _BUILTIN_XGBOOST.partition(":")[0]
+    account = mapping.find_in_map(Aws.REGION, "account")
     return ServedImage(
-        f"{account}.dkr.ecr.{Aws.REGION}.{Aws.URL_SUFFIX}/{_BUILTIN_XGBOOST}",
-        f"arn:{Aws.PARTITION}:ecr:{Aws.REGION}:{account}:repository/{repository}",
+        f"{account}.dkr.ecr.{Aws.REGION}.{Aws.URL_SUFFIX}/{image}",
+        f"arn:{Aws.PARTITION}:ecr:{Aws.REGION}:{account}:repository/{image.partition(':')[0]}",
     )

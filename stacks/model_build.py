@@ -18,6 +18,8 @@ from stacks.naming import camel
 from stacks.settings import Deployment, ModelBuild
 
 ROOT = Path(__file__).parents[1]
+_CONTAINERS = {"unet_tfs": "unet_openvino"}
+"""Folders in `containers/` that are not named like their workload: TensorFlow Serving's image is AWS's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class ModelBuildStack(Stack):
             self,
             f"{camel(workload)}Source",
             path=str(ROOT),
-            exclude=_only("model_build", "containers", workload),
+            exclude=_only(workload),
             ignore_mode=IgnoreMode.GIT,
         )
 
@@ -163,17 +165,17 @@ class ModelBuildStack(Stack):
         )
 
 
-def _only(model_build: str, containers: str, workload: str) -> list[str]:
-    """Ignore patterns that leave just what one workload's build reads."""
+def _only(workload: str) -> list[str]:
+    """Ignore patterns that leave just what one workload's build reads: it scores models with the serving code."""
     return [
         "/*",
-        f"!/{model_build}",
-        f"!/{containers}",
-        f"/{model_build}/*/",
-        f"!/{model_build}/{workload}",
-        f"/{containers}/*/",
-        f"!/{containers}/serving",
-        f"!/{containers}/{workload}",
+        "!/model_build",
+        "!/containers",
+        "/model_build/*/",
+        f"!/model_build/{workload}",
+        "/containers/*/",
+        "!/containers/serving",
+        f"!/containers/{_CONTAINERS.get(workload, workload)}",
         "__pycache__",
         "*.pyc",
     ]

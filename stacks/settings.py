@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -10,20 +10,26 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from botocore.loaders import Loader
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from model_build.bert_int8.recipe import BertInt8Recipe, Precision
 from model_build.churn_mme.recipe import ChurnMmeRecipe
+from model_build.unet_tfs.recipe import Precision as UnetPrecision
+from model_build.unet_tfs.recipe import UnetTfsRecipe
+from sizing.instances import instance
+from stacks.frozen import Settings
+from stacks.tensorflow_serving import TensorFlowServing
 
 Profile = Literal["dev", "prod"]
 BuildCompute = Literal["fleet", "on_demand"]
 ChurnContainer = Literal["trees", "builtin"]
+UnetServer = Literal["tensorflow_serving", "openvino"]
 
 DEPLOYMENTS = Path(__file__).parents[1] / "deployments"
 ENDPOINT_NAME_LIMIT = 63
 """Characters in a SageMaker endpoint name (CreateEndpoint API reference)."""
-MULTI_MODEL_VARIANT = "AllTraffic"
-"""The only variant of a multi-model endpoint; the name that the SageMaker SDK gives."""
+ONLY_VARIANT = "AllTraffic"
+"""The variant of an endpoint that has one; the name that the SageMaker SDK gives."""
 _WITHOUT_VNNI = re.compile(r"^ml\.(c4|c5|c5d|m4|m5|m5d|t2|t3|r5|r5d)\.")
 """Families of which some or all machines lack AVX-512 VNNI; C5 may be Skylake, which has none."""
 
@@ -50,24 +56,6 @@ def _known_instance_type(value: str) -> str:
 InstanceType = Annotated[str, AfterValidator(_known_instance_type)]
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9]{0,62})$")]
-
-
-class Settings(BaseModel):
-    """Frozen settings that refuse unknown keys and name the known ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            known = list(cls.model_fields)
-            for key in data:
-                if key not in known:
-                    close = difflib.get_close_matches(str(key), known, n=1)
-                    hint = f"did you mean {close[0]!r}? " if close else ""
-                    raise ValueError(f"unknown key {key!r}; {hint}valid keys: {', '.join(known)}")
-        return data
 
 
 class Variant(Settings):
@@ -318,16 +306,91 @@ class ChurnMme(Settings):
         return self.recipe.s3_urls
 
 
+class UnetEndpoint(Settings):
+    """One endpoint of unet_tfs.
+
+    server: "tensorflow_serving" is SageMaker's TensorFlow Serving container with the build's SavedModel,
+        "openvino" this project's container with one of the build's OpenVINO models.
+    precision: of the OpenVINO model. tensorflow_serving: the container's knobs.
+    """
+
+    server: UnetServer
+    precision: UnetPrecision | None = None
+    tensorflow_serving: TensorFlowServing | None = None
+    instance_type: InstanceType = "ml.c6i.2xlarge"
+    instance_count: int = Field(default=1, ge=1)
+    scaling: Scaling | None = None
+    data_capture: DataCapture | None = None
+    alarms: EndpointAlarms = EndpointAlarms()
+
+    @property
+    def knobs(self) -> TensorFlowServing:
+        """The TensorFlow Serving container's settings, its defaults where none are set."""
+        return self.tensorflow_serving or TensorFlowServing()
+
+    @property
+    def artifact(self) -> str:
+        """Name of the build's archive that the endpoint serves."""
+        return "tensorflow" if self.server == "tensorflow_serving" else f"openvino_{self.precision}"
+
+    @model_validator(mode="after")
+    def _possible(self) -> "UnetEndpoint":
+        if (self.server == "openvino") != (self.precision is not None):
+            raise ValueError(
+                f"server is {self.server!r} and precision {self.precision!r}: openvino needs one of fp32, int8 and "
+                "bf16, tensorflow_serving serves the SavedModel in fp32 and takes none"
+            )
+        if self.server == "openvino" and self.tensorflow_serving is not None:
+            raise ValueError("tensorflow_serving is set with server 'openvino': its knobs are for the other server")
+        if self.precision == "int8" and _WITHOUT_VNNI.match(self.instance_type):
+            raise ValueError(
+                f"instance_type is {self.instance_type!r} with precision 'int8': not every machine of that family has "
+                "AVX-512 VNNI, without which INT8 is slower than FP32; use ml.c6i, ml.m6i or newer"
+            )
+        if self.scaling is not None:
+            self.scaling.check_count(self.instance_count, "instance_count")
+        return self
+
+    def warnings(self, *, inference_script: bool) -> list[str]:
+        """What of the container's knobs does nothing, or only harm, one line each."""
+        if self.server != "tensorflow_serving":
+            return []
+        return self.knobs.without_effect(inference_script=inference_script, vcpus=instance(self.instance_type).vcpus)
+
+
+class UnetTfs(Settings):
+    """The unet_tfs workload: one U-Net, trained once, and endpoints that serve it by different servers."""
+
+    recipe: UnetTfsRecipe = UnetTfsRecipe()
+    endpoints: dict[Key, UnetEndpoint] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _built(self) -> "UnetTfs":
+        for name, endpoint in self.endpoints.items():
+            if endpoint.precision is not None and endpoint.precision not in self.recipe.precisions:
+                raise ValueError(
+                    f"endpoints.{name}.precision is {endpoint.precision!r}: recipe.precisions builds "
+                    f"{', '.join(self.recipe.precisions)}"
+                )
+        return self
+
+    @property
+    def s3_urls(self) -> tuple[str, ...]:
+        """What the builds of this workload read from S3."""
+        return self.recipe.s3_urls
+
+
 class Workloads(Settings):
     """The workloads of a deployment; a missing one is not deployed."""
 
     bert_int8: BertInt8 | None = None
     churn_mme: ChurnMme | None = None
+    unet_tfs: UnetTfs | None = None
 
     @property
-    def enabled(self) -> dict[str, BertInt8 | ChurnMme]:
+    def enabled(self) -> dict[str, BertInt8 | ChurnMme | UnetTfs]:
         """The workloads that are deployed, by name."""
-        named = {"bert_int8": self.bert_int8, "churn_mme": self.churn_mme}
+        named = {"bert_int8": self.bert_int8, "churn_mme": self.churn_mme, "unet_tfs": self.unet_tfs}
         return {name: workload for name, workload in named.items() if workload is not None}
 
 
@@ -426,6 +489,9 @@ class Deployment(Settings):
         if self.workloads.churn_mme is not None:
             for key, multi_model in self.workloads.churn_mme.endpoints.items():
                 yield "churn_mme", key, {"instance_count": multi_model.instance_count}
+        if self.workloads.unet_tfs is not None:
+            for key, unet in self.workloads.unet_tfs.endpoints.items():
+                yield "unet_tfs", key, {"instance_count": unet.instance_count}
 
 
 def _problem(file: str, detail: Any) -> str:

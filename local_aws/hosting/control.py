@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from local_aws.account import ACCOUNT_ID, REGION, write_json
+from local_aws import stand_ins
+from local_aws.account import ACCOUNT_ID, REGION, default_cache, write_json
+from local_aws.environments import EnvironmentSetupError
 from local_aws.hosting import images
 from local_aws.hosting.artifacts import ModelDataError, extracted
 from local_aws.hosting.errors import ApiError
@@ -88,7 +90,7 @@ class ControlPlane:
                         "name": variant.name,
                         "desired": variant.desired,
                         "restarts": variant.restarts,
-                        "note": variant.note,
+                        "note": "; ".join(note for note in (variant.spec.image.note, variant.note) if note),
                         "replicas": [
                             {"id": r.id, "pid": r.pid, "ready": r.ready, "started": r.started} for r in variant.replicas
                         ],
@@ -219,12 +221,16 @@ class ControlPlane:
     def _variant(self, variant: Document, count: int | None) -> VariantFleet:
         model = self._get("Model", variant["ModelName"])
         container = model.get("PrimaryContainer") or model["Containers"][0]
-        image = images.find(self._state, container["Image"])
+        uri = container["Image"]
+        try:
+            image = images.find(self._state, uri) or stand_ins.find(default_cache(), uri)
+        except EnvironmentSetupError as error:
+            raise ApiError("ValidationException", f"the stand-in for {uri} could not be installed: {error}") from error
         if image is None:
             raise ApiError(
                 "ValidationException",
-                f"the image {container['Image']} was not pushed to this account; the local account runs images that "
-                "this project builds, not AWS's own",
+                f"the image {uri} was not pushed to this account; of AWS's own images the local account has stand-ins "
+                f"for {', '.join(stand_ins.STAND_INS)} only",
             )
         multi_model = container.get("Mode") == "MultiModel"
         url = container["ModelDataUrl"]

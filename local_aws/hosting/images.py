@@ -9,13 +9,17 @@ from local_aws.account import write_json
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image laid out as a folder: what its Dockerfile's last stage says, and its Python environment."""
+    """An image laid out as a folder: what its Dockerfile's last stage says, and its Python environment.
+
+    note: what every log and status says of an image that is not what its name says.
+    """
 
     rootfs: str
     workdir: str
     entrypoint: tuple[str, ...]
     environment: dict[str, str]
     venv: str
+    note: str = ""
 
     def save(self, state: Path, name: str) -> None:
         """Records the image under a name: `repository:tag`, or a local tag."""

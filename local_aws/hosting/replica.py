@@ -17,8 +17,9 @@ from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_V
 from containers.serving.memory import LIMIT_VARIABLE
 from local_aws.hosting.images import Image
 from local_aws.hosting.multi_model import ModelCache
-from local_aws.instances import instance
+from local_aws.instances import onednn_max_cpu_isa
 from local_aws.processes import alive, die_with_parent, free_port
+from sizing.instances import instance
 
 STOP_GRACE_SECONDS = 30
 """SageMaker sends SIGKILL 30 s after SIGTERM."""
@@ -89,8 +90,7 @@ class Replica:
         (self.folder / "tmp").mkdir()
         if self.spec.model_dir is not None:
             (self.folder / "opt/ml/model").symlink_to(self.spec.model_dir, target_is_directory=True)
-        kind = instance(self.spec.instance_type)
-        cap = kind.onednn_max_cpu_isa
+        cap = onednn_max_cpu_isa(self.spec.instance_type)
         environment = {
             **{name: value for name, value in image.environment.items() if name != "PATH"},
             **self.spec.environment,
@@ -101,13 +101,15 @@ class Replica:
             BASE_DIR_VARIABLE: str(self.folder / "opt/ml"),
             PORT_VARIABLE: str(self.port),
             HOST_VARIABLE: "127.0.0.1",
-            LIMIT_VARIABLE: str(kind.memory_bytes),
+            LIMIT_VARIABLE: str(instance(self.spec.instance_type).memory_bytes),
             **({"SAGEMAKER_MULTI_MODEL": "true"} if self.models else {}),
             **({"ONEDNN_MAX_CPU_ISA": cap} if cap else {}),
         }
         with self.log.open("ab") as log:
             log.write(f"local account: {self.spec.instance_type} runs on this machine's processor".encode())
             log.write((f", engines capped to ONEDNN_MAX_CPU_ISA={cap}\n" if cap else "\n").encode())
+            if image.note:
+                log.write(f"local account: {image.note}\n".encode())
             log.flush()
             self._process = await asyncio.create_subprocess_exec(
                 *image.entrypoint,

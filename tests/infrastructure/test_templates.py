@@ -193,6 +193,64 @@ def test_steps_and_schedules_stand_beside_target_tracking(synthesise: Synthesise
     assert alarm["Properties"]["AlarmActions"] == [{"Ref": policies["StepScaling"].partition("/")[2]}]
 
 
+UNET = """
+environment: unet
+workloads:
+  unet_tfs:
+    recipe: {preset: demo}
+    endpoints:
+      tuned:
+        server: tensorflow_serving
+        tensorflow_serving:
+          {gunicorn_workers: 64, inter_op_parallelism: 1, intra_op_parallelism: 1, instance_count: 8}
+        scaling:
+          target_invocations_per_instance: 10
+          max_capacity: 4
+          scale_in_cooldown_seconds: 500
+          scale_out_cooldown_seconds: 30
+      int8: {server: openvino, precision: int8}
+"""
+"""The published settings of the container and of scaling, beside INT8."""
+
+
+def test_unet_serves_one_build_by_the_container_of_aws_and_by_our_own(synthesise: Synthesise, tmp_path: Path) -> None:
+    path = tmp_path / "unet.yaml"
+    path.write_text(UNET)
+    assembly = synthesise(str(path))
+    assert len(assembly.resources("Custom::BuiltArtifact")) == 1
+    models = {
+        name.partition("/")[2]: model["Properties"]["PrimaryContainer"]
+        for name, model in assembly.resources("AWS::SageMaker::Model").items()
+    }
+    assert set(models) == {"TunedModel", "Int8Model"}
+    assert "/tensorflow-inference:2.19.0-cpu" in json.dumps(models["TunedModel"]["Image"])
+    assert models["TunedModel"]["Environment"] == {
+        "SAGEMAKER_GUNICORN_WORKERS": "64",
+        "SAGEMAKER_TFS_INTER_OP_PARALLELISM": "1",
+        "SAGEMAKER_TFS_INTRA_OP_PARALLELISM": "1",
+        "SAGEMAKER_TFS_INSTANCE_COUNT": "8",
+        "SAGEMAKER_SAFE_PORT_RANGE": "9000-9016",
+    }
+    assert json.dumps(models["TunedModel"]["ModelDataUrl"]).endswith('/tensorflow/model.tar.gz"]]}')
+    assert json.dumps(models["Int8Model"]["ModelDataUrl"]).endswith('/openvino_int8/model.tar.gz"]]}')
+    (target,) = assembly.resources("AWS::ApplicationAutoScaling::ScalableTarget").values()
+    assert (target["Properties"]["MinCapacity"], target["Properties"]["MaxCapacity"]) == (1, 4)
+    (policy,) = assembly.resources("AWS::ApplicationAutoScaling::ScalingPolicy").values()
+    tracking = policy["Properties"]["TargetTrackingScalingPolicyConfiguration"]
+    assert (tracking["TargetValue"], tracking["ScaleInCooldown"], tracking["ScaleOutCooldown"]) == (10, 500, 30)
+    role = statements(assembly, "Unet-UnetTfs/TunedRole")
+    assert all("repository/tensorflow-inference" in arn for arn in role["ecr:BatchGetImage"])
+
+
+def test_a_knob_without_effect_is_a_warning_at_synth(synthesise: Synthesise, tmp_path: Path) -> None:
+    path = tmp_path / "unet.yaml"
+    path.write_text(UNET)
+    written = [file.read_text() for file in synthesise(str(path)).folder.glob("*.json")]
+    (metadata,) = (text for text in written if "aws:cdk:warning" in text)
+    assert metadata.count("aws:cdk:warning") == 1
+    assert "gunicorn_workers is 64: the Python service" in metadata
+
+
 def test_each_engine_has_an_image_of_its_own(synthesise: Synthesise, tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "deployments/dev.yaml").read_text()
     both = tmp_path / "both.yaml"
@@ -229,7 +287,7 @@ def test_only_endpoints_are_named_so_that_every_change_can_replace_the_rest(
         assert all(name not in r["Properties"] for r in assembly.resources(f"AWS::SageMaker::{kind}").values())
     for endpoint in assembly.resources("AWS::SageMaker::Endpoint").values():
         assert endpoint["Properties"]["EndpointName"].startswith(
-            (f"{deployment}-bert-int8-", f"{deployment}-churn-mme-")
+            (f"{deployment}-bert-int8-", f"{deployment}-churn-mme-", f"{deployment}-unet-tfs-")
         )
         assert endpoint["Properties"]["RetainAllVariantProperties"] is True
 

@@ -3,7 +3,8 @@
 import pytest
 
 from local_aws.hosting.metrics import _rounded
-from local_aws.instances import instance
+from local_aws.instances import onednn_max_cpu_isa
+from sizing.instances import instance
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ def test_an_instance_type_gives_cores_memory_and_instruction_set(
     name: str, vcpus: int, memory: float, cap: str | None
 ) -> None:
     found = instance(name)
-    assert (found.vcpus, found.memory_gib, found.onednn_max_cpu_isa) == (vcpus, memory, cap)
+    assert (found.vcpus, found.memory_gib, onednn_max_cpu_isa(name)) == (vcpus, memory, cap)
 
 
 def test_latencies_are_rounded_to_half_a_percent() -> None:

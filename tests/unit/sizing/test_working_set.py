@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from containers.serving.multi_model import MemoryBudget
-from local_aws.instances import instance
+from sizing.instances import instance
 from sizing.prices import Price, price
 from sizing.working_set import (
     Candidate,

@@ -28,6 +28,11 @@ def churn(**changes: Any) -> dict[str, Any]:
     return {"environment": "dev", "workloads": {"churn_mme": settings}}
 
 
+def unet(**endpoint: Any) -> dict[str, Any]:
+    settings = {"endpoints": {"e": {"server": "openvino", "precision": "int8", **endpoint}}}
+    return {"environment": "dev", "workloads": {"unet_tfs": settings}}
+
+
 def load(tmp_path: Path, content: Any) -> Deployment:
     path = tmp_path / "some.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -114,6 +119,14 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
                 }
             ),
             ["instance_count is 1: it must lie between scaling.min_capacity 2 and max_capacity 5"],
+        ),
+        (unet(precision=None), ["server is 'openvino' and precision None"]),
+        (unet(server="tensorflow_serving"), ["server is 'tensorflow_serving' and precision 'int8'", "takes none"]),
+        (unet(tensorflow_serving={}), ["tensorflow_serving is set with server 'openvino'"]),
+        (unet(instance_type="ml.c5.xlarge"), ["VNNI", "ml.c6i"]),
+        (
+            unet(scaling={"min_capacity": 0, "target_invocations_per_instance": 10}),
+            ["scaling.min_capacity is 0", "only an endpoint of inference components scales to zero"],
         ),
         (churn(endpoints={"e" * 31: {}, "x" * 32: {}}), ["x" * 32]),
         ({**document(), "profile": "prod"}, ["instance_count is 1 in profile prod", "at least 2"]),

@@ -1,0 +1,35 @@
+"""What an instance type has: vCPUs and memory."""
+
+from dataclasses import dataclass
+
+_VCPUS = {
+    "medium": 1, "large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16, "6xlarge": 24, "8xlarge": 32, "9xlarge": 36,
+    "12xlarge": 48, "16xlarge": 64, "18xlarge": 72, "24xlarge": 96, "32xlarge": 128, "48xlarge": 192,
+}  # fmt: skip
+_GIB_PER_VCPU = {"c": 2.0, "m": 4.0, "r": 8.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """vcpus; memory_gib."""
+
+    name: str
+    vcpus: int
+    memory_gib: float
+
+    @property
+    def family(self) -> str:
+        """`c6i` of `ml.c6i.2xlarge`."""
+        return self.name.split(".")[1]
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a container on it may use, at the most."""
+        return int(self.memory_gib * 2**30)
+
+
+def instance(name: str) -> Instance:
+    """The instance type of that name (EC2 instance type tables); unknown sizes count as 2xlarge."""
+    _, family, size = name.split(".")
+    vcpus = _VCPUS.get(size, 8)
+    return Instance(name, vcpus, vcpus * _GIB_PER_VCPU.get(family[0], 4.0))
