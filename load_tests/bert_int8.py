@@ -6,6 +6,7 @@ from pathlib import Path
 
 from load_tests.closed_loop import Request
 
+WORKLOAD = "bert_int8"
 _QUESTIONS = Path(__file__).parents[1] / "model_build/bert_int8/data/evaluation.json"
 
 

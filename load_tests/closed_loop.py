@@ -3,15 +3,17 @@
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import boto3
 from botocore.config import Config
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+_Case = TypeVar("_Case", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +26,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A body to send, and the model to ask where the endpoint has several."""
+    """A body to send, what to have back, and the model to ask where the endpoint has several."""
 
     body: bytes
     content_type: str
+    accept: str = "*/*"
     target_model: str | None = None
 
 
@@ -57,33 +60,33 @@ def client() -> "SageMakerRuntimeClient":
 
 def measure(
     runtime: "SageMakerRuntimeClient",
-    targets: Sequence[Target],
-    requests: Sequence[Request],
+    cases: Mapping[_Case, tuple[Target, Sequence[Request]]],
     *,
     seconds: float,
     warm_up: int = 10,
     on_round: Callable[[], object] = lambda: None,
-) -> Mapping[Target, Measurement]:
-    """Asks every target in turns of half a second for `seconds` each, so that a drifting machine favours none.
+) -> Mapping[_Case, Measurement]:
+    """Measures every case in turns of half a second for `seconds` each, so that a drifting machine favours none.
 
-    Every target gets the same requests in the same order. Errors of the client library pass through.
+    A case is a target and the requests that it gets, over and over in their order. Errors of the client library pass
+    through.
     """
-    found: dict[Target, list[float]] = {target: [] for target in targets}
-    feeds: dict[Target, Iterator[Request]] = {target: itertools.cycle(requests) for target in targets}
-    for target in targets:
+    found: dict[_Case, list[float]] = {case: [] for case in cases}
+    feeds: dict[_Case, Iterator[Request]] = {case: itertools.cycle(requests) for case, (_, requests) in cases.items()}
+    for target, requests in cases.values():
         for request in itertools.islice(itertools.cycle(requests), warm_up):
             invoke(runtime, target, request)
     while any(sum(latencies) < seconds for latencies in found.values()):
-        for target in targets:
+        for case, (target, _) in cases.items():
             turn = 0.0
             while turn < 0.5:
                 started = time.perf_counter()
-                invoke(runtime, target, next(feeds[target]))
+                invoke(runtime, target, next(feeds[case]))
                 latency = time.perf_counter() - started
-                found[target].append(latency)
+                found[case].append(latency)
                 turn += latency
         on_round()
-    return {target: Measurement(tuple(latencies)) for target, latencies in found.items()}
+    return {case: Measurement(tuple(latencies)) for case, latencies in found.items()}
 
 
 def invoke(runtime: "SageMakerRuntimeClient", target: Target, request: Request) -> bytes:
@@ -93,6 +96,7 @@ def invoke(runtime: "SageMakerRuntimeClient", target: Target, request: Request) 
             EndpointName=target.endpoint,
             TargetVariant=target.variant,
             ContentType=request.content_type,
+            Accept=request.accept,
             Body=request.body,
         )
     else:
@@ -101,6 +105,7 @@ def invoke(runtime: "SageMakerRuntimeClient", target: Target, request: Request) 
             TargetVariant=target.variant,
             TargetModel=request.target_model,
             ContentType=request.content_type,
+            Accept=request.accept,
             Body=request.body,
         )
     return answer["Body"].read()

@@ -4,6 +4,7 @@ import typer
 
 from local_aws import cli
 from local_aws.demo import demo
+from local_aws.watch_scaling import watch_scaling
 from sizing import churn_mme
 
 app = typer.Typer(
@@ -11,6 +12,7 @@ app = typer.Typer(
 )
 app.add_typer(cli.app, name="local")
 app.command()(demo)
+app.command()(watch_scaling)
 size = typer.Typer(help="How large an endpoint must be.", no_args_is_help=True)
 size.command(churn_mme.WORKLOAD)(churn_mme.size)
 app.add_typer(size, name="size")

@@ -16,16 +16,29 @@ from local_aws.demo.steps import DemoError, run
 from stacks.naming import camel
 from stacks.settings import Deployment, DeploymentError
 
+
+def _show_unet_tfs(settings: Deployment, seconds: float) -> None:
+    # Pillow comes with the extra `unet`, which no other command needs.
+    from local_aws.demo import unet_tfs
+
+    unet_tfs.show(settings, seconds)
+
+
+DEFAULT = (bert_int8.WORKLOAD, churn_mme.WORKLOAD)
+"""What a demo without arguments shows: the others install more than a gigabyte each."""
 SHOWS: dict[str, Callable[[Deployment, float], None]] = {
     bert_int8.WORKLOAD: bert_int8.show,
     churn_mme.WORKLOAD: churn_mme.show,
+    "unet_tfs": _show_unet_tfs,
 }
 
 
 def demo(
     state: cli.State,
     cache: cli.Cache,
-    workloads: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(SHOWS)}; all without any")] = None,
+    workloads: Annotated[
+        list[str] | None, typer.Argument(help=f"{', '.join(SHOWS)}; without any {', '.join(DEFAULT)}")
+    ] = None,
     deployment: Annotated[str, typer.Option(help="a name in deployments/, or a path")] = "dev",
     seconds: Annotated[float, typer.Option(min=1, help="measured time for each variant")] = 10.0,
     keep: Annotated[bool, typer.Option("--keep", help="leave the deployment and the local account running")] = False,
@@ -36,7 +49,7 @@ def demo(
         settings = Deployment.named(deployment)
     except DeploymentError as error:
         cli.fail(str(error))
-    chosen = workloads or list(settings.workloads.enabled)
+    chosen = workloads or [workload for workload in DEFAULT if workload in settings.workloads.enabled]
     for workload in chosen:
         if workload not in settings.workloads.enabled:
             cli.fail(

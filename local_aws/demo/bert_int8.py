@@ -92,8 +92,7 @@ def _measure(settings: Deployment, seconds: float) -> list[Row]:
             task = progress.add_task(f"measuring {model}", total=2 * seconds)
             found = measure(
                 runtime,
-                [target for target, *_ in group],
-                requests,
+                {target: (target, requests) for target, *_ in group},
                 seconds=seconds,
                 on_round=lambda task=task: progress.advance(task),  # type: ignore[misc]
             )

@@ -15,7 +15,7 @@ from load_tests.cloudwatch import ModelCacheReading, Totals, read_model_cache
 from local_aws.account import REGION
 from local_aws.demo.steps import DemoError, list_objects, machine, read_object, stack_outputs
 from sizing.prices import price, usd_per_million
-from stacks.settings import MULTI_MODEL_VARIANT, Deployment
+from stacks.settings import ONLY_VARIANT, Deployment
 
 WORKLOAD = "churn_mme"
 TOLERANCE = 1e-6
@@ -39,7 +39,7 @@ def show(settings: Deployment, seconds: float) -> None:
     """Asks all models on every endpoint, measures the endpoints in turns for `seconds` each, prints the table."""
     assert settings.workloads.churn_mme is not None
     sizes = {
-        Target(settings.endpoint_name(WORKLOAD, key), MULTI_MODEL_VARIANT): endpoint.instance_type
+        Target(settings.endpoint_name(WORKLOAD, key), ONLY_VARIANT): endpoint.instance_type
         for key, endpoint in settings.workloads.churn_mme.endpoints.items()
     }
     models = stack_outputs(settings, WORKLOAD)["Models"]
@@ -76,12 +76,12 @@ def ask_all(target: Target, archives: Sequence[str], customers: Sequence[churn_m
 
 def _measure(sizes: dict[Target, str], customers: Sequence[churn_mme.Customer], seconds: float) -> list[Row]:
     before = {target: read_model_cache(target) for target in sizes}
+    requests = churn_mme.requests(customers)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("measuring churn_mme", total=2 * seconds)
         found = measure(
             client(),
-            list(sizes),
-            churn_mme.requests(customers),
+            {target: (target, requests) for target in sizes},
             seconds=seconds,
             on_round=lambda: progress.advance(task),
         )

@@ -1,0 +1,174 @@
+"""Drives an endpoint and records how its instances follow the load."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from load_tests.closed_loop import Request, Target, client, invoke
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A variant's target tracking: the metric's name, its target, and the bounds of the instance count."""
+
+    metric: str
+    target: float
+    min_capacity: int
+    max_capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One look at the endpoint.
+
+    seconds: since the beginning. loaded: whether requests are being sent. desired, current: instances.
+    per_instance: the tracked metric as the clients see it: invocations a minute and instance, or requests in flight
+    per instance. answered, failed: requests so far.
+    """
+
+    seconds: float
+    loaded: bool
+    desired: int
+    current: int
+    per_instance: float
+    answered: int
+    failed: int
+
+
+class NoPolicyError(LookupError):
+    """The variant has no target tracking to watch; the message says what to set."""
+
+
+def read_policy(target: Target) -> Policy:
+    """The variant's target tracking policy; raises NoPolicyError."""
+    scaling = boto3.client("application-autoscaling")
+    resource = f"endpoint/{target.endpoint}/variant/{target.variant}"
+    targets = scaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[resource])["ScalableTargets"]
+    policies = scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=resource)["ScalingPolicies"]
+    tracking = [
+        policy["TargetTrackingScalingPolicyConfiguration"]
+        for policy in policies
+        if policy["PolicyType"] == "TargetTrackingScaling"
+    ]
+    if not targets or not tracking:
+        raise NoPolicyError(
+            f"{target.endpoint}/{target.variant} has no target tracking: give its endpoint scaling with "
+            "target_invocations_per_instance or target_concurrent_requests_per_model"
+        )
+    return Policy(
+        tracking[0]["PredefinedMetricSpecification"]["PredefinedMetricType"],
+        tracking[0]["TargetValue"],
+        targets[0]["MinCapacity"],
+        targets[0]["MaxCapacity"],
+    )
+
+
+class Load:
+    """Clients that each send their next request when they have the answer to the last, until stopped.
+
+    pause: seconds between a client's answer and its next request.
+    """
+
+    def __init__(self, target: Target, requests: Sequence[Request], clients: int, pause: float) -> None:
+        self.answered, self.failed = 0, 0
+        self._target, self._pause = target, pause
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        feed = itertools.cycle(requests)
+        self._threads = [threading.Thread(target=self._run, args=(feed,), daemon=True) for _ in range(clients)]
+
+    def start(self) -> None:
+        """Begins to send."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends once every client has its answer."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def clients(self) -> int:
+        """Requests in flight at the most."""
+        return len(self._threads)
+
+    def _run(self, feed: "itertools.cycle[Request]") -> None:
+        runtime = client()
+        while not self._stopped.is_set():
+            with self._lock:
+                request = next(feed)
+            try:
+                invoke(runtime, self._target, request)
+            except (ClientError, BotoCoreError):
+                with self._lock:
+                    self.failed += 1
+            else:
+                with self._lock:
+                    self.answered += 1
+            self._stopped.wait(self._pause)
+
+
+def watch(
+    target: Target,
+    policy: Policy,
+    load: Load,
+    *,
+    load_seconds: float,
+    limit_seconds: float,
+    time_scale: float,
+    on_moment: Callable[[Moment], object],
+) -> list[Moment]:
+    """Loads the endpoint until it has its most instances or `load_seconds` are over, then waits for its fewest.
+
+    Ends after `limit_seconds` whatever there is. time_scale: how many times faster the alarms' time passes than the
+    clock. Errors of the client library while describing pass through.
+    """
+    sagemaker = boto3.client("sagemaker")
+    began = time.monotonic()
+    moments: list[Moment] = []
+    window: list[tuple[float, int]] = [(0.0, 0)]
+    load.start()
+    loaded = True
+    try:
+        while True:
+            (variant,) = (
+                each
+                for each in sagemaker.describe_endpoint(EndpointName=target.endpoint)["ProductionVariants"]
+                if each["VariantName"] == target.variant
+            )
+            now = time.monotonic() - began
+            window = [point for point in window if point[0] >= now - 60 / time_scale] or window[-1:]
+            current = max(1, variant["CurrentInstanceCount"])
+            if policy.metric == "SageMakerVariantInvocationsPerInstance":
+                span = max(now - window[0][0], 1e-3)
+                per_instance = (load.answered + load.failed - window[0][1]) / span * 60 / current
+            else:
+                per_instance = load.clients / current if loaded else 0.0
+            window.append((now, load.answered + load.failed))
+            moment = Moment(
+                now,
+                loaded,
+                variant["DesiredInstanceCount"],
+                variant["CurrentInstanceCount"],
+                per_instance,
+                load.answered,
+                load.failed,
+            )
+            moments.append(moment)
+            on_moment(moment)
+            if loaded and (moment.current >= policy.max_capacity or now >= load_seconds):
+                load.stop()
+                loaded = False
+            elif not loaded and moment.current <= policy.min_capacity:
+                return moments
+            if now >= limit_seconds:
+                return moments
+            time.sleep(0.5)
+    finally:
+        load.stop()
