@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import last_lines, process_group
-from containers.churn_mme.features import FEATURES, archive_name
+from containers.churn_mme.features import FEATURES, MODEL_FILE, archive_name
 from local_aws.account import ROOT
 
 _BUILD_VARIABLES = frozenset({"RECIPE", "ARTIFACT_BUCKET", "ARTIFACT_PREFIX"})
@@ -68,8 +68,12 @@ def build_models(count: int, folder: Path) -> Models:
 
 def _model(state: str, lines: Sequence[dict[str, str]], archives: Path, folder: Path) -> Model:
     extracted = folder / state
+    extracted.mkdir(parents=True)
     with tarfile.open(archives / archive_name(state)) as archive:
-        archive.extractall(extracted, filter="data")
+        content = archive.extractfile(MODEL_FILE)
+        if content is None:
+            raise BenchmarkError(f"{archive_name(state)} has no {MODEL_FILE}")
+        (extracted / MODEL_FILE).write_bytes(content.read())
     own = [line for line in lines if line["state"] == state]
     return Model(state, extracted, tuple(map(_row, own)), tuple(float(line["prediction"]) for line in own))
 

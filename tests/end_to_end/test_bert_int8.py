@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -239,6 +240,24 @@ def test_a_failing_build_rolls_back_and_says_why_while_the_endpoint_serves_on(fo
     (stack,) = boto3.client("cloudformation").describe_stacks(StackName="E2e-BertInt8")["Stacks"]
     assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     assert invoke(TargetVariant="INT8")["Body"].read()
+
+
+def test_a_model_that_fails_the_accuracy_gate_is_never_deployed(folder: Path) -> None:
+    # On these questions INT8 loses a part of one answer, and the gate is set to allow nothing.
+    strict = deployment_file(folder, evaluation_questions=8, gate={"min_f1_ratio": 1.0})
+    config = boto3.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
+    with Load("INT8") as load:
+        done = deploy(strict)
+    if done.returncode == 0:
+        pytest.skip("INT8 loses nothing on this machine")
+    told = " ".join((done.stdout + done.stderr).split())
+    assert re.search(
+        r"accuracy gate failed: F1 is [\d.]+ before quantization and [\d.]+ after, the limit is [\d.]+", told
+    )
+    assert load.failures == []
+    (stack,) = boto3.client("cloudformation").describe_stacks(StackName="E2e-BertInt8")["Stacks"]
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert boto3.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"] == config
 
 
 @pytest.mark.parametrize("name", ["hosting", "emulator"])

@@ -155,7 +155,11 @@ def members(archive: Path) -> list[str]:
 
 def unpack(archive: Path, folder: Path) -> Manifest:
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        # Python before 3.11.4 extracts all members only as they say, links and all.
+        for member in tar:
+            if (content := tar.extractfile(member)) is not None:
+                (folder / member.name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / member.name).write_bytes(content.read())
     return msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
 
 
