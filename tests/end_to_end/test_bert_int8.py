@@ -243,13 +243,12 @@ def test_a_failing_build_rolls_back_and_says_why_while_the_endpoint_serves_on(fo
 
 
 def test_a_model_that_fails_the_accuracy_gate_is_never_deployed(folder: Path) -> None:
-    # On these questions INT8 loses a part of one answer, and the gate is set to allow nothing.
-    strict = deployment_file(folder, evaluation_questions=8, gate={"min_f1_ratio": 1.0})
+    # ONNX Runtime's INT8 keeps 99.2 % of F1 on the project's questions, and this gate allows no loss.
+    strict = deployment_file(folder, engine="onnxruntime", gate={"min_f1_ratio": 1.0})
     config = boto3.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
     with Load("INT8") as load:
         done = deploy(strict)
-    if done.returncode == 0:
-        pytest.skip("INT8 loses nothing on this machine")
+    assert done.returncode != 0
     told = " ".join((done.stdout + done.stderr).split())
     assert re.search(
         r"accuracy gate failed: F1 is [\d.]+ before quantization and [\d.]+ after, the limit is [\d.]+", told
