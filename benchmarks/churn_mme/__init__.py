@@ -1,1 +1,1 @@
-"""churn_mme's container beside Multi Model Server: load time, latency, memory and answers."""
+"""churn_mme's container beside Multi Model Server, and its endpoint under hours of traffic."""
