@@ -2,23 +2,29 @@
 
 import logging
 import threading
+import time
 
 import ministack.app as ministack_app
 
 logger = logging.getLogger("snapshots")
 PERIOD_SECONDS = 1.0
+_SHARE = 0.1
+"""Of the time, that saving may take at the most: what CloudWatch keeps grows by the minute."""
 
 
 def start() -> None:
-    """Saves every second on a thread of its own, for as long as the process runs."""
+    """Saves every second, or less often where that takes long, on a thread of its own."""
     threading.Thread(target=_save_forever, daemon=True, name="snapshots").start()
 
 
 def _save_forever() -> None:
+    pause = PERIOD_SECONDS
     while True:
-        threading.Event().wait(PERIOD_SECONDS)
+        time.sleep(pause)
+        began = time.monotonic()
         try:
             ministack_app.save_all(ministack_app._build_persistence_save_dict())
         except RuntimeError:
-            # A dictionary changed while it was copied: the next second's snapshot has it whole.
+            # A dictionary changed while it was copied: the next snapshot has it whole.
             logger.debug("a snapshot was skipped")
+        pause = max(PERIOD_SECONDS, (time.monotonic() - began) / _SHARE)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,18 +34,21 @@ class _Minute:
 
 
 class VariantMetrics:
-    """Takes what SageMaker measures about a multi-model variant's models; see ModelMetrics."""
+    """Takes what SageMaker measures about a multi-model variant's models; see ModelMetrics.
 
-    def __init__(self, minute: _Minute) -> None:
+    minute: gives the period that is being collected, which may change while a model loads.
+    """
+
+    def __init__(self, minute: Callable[[], _Minute]) -> None:
         self._minute = minute
 
     def model_cache(self, *, hit: bool) -> None:
         """One request found its model loaded, or did not."""
-        self._minute.model_cache_hits[float(hit)] += 1
+        self._minute().model_cache_hits[float(hit)] += 1
 
     def model_time(self, metric: str, seconds: float) -> None:
         """One of SageMaker's model loading metrics, by its CloudWatch name."""
-        self._minute.microseconds[metric][_rounded(seconds * 1e6)] += 1
+        self._minute().microseconds[metric][_rounded(seconds * 1e6)] += 1
 
 
 class Metrics:
@@ -66,8 +70,8 @@ class Metrics:
         minute.microseconds["OverheadLatency"][_rounded(overhead_us)] += 1
 
     def of(self, endpoint: str, variant: str) -> VariantMetrics:
-        """Where a variant's model loading metrics go for the current period."""
-        return VariantMetrics(self._minutes[endpoint, variant])
+        """Where a variant's model loading metrics go."""
+        return VariantMetrics(lambda: self._minutes[endpoint, variant])
 
     async def publish_forever(self) -> None:
         """Publishes at every period's end."""

@@ -25,7 +25,7 @@ from model_build.errors import BuildError
 from model_build.steps import StepCache, StepResult, code_hash
 from model_build.unet_tfs import inference
 from model_build.unet_tfs.data import Dataset, Splits, find, split
-from model_build.unet_tfs.gate import ACCURACY_FILE, Accuracy, check_gate, reference
+from model_build.unet_tfs.gate import ACCURACY_FILE, Accuracy, check_gate, check_reference
 from model_build.unet_tfs.pictures import draw, write_samples
 from model_build.unet_tfs.recipe import Precision, UnetTfsRecipe
 from model_build.unet_tfs.scores import score
@@ -256,12 +256,11 @@ def _gate(
     masks: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, Accuracy]:
     dataset = f"{len(test.images)} held-out images of {source}"
-    minimum = recipe.gate.min_iou_ratio
     fp32 = score(test.masks, masks[TENSORFLOW])
     return {
-        name: reference(dataset, fp32, minimum)
+        name: check_reference(dataset, fp32, recipe.gate)
         if name == TENSORFLOW
-        else check_gate(one.precision, dataset, fp32, score(test.masks, masks[name]), minimum)
+        else check_gate(one.precision, dataset, fp32, score(test.masks, masks[name]), recipe.gate)
         for name, one in made.items()
     }
 

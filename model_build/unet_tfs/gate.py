@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from model_build.errors import BuildError
+from model_build.unet_tfs.recipe import Gate
 from model_build.unet_tfs.scores import Scores
 
 ACCURACY_FILE = "accuracy.json"
@@ -26,20 +27,25 @@ class Accuracy:
     gate: GateLabel
 
 
-def reference(dataset: str, fp32: Scores, min_iou_ratio: float) -> Accuracy:
-    """The accuracy of the model that all others are held against."""
-    return Accuracy(dataset, fp32, fp32, 1.0, min_iou_ratio, "reference")
+def check_reference(dataset: str, fp32: Scores, gate: Gate) -> Accuracy:
+    """The accuracy of the model that all others are held against; raises BuildError for one that has not learned."""
+    if fp32.iou < gate.min_iou:
+        raise BuildError(
+            f"accuracy gate failed: IoU of the trained network is {fp32.iou:.4f}, the limit is {gate.min_iou:.4f} "
+            f"({fp32.images} images). Train longer or on more images, or lower gate.min_iou if that is enough"
+        )
+    return Accuracy(dataset, fp32, fp32, 1.0, gate.min_iou_ratio, "reference")
 
 
-def check_gate(precision: str, dataset: str, fp32: Scores, artifact: Scores, min_iou_ratio: float) -> Accuracy:
+def check_gate(precision: str, dataset: str, fp32: Scores, artifact: Scores, gate: Gate) -> Accuracy:
     """The accuracy of an artifact that keeps enough of FP32's IoU; raises BuildError for one that does not."""
-    limit = min_iou_ratio * fp32.iou
+    limit = gate.min_iou_ratio * fp32.iou
     if artifact.iou < limit:
         raise BuildError(
             f"accuracy gate failed: IoU is {fp32.iou:.4f} in FP32 and {artifact.iou:.4f} in {precision}, "
-            f"the limit is {limit:.4f} ({min_iou_ratio:.2%} of FP32, {fp32.images} images). "
+            f"the limit is {limit:.4f} ({gate.min_iou_ratio:.2%} of FP32, {fp32.images} images). "
             "Calibrate on more images, train longer, or lower gate.min_iou_ratio if the loss is acceptable"
         )
     ratio = artifact.iou / fp32.iou if fp32.iou else 1.0
-    label: GateLabel = "99.9%" if ratio >= 0.999 else "99%" if ratio >= max(0.99, min_iou_ratio) else "passed"
-    return Accuracy(dataset, fp32, artifact, ratio, min_iou_ratio, label)
+    label: GateLabel = "99.9%" if ratio >= 0.999 else "99%" if ratio >= max(0.99, gate.min_iou_ratio) else "passed"
+    return Accuracy(dataset, fp32, artifact, ratio, gate.min_iou_ratio, label)

@@ -1,8 +1,13 @@
 """Replicas follow the instance type as far as they can; metrics stay within CloudWatch's limits."""
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from local_aws.hosting.metrics import _rounded
+from local_aws.hosting import metrics
+from local_aws.hosting.metrics import Metrics, _rounded
 from local_aws.instances import onednn_max_cpu_isa
 from sizing.instances import instance
 
@@ -21,6 +26,20 @@ def test_an_instance_type_gives_cores_memory_and_instruction_set(
 ) -> None:
     found = instance(name)
     assert (found.vcpus, found.memory_gib, onednn_max_cpu_isa(name)) == (vcpus, memory, cap)
+
+
+def test_what_ends_after_a_period_counts_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(metrics, "_put", sent.append)
+    collected = Metrics(SimpleNamespace(fleets={}))  # type: ignore[arg-type]
+    load = collected.of("e", "v")
+    load.model_cache(hit=False)
+    asyncio.run(collected.publish())
+    load.model_time("ModelLoadingTime", 0.5)
+    asyncio.run(collected.publish())
+    names = [[datum["MetricName"] for datum in each["AWS/SageMaker"]] for each in sent]
+    assert "ModelCacheHit" in names[0]
+    assert "ModelLoadingTime" in names[1]
 
 
 def test_latencies_are_rounded_to_half_a_percent() -> None:

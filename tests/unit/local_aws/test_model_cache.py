@@ -192,6 +192,25 @@ def test_a_replaced_object_is_downloaded_at_the_next_load_and_an_unchanged_one_i
     assert store.downloads == {"models/a": 2, "models/b": 1}
 
 
+def test_an_object_that_is_as_before_after_a_broken_one_is_downloaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, store, metrics = Container(room=1), Store(), Metrics()
+    store.versions = {"models/a": "1", "models/b": "1"}
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            for target in "ab":
+                await ask(cache, container, target, metrics)
+            store.versions["models/a"] = "broken"
+            with pytest.raises(ApiError, match="not a readable"):
+                await ask(cache, container, "a", metrics)
+            store.versions["models/a"] = "1"
+            assert await ask(cache, container, "a", metrics) == "1"
+
+    run(test)
+
+
 def test_a_model_that_cannot_be_loaded_is_said_and_the_next_one_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -253,6 +253,15 @@ def test_an_artifact_below_the_gate_fails_the_build_with_its_name_and_numbers(
     assert not (tmp_path / "out/openvino_int8/model.tar.gz").exists()
 
 
+def test_a_network_that_has_not_learned_fails_the_build(tmp_path: Path, recipe: UnetTfsRecipe) -> None:
+    class Blind(BrightnessToolchain):
+        def predict(self, saved_model: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return np.zeros((*images.shape[:3], 1), np.float32)
+
+    with pytest.raises(BuildError, match=r"IoU of the trained network is 0\.0000, the limit is 0\.5000 \(4 images\)"):
+        run_build(recipe, tmp_path, Blind())
+
+
 def test_calibration_images_are_training_images_and_never_scored_ones(tmp_path: Path, recipe: UnetTfsRecipe) -> None:
     toolchain = BrightnessToolchain()
     run_build(recipe.model_copy(update={"calibration_images": 8}), tmp_path, toolchain)

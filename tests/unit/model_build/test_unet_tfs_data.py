@@ -21,9 +21,9 @@ from pydantic import ValidationError
 
 from model_build.errors import BuildError
 from model_build.unet_tfs.data import Dataset, find, split
-from model_build.unet_tfs.gate import check_gate, reference
+from model_build.unet_tfs.gate import check_gate, check_reference
 from model_build.unet_tfs.generate import generate
-from model_build.unet_tfs.recipe import MIN_IMAGES, FolderSource, GeneratedSource, S3Source, UnetTfsRecipe
+from model_build.unet_tfs.recipe import MIN_IMAGES, FolderSource, Gate, GeneratedSource, S3Source, UnetTfsRecipe
 from model_build.unet_tfs.scores import Scores, ious, score
 from model_build.unet_tfs.training import batch, batch_count
 
@@ -387,21 +387,23 @@ def test_dice_follows_from_iou_image_by_image(seed: int, share: float) -> None:
 
 def test_the_gate_passes_at_its_limit_and_fails_below_with_before_after_and_limit() -> None:
     fp32 = Scores(0.8, 0.89, 80)
-    assert check_gate("int8", "d", fp32, Scores(0.792, 0.88, 80), 0.99).gate == "99%"
+    assert check_gate("int8", "d", fp32, Scores(0.792, 0.88, 80), Gate()).gate == "99%"
     with pytest.raises(BuildError, match=r"IoU is 0\.8000 in FP32 and 0\.7910 in int8, the limit is 0\.7920 \(99\.00%"):
-        check_gate("int8", "d", fp32, Scores(0.791, 0.88, 80), 0.99)
+        check_gate("int8", "d", fp32, Scores(0.791, 0.88, 80), Gate())
 
 
 @pytest.mark.parametrize(
     ("iou", "minimum", "label"), [(0.81, 0.99, "99.9%"), (0.795, 0.99, "99%"), (0.77, 0.95, "passed")]
 )
 def test_the_gate_labels_the_strictest_limit_met(iou: float, minimum: float, label: str) -> None:
-    accuracy = check_gate("bf16", "d", Scores(0.8, 0.89, 80), Scores(iou, 0.9, 80), minimum)
+    accuracy = check_gate("bf16", "d", Scores(0.8, 0.89, 80), Scores(iou, 0.9, 80), Gate(min_iou_ratio=minimum))
     assert accuracy.gate == label
     assert accuracy.iou_ratio == pytest.approx(iou / 0.8)
 
 
-def test_a_model_that_finds_nothing_at_all_is_its_own_reference() -> None:
+def test_a_network_that_has_not_learned_fails_before_any_ratio_to_it() -> None:
+    assert check_reference("d", Scores(0.5, 0.6, 80), Gate()).gate == "reference"
+    with pytest.raises(BuildError, match=r"IoU of the trained network is 0\.4900, the limit is 0\.5000.*Train longer"):
+        check_reference("d", Scores(0.49, 0.6, 80), Gate())
     nothing = Scores(0.0, 0.0, 4)
-    assert reference("d", nothing, 0.99).gate == "reference"
-    assert check_gate("int8", "d", nothing, nothing, 0.99).iou_ratio == 1.0
+    assert check_gate("int8", "d", nothing, nothing, Gate(min_iou=0)).iou_ratio == 1.0
