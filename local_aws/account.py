@@ -11,6 +11,8 @@ ACCOUNT_ID = "000000000000"
 REGION = "us-east-1"
 STATE_VARIABLE = "INFERENCE_LOCAL_STATE"
 CACHE_VARIABLE = "INFERENCE_LOCAL_CACHE"
+TIME_SCALE_VARIABLE = "INFERENCE_LOCAL_TIME_SCALE"
+"""How many times faster than on AWS alarms' periods and cooldowns pass; rates keep their meaning."""
 
 
 def default_state() -> Path:

@@ -19,11 +19,10 @@ from rich.table import Table
 from load_tests import bert_int8, churn_mme
 from load_tests.closed_loop import Request, Target
 from load_tests.watch_scaling import Load, Moment, NoPolicyError, Policy, read_policy, watch
-from local_aws.account import LocalAccount, default_state
+from local_aws.account import TIME_SCALE_VARIABLE, LocalAccount, default_state
 from local_aws.demo.steps import read_object, stack_outputs
 from stacks.settings import ONLY_VARIANT, Deployment, DeploymentError
 
-TIME_SCALE_VARIABLE = "INFERENCE_LOCAL_TIME_SCALE"
 _ROWS = 12
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
@@ -49,9 +48,9 @@ def watch_scaling(
         account = LocalAccount.read((state or default_state()).absolute())
         if account is not None:
             os.environ.update(account.environment())
-        target = choose(settings, workload, endpoint)
+        key, target = choose(settings, workload, endpoint)
         policy = read_policy(target)
-        requests = requests_of(settings, workload)
+        requests = requests_of(settings, workload, key)
         moments = show(
             target, policy, Load(target, requests, clients, pause), load_seconds, limit_seconds, time_scale(account)
         )
@@ -69,8 +68,8 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def choose(settings: Deployment, workload: str, key: str | None) -> Target:
-    """The endpoint of that key, or the first that scales; raises ValueError."""
+def choose(settings: Deployment, workload: str, key: str | None) -> tuple[str, Target]:
+    """The key and variant of that endpoint, or of the first that scales; raises ValueError."""
     found = settings.workloads.enabled.get(workload)
     if found is None:
         raise ValueError(f"workload is {workload!r}: choose from {', '.join(settings.workloads.enabled)}")
@@ -84,11 +83,11 @@ def choose(settings: Deployment, workload: str, key: str | None) -> Target:
     if workload == bert_int8.WORKLOAD:
         assert settings.workloads.bert_int8 is not None
         variant = next(iter(settings.workloads.bert_int8.endpoints[chosen].enabled_variants))
-    return Target(settings.endpoint_name(workload, chosen), variant)
+    return chosen, Target(settings.endpoint_name(workload, chosen), variant)
 
 
-def requests_of(settings: Deployment, workload: str) -> list[Request]:
-    """The workload's own requests."""
+def requests_of(settings: Deployment, workload: str, key: str) -> list[Request]:
+    """The workload's own requests, in the form that this endpoint takes them in fastest."""
     if workload == "bert_int8":
         return bert_int8.requests()
     outputs = stack_outputs(settings, workload)
@@ -102,7 +101,9 @@ def requests_of(settings: Deployment, workload: str) -> list[Request]:
 
     bucket, _, prefix = outputs["Artifacts"].removeprefix("s3://").partition("/")
     samples = boto3.client("s3").get_object(Bucket=bucket, Key=f"{prefix}samples.zip")["Body"].read()
-    return unet_tfs.requests(unet_tfs.read_samples(samples), "json")
+    assert settings.workloads.unet_tfs is not None
+    form: unet_tfs.Form = "npy" if settings.workloads.unet_tfs.endpoints[key].server == "openvino" else "json"
+    return unet_tfs.requests(unet_tfs.read_samples(samples), form)
 
 
 def time_scale(account: LocalAccount | None) -> float:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from local_aws import cli
-from local_aws.account import ACCOUNT_ID, REGION
+from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE
 from local_aws.demo import bert_int8, churn_mme
 from local_aws.demo.steps import DemoError, run
 from stacks.naming import camel
@@ -26,6 +26,8 @@ def _show_unet_tfs(settings: Deployment, seconds: float) -> None:
 
 DEFAULT = (bert_int8.WORKLOAD, churn_mme.WORKLOAD)
 """What a demo without arguments shows: the others install more than a gigabyte each."""
+TIME_SCALE = "30"
+"""The published cooldown of 500 s passes in 17 s, and the quarter of an hour before scaling in, in half a minute."""
 SHOWS: dict[str, Callable[[Deployment, float], None]] = {
     bert_int8.WORKLOAD: bert_int8.show,
     churn_mme.WORKLOAD: churn_mme.show,
@@ -55,6 +57,7 @@ def demo(
             cli.fail(
                 f"workload {workload!r} is not in {deployment}; choose from {', '.join(settings.workloads.enabled)}"
             )
+    os.environ.setdefault(TIME_SCALE_VARIABLE, TIME_SCALE)
     account = cli.start(state, cache)
     os.environ.update(account.environment())
     logs = Path(account.state) / "logs"

@@ -16,7 +16,9 @@ from rich.table import Table
 
 from load_tests import unet_tfs
 from load_tests.closed_loop import Measurement, Target, client, invoke, measure
-from local_aws.account import REGION, ROOT
+from load_tests.watch_scaling import Load, read_policy
+from local_aws import watch_scaling
+from local_aws.account import REGION, ROOT, LocalAccount, default_state
 from local_aws.demo.steps import DemoError, machine, read_object, stack_outputs
 from sizing.prices import price, usd_per_million
 from stacks.settings import ONLY_VARIANT, Deployment, UnetEndpoint
@@ -34,9 +36,10 @@ class Case:
 
 
 def show(settings: Deployment, seconds: float) -> None:
-    """Segments an image on every endpoint, measures all in turns for `seconds` each, and prints the table."""
+    """Segments an image, measures every endpoint that keeps its size for `seconds`, and scales one that does not."""
     assert settings.workloads.unet_tfs is not None
-    endpoints = settings.workloads.unet_tfs.endpoints
+    # Load would start instances of the others, which take the processor from what is measured.
+    endpoints = {key: each for key, each in settings.workloads.unet_tfs.endpoints.items() if each.scaling is None}
     artifacts = stack_outputs(settings, WORKLOAD)["Artifacts"]
     samples = unet_tfs.read_samples(_read_bytes(f"{artifacts}samples.zip"))
     summary = json.loads(read_object(f"{artifacts}summary.json"))
@@ -52,6 +55,28 @@ def show(settings: Deployment, seconds: float) -> None:
         task = progress.add_task("measuring unet_tfs", total=2 * seconds)
         found = measure(client(), feeds, seconds=seconds, on_round=lambda: progress.advance(task))
     _print(cases, endpoints, targets, found, ious, summary["accuracy"])
+    _scale(settings)
+
+
+def _scale(settings: Deployment) -> None:
+    """Drives the endpoint that scales to its most instances, and waits until it is back; raises DemoError."""
+    try:
+        key, target = watch_scaling.choose(settings, WORKLOAD, None)
+    except ValueError:
+        return
+    policy = read_policy(target)
+    load = Load(target, watch_scaling.requests_of(settings, WORKLOAD, key), clients=4, pause=0.0)
+    scale = watch_scaling.time_scale(LocalAccount.read(default_state()))
+    moments = watch_scaling.show(target, policy, load, load_seconds=300, limit_seconds=1800, scale=scale)
+    folder = os.path.relpath(watch_scaling.write(target, policy, moments, PICTURES), ROOT)
+    most = max(moments, key=lambda moment: moment.current)
+    print(
+        f"\n  {target.endpoint}: {most.current} instances after {most.seconds:.0f} s of load, "
+        f"{moments[-1].current} again after {moments[-1].seconds:.0f} s; {moments[-1].answered} requests answered, "
+        f"{moments[-1].failed} failed (alarms and cooldowns {scale:g} times faster than on AWS); see {folder}"
+    )
+    if not watch_scaling.scaled(policy, moments):
+        raise DemoError(f"{target.endpoint} did not scale to {policy.max_capacity} instances and back")
 
 
 def _forms(endpoint: UnetEndpoint, png_signature: bool) -> list[unet_tfs.Form]:
@@ -136,4 +161,25 @@ def _print(
         "TensorFlow stand-in: TensorFlow under a server of this project in place of SageMaker's TensorFlow Serving\n"
         "image; its figures are not TensorFlow Serving's. $ per million: the instance's hourly price over the locally\n"
         "measured rate of one client, as if it ran this fast"
+    )
+    _print_ratio(console, cases, endpoints, found)
+
+
+def _print_ratio(
+    console: Console,
+    cases: Sequence[Case],
+    endpoints: Mapping[str, UnetEndpoint],
+    found: Mapping[Case, Measurement],
+) -> None:
+    def fastest(server: str, precision: str | None) -> Case | None:
+        matching = [c for c in cases if (endpoints[c.key].server, endpoints[c.key].precision) == (server, precision)]
+        return max(matching, key=lambda case: found[case].queries_per_second, default=None)
+
+    tensorflow, int8 = fastest("tensorflow_serving", None), fastest("openvino", "int8")
+    if tensorflow is None or int8 is None:
+        return
+    ratio = found[int8].queries_per_second / found[tensorflow].queries_per_second
+    console.print(
+        f"OpenVINO INT8, images sent as {int8.form}, segments {ratio:.1f} times the images of the TensorFlow stand-in, "
+        f"sent as {tensorflow.form}"
     )

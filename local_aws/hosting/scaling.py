@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws.account import ACCOUNT_ID, REGION, write_json
+from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, write_json
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import VariantFleet
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.type_defs import MetricAlarmTypeDef as AlarmTypeDef
 
 Document = dict[str, Any]
-TIME_SCALE_VARIABLE = "INFERENCE_LOCAL_TIME_SCALE"
-"""How many times faster than on AWS alarms' periods and cooldowns pass; rates keep their meaning."""
-
 _RESOURCE = re.compile(r"^endpoint/(?P<endpoint>[^/]+)/variant/(?P<variant>[^/]+)$")
 _DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _ACTIVITIES = 100

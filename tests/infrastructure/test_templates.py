@@ -171,16 +171,20 @@ def test_steps_and_schedules_stand_beside_target_tracking(synthesise: Synthesise
         )
     )
     assembly = synthesise(str(scaled))
-    (target,) = assembly.resources("AWS::ApplicationAutoScaling::ScalableTarget").values()
+
+    def churn(kind: str) -> dict[str, dict[str, Any]]:
+        return {name: r for name, r in assembly.resources(kind).items() if name.startswith("Dev-ChurnMme/")}
+
+    (target,) = churn("AWS::ApplicationAutoScaling::ScalableTarget").values()
     (action,) = target["Properties"]["ScheduledActions"]
     assert (action["Schedule"], action["Timezone"]) == ("cron(0 7 * * ? *)", "Europe/Paris")
     assert action["ScalableTargetAction"] == {"MinCapacity": 2, "MaxCapacity": 4}
     policies = {
         policy["Properties"]["PolicyType"]: name
-        for name, policy in assembly.resources("AWS::ApplicationAutoScaling::ScalingPolicy").items()
+        for name, policy in churn("AWS::ApplicationAutoScaling::ScalingPolicy").items()
     }
     assert set(policies) == {"TargetTrackingScaling", "StepScaling"}
-    steps = assembly.resources("AWS::ApplicationAutoScaling::ScalingPolicy")[policies["StepScaling"]]
+    steps = churn("AWS::ApplicationAutoScaling::ScalingPolicy")[policies["StepScaling"]]
     assert steps["Properties"]["StepScalingPolicyConfiguration"]["StepAdjustments"] == [
         {"MetricIntervalLowerBound": 0, "MetricIntervalUpperBound": 100, "ScalingAdjustment": 1},
         {"MetricIntervalLowerBound": 100, "ScalingAdjustment": 2},
