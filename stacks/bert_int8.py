@@ -7,9 +7,10 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks.constructs.built_artifact import BuiltArtifact
+from stacks.constructs.endpoint_alarms import alarm_names
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.hosted_model import hosted_model
-from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, alarm_names, capture_prefix
+from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, capture_prefix
 from stacks.images import container_image
 from stacks.model_build import WorkloadBuild
 from stacks.naming import camel
@@ -106,6 +107,7 @@ class BertInt8Stack(Stack):
                 ],
                 alarms=endpoint.alarms,
                 scaling=endpoint.scaling,
+                guardrails=endpoint.guardrails,
                 data_capture=endpoint.data_capture,
                 artifacts=artifacts,
                 key=key,

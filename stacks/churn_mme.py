@@ -8,9 +8,10 @@ from constructs import Construct
 
 from containers.churn_mme.features import FEATURES, archive_name
 from stacks.constructs.built_artifact import BuiltArtifact
+from stacks.constructs.endpoint_alarms import alarm_names
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.hosted_model import hosted_model
-from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, alarm_names
+from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps
 from stacks.images import ServedImage, builtin_xgboost_image, container_image
 from stacks.model_build import WorkloadBuild
 from stacks.naming import camel
@@ -90,6 +91,7 @@ class ChurnMmeStack(Stack):
                 ],
                 alarms=endpoint.alarms,
                 scaling=endpoint.scaling,
+                guardrails=endpoint.guardrails,
                 data_capture=None,
                 multi_model=True,
                 artifacts=artifacts,

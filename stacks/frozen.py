@@ -2,9 +2,12 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+"""What a deployment file calls a thing of its own: a model, an endpoint, a schedule."""
 
 
 class Settings(BaseModel):

@@ -4,7 +4,6 @@ import difflib
 import re
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +16,9 @@ from model_build.churn_mme.recipe import ChurnMmeRecipe
 from model_build.unet_tfs.recipe import Precision as UnetPrecision
 from model_build.unet_tfs.recipe import UnetTfsRecipe
 from sizing.instances import instance
-from stacks.frozen import Settings
+from stacks.frozen import Key, Settings
+from stacks.hosting_settings import GuardedEndpoint, InferenceComponent
+from stacks.scaling_settings import Scaling as Scaling
 from stacks.tensorflow_serving import TensorFlowServing
 
 Profile = Literal["dev", "prod"]
@@ -54,7 +55,6 @@ def _known_instance_type(value: str) -> str:
 
 
 InstanceType = Annotated[str, AfterValidator(_known_instance_type)]
-Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9]{0,62})$")]
 
 
@@ -80,117 +80,6 @@ class Variant(Settings):
         return self
 
 
-class StepAdjustment(Settings):
-    """What a breach of an alarm's threshold does.
-
-    over: invocations per minute and instance above the threshold, from which on this step holds up to the next.
-    change: instances to add; below 0, to remove.
-    """
-
-    over: float = Field(ge=0)
-    change: int
-
-    @model_validator(mode="after")
-    def _changes_something(self) -> "StepAdjustment":
-        if not self.change:
-            raise ValueError("change is 0: a step must add or remove instances")
-        return self
-
-
-class StepScaling(Settings):
-    """Steps by how far InvocationsPerInstance is over a threshold, an alarm of its own beside target tracking.
-
-    Steps react to a spike at once and in proportion, where target tracking waits for three minutes' datapoints.
-    threshold_invocations_per_instance: per minute. evaluation_periods: minutes over the threshold before it acts.
-    """
-
-    threshold_invocations_per_instance: float = Field(gt=0)
-    steps: tuple[StepAdjustment, ...] = Field(min_length=1, max_length=20)
-    evaluation_periods: int = Field(default=1, ge=1, le=60)
-    cooldown_seconds: int = Field(default=60, ge=0)
-
-    @model_validator(mode="after")
-    def _rising_from_0(self) -> "StepScaling":
-        bounds = [step.over for step in self.steps]
-        if bounds[0] or any(low >= high for low, high in pairwise(bounds)):
-            raise ValueError(f"the steps' over are {bounds}: begin with 0 and let each be larger than the one before")
-        return self
-
-
-class ScheduledScaling(Settings):
-    """Other bounds from a moment on: a day's known rhythm, before its load arrives.
-
-    schedule: cron(...), rate(...) or at(...) of Application Auto Scaling, in `timezone`.
-    """
-
-    schedule: str = Field(pattern=r"^(cron|rate|at)\(.+\)$")
-    timezone: str = Field(default="Etc/UTC", min_length=1)
-    min_capacity: int = Field(ge=0)
-    max_capacity: int = Field(ge=1)
-
-    @model_validator(mode="after")
-    def _possible(self) -> "ScheduledScaling":
-        if self.min_capacity > self.max_capacity:
-            raise ValueError(f"min_capacity is {self.min_capacity} and max_capacity {self.max_capacity}: swap them")
-        return self
-
-
-class Scaling(Settings):
-    """How many instances of each variant there are: target tracking on one of two metrics, steps, and schedules.
-
-    target_invocations_per_instance: invocations per minute that one instance should get
-        (SageMakerVariantInvocationsPerInstance, a point a minute).
-    target_concurrent_requests_per_model: requests that one instance should have in flight
-        (SageMakerVariantConcurrentRequestsPerModelHighResolution, a point every ten seconds).
-    """
-
-    min_capacity: int = Field(default=1, ge=0)
-    max_capacity: int = Field(default=4, ge=1)
-    target_invocations_per_instance: float | None = Field(default=None, gt=0)
-    target_concurrent_requests_per_model: float | None = Field(default=None, gt=0)
-    scale_in_cooldown_seconds: int = Field(default=300, ge=0)
-    scale_out_cooldown_seconds: int = Field(default=60, ge=0)
-    step: StepScaling | None = None
-    schedules: dict[Key, ScheduledScaling] = Field(default_factory=dict)
-
-    @property
-    def target_value(self) -> float | None:
-        """The target of the metric that is tracked; None without tracking."""
-        return self.target_invocations_per_instance or self.target_concurrent_requests_per_model
-
-    @model_validator(mode="after")
-    def _possible(self) -> "Scaling":
-        if self.min_capacity > self.max_capacity:
-            raise ValueError(f"min_capacity is {self.min_capacity} and max_capacity {self.max_capacity}: swap them")
-        if self.target_invocations_per_instance and self.target_concurrent_requests_per_model:
-            raise ValueError(
-                "set one of target_invocations_per_instance and target_concurrent_requests_per_model, not both"
-            )
-        if self.target_value is None and self.step is None and not self.schedules:
-            raise ValueError(
-                "nothing scales: set target_invocations_per_instance, target_concurrent_requests_per_model, step or "
-                "schedules, or leave scaling out"
-            )
-        return self
-
-    def check_count(self, instance_count: int, where: str) -> None:
-        """Raises ValueError unless an initial instance count lies within the bounds, and these above 0."""
-        floors = {"scaling.min_capacity": self.min_capacity} | {
-            f"scaling.schedules.{name}.min_capacity": schedule.min_capacity for name, schedule in self.schedules.items()
-        }
-        for setting, floor in floors.items():
-            if not floor:
-                raise ValueError(
-                    f"{setting} is 0: a variant that holds a model keeps an instance; only an endpoint of inference "
-                    "components scales to zero"
-                )
-        if not self.min_capacity <= instance_count <= self.max_capacity:
-            raise ValueError(
-                f"{where} is {instance_count}: it must lie between scaling.min_capacity {self.min_capacity} and "
-                f"max_capacity {self.max_capacity}"
-            )
-
-
 class DataCapture(Settings):
     """Stores a sample of requests and answers, encrypted, under `capture/` in the artifact bucket."""
 
@@ -209,7 +98,7 @@ class EndpointAlarms(Settings):
     model_loading_wait_ms: float = Field(default=1000, gt=0)
 
 
-class Endpoint(Settings):
+class Endpoint(GuardedEndpoint):
     """One real-time endpoint."""
 
     model: Key
@@ -222,6 +111,11 @@ class Endpoint(Settings):
     def enabled_variants(self) -> dict[str, Variant]:
         """The variants that are switched on."""
         return {name: variant for name, variant in self.variants.items() if variant.enabled}
+
+    @property
+    def instance_types(self) -> dict[str, str]:
+        """The enabled variants' instance types, by the path of their setting."""
+        return {f"variants.{name}.instance_type": v.instance_type for name, v in self.enabled_variants.items()}
 
     @model_validator(mode="after")
     def _possible(self) -> "Endpoint":
@@ -262,13 +156,18 @@ class BertInt8(Settings):
         return tuple(sorted({url for recipe in self.models.values() for url in recipe.s3_urls}))
 
 
-class MultiModelEndpoint(Settings):
+class MultiModelEndpoint(GuardedEndpoint):
     """One endpoint that serves every model under the workload's prefix."""
 
     instance_type: InstanceType = "ml.c5.2xlarge"
     instance_count: int = Field(default=1, ge=1)
     scaling: Scaling | None = None
     alarms: EndpointAlarms = EndpointAlarms()
+
+    @property
+    def instance_types(self) -> dict[str, str]:
+        """The endpoint's one instance type, by its setting."""
+        return {"instance_type": self.instance_type}
 
     @model_validator(mode="after")
     def _possible(self) -> "MultiModelEndpoint":
@@ -306,12 +205,14 @@ class ChurnMme(Settings):
         return self.recipe.s3_urls
 
 
-class UnetEndpoint(Settings):
+class UnetEndpoint(GuardedEndpoint):
     """One endpoint of unet_tfs.
 
     server: "tensorflow_serving" is SageMaker's TensorFlow Serving container with the build's SavedModel,
         "openvino" this project's container with one of the build's OpenVINO models.
     precision: of the OpenVINO model. tensorflow_serving: the container's knobs.
+    inference_component: hosts the model as copies with a share of an instance each, which scaling then counts, down to
+        0; without one every instance holds the model.
     """
 
     server: UnetServer
@@ -319,9 +220,15 @@ class UnetEndpoint(Settings):
     tensorflow_serving: TensorFlowServing | None = None
     instance_type: InstanceType = "ml.c6i.2xlarge"
     instance_count: int = Field(default=1, ge=1)
+    inference_component: InferenceComponent | None = None
     scaling: Scaling | None = None
     data_capture: DataCapture | None = None
     alarms: EndpointAlarms = EndpointAlarms()
+
+    @property
+    def instance_types(self) -> dict[str, str]:
+        """The endpoint's one instance type, by its setting."""
+        return {"instance_type": self.instance_type}
 
     @property
     def knobs(self) -> TensorFlowServing:
@@ -347,9 +254,23 @@ class UnetEndpoint(Settings):
                 f"instance_type is {self.instance_type!r} with precision 'int8': not every machine of that family has "
                 "AVX-512 VNNI, without which INT8 is slower than FP32; use ml.c6i, ml.m6i or newer"
             )
-        if self.scaling is not None:
+        if self.inference_component is not None:
+            self.inference_component.check(self.instance_type, self.instance_count, self.scaling)
+        elif self.scaling is not None:
             self.scaling.check_count(self.instance_count, "instance_count")
         return self
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many instances or copies there are at the least, by the path of the setting."""
+        component = self.inference_component
+        if component is None:
+            return {"instance_count": self.instance_count}
+        return {
+            "instance_count": self.instance_count,
+            "inference_component.copies": component.copies,
+            "inference_component.min_instances": component.min_instances,
+        }
 
     def warnings(self, *, inference_script: bool) -> list[str]:
         """What of the container's knobs does nothing, or only harm, one line each."""
@@ -491,7 +412,7 @@ class Deployment(Settings):
                 yield "churn_mme", key, {"instance_count": multi_model.instance_count}
         if self.workloads.unet_tfs is not None:
             for key, unet in self.workloads.unet_tfs.endpoints.items():
-                yield "unet_tfs", key, {"instance_count": unet.instance_count}
+                yield "unet_tfs", key, unet.counts
 
 
 def _problem(file: str, detail: Any) -> str:

@@ -7,9 +7,11 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks.constructs.built_artifact import BuiltArtifact
+from stacks.constructs.endpoint_alarms import alarm_names
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.hosted_model import hosted_model
-from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, alarm_names, capture_prefix
+from stacks.constructs.inference_component import ComponentEndpoint, component_name
+from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, capture_prefix
 from stacks.images import ServedImage, container_image, tensorflow_serving_image
 from stacks.model_build import WorkloadBuild
 from stacks.naming import camel
@@ -59,6 +61,7 @@ class UnetTfsStack(Stack):
                         name=name,
                         alarm_names=alarm_names(name, [ONLY_VARIANT], multi_model=False),
                         capture_prefix=capture_prefix(name) if endpoint.data_capture else None,
+                        component=component_name(name) if endpoint.inference_component else None,
                     )
                 ],
                 model_keys=[model_key],
@@ -77,25 +80,45 @@ class UnetTfsStack(Stack):
                 vpc=deployment.vpc,
                 environment=endpoint.knobs.environment() if endpoint.server == "tensorflow_serving" else None,
             )
-            served = RealtimeEndpoint(
-                self,
-                camel(endpoint_key),
-                endpoint_name=name,
-                variants=[
-                    VariantProps(
-                        name=ONLY_VARIANT,
-                        model=model,
-                        instance_type=endpoint.instance_type,
-                        instance_count=endpoint.instance_count,
-                    )
-                ],
-                alarms=endpoint.alarms,
-                scaling=endpoint.scaling,
-                data_capture=endpoint.data_capture,
-                artifacts=artifacts,
-                key=key,
-                alerts=alerts,
+            variant = VariantProps(
+                name=ONLY_VARIANT,
+                model=model,
+                instance_type=endpoint.instance_type,
+                instance_count=endpoint.instance_count,
             )
+            served: Construct
+            if endpoint.inference_component is None:
+                served = RealtimeEndpoint(
+                    self,
+                    camel(endpoint_key),
+                    endpoint_name=name,
+                    variants=[variant],
+                    alarms=endpoint.alarms,
+                    scaling=endpoint.scaling,
+                    guardrails=endpoint.guardrails,
+                    data_capture=endpoint.data_capture,
+                    artifacts=artifacts,
+                    key=key,
+                    alerts=alerts,
+                )
+            else:
+                served = ComponentEndpoint(
+                    self,
+                    camel(endpoint_key),
+                    endpoint_name=name,
+                    variant=variant,
+                    component=endpoint.inference_component,
+                    role=role,
+                    vpc=deployment.vpc,
+                    alarms=endpoint.alarms,
+                    scaling=endpoint.scaling,
+                    guardrails=endpoint.guardrails,
+                    data_capture=endpoint.data_capture,
+                    artifacts=artifacts,
+                    key=key,
+                    alerts=alerts,
+                )
+                CfnOutput(self, f"{camel(endpoint_key)}InferenceComponentName", value=component_name(name))
             for number, warning in enumerate(endpoint.warnings(inference_script=settings.recipe.png_signature)):
                 Annotations.of(served).add_warning_v2(f"unet-tfs:without-effect-{number}", warning)
             CfnOutput(self, f"{camel(endpoint_key)}EndpointName", value=name)

@@ -27,11 +27,15 @@ _VPC_ACTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedEndpoint:
-    """An endpoint that the role serves: its name, its alarms' names, and where it captures data, if it does."""
+    """An endpoint that the role serves: its name, its alarms' names, and where it captures data, if it does.
+
+    component: name of its inference component, whose containers log to a group of their own.
+    """
 
     name: str
     alarm_names: Sequence[str]
     capture_prefix: str | None = None
+    component: str | None = None
 
 
 def execution_role(
@@ -51,7 +55,11 @@ def execution_role(
     model_keys: S3 keys or key patterns of the archives. listed_prefix: what a multi-model endpoint may list.
     """
     captures = [endpoint.capture_prefix for endpoint in endpoints if endpoint.capture_prefix is not None]
+    components = [endpoint.component for endpoint in endpoints if endpoint.component is not None]
     log_groups = [_arn("logs", f"log-group:/aws/sagemaker/Endpoints/{endpoint.name}") for endpoint in endpoints]
+    log_groups += [_arn("logs", f"log-group:/aws/sagemaker/InferenceComponents/{name}") for name in components]
+    namespaces = ["/aws/sagemaker/Endpoints", "AWS/SageMaker"]
+    namespaces += ["/aws/sagemaker/InferenceComponents"] if components else []
     alarms = [_arn("cloudwatch", f"alarm:{name}") for endpoint in endpoints for name in endpoint.alarm_names]
     statements = [
         _allow(["s3:GetObject"], [artifacts.arn_for_objects(model_key) for model_key in model_keys]),
@@ -68,7 +76,7 @@ def execution_role(
         iam.PolicyStatement(
             actions=["cloudwatch:PutMetricData"],
             resources=["*"],
-            conditions={"StringEquals": {"cloudwatch:namespace": ["/aws/sagemaker/Endpoints", "AWS/SageMaker"]}},
+            conditions={"StringEquals": {"cloudwatch:namespace": namespaces}},
         ),
         _allow(["cloudwatch:DescribeAlarms"], alarms),
     ]

@@ -1,0 +1,96 @@
+"""The alarms of what an endpoint serves: a variant, or an inference component."""
+
+from collections.abc import Mapping, Sequence
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.settings import EndpointAlarms
+
+
+def alarm_names(endpoint_name: str, variants: Sequence[str], *, multi_model: bool) -> list[str]:
+    """Names of an endpoint's alarms, known before they are made, since its role may describe just these."""
+    kinds = ["latency", "server-errors", *(["loading-wait"] if multi_model else [])]
+    return [f"{endpoint_name}-{variant}-{kind}" for variant in variants for kind in kinds]
+
+
+def serving_alarms(
+    scope: Construct,
+    *,
+    endpoint_name: str,
+    variant: str,
+    dimensions: Mapping[str, str],
+    alarms: EndpointAlarms,
+    multi_model: bool,
+    alerts: sns.ITopic,
+) -> list[cloudwatch.Alarm]:
+    """Latency, errors and, of a multi-model endpoint, loading: alarms over the metrics with these dimensions.
+
+    variant: begins the constructs' ids and stands in the names.
+    """
+
+    def metric(name: str, statistic: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/SageMaker",
+            metric_name=name,
+            dimensions_map=dict(dimensions),
+            statistic=statistic,
+            period=Duration.minutes(1),
+        )
+
+    made = [
+        _alarm(
+            scope,
+            f"{variant}Latency",
+            name=f"{endpoint_name}-{variant}-latency",
+            description=f"P99 ModelLatency of {variant} is over {alarms.p99_model_latency_ms:g} ms",
+            metric=metric("ModelLatency", "p99"),
+            threshold=alarms.p99_model_latency_ms * 1000,
+        ),
+        cloudwatch.Alarm(
+            scope,
+            f"{variant}ServerErrors",
+            alarm_name=f"{endpoint_name}-{variant}-server-errors",
+            alarm_description=f"{variant} answered {alarms.server_errors} or more requests with 5XX in a minute",
+            metric=metric("Invocation5XXErrors", "Sum"),
+            threshold=alarms.server_errors,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        ),
+    ]
+    if multi_model:
+        made.append(
+            _alarm(
+                scope,
+                f"{variant}LoadingWait",
+                name=f"{endpoint_name}-{variant}-loading-wait",
+                description=f"requests of {variant} wait more than {alarms.model_loading_wait_ms:g} ms for models",
+                metric=metric("ModelLoadingWaitTime", "Average"),
+                threshold=alarms.model_loading_wait_ms * 1000,
+            )
+        )
+    for alarm in made:
+        alarm.add_alarm_action(actions.SnsAction(alerts))
+    return made
+
+
+def _alarm(
+    scope: Construct, construct_id: str, *, name: str, description: str, metric: cloudwatch.Metric, threshold: float
+) -> cloudwatch.Alarm:
+    """Two minutes of three over the threshold: one slow minute wakes nobody."""
+    return cloudwatch.Alarm(
+        scope,
+        construct_id,
+        alarm_name=name,
+        alarm_description=description,
+        metric=metric,
+        threshold=threshold,
+        evaluation_periods=3,
+        datapoints_to_alarm=2,
+        comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+        treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+    )

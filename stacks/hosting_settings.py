@@ -1,0 +1,132 @@
+"""How SageMaker hosts an endpoint: deployment guardrails, and inference components with their instances."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from sizing.instances import Instance, instance
+from stacks.frozen import Settings
+from stacks.scaling_settings import Scaling
+
+_WITHOUT_GUARDRAILS = re.compile(r"^ml\.inf1\.")
+""""Exclusions" of deployment guardrails in the SageMaker developer guide: endpoints on Inf1."""
+
+
+class Guardrails(Settings):
+    """How an update goes out and comes back: blue/green, or batch by batch for an inference component.
+
+    bake_seconds: how long the alarms are watched before what was there is let go; one that alarms rolls back.
+    timeout_seconds: of the whole update.
+    """
+
+    bake_seconds: int = Field(default=120, ge=0, le=3600)
+    timeout_seconds: int = Field(default=1800, ge=600, le=28800)
+
+
+def _switched(value: Any) -> Any:
+    """`on` and `off`, which are booleans in YAML."""
+    if value is True or value == "on":
+        return Guardrails()
+    return None if value is False or value == "off" else value
+
+
+class GuardedEndpoint(Settings):
+    """What every endpoint has: deployment guardrails, or `guardrails: off`."""
+
+    guardrails: Annotated[Guardrails | None, BeforeValidator(_switched)] = Guardrails()
+
+    @property
+    def instance_types(self) -> Mapping[str, str]:
+        """The endpoint's instance types, by the path of their setting."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _guardrails_possible(self) -> "GuardedEndpoint":
+        for setting, instance_type in self.instance_types.items():
+            if self.guardrails is not None and _WITHOUT_GUARDRAILS.match(instance_type):
+                raise ValueError(
+                    f"{setting} is {instance_type!r} with guardrails: SageMaker has none on Inf1, where an update "
+                    "shifts all traffic at once, watches no alarm and rolls nothing back; set guardrails: off, or use "
+                    "ml.inf2"
+                )
+        return self
+
+
+class InferenceComponent(Settings):
+    """The model as an inference component: copies with a share of an instance each, on instances that follow them.
+
+    cpu_cores, memory_mib, accelerators: what one copy reserves. copies: to begin with.
+    min_instances, max_instances: of the endpoint; SageMaker keeps as many between them as the copies need.
+    """
+
+    cpu_cores: float = Field(ge=0.25)
+    memory_mib: int = Field(ge=128)
+    accelerators: int | None = Field(default=None, ge=1)
+    copies: int = Field(default=1, ge=0)
+    min_instances: int = Field(default=1, ge=0)
+    max_instances: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "InferenceComponent":
+        if self.min_instances > self.max_instances:
+            raise ValueError(f"min_instances is {self.min_instances} and max_instances {self.max_instances}: swap them")
+        return self
+
+    def check(self, instance_type: str, instance_count: int, scaling: Scaling | None) -> None:
+        """Raises ValueError for what the instances cannot hold, and for bounds that contradict each other."""
+        room = self._room(instance(instance_type))
+        if not max(1, self.min_instances) <= instance_count <= self.max_instances:
+            raise ValueError(
+                f"instance_count is {instance_count}: it is what the endpoint begins with, and must lie between "
+                f"inference_component.min_instances {self.min_instances}, at least 1, and max_instances "
+                f"{self.max_instances}"
+            )
+        if scaling is not None:
+            scaling.check_copies(self.copies, "inference_component.copies")
+        most = self.copies if scaling is None else scaling.most
+        if most > room * self.max_instances:
+            raise ValueError(
+                f"inference_component.max_instances is {self.max_instances}: {room} "
+                f"{'copy fits' if room == 1 else 'copies fit'} on {instance_type}, and there may be {most}; set "
+                f"max_instances {-(-most // room)}"
+            )
+        self._check_zero(scaling)
+
+    def _room(self, on: Instance) -> int:
+        """How many copies an instance holds; raises ValueError when not even one."""
+        reserved = (
+            ("cpu_cores", self.cpu_cores, on.vcpus, "vCPUs"),
+            ("memory_mib", self.memory_mib, int(on.memory_gib * 1024), "MiB"),
+            ("accelerators", self.accelerators or 0, on.accelerators, "accelerators"),
+        )
+        rooms = []
+        for setting, wanted, there, unit in reserved:
+            if there is None or not wanted:
+                continue
+            if wanted > there:
+                raise ValueError(
+                    f"inference_component.{setting} is {wanted:g}: {on.name} has {there} {unit}; ask for less or use a "
+                    "larger instance_type"
+                )
+            rooms.append(int(there // wanted))
+        return min(rooms)
+
+    def _check_zero(self, scaling: Scaling | None) -> None:
+        reaches_zero = scaling is not None and scaling.reaches_zero
+        if reaches_zero and self.min_instances:
+            raise ValueError(
+                f"inference_component.min_instances is {self.min_instances} with a scaling.min_capacity of 0: without "
+                "copies the instances would still be paid for; set min_instances 0"
+            )
+        if not reaches_zero and not self.min_instances:
+            raise ValueError(
+                "inference_component.min_instances is 0, but the copies never go to 0 and keep instances; set "
+                "scaling.min_capacity 0, or min_instances 1"
+            )
+        if not reaches_zero and not self.copies:
+            raise ValueError(
+                "inference_component.copies is 0 and nothing would ever start one; set scaling.min_capacity 0, or "
+                "copies 1"
+            )
