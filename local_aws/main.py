@@ -2,7 +2,7 @@
 
 import typer
 
-from local_aws import cli
+from local_aws import cli, tune
 from local_aws.demo import demo
 from local_aws.watch_scaling import watch_scaling
 from sizing import churn_mme
@@ -16,11 +16,19 @@ app.command()(watch_scaling)
 size = typer.Typer(help="How large an endpoint must be.", no_args_is_help=True)
 size.command(churn_mme.WORKLOAD)(churn_mme.size)
 app.add_typer(size, name="size")
+tuner = typer.Typer(help="Which settings of a serving container pay.", no_args_is_help=True)
+tuner.command(tune.WORKLOAD)(tune.tune)
+app.add_typer(tuner, name="tune")
 
 
 @size.callback()
 def _size() -> None:
     """How large an endpoint must be."""
+
+
+@tuner.callback()
+def _tune() -> None:
+    """Which settings of a serving container pay."""
 
 
 @app.callback()

@@ -1,6 +1,11 @@
-"""Names of stacks and constructs."""
+"""Names of stacks, constructs and endpoints."""
 
 
 def camel(key: str) -> str:
     """`bert_int8` as `BertInt8`."""
     return "".join(part.capitalize() for part in key.split("_"))
+
+
+def tuning_endpoint_name(endpoint_name: str) -> str:
+    """Name of the endpoint on which `inference tune` tries settings beside that endpoint."""
+    return f"{endpoint_name}-tune"

@@ -1,4 +1,7 @@
-"""The endpoints of unet_tfs: one U-Net by TensorFlow Serving and by OpenVINO, side by side."""
+"""The endpoints of unet_tfs: one U-Net by TensorFlow Serving, by Neo and by OpenVINO, side by side."""
+
+import re
+from pathlib import Path
 
 from aws_cdk import Annotations, CfnOutput, Stack
 from aws_cdk import aws_kms as kms
@@ -6,16 +9,21 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from containers.unet_openvino.signature import CHANNELS, IMAGE_SIDE, INPUT_NAME
+from model_build import unet_tfs
+from model_build.unet_tfs.reference import REFERENCE_FILE
 from stacks.constructs.built_artifact import BuiltArtifact
+from stacks.constructs.compiled_model import CheckedOn, CompiledModel, ModelCompiler
 from stacks.constructs.endpoint_alarms import alarm_names
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.hosted_model import hosted_model
 from stacks.constructs.inference_component import ComponentEndpoint, component_name
 from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, capture_prefix
-from stacks.images import ServedImage, container_image, tensorflow_serving_image
+from stacks.images import ServedImage, container_image, neo_tensorflow_image, tensorflow_serving_image
 from stacks.model_build import WorkloadBuild
 from stacks.naming import camel
-from stacks.settings import ONLY_VARIANT, Deployment, UnetTfs
+from stacks.neo import NeoCompilation
+from stacks.settings import ONLY_VARIANT, Deployment, UnetEndpoint, UnetTfs
 
 WORKLOAD = "unet_tfs"
 
@@ -37,7 +45,9 @@ class UnetTfsStack(Stack):
         region: str | None,
     ) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
-        images = {server: self._image(server) for server in sorted({e.server for e in settings.endpoints.values()})}
+        self._images: dict[str, ServedImage] = {}
+        for endpoint in sorted(settings.endpoints.values(), key=lambda one: one.server):
+            self._image(endpoint)
         built = BuiltArtifact(
             self,
             "Artifact",
@@ -49,10 +59,19 @@ class UnetTfsStack(Stack):
             recipe=settings.recipe.model_dump_json(),
         )
         CfnOutput(self, "Artifacts", value=f"s3://{artifacts.bucket_name}/{built.prefix}/")
+        compiler = self._compiler(deployment, settings, build, artifacts, key)
         for endpoint_key, endpoint in settings.endpoints.items():
             name = deployment.endpoint_name(WORKLOAD, endpoint_key)
-            image = images[endpoint.server]
+            image = self._image(endpoint)
             model_key = built.model_key(endpoint.artifact)
+            if endpoint.neo is not None and compiler is not None:
+                checked_on = CheckedOn(
+                    image=image,
+                    instance_type=endpoint.instance_type,
+                    reference_key=built.key(REFERENCE_FILE),
+                    vpc=deployment.vpc,
+                )
+                model_key = self._compiled(endpoint_key, endpoint.neo, settings, compiler, built, checked_on).key
             role = execution_role(
                 self,
                 f"{camel(endpoint_key)}Role",
@@ -123,7 +142,75 @@ class UnetTfsStack(Stack):
                 Annotations.of(served).add_warning_v2(f"unet-tfs:without-effect-{number}", warning)
             CfnOutput(self, f"{camel(endpoint_key)}EndpointName", value=name)
 
-    def _image(self, server: str) -> ServedImage:
-        if server == "tensorflow_serving":
-            return tensorflow_serving_image(self, "TensorFlowServingImage")
-        return container_image(self, "OpenVinoImage", workload="unet_openvino")
+        for device_key, device in settings.compiled_for_devices.items():
+            if compiler is not None:
+                self._compiled(f"{device_key}_device", device, settings, compiler, built, None)
+
+    def _compiler(
+        self, deployment: Deployment, settings: UnetTfs, build: WorkloadBuild, artifacts: s3.IBucket, key: kms.IKey
+    ) -> ModelCompiler | None:
+        compilations = [endpoint.neo for endpoint in settings.endpoints.values() if endpoint.neo is not None]
+        compilations += settings.compiled_for_devices.values()
+        if not compilations:
+            return None
+        return ModelCompiler(
+            self,
+            "Compiler",
+            environment=deployment.environment,
+            artifacts=artifacts,
+            key=key,
+            reads_prefix=f"{build.prefix}/unet",
+            prefix=f"{build.prefix}/neo",
+            max_runtime_seconds=max(compilation.max_runtime_seconds for compilation in compilations),
+        )
+
+    def _compiled(
+        self,
+        name: str,
+        compilation: NeoCompilation,
+        settings: UnetTfs,
+        compiler: ModelCompiler,
+        built: BuiltArtifact,
+        check: CheckedOn | None,
+    ) -> CompiledModel:
+        compiled = CompiledModel(
+            self,
+            f"{camel(name)}Compiled",
+            compiler=compiler,
+            built=built,
+            model="tensorflow",
+            inputs={INPUT_NAME: (1, IMAGE_SIDE, IMAGE_SIDE, CHANNELS)},
+            settings=compilation,
+            check=check,
+        )
+        warnings = compilation.warnings(saved_with=_build_tensorflow(), png_signature=settings.recipe.png_signature)
+        for number, warning in enumerate(warnings):
+            Annotations.of(compiled).add_warning_v2(f"unet-tfs:neo-{number}", warning)
+        bucket = compiler.artifacts.bucket_name
+        CfnOutput(self, f"{camel(name)}CompiledModel", value=f"s3://{bucket}/{compiled.key}")
+        CfnOutput(self, f"{camel(name)}CompiledModelVerification", value=compiled.verification)
+        return compiled
+
+    def _image(self, endpoint: UnetEndpoint) -> ServedImage:
+        """The server's image, once however many endpoints have it."""
+        neo = endpoint.neo
+        name = endpoint.server if neo is None else f"neo_{neo.processor}_{neo.version.image.replace('.', '')}"
+        if name not in self._images:
+            if neo is not None:
+                image = neo_tensorflow_image(
+                    self, f"{camel(name)}Image", version=neo.version.image, processor=neo.processor
+                )
+            elif endpoint.server == "tensorflow_serving":
+                image = tensorflow_serving_image(self, "TensorFlowServingImage")
+            else:
+                image = container_image(self, "OpenVinoImage", workload="unet_openvino")
+            self._images[name] = image
+        return self._images[name]
+
+
+def _build_tensorflow() -> str:
+    """The TensorFlow that the build saves with."""
+    requirements = Path(unet_tfs.__file__).with_name("requirements.txt").read_text()
+    found = re.search(r"^tensorflow-cpu==(\S+)$", requirements, re.MULTILINE)
+    assert found is not None, "the build's requirements pin tensorflow-cpu"
+    return found[1]

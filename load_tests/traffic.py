@@ -1,0 +1,153 @@
+"""Several clients at once on one variant: closed loop, and open loop at a rate."""
+
+import itertools
+import queue
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from load_tests.closed_loop import Request, Target, invoke
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What clients saw.
+
+    latencies: seconds, of the requests that were answered; in an open loop from the moment that the schedule set.
+    seconds: from the first request to the last answer. failed: requests that were refused or not answered.
+    """
+
+    latencies: tuple[float, ...]
+    seconds: float
+    failed: int
+
+    @property
+    def requests_per_second(self) -> float:
+        """Answered requests by the time that all of them took."""
+        return len(self.latencies) / self.seconds
+
+    def percentile_ms(self, percent: int) -> float:
+        """A percentile in milliseconds, 1 to 99, by statistics.quantiles' inclusive method; NaN below two requests."""
+        if len(self.latencies) < 2:
+            return float("nan")
+        return statistics.quantiles(self.latencies, n=100, method="inclusive")[percent - 1] * 1000
+
+
+def joined(parts: Sequence[Traffic]) -> Traffic:
+    """Several stretches of traffic as one."""
+    return Traffic(
+        tuple(itertools.chain.from_iterable(part.latencies for part in parts)),
+        sum(part.seconds for part in parts),
+        sum(part.failed for part in parts),
+    )
+
+
+def closed_loop(
+    runtime: "SageMakerRuntimeClient", target: Target, requests: Sequence[Request], *, clients: int, seconds: float
+) -> Traffic:
+    """Clients that each send their next request when they have the answer to the last, for so many seconds."""
+    feed = _Feed(requests)
+    log = _Log()
+    began = time.perf_counter()
+
+    def run() -> None:
+        while time.perf_counter() - began < seconds:
+            log.timed(time.perf_counter(), lambda: invoke(runtime, target, feed.next()))
+
+    _run_threads([run] * clients)
+    return log.traffic(time.perf_counter() - began)
+
+
+def open_loop(
+    runtime: "SageMakerRuntimeClient",
+    target: Target,
+    requests: Sequence[Request],
+    *,
+    rate: float,
+    seconds: float,
+    seed: int,
+    most_in_flight: int = 64,
+) -> Traffic:
+    """Requests at the times of a Poisson process of `rate` a second, whether or not earlier ones are answered.
+
+    A latency counts from the scheduled time, so that a server that falls behind cannot hide it: what waits for one of
+    the `most_in_flight` senders waits for the server. Equal seeds give equal schedules.
+    """
+    times = arrivals(rate, seconds, seed)
+    feed = _Feed(requests)
+    log = _Log()
+    due: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+    began = time.perf_counter()
+
+    def schedule() -> None:
+        for moment in times:
+            time.sleep(max(0.0, began + moment - time.perf_counter()))
+            due.put(began + moment)
+        for _ in range(most_in_flight):
+            due.put(None)
+
+    def send() -> None:
+        while (scheduled := due.get()) is not None:
+            log.timed(scheduled, lambda: invoke(runtime, target, feed.next()))
+
+    _run_threads([schedule, *[send] * most_in_flight])
+    return log.traffic(time.perf_counter() - began)
+
+
+def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
+    """Seconds from the beginning at which a Poisson process of `rate` a second has its events; one at the least."""
+    source = random.Random(seed)
+    found = [0.0]
+    while (following := found[-1] + source.expovariate(rate)) < seconds:
+        found.append(following)
+    return found
+
+
+class _Feed:
+    """The requests over and over in their order, to whichever thread asks."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._requests = itertools.cycle(requests)
+        self._lock = threading.Lock()
+
+    def next(self) -> Request:
+        with self._lock:
+            return next(self._requests)
+
+
+class _Log:
+    def __init__(self) -> None:
+        self._latencies: list[float] = []
+        self._failed = 0
+        self._lock = threading.Lock()
+
+    def timed(self, since: float, send: Callable[[], object]) -> None:
+        try:
+            send()
+        except (ClientError, BotoCoreError):
+            with self._lock:
+                self._failed += 1
+            return
+        latency = time.perf_counter() - since
+        with self._lock:
+            self._latencies.append(latency)
+
+    def traffic(self, seconds: float) -> Traffic:
+        return Traffic(tuple(self._latencies), seconds, self._failed)
+
+
+def _run_threads(work: Sequence[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=each, daemon=True) for each in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
