@@ -103,7 +103,7 @@ def choose(settings: Deployment, key: str | None) -> tuple[str, UnetEndpoint]:
     workload = settings.workloads.unet_tfs
     if workload is None:
         raise ValueError(f"{WORKLOAD} is not in the deployment; it has {', '.join(settings.workloads.enabled)}")
-    fit = [k for k, e in workload.endpoints.items() if e.server == "tensorflow_serving" and e.scaling is None]
+    fit = [name for name, each in workload.endpoints.items() if each.tunable]
     if key is not None and key not in fit:
         raise ValueError(
             f"endpoint is {key!r}: choose one of TensorFlow Serving without scaling: {', '.join(fit) or 'none'}"

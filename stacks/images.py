@@ -8,6 +8,8 @@ from aws_cdk import Aws, CfnMapping
 from aws_cdk import aws_ecr_assets as ecr_assets
 from constructs import Construct
 
+from stacks.neo import Processor
+
 CONTAINERS = Path(__file__).parents[1] / "containers"
 _BUILTIN_XGBOOST = "sagemaker-xgboost:3.0-5"
 _BUILTIN_XGBOOST_ACCOUNTS = {
@@ -89,6 +91,37 @@ _TENSORFLOW_SERVING_ACCOUNTS = {
 }
 """Account of the registry by region: image_uri_config/tensorflow.json, version 2.19.0, of sagemaker-core 2.27.0."""
 
+_NEO_TENSORFLOW_ACCOUNTS = {
+    "af-south-1": "774647643957",
+    "ap-east-1": "110948597952",
+    "ap-northeast-1": "941853720454",
+    "ap-northeast-2": "151534178276",
+    "ap-northeast-3": "925152966179",
+    "ap-south-1": "763008648453",
+    "ap-southeast-1": "324986816169",
+    "ap-southeast-2": "355873309152",
+    "ca-central-1": "464438896020",
+    "cn-north-1": "472730292857",
+    "cn-northwest-1": "474822919863",
+    "eu-central-1": "746233611703",
+    "eu-central-2": "010526262399",
+    "eu-north-1": "601324751636",
+    "eu-south-1": "966458181534",
+    "eu-west-1": "802834080501",
+    "eu-west-2": "205493899709",
+    "eu-west-3": "254080097072",
+    "il-central-1": "275950707576",
+    "me-south-1": "836785723513",
+    "sa-east-1": "756306329178",
+    "us-east-1": "785573368785",
+    "us-east-2": "007439368137",
+    "us-gov-east-1": "227234621604",
+    "us-gov-west-1": "263933020539",
+    "us-west-1": "710691900526",
+    "us-west-2": "301217895009",
+}
+"""Account of the registry by region: image_uri_config/neo-tensorflow.json, both versions, of sagemaker-core 2.27.0."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServedImage:
@@ -122,6 +155,12 @@ def builtin_xgboost_image(scope: Construct, construct_id: str) -> ServedImage:
 def tensorflow_serving_image(scope: Construct, construct_id: str) -> ServedImage:
     """SageMaker's TensorFlow Serving image for CPUs, in the registry of the region that is deployed to."""
     return _aws_image(scope, construct_id, _TENSORFLOW_SERVING, _TENSORFLOW_SERVING_ACCOUNTS)
+
+
+def neo_tensorflow_image(scope: Construct, construct_id: str, *, version: str, processor: Processor) -> ServedImage:
+    """SageMaker's image for TensorFlow models that Neo compiled, in the registry of the region that is deployed to."""
+    image = f"sagemaker-inference-tensorflow:{version}-{processor}-py3"
+    return _aws_image(scope, construct_id, image, _NEO_TENSORFLOW_ACCOUNTS)
 
 
 def _aws_image(scope: Construct, construct_id: str, image: str, accounts: Mapping[str, str]) -> ServedImage:

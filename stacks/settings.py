@@ -18,13 +18,14 @@ from model_build.unet_tfs.recipe import UnetTfsRecipe
 from sizing.instances import instance
 from stacks.frozen import Key, Settings
 from stacks.hosting_settings import GuardedEndpoint, InferenceComponent
+from stacks.neo import NeoCompilation
 from stacks.scaling_settings import Scaling as Scaling
 from stacks.tensorflow_serving import TensorFlowServing
 
 Profile = Literal["dev", "prod"]
 BuildCompute = Literal["fleet", "on_demand"]
 ChurnContainer = Literal["trees", "builtin"]
-UnetServer = Literal["tensorflow_serving", "openvino"]
+UnetServer = Literal["tensorflow_serving", "openvino", "neo"]
 
 DEPLOYMENTS = Path(__file__).parents[1] / "deployments"
 ENDPOINT_NAME_LIMIT = 63
@@ -209,8 +210,9 @@ class UnetEndpoint(GuardedEndpoint):
     """One endpoint of unet_tfs.
 
     server: "tensorflow_serving" is SageMaker's TensorFlow Serving container with the build's SavedModel,
-        "openvino" this project's container with one of the build's OpenVINO models.
-    precision: of the OpenVINO model. tensorflow_serving: the container's knobs.
+        "openvino" this project's container with one of the build's OpenVINO models, "neo" SageMaker's container with
+        the SavedModel as Neo compiles it for the instance.
+    precision: of the OpenVINO model. tensorflow_serving: the container's knobs. neo: what is compiled for.
     inference_component: hosts the model as copies with a share of an instance each, which scaling then counts, down to
         0; without one every instance holds the model.
     """
@@ -218,6 +220,7 @@ class UnetEndpoint(GuardedEndpoint):
     server: UnetServer
     precision: UnetPrecision | None = None
     tensorflow_serving: TensorFlowServing | None = None
+    neo: NeoCompilation | None = None
     instance_type: InstanceType = "ml.c6i.2xlarge"
     instance_count: int = Field(default=1, ge=1)
     inference_component: InferenceComponent | None = None
@@ -237,18 +240,27 @@ class UnetEndpoint(GuardedEndpoint):
 
     @property
     def artifact(self) -> str:
-        """Name of the build's archive that the endpoint serves."""
-        return "tensorflow" if self.server == "tensorflow_serving" else f"openvino_{self.precision}"
+        """Name of the build's archive that the endpoint serves, or that Neo compiles for it."""
+        return f"openvino_{self.precision}" if self.server == "openvino" else "tensorflow"
 
     @model_validator(mode="after")
     def _possible(self) -> "UnetEndpoint":
         if (self.server == "openvino") != (self.precision is not None):
             raise ValueError(
                 f"server is {self.server!r} and precision {self.precision!r}: openvino needs one of fp32, int8 and "
-                "bf16, tensorflow_serving serves the SavedModel in fp32 and takes none"
+                "bf16, every other server takes none and serves the SavedModel in fp32"
             )
-        if self.server == "openvino" and self.tensorflow_serving is not None:
-            raise ValueError("tensorflow_serving is set with server 'openvino': its knobs are for the other server")
+        if self.server != "tensorflow_serving" and self.tensorflow_serving is not None:
+            raise ValueError(
+                f"tensorflow_serving is set with server {self.server!r}: its knobs are for that server only"
+            )
+        if (self.server == "neo") != (self.neo is not None):
+            raise ValueError(
+                f"server is {self.server!r} and neo is {'not set' if self.neo is None else 'set'}: server neo needs "
+                "it, for example {target_device: ml_g4dn} with instance_type: ml.g4dn.xlarge, and no other takes it"
+            )
+        if self.neo is not None:
+            self.neo.check_instance(self.instance_type)
         if self.precision == "int8" and _WITHOUT_VNNI.match(self.instance_type):
             raise ValueError(
                 f"instance_type is {self.instance_type!r} with precision 'int8': not every machine of that family has "
@@ -272,6 +284,11 @@ class UnetEndpoint(GuardedEndpoint):
             "inference_component.min_instances": component.min_instances,
         }
 
+    @property
+    def tunable(self) -> bool:
+        """Whether `inference tune` has knobs to turn here: TensorFlow Serving's, of an endpoint that keeps its size."""
+        return self.server == "tensorflow_serving" and self.scaling is None and self.inference_component is None
+
     def warnings(self, *, inference_script: bool) -> list[str]:
         """What of the container's knobs does nothing, or only harm, one line each."""
         if self.server != "tensorflow_serving":
@@ -280,10 +297,14 @@ class UnetEndpoint(GuardedEndpoint):
 
 
 class UnetTfs(Settings):
-    """The unet_tfs workload: one U-Net, trained once, and endpoints that serve it by different servers."""
+    """The unet_tfs workload: one U-Net, trained once, and endpoints that serve it by different servers.
+
+    compiled_for_devices: what Neo compiles the SavedModel for besides; it is stored, and served by nobody.
+    """
 
     recipe: UnetTfsRecipe = UnetTfsRecipe()
     endpoints: dict[Key, UnetEndpoint] = Field(min_length=1)
+    compiled_for_devices: dict[Key, NeoCompilation] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _built(self) -> "UnetTfs":
@@ -292,6 +313,12 @@ class UnetTfs(Settings):
                 raise ValueError(
                     f"endpoints.{name}.precision is {endpoint.precision!r}: recipe.precisions builds "
                     f"{', '.join(self.recipe.precisions)}"
+                )
+        for name, device in self.compiled_for_devices.items():
+            if device.for_instances:
+                raise ValueError(
+                    f"compiled_for_devices.{name}.target_device is {device.target_device!r}, an instance: give it an "
+                    "endpoint with server: neo"
                 )
         return self
 

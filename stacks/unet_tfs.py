@@ -21,7 +21,7 @@ from stacks.constructs.inference_component import ComponentEndpoint, component_n
 from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, capture_prefix
 from stacks.images import ServedImage, container_image, neo_tensorflow_image, tensorflow_serving_image
 from stacks.model_build import WorkloadBuild
-from stacks.naming import camel
+from stacks.naming import camel, tuning_endpoint_name
 from stacks.neo import NeoCompilation
 from stacks.settings import ONLY_VARIANT, Deployment, UnetEndpoint, UnetTfs
 
@@ -81,7 +81,9 @@ class UnetTfsStack(Stack):
                         alarm_names=alarm_names(name, [ONLY_VARIANT], multi_model=False),
                         capture_prefix=capture_prefix(name) if endpoint.data_capture else None,
                         component=component_name(name) if endpoint.inference_component else None,
-                    )
+                    ),
+                    # `inference tune` serves the same model beside it, by the same role.
+                    *([ServedEndpoint(name=tuning_endpoint_name(name), alarm_names=[])] if endpoint.tunable else []),
                 ],
                 model_keys=[model_key],
                 image_repository_arn=image.repository_arn,

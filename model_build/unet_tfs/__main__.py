@@ -17,6 +17,7 @@ from model_build.artifact import ArtifactStore
 from model_build.errors import BuildError
 from model_build.unet_tfs.build import PICTURE_FILE, SAMPLES_FILE, BuildResult, Toolchain, build
 from model_build.unet_tfs.recipe import UnetTfsRecipe
+from model_build.unet_tfs.reference import REFERENCE_FILE
 
 _console = Console(width=100)
 
@@ -65,6 +66,7 @@ def _upload_pictures(result: BuildResult, bucket: str, prefix: str) -> None:
     for path, name, kind in (
         (result.picture, PICTURE_FILE, "image/png"),
         (result.samples, SAMPLES_FILE, "application/zip"),
+        (result.reference, REFERENCE_FILE, "application/gzip"),
     ):
         s3.put_object(Bucket=bucket, Key=f"{prefix.strip('/')}/{name}", Body=path.read_bytes(), ContentType=kind)
 

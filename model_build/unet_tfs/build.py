@@ -28,6 +28,7 @@ from model_build.unet_tfs.data import Dataset, Splits, find, split
 from model_build.unet_tfs.gate import ACCURACY_FILE, Accuracy, check_gate, check_reference
 from model_build.unet_tfs.pictures import draw, write_samples
 from model_build.unet_tfs.recipe import Precision, UnetTfsRecipe
+from model_build.unet_tfs.reference import REFERENCE_FILE, write_reference
 from model_build.unet_tfs.scores import score
 from model_build.unet_tfs.training import TRAINING_FILE, Training
 
@@ -82,6 +83,7 @@ class BuildResult:
     """What a build made: an archive and its accuracy by artifact name, a picture, and images to send.
 
     source: where the images come from, in words. images: how many each split has.
+    reference: TensorFlow's answers to a few images, as reference.write_reference writes them.
     """
 
     recipe: UnetTfsRecipe
@@ -93,6 +95,7 @@ class BuildResult:
     accuracy: dict[str, Accuracy]
     picture: Path
     samples: Path
+    reference: Path
 
     def summary(self) -> dict[str, Any]:
         """JSON values for `summary.json`."""
@@ -168,6 +171,7 @@ def build(
     drawn = {name: found for name, found in masks.items() if name in (TENSORFLOW, "openvino_int8")}
     draw(splits.test, drawn, output / PICTURE_FILE)
     write_samples(splits.test, _SAMPLES, output / SAMPLES_FILE)
+    write_reference(splits.test.images, masks[TENSORFLOW], output / REFERENCE_FILE)
     return BuildResult(
         recipe=recipe,
         source=source.name,
@@ -178,6 +182,7 @@ def build(
         accuracy=accuracy,
         picture=output / PICTURE_FILE,
         samples=output / SAMPLES_FILE,
+        reference=output / REFERENCE_FILE,
     )
 
 

@@ -106,7 +106,7 @@ class BuiltArtifact(Construct):
         recipe: str,
     ) -> None:
         super().__init__(scope, construct_id)
-        digest = hashlib.sha256(f"{source_hash}\n{recipe}".encode()).hexdigest()[:24]
+        self.digest = hashlib.sha256(f"{source_hash}\n{recipe}".encode()).hexdigest()[:24]
         resource = CustomResource(
             self,
             "Resource",
@@ -115,7 +115,7 @@ class BuiltArtifact(Construct):
             properties={
                 "ProjectName": project.project_name,
                 "Bucket": artifacts.bucket_name,
-                "Prefix": f"{prefix}/{digest}",
+                "Prefix": f"{prefix}/{self.digest}",
                 "Recipe": recipe,
             },
         )

@@ -78,7 +78,7 @@ def execution_role(
             resources=["*"],
             conditions={"StringEquals": {"cloudwatch:namespace": namespaces}},
         ),
-        _allow(["cloudwatch:DescribeAlarms"], alarms),
+        *([_allow(["cloudwatch:DescribeAlarms"], alarms)] if alarms else []),
     ]
     if listed_prefix is not None:
         statements.append(

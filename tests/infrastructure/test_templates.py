@@ -246,6 +246,16 @@ def test_unet_serves_one_build_by_the_container_of_aws_and_by_our_own(synthesise
     assert all("repository/tensorflow-inference" in arn for arn in role["ecr:BatchGetImage"])
 
 
+def test_the_role_of_what_can_be_tuned_may_log_for_the_endpoint_beside_it(synthesise: Synthesise) -> None:
+    assembly = synthesise("dev")
+    logging = {
+        key: json.dumps(statements(assembly, f"Dev-UnetTfs/{key}Role")["logs:PutLogEvents"])
+        for key in ("Tuned", "Int8", "Scaled")
+    }
+    assert "Endpoints/dev-unet-tfs-tuned-tune:" in logging["Tuned"]
+    assert "-tune" not in logging["Int8"] + logging["Scaled"]
+
+
 def test_a_knob_without_effect_is_a_warning_at_synth(synthesise: Synthesise, tmp_path: Path) -> None:
     path = tmp_path / "unet.yaml"
     path.write_text(UNET)

@@ -1,0 +1,31 @@
+"""The SavedModel's answers to a few images: what another build of the same network is compared with."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+REFERENCE_FILE = "reference.json.gz"
+REFERENCE_IMAGES = 4
+_DECIMALS = 5
+"""Of the probabilities; a wrongly compiled network is off by far more."""
+
+
+def write_reference(images: "NDArray[np.uint8]", masks: "NDArray[np.float32]", path: Path) -> None:
+    """Writes the first images as requests of TensorFlow Serving's REST API, one image each, beside their answers.
+
+    masks: probabilities of shape (images, 224, 224, 1). Equal images and masks give equal bytes.
+    """
+    samples = [
+        {
+            "request": {"instances": [(image / 255).round(6).tolist()]},
+            "answer": {"predictions": [mask.astype(float).round(_DECIMALS).tolist()]},
+        }
+        for image, mask in zip(images[:REFERENCE_IMAGES], masks[:REFERENCE_IMAGES], strict=True)
+    ]
+    text = json.dumps({"samples": samples}, separators=(",", ":"))
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))

@@ -1,0 +1,304 @@
+"""A model that SageMaker Neo compiles inside the deployment, and that is served only once it has proved itself."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import Aws, CustomResource, Duration, RemovalPolicy, Stack, custom_resources
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from stacks.constructs.built_artifact import BuiltArtifact
+from stacks.constructs.execution_role import ServedEndpoint, execution_role
+from stacks.constructs.realtime_endpoint import containers_log_group, volume_key
+from stacks.images import ServedImage
+from stacks.neo import FRAMEWORK, NeoCompilation
+from stacks.settings import Vpc
+
+_HANDLER = Path(__file__).parent / "compiled_model_handler"
+_CHECK_MINUTES = 45
+"""For the endpoint of a check to start, answer and end, with time to spare for a large instance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedOn:
+    """Where a compiled model's answers are compared with the original's: as it will be served.
+
+    reference_key: S3 key of requests and the original's answers, as model_build.unet_tfs.reference writes them.
+    """
+
+    image: ServedImage
+    instance_type: str
+    reference_key: str
+    vpc: Vpc | None
+
+
+class ModelCompiler(Construct):
+    """The custom resource provider that starts compilations, waits for them and checks what they made."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        environment: str,
+        artifacts: s3.IBucket,
+        key: kms.IKey,
+        reads_prefix: str,
+        prefix: str,
+        max_runtime_seconds: int,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.artifacts, self.key, self.prefix = artifacts, key, prefix
+        self.names = f"{environment}-neo-"
+        self._functions = [
+            self._function("OnEvent", "index.on_event"),
+            self._function("IsComplete", "index.is_complete"),
+        ]
+        self._allow_objects(reads_prefix)
+        self._allow_jobs_and_checks()
+        on_event, is_complete = self._functions
+        self.provider = custom_resources.Provider(
+            self,
+            "Provider",
+            on_event_handler=on_event,
+            is_complete_handler=is_complete,
+            query_interval=Duration.seconds(5),
+            total_timeout=Duration.minutes(max_runtime_seconds // 60 + _CHECK_MINUTES),
+            log_group=self._logs("Provider"),
+        )
+
+    def allow_passing(self, role: iam.IRole) -> None:
+        """Lets the handler hand a role to SageMaker."""
+        for function in self._functions:
+            function.add_to_role_policy(
+                iam.PolicyStatement(
+                    actions=["iam:PassRole"],
+                    resources=[role.role_arn],
+                    conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+                )
+            )
+
+    def _allow_objects(self, reads_prefix: str) -> None:
+        _, is_complete = self._functions
+        own = self.artifacts.arn_for_objects(f"{self.prefix}/*")
+        for actions, resources in (
+            (["s3:GetObject"], [own, self.artifacts.arn_for_objects(f"{reads_prefix}/*")]),
+            (["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"], [own]),
+            (["kms:Decrypt", "kms:GenerateDataKey"], [self.key.key_arn]),
+        ):
+            is_complete.add_to_role_policy(iam.PolicyStatement(actions=actions, resources=resources))
+        is_complete.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["s3:ListBucket", "s3:ListBucketVersions"],
+                resources=[self.artifacts.bucket_arn],
+                conditions={"StringLike": {"s3:prefix": [f"{self.prefix}/*"]}},
+            )
+        )
+
+    def _allow_jobs_and_checks(self) -> None:
+        on_event, is_complete = self._functions
+        jobs = [_sagemaker_arn(f"compilation-job/{self.names}*")]
+        on_event.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=[
+                    "sagemaker:CreateCompilationJob",
+                    "sagemaker:DescribeCompilationJob",
+                    "sagemaker:StopCompilationJob",
+                    "sagemaker:DeleteCompilationJob",
+                ],
+                resources=jobs,
+            )
+        )
+        is_complete.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["sagemaker:DescribeCompilationJob", "sagemaker:DeleteCompilationJob"], resources=jobs
+            )
+        )
+        is_complete.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=[
+                    *(f"sagemaker:{verb}{kind}" for verb in ("Create", "Delete") for kind in _CHECK_RESOURCES),
+                    "sagemaker:DescribeEndpoint",
+                    "sagemaker:InvokeEndpoint",
+                ],
+                resources=[_sagemaker_arn(f"{path}/{self.names}*-check") for path in _CHECK_RESOURCES.values()],
+            )
+        )
+        # SageMaker takes a grant on the key for the check's instances in the name of who creates their endpoint.
+        is_complete.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["kms:CreateGrant"],
+                resources=[self.key.key_arn],
+                conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
+            )
+        )
+
+    def _function(self, construct_id: str, handler: str) -> lambda_.Function:
+        return lambda_.Function(
+            self,
+            construct_id,
+            runtime=lambda_.Runtime.PYTHON_3_12,
+            handler=handler,
+            code=lambda_.Code.from_asset(str(_HANDLER), exclude=["__pycache__", "*.pyc"]),
+            timeout=Duration.minutes(10),
+            memory_size=1024,
+            log_group=self._logs(construct_id),
+        )
+
+    def _logs(self, construct_id: str) -> logs.LogGroup:
+        """A log group that ends with the stack: one that Lambda makes for itself stays behind."""
+        return logs.LogGroup(
+            self,
+            f"{construct_id}Logs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+
+
+_CHECK_RESOURCES = {"Model": "model", "EndpointConfig": "endpoint-config", "Endpoint": "endpoint"}
+
+
+class CompiledModel(Construct):
+    """One compilation's result, under a key prefix that holds the hash of what was compiled and for what.
+
+    Unchanged inputs never compile again. Without `check` only the archive is compared: nothing can run it here.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        compiler: ModelCompiler,
+        built: BuiltArtifact,
+        model: str,
+        inputs: Mapping[str, Sequence[int]],
+        settings: NeoCompilation,
+        check: CheckedOn | None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        job: dict[str, Any] = {
+            "InputConfig": {
+                "DataInputConfig": json.dumps({name: list(shape) for name, shape in inputs.items()}),
+                "Framework": FRAMEWORK,
+                "FrameworkVersion": settings.version.api,
+            },
+            "OutputConfig": settings.output_request(),
+        }
+        # What the build made and for whom belong to it: two endpoints that compile alike do not share a job, so that
+        # one can go without the other's model.
+        identity = json.dumps([built.digest, construct_id, model, job], sort_keys=True)
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
+        self._compiler, self._name = compiler, f"{compiler.names}{digest}"
+        prefix = f"{compiler.prefix}/{digest}"
+        model_key = built.model_key(model)
+        bucket = compiler.artifacts.bucket_name
+        job["InputConfig"]["S3Uri"] = f"s3://{bucket}/{model_key}"
+        job["OutputConfig"] |= {"S3OutputLocation": f"s3://{bucket}/{prefix}/", "KmsKeyId": compiler.key.key_arn}
+        job |= {
+            "RoleArn": self._compilation_role(model_key, prefix).role_arn,
+            "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_seconds},
+        }
+        properties = {
+            "JobName": self._name,
+            "Bucket": bucket,
+            "Prefix": prefix,
+            "ModelKey": model_key,
+            "Job": self._json(job),
+        }
+        log_group = None
+        if check is not None:
+            log_group = containers_log_group(self, "CheckLogs", f"Endpoints/{self._name}-check")
+            properties["Check"] = self._json(self._check(check, settings, f"{prefix}/*"))
+        resource = CustomResource(
+            self,
+            "Resource",
+            resource_type="Custom::CompiledModel",
+            service_token=compiler.provider.service_token,
+            properties=properties,
+        )
+        if log_group is not None:
+            resource.node.add_dependency(log_group)
+        self.key = resource.get_att_string("Key")
+        self.verification = resource.get_att_string("Verification")
+
+    def _check(self, check: CheckedOn, settings: NeoCompilation, compiled_keys: str) -> dict[str, Any]:
+        name, compiler = f"{self._name}-check", self._compiler
+        role = execution_role(
+            self,
+            "CheckRole",
+            endpoints=[ServedEndpoint(name=name, alarm_names=[])],
+            model_keys=[compiled_keys],
+            image_repository_arn=check.image.repository_arn,
+            artifacts=compiler.artifacts,
+            key=compiler.key,
+            vpc=check.vpc,
+        )
+        compiler.allow_passing(role)
+        made: dict[str, Any] = {
+            "Name": name,
+            "Image": check.image.uri,
+            "InstanceType": check.instance_type,
+            "RoleArn": role.role_arn,
+            "ReferenceKey": check.reference_key,
+            "MeanDifference": settings.tolerance.mean_difference,
+            "ChangedPixels": settings.tolerance.changed_pixels,
+        }
+        volume = volume_key([check.instance_type], compiler.key)
+        if volume is not None:
+            made["KmsKeyId"] = volume
+        if check.vpc is not None:
+            made["VpcConfig"] = {
+                "Subnets": list(check.vpc.subnet_ids),
+                "SecurityGroupIds": list(check.vpc.security_group_ids),
+            }
+        return made
+
+    def _compilation_role(self, model_key: str, prefix: str) -> iam.Role:
+        """What Neo takes on: it reads one archive, writes under one prefix, and logs."""
+        artifacts, key = self._compiler.artifacts, self._compiler.key
+        group = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:/aws/sagemaker/CompilationJobs"
+        statements = [
+            iam.PolicyStatement(actions=["s3:GetObject"], resources=[artifacts.arn_for_objects(model_key)]),
+            iam.PolicyStatement(actions=["s3:PutObject"], resources=[artifacts.arn_for_objects(f"{prefix}/*")]),
+            iam.PolicyStatement(actions=["s3:GetBucketLocation"], resources=[artifacts.bucket_arn]),
+            iam.PolicyStatement(
+                actions=["s3:ListBucket"],
+                resources=[artifacts.bucket_arn],
+                conditions={"StringLike": {"s3:prefix": [model_key, f"{prefix}/*"]}},
+            ),
+            iam.PolicyStatement(actions=["kms:Decrypt", "kms:GenerateDataKey"], resources=[key.key_arn]),
+            iam.PolicyStatement(
+                actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+                resources=[group, f"{group}:log-stream:*"],
+            ),
+            iam.PolicyStatement(
+                actions=["cloudwatch:PutMetricData"],
+                resources=["*"],
+                conditions={"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "AWS/SageMaker"]}},
+            ),
+        ]
+        role = iam.Role(
+            self,
+            "CompilationRole",
+            assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
+            inline_policies={"Compile": iam.PolicyDocument(statements=statements)},
+        )
+        self._compiler.allow_passing(role)
+        return role
+
+    def _json(self, value: Any) -> str:
+        """JSON in one text: CloudFormation turns the numbers of nested properties into texts."""
+        return Stack.of(self).to_json_string(value)
+
+
+def _sagemaker_arn(resource: str) -> str:
+    return f"arn:{Aws.PARTITION}:sagemaker:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"
