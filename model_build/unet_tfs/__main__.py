@@ -45,7 +45,7 @@ def main(
     if store is not None and bucket and prefix:
         for name, artifact in result.artifacts.items():
             store.upload(artifact, name)
-        _upload_pictures(result, bucket, prefix)
+        _upload_samples(result, bucket, prefix)
         store.write_summary(result.summary())
     (output / "summary.json").write_text(json.dumps(result.summary(), indent=2))
     _console.print(_table(result))
@@ -61,7 +61,7 @@ def _toolchain() -> Toolchain:
     return TensorFlowToolchain(available_cores())
 
 
-def _upload_pictures(result: BuildResult, bucket: str, prefix: str) -> None:
+def _upload_samples(result: BuildResult, bucket: str, prefix: str) -> None:
     s3 = boto3.client("s3")
     for path, name, kind in (
         (result.picture, PICTURE_FILE, "image/png"),

@@ -1,6 +1,7 @@
 """A build runs its steps once, gates every artifact, and packs what its server expects."""
 
 import base64
+import gzip
 import io
 import json
 import sys
@@ -309,6 +310,7 @@ def test_two_builds_of_a_recipe_give_the_same_bytes(tmp_path: Path, recipe: Unet
     assert one.summary() == two.summary()
     assert one.picture.read_bytes() == two.picture.read_bytes()
     assert one.samples.read_bytes() == two.samples.read_bytes()
+    assert one.reference.read_bytes() == two.reference.read_bytes()
 
 
 def test_the_summary_has_all_that_a_deployment_and_a_reader_need(tmp_path: Path, recipe: UnetTfsRecipe) -> None:
@@ -342,6 +344,19 @@ def test_the_samples_are_held_out_images_laid_out_as_a_source(tmp_path: Path, re
     assert len([name for name in names if name.startswith("images/")]) == 4
     with pytest.raises(BuildError, match="has 4 images; from 20"):
         find(FolderSource(path=str(tmp_path / "samples"))).load()
+
+
+def test_the_reference_is_a_few_requests_beside_the_answers_of_tensorflow(
+    tmp_path: Path, recipe: UnetTfsRecipe
+) -> None:
+    result = run_build(recipe, tmp_path)
+    assert result.reference.stat().st_size < 2_000_000
+    samples = json.loads(gzip.decompress(result.reference.read_bytes()))["samples"]
+    assert 1 <= len(samples) <= 4
+    for sample in samples:
+        (image,), (mask,) = sample["request"]["instances"], sample["answer"]["predictions"]
+        assert np.shape(image) == (SIDE, SIDE, 3)
+        np.testing.assert_allclose(np.mean(image, -1, keepdims=True), mask, atol=2e-5)
 
 
 def test_the_png_signature_brings_the_script_that_uses_it(tmp_path: Path, recipe: UnetTfsRecipe) -> None:
@@ -420,6 +435,7 @@ def test_the_command_uploads_everything_and_the_summary_last(
     assert {key.removeprefix("bucket/unet_tfs/1/") for key in s3.objects} == archives | {
         "predictions.png",
         "samples.zip",
+        "reference.json.gz",
         "summary.json",
     }
     assert list(s3.objects)[-1] == "bucket/unet_tfs/1/summary.json"
