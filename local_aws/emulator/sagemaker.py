@@ -7,6 +7,7 @@ import ministack.app as ministack_app
 from ministack.core import router
 from ministack.services.cloudformation import provisioners, stacks
 
+from local_aws.emulator import components
 from local_aws.emulator.hosting import HostingError, Properties, call, forward
 
 _POLL_SECONDS = 0.5
@@ -18,6 +19,8 @@ _INTEGERS = frozenset(
         "ContainerStartupHealthCheckTimeoutInSeconds",
         "VolumeSizeInGB",
         "InitialSamplingPercentage",
+        "MinInstanceCount",
+        "MaxInstanceCount",
     }
 )
 
@@ -108,8 +111,8 @@ _runs_on_worker_thread = stacks._runs_on_worker_thread
 
 
 def _waits(resource_type: str) -> bool:
-    """An endpoint's replicas fetch their model from this emulator while it waits for them, so it must not block."""
-    return resource_type == "AWS::SageMaker::Endpoint" or bool(_runs_on_worker_thread(resource_type))
+    """Replicas fetch their model from this emulator while it waits for them, so it must not block."""
+    return resource_type in ("AWS::SageMaker::Endpoint", components.TYPE) or bool(_runs_on_worker_thread(resource_type))
 
 
 def register() -> None:
@@ -117,6 +120,7 @@ def register() -> None:
     stacks._runs_on_worker_thread = _waits
     ministack_app.SERVICE_HANDLERS["sagemaker"] = forward
     router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."], "host_patterns": [r"sagemaker\."]}
+    components.register()
     for kind in ("Model", "EndpointConfig", "Endpoint"):
         provisioners._RESOURCE_HANDLERS[f"AWS::SageMaker::{kind}"] = {"create": _create(kind), "delete": _delete(kind)}
     provisioners._RESOURCE_HANDLERS["AWS::SageMaker::Endpoint"] |= {
@@ -132,7 +136,15 @@ def register() -> None:
             "EnableNetworkIsolation",
             "VpcConfig",
         ),
-        "EndpointConfig": ("EndpointConfigName", "ProductionVariants", "KmsKeyId", "DataCaptureConfig"),
+        "EndpointConfig": (
+            "EndpointConfigName",
+            "ProductionVariants",
+            "KmsKeyId",
+            "DataCaptureConfig",
+            "ExecutionRoleArn",
+            "EnableNetworkIsolation",
+            "VpcConfig",
+        ),
         "Endpoint": ("EndpointName",),
     }.items():
         provisioners._REPLACING_PROPERTIES[f"AWS::SageMaker::{kind}"] = replacing

@@ -23,13 +23,26 @@ from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import VariantFleet
 from local_aws.hosting.logs import LogShipper, log_group
-from local_aws.hosting.metrics import Metrics
+from local_aws.hosting.metrics import Metrics, Subject
 from local_aws.hosting.multi_model import ModelNotLoadableError
 from local_aws.hosting.replica import Replica
 from local_aws.hosting.scaling import ScalingService
 
+_COMPONENT_HEADER = "x-amzn-sagemaker-inference-component"
 _FORWARDED = ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")
 _ATTEMPTS = 3
+_COMPONENT_NEEDED = (
+    "Inference Component Name header is required for endpoints to which you plan to deploy inference components. "
+    "Please include Inference Component Name header or consider using SageMaker models."
+)
+_COMPONENT_NOT_ALLOWED = (
+    "Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference "
+    "components. Please remove the Inference Component Name header and try again."
+)
+_NO_CAPACITY = (
+    "Inference Component has no capacity to process this request. ApplicationAutoScaling may be in-progress (if "
+    "configured) or try to increase the capacity by invoking UpdateInferenceComponentRuntimeConfig API."
+)
 
 
 class Runtime:
@@ -58,10 +71,14 @@ class Runtime:
         headers = {key: request.headers[key] for key in _FORWARDED if key in request.headers}
         wanted = request.headers.get("x-amzn-sagemaker-target-variant")
         target = request.headers.get("x-amzn-sagemaker-target-model")
+        component = request.headers.get(_COMPONENT_HEADER)
         for attempt in range(_ATTEMPTS):
-            variant = self._variant(name, endpoint, wanted)
+            variant, subject = self._route(name, endpoint, wanted, component)
             _check_target(name, variant, target)
             replica = variant.pick(target)
+            if replica is None and component is not None:
+                self._metrics.refuse(component)
+                raise ApiError("ValidationError", _NO_CAPACITY)
             if replica is None:
                 raise ApiError(
                     "ModelNotReadyException", f"no instance of variant {variant.name} is ready; try again", 429
@@ -71,29 +88,29 @@ class Runtime:
             # What the request waits for before it is sent counts as neither latency, as on SageMaker.
             waited = sent = time.perf_counter()
             try:
-                async with self._path(replica, name, variant.name, target) as path:
+                async with self._path(replica, subject, target) as path:
                     sent = time.perf_counter()
                     async with replica.client.post(path, data=body, headers=headers) as answer:
                         content = await answer.read()
             except ModelNotLoadableError as error:
-                raise self._model_error(name, variant, error.status, str(error), 0.0, 0.0) from None
+                raise self._model_error(name, subject, variant, error.status, str(error), 0.0, 0.0) from None
             except aiohttp.ClientConnectorError:
                 # The replica died before it took the request: another one may answer it.
                 replica.ready = replica.running
                 if last:
                     message = "the container refuses connections"
-                    raise self._model_error(name, variant, 503, message, 0.0, sent - started) from None
+                    raise self._model_error(name, subject, variant, 503, message, 0.0, sent - started) from None
                 await asyncio.sleep(0.05)
                 continue
             except TimeoutError:
                 message = "the container did not answer in time"
                 raise self._model_error(
-                    name, variant, 504, message, time.perf_counter() - sent, waited - started
+                    name, subject, variant, 504, message, time.perf_counter() - sent, waited - started
                 ) from None
             except aiohttp.ClientError:
                 message = "the container closed the connection without an answer"
                 raise self._model_error(
-                    name, variant, 502, message, time.perf_counter() - sent, waited - started
+                    name, subject, variant, 502, message, time.perf_counter() - sent, waited - started
                 ) from None
             finally:
                 replica.in_flight -= 1
@@ -103,8 +120,8 @@ class Runtime:
             latency = time.perf_counter() - sent
             if answer.status >= 400:
                 text = content.decode(errors="replace")
-                raise self._model_error(name, variant, answer.status, text, latency, waited - started)
-            self._metrics.record(name, variant.name, 200, latency * 1e6, (waited - started) * 1e6)
+                raise self._model_error(name, subject, variant, answer.status, text, latency, waited - started)
+            self._metrics.record(subject, 200, latency * 1e6, (waited - started) * 1e6)
             passed = {"x-Amzn-Invoked-Production-Variant": variant.name}
             if attributes := answer.headers.get("x-amzn-sagemaker-custom-attributes"):
                 passed["X-Amzn-SageMaker-Custom-Attributes"] = attributes
@@ -112,12 +129,12 @@ class Runtime:
         raise AssertionError("every attempt returns or raises")
 
     @contextlib.asynccontextmanager
-    async def _path(self, replica: Replica, endpoint: str, variant: str, target: str | None) -> AsyncIterator[str]:
+    async def _path(self, replica: Replica, subject: Subject, target: str | None) -> AsyncIterator[str]:
         """Where a replica answers a request, for as long as the block runs."""
         if target is None or replica.models is None:
             yield "/invocations"
             return
-        async with replica.models.use(target, self._metrics.of(endpoint, variant)) as model:
+        async with replica.models.use(target, self._metrics.of(subject)) as model:
             yield f"/models/{model}/invoke"
 
     def _endpoint(self, name: str) -> dict[str, object]:
@@ -128,6 +145,34 @@ class Runtime:
         if name not in self._control.fleets:
             raise ApiError("ValidationError", f"Endpoint {name} is {endpoint['EndpointStatus']}, not InService.")
         return endpoint
+
+    def _route(
+        self, name: str, endpoint: dict[str, object], wanted: str | None, component: str | None
+    ) -> tuple[VariantFleet, Subject]:
+        """The replicas that may take a request, and what its metrics are about."""
+        if not self._control.hosts_components(name):
+            if component is not None:
+                raise ApiError("ValidationError", _COMPONENT_NOT_ALLOWED)
+            variant = self._variant(name, endpoint, wanted)
+            return variant, (name, variant.name)
+        if component is None:
+            raise ApiError("ValidationError", _COMPONENT_NEEDED)
+        records = {each["InferenceComponentName"]: each for each in self._control.components.on_endpoint(name)}
+        if component not in records:
+            raise ApiError(
+                "ValidationError",
+                f"Inference component {component} was not found on endpoint {endpoint['EndpointArn']}; "
+                f"it has: {', '.join(records) or 'none'}",
+            )
+        copies = self._control.components.copies(component)
+        if copies is None:
+            raise ApiError(
+                "ValidationError",
+                f"Inference component {component} is {records[component]['InferenceComponentStatus']}, not InService.",
+            )
+        if wanted not in (None, copies.name):
+            raise ApiError("ValidationError", f"Variant {wanted} does not hold inference component {component}")
+        return copies, (component,)
 
     def _variant(self, name: str, endpoint: dict[str, object], wanted: str | None) -> VariantFleet:
         fleet = self._control.fleets[name]
@@ -142,10 +187,18 @@ class Runtime:
         return fleet.variants[wanted]
 
     def _model_error(
-        self, name: str, variant: VariantFleet, status: int, message: str, model_seconds: float, overhead_seconds: float
+        self,
+        name: str,
+        subject: Subject,
+        variant: VariantFleet,
+        status: int,
+        message: str,
+        model_seconds: float,
+        overhead_seconds: float,
     ) -> ApiError:
-        self._metrics.record(name, variant.name, status, model_seconds * 1e6, overhead_seconds * 1e6)
+        self._metrics.record(subject, status, model_seconds * 1e6, overhead_seconds * 1e6)
         side = "client" if status < 500 else "server"
+        group = log_group(subject[0], component=len(subject) == 1)
         return ApiError(
             "ModelError",
             f'Received {side} error ({status}) from {variant.name} with message "{message[:1024]}". '
@@ -153,7 +206,7 @@ class Runtime:
             424,
             OriginalStatusCode=status,
             OriginalMessage=message[:1024],
-            LogStreamArn=f"arn:aws:logs:{REGION}:{ACCOUNT_ID}:log-group:{log_group(name)}",
+            LogStreamArn=f"arn:aws:logs:{REGION}:{ACCOUNT_ID}:log-group:{group}",
         )
 
 

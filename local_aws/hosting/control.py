@@ -5,21 +5,27 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from local_aws import stand_ins
-from local_aws.account import ACCOUNT_ID, REGION, default_cache, write_json
-from local_aws.environments import EnvironmentSetupError
-from local_aws.hosting import images
-from local_aws.hosting.artifacts import ModelDataError, extracted
+from local_aws.account import ACCOUNT_ID, REGION, write_json
+from local_aws.hosting import components
+from local_aws.hosting.artifacts import ModelDataError
+from local_aws.hosting.components import Components
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import Fleet, VariantFleet
-from local_aws.hosting.replica import ReplicaFailedError, ReplicaSpec
+from local_aws.hosting.models import container_of, replica_spec
+from local_aws.hosting.replica import ReplicaFailedError
 
 Document = dict[str, Any]
-_KINDS = {"Model": "model", "EndpointConfig": "endpoint-config", "Endpoint": "endpoint"}
+_KINDS = {
+    "Model": "model",
+    "EndpointConfig": "endpoint-config",
+    "Endpoint": "endpoint",
+    components.KIND: "inference-component",
+}
+_STATUSES = {"Endpoint": "EndpointStatus", components.KIND: "InferenceComponentStatus"}
 _DEFAULT_START_SECONDS = 300
 
 
@@ -32,6 +38,7 @@ class ControlPlane:
         self._records: dict[str, dict[str, Document]] = {kind: {} for kind in _KINDS}
         self._tags: dict[str, dict[str, str]] = {}
         self.fleets: dict[str, Fleet] = {}
+        self.components = Components(state, self)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def restore(self) -> None:
@@ -39,17 +46,19 @@ class ControlPlane:
         if not self._file.exists():
             return
         content = json.loads(self._file.read_text())
-        self._records, self._tags = content["records"], content["tags"]
+        self._records |= content["records"]
+        self._tags = content["tags"]
         for endpoint in self._records["Endpoint"].values():
             if endpoint["EndpointStatus"] != "Failed":
                 endpoint["EndpointStatus"] = "Creating"
-                self._run(self._deploy(endpoint, endpoint["EndpointConfigName"], None))
+                self.run(self._deploy(endpoint, endpoint["EndpointConfigName"], None))
+        self.components.restore()
 
     async def close(self) -> None:
         """Stops every replica."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(fleet.stop() for fleet in self.fleets.values()))
+        await asyncio.gather(self.components.close(), *(fleet.stop() for fleet in self.fleets.values()))
 
     def handle(self, operation: str, request: Document) -> Document:
         """Answers one API call; raises ApiError."""
@@ -57,22 +66,23 @@ class ControlPlane:
             "CreateEndpoint": self._create_endpoint,
             "UpdateEndpoint": self._update_endpoint,
             "DeleteEndpoint": self._delete_endpoint,
+            "DescribeEndpoint": self._describe_endpoint,
             "UpdateEndpointWeightsAndCapacities": self._update_weights,
             "AddTags": self._add_tags,
             "DeleteTags": self._delete_tags,
             "ListTags": self._list_tags,
+            **self.components.handlers,
         }
         if operation in handlers:
             return handlers[operation](request)
         for kind in _KINDS:
             if operation == f"Create{kind}":
-                return self._create(kind, request)
+                return self.create(kind, request)
             if operation == f"Describe{kind}":
-                return dict(self._get(kind, request[f"{kind}Name"]))
+                return dict(self.get(kind, request[f"{kind}Name"]))
             if operation == f"Delete{kind}":
-                self._get(kind, request[f"{kind}Name"])
-                del self._records[kind][request[f"{kind}Name"]]
-                self._save()
+                self.get(kind, request[f"{kind}Name"])
+                self.forget(kind, request[f"{kind}Name"])
                 return {}
             if operation == f"List{kind}s":
                 return self._list(kind, request)
@@ -86,16 +96,13 @@ class ControlPlane:
                 "status": endpoint["EndpointStatus"],
                 "reason": endpoint.get("FailureReason", ""),
                 "variants": [
-                    {
-                        "name": variant.name,
-                        "desired": variant.desired,
-                        "restarts": variant.restarts,
-                        "note": "; ".join(note for note in (variant.spec.image.note, variant.note) if note),
-                        "replicas": [
-                            {"id": r.id, "pid": r.pid, "ready": r.ready, "started": r.started} for r in variant.replicas
-                        ],
-                    }
+                    _fleet_status(variant.name, variant)
                     for variant in (self.fleets[name].variants.values() if name in self.fleets else [])
+                ]
+                + [
+                    _fleet_status(record["InferenceComponentName"], copies)
+                    for record in self.components.on_endpoint(name)
+                    if (copies := self.components.copies(record["InferenceComponentName"])) is not None
                 ],
             }
             for name, endpoint in self._records["Endpoint"].items()
@@ -103,9 +110,23 @@ class ControlPlane:
 
     def endpoint(self, name: str) -> Document:
         """An endpoint's record; raises ApiError as SageMaker words it."""
-        return self._get("Endpoint", name)
+        return self.get("Endpoint", name)
 
-    def _create(self, kind: str, request: Document) -> Document:
+    def hosts_components(self, name: str) -> bool:
+        """Whether an endpoint that is served leaves its models to inference components."""
+        return not self.fleets[name].variants
+
+    def all(self, kind: str) -> list[Document]:
+        """Every record of a kind."""
+        return list(self._records[kind].values())
+
+    def forget(self, kind: str, name: str) -> None:
+        """Removes a record."""
+        del self._records[kind][name]
+        self.save()
+
+    def create(self, kind: str, request: Document) -> Document:
+        """Makes a record with an ARN and tags; raises ApiError when it is there."""
         name = request[f"{kind}Name"]
         arn = _arn(kind, name)
         if name in self._records[kind]:
@@ -113,16 +134,30 @@ class ControlPlane:
                 "ValidationException", f'Cannot create already existing {_KINDS[kind].replace("-", " ")} "{arn}".'
             )
         if kind == "EndpointConfig":
-            for variant in request["ProductionVariants"]:
-                self._get("Model", variant["ModelName"])
+            self._check_config(request)
         record = {key: value for key, value in request.items() if key != "Tags"}
         record |= {f"{kind}Arn": arn, "CreationTime": time.time()}
         self._records[kind][name] = record
         self._tags[arn] = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
-        self._save()
+        self.save()
         return {f"{kind}Arn": arn}
 
-    def _get(self, kind: str, name: str) -> Document:
+    def _check_config(self, request: Document) -> None:
+        for variant in request["ProductionVariants"]:
+            if "ModelName" in variant:
+                self.get("Model", variant["ModelName"])
+                if "ManagedInstanceScaling" in variant:
+                    raise ApiError(
+                        "ValidationException",
+                        "ManagedInstanceScaling is only supported for inference component endpoints.",
+                    )
+        if _hosts_components(request) and "ExecutionRoleArn" not in request:
+            raise ApiError(
+                "ValidationException", "ExecutionRoleArn is missing: it is needed where a variant names no model"
+            )
+
+    def get(self, kind: str, name: str) -> Document:
+        """A record; raises ApiError as SageMaker words it."""
         record = self._records[kind].get(name)
         if record is None:
             noun = _KINDS[kind].replace("-", " ")
@@ -130,13 +165,15 @@ class ControlPlane:
         return record
 
     def _list(self, kind: str, request: Document) -> Document:
+        status = _STATUSES.get(kind, "")
+        exact = {status: "StatusEquals", "EndpointName": "EndpointNameEquals", "VariantName": "VariantNameEquals"}
         rows = [
             record
             for name, record in self._records[kind].items()
             if request.get("NameContains", "") in name
-            and request.get("StatusEquals", record.get("EndpointStatus")) == record.get("EndpointStatus")
+            and all(request.get(asked, record.get(member)) == record.get(member) for member, asked in exact.items())
         ]
-        by = {"Name": f"{kind}Name"}.get(request.get("SortBy", "CreationTime"), "CreationTime")
+        by = {"Name": f"{kind}Name", "Status": status}.get(request.get("SortBy", "CreationTime"), "CreationTime")
         rows.sort(key=lambda record: record[by], reverse=request.get("SortOrder", "Descending") == "Descending")
         begin = 0
         if token := request.get("NextToken"):
@@ -145,7 +182,8 @@ class ControlPlane:
             except ValueError:
                 raise ApiError("ValidationException", "NextToken is not one that this list gave") from None
         end = begin + int(request.get("MaxResults", 100))
-        members = [f"{kind}Name", f"{kind}Arn", "CreationTime", "LastModifiedTime", "EndpointStatus"]
+        members = [f"{kind}Name", f"{kind}Arn", "CreationTime", "LastModifiedTime", status]
+        members += ["EndpointName", "EndpointArn", "VariantName"] if kind == components.KIND else []
         answer: Document = {f"{kind}s": [{m: r[m] for m in members if m in r} for r in rows[begin:end]]}
         if end < len(rows):
             answer["NextToken"] = base64.b64encode(str(end).encode()).decode()
@@ -153,35 +191,47 @@ class ControlPlane:
 
     def _create_endpoint(self, request: Document) -> Document:
         config = request["EndpointConfigName"]
-        self._get("EndpointConfig", config)
-        answer = self._create("Endpoint", request)
+        self.get("EndpointConfig", config)
+        answer = self.create("Endpoint", request)
         endpoint = self._records["Endpoint"][request["EndpointName"]]
         endpoint |= {"EndpointStatus": "Creating", "LastModifiedTime": time.time(), "ProductionVariants": []}
-        self._save()
-        self._run(self._deploy(endpoint, config, None))
+        self.save()
+        self.run(self._deploy(endpoint, config, None))
         return answer
 
     def _update_endpoint(self, request: Document) -> Document:
-        endpoint = self._get("Endpoint", request["EndpointName"])
+        endpoint = self.get("Endpoint", request["EndpointName"])
         if endpoint["EndpointStatus"] not in ("InService", "Failed"):
             raise ApiError("ValidationException", f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
-        self._get("EndpointConfig", request["EndpointConfigName"])
+        config = self.get("EndpointConfig", request["EndpointConfigName"])
+        if self.components.on_endpoint(endpoint["EndpointName"]) and not _hosts_components(config):
+            raise ApiError(
+                "ValidationException",
+                f'Cannot update endpoint "{endpoint["EndpointArn"]}" with inference components to a configuration '
+                "whose variants name models",
+            )
         counts = None
         if request.get("RetainAllVariantProperties") and (fleet := self.fleets.get(endpoint["EndpointName"])):
             counts = {name: variant.desired for name, variant in fleet.variants.items()}
         endpoint |= {"EndpointStatus": "Updating", "LastModifiedTime": time.time()}
         endpoint.pop("FailureReason", None)
-        self._save()
-        self._run(self._deploy(endpoint, request["EndpointConfigName"], counts))
+        self.save()
+        self.run(self._deploy(endpoint, request["EndpointConfigName"], counts))
         return {"EndpointArn": endpoint["EndpointArn"]}
 
     def _delete_endpoint(self, request: Document) -> Document:
-        endpoint = self._get("Endpoint", request["EndpointName"])
+        endpoint = self.get("Endpoint", request["EndpointName"])
         if endpoint["EndpointStatus"] in ("Creating", "Updating"):
             raise ApiError("ValidationException", f'Cannot delete in-progress endpoint "{endpoint["EndpointArn"]}".')
+        if names := [each["InferenceComponentName"] for each in self.components.on_endpoint(endpoint["EndpointName"])]:
+            raise ApiError(
+                "ValidationException",
+                f'Cannot delete endpoint "{endpoint["EndpointArn"]}" with inference components: delete '
+                f"{', '.join(names)} first",
+            )
         endpoint["EndpointStatus"] = "Deleting"
-        self._save()
-        self._run(self._remove(endpoint["EndpointName"]))
+        self.save()
+        self.run(self._remove(endpoint["EndpointName"]))
         return {}
 
     async def _remove(self, name: str) -> None:
@@ -189,7 +239,7 @@ class ControlPlane:
         if fleet is not None:
             await fleet.stop()
         del self._records["Endpoint"][name]
-        self._save()
+        self.save()
 
     async def _deploy(self, endpoint: Document, config_name: str, counts: dict[str, int] | None) -> None:
         """Brings up a new fleet beside the old one and switches over; a failure leaves the old one serving."""
@@ -200,49 +250,33 @@ class ControlPlane:
             variants = [
                 await asyncio.to_thread(self._variant, variant, (counts or {}).get(variant["VariantName"]))
                 for variant in config["ProductionVariants"]
+                if "ModelName" in variant
             ]
-            fleet = Fleet(name, self._state, variants, self._save)
+            fleet = Fleet(name, self._state, variants, self.save)
             await fleet.start()
         except (ReplicaFailedError, ModelDataError, ApiError) as error:
             endpoint["FailureReason"] = str(error)
             endpoint["EndpointStatus"] = "Failed" if old is None else "InService"
         else:
             self.fleets[name] = fleet
-            endpoint["EndpointStatus"] = "InService"
+            moved = _instance_types(self._records["EndpointConfig"].get(endpoint["EndpointConfigName"], config))
             endpoint["EndpointConfigName"] = config_name
+            if moved != _instance_types(config):
+                await self.components.move(name)
+            endpoint["EndpointStatus"] = "InService"
             endpoint["ProductionVariants"] = [self._variant_summary(variant, config) for variant in variants]
             if "DataCaptureConfig" in config:
                 endpoint["DataCaptureConfig"] = config["DataCaptureConfig"]
         endpoint["LastModifiedTime"] = time.time()
-        self._save()
+        self.save()
         if old is not None and self.fleets[name] is not old:
             await old.stop()
 
     def _variant(self, variant: Document, count: int | None) -> VariantFleet:
-        model = self._get("Model", variant["ModelName"])
-        container = model.get("PrimaryContainer") or model["Containers"][0]
-        uri = container["Image"]
-        try:
-            image = images.find(self._state, uri) or stand_ins.find(default_cache(), uri)
-        except EnvironmentSetupError as error:
-            raise ApiError("ValidationException", f"the stand-in for {uri} could not be installed: {error}") from error
-        if image is None:
-            raise ApiError(
-                "ValidationException",
-                f"the image {uri} was not pushed to this account; of AWS's own images the local account has stand-ins "
-                f"for {', '.join(stand_ins.STAND_INS)} only",
-            )
-        multi_model = container.get("Mode") == "MultiModel"
-        url = container["ModelDataUrl"]
+        container = container_of(self.get("Model", variant["ModelName"]))
         return VariantFleet(
             name=variant["VariantName"],
-            spec=ReplicaSpec(
-                image,
-                None if multi_model else str(extracted(self._state, url)),
-                url if multi_model else None,
-                container.get("Environment") or {},
-                variant["InstanceType"],
-            ),
+            spec=replica_spec(self._state, container, variant["InstanceType"]),
             desired=count or int(variant.get("InitialInstanceCount", 1)),
             weight=float(variant.get("InitialVariantWeight", 1)),
             start_timeout_seconds=float(
@@ -252,8 +286,7 @@ class ControlPlane:
 
     def _variant_summary(self, variant: VariantFleet, config: Document) -> Document:
         configured = next(v for v in config["ProductionVariants"] if v["VariantName"] == variant.name)
-        model = self._get("Model", configured["ModelName"])
-        image = (model.get("PrimaryContainer") or model["Containers"][0])["Image"]
+        image = container_of(self.get("Model", configured["ModelName"]))["Image"]
         return {
             "VariantName": variant.name,
             "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": time.time()}],
@@ -263,8 +296,31 @@ class ControlPlane:
             "DesiredInstanceCount": variant.desired,
         }
 
+    def _describe_endpoint(self, request: Document) -> Document:
+        endpoint = dict(self.get("Endpoint", request["EndpointName"]))
+        config = self._records["EndpointConfig"].get(endpoint["EndpointConfigName"])
+        if config is not None and endpoint["EndpointName"] in self.fleets:
+            endpoint["ProductionVariants"] = endpoint["ProductionVariants"] + [
+                self._component_variant(endpoint["EndpointName"], variant)
+                for variant in config["ProductionVariants"]
+                if "ModelName" not in variant
+            ]
+        return endpoint
+
+    def _component_variant(self, endpoint: str, variant: Document) -> Document:
+        current, desired = self.components.instances(endpoint, variant)
+        weight = float(variant.get("InitialVariantWeight", 1))
+        return {
+            "VariantName": variant["VariantName"],
+            "CurrentWeight": weight,
+            "DesiredWeight": weight,
+            "CurrentInstanceCount": current,
+            "DesiredInstanceCount": desired,
+            **{name: variant[name] for name in ("ManagedInstanceScaling", "RoutingConfig") if name in variant},
+        }
+
     def _update_weights(self, request: Document) -> Document:
-        endpoint = self._get("Endpoint", request["EndpointName"])
+        endpoint = self.get("Endpoint", request["EndpointName"])
         fleet = self.fleets.get(endpoint["EndpointName"])
         if endpoint["EndpointStatus"] != "InService" or fleet is None:
             raise ApiError("ValidationException", f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
@@ -272,7 +328,7 @@ class ControlPlane:
             if change["VariantName"] not in fleet.variants:
                 raise ApiError("ValidationException", f"Variant {change['VariantName']} does not exist")
         endpoint["EndpointStatus"] = "Updating"
-        self._run(self._apply_weights(endpoint, fleet, request["DesiredWeightsAndCapacities"]))
+        self.run(self._apply_weights(endpoint, fleet, request["DesiredWeightsAndCapacities"]))
         return {"EndpointArn": endpoint["EndpointArn"]}
 
     async def _apply_weights(self, endpoint: Document, fleet: Fleet, changes: list[Document]) -> None:
@@ -287,33 +343,53 @@ class ControlPlane:
         endpoint["ProductionVariants"] = [self._variant_summary(v, config) for v in fleet.variants.values()]
         endpoint["EndpointStatus"] = "InService"
         endpoint["LastModifiedTime"] = time.time()
-        self._save()
+        self.save()
 
     def _add_tags(self, request: Document) -> Document:
         tags = self._tags.setdefault(request["ResourceArn"], {})
         tags |= {tag["Key"]: tag["Value"] for tag in request["Tags"]}
-        self._save()
+        self.save()
         return self._list_tags(request)
 
     def _delete_tags(self, request: Document) -> Document:
         for key in request["TagKeys"]:
             self._tags.get(request["ResourceArn"], {}).pop(key, None)
-        self._save()
+        self.save()
         return {}
 
     def _list_tags(self, request: Document) -> Document:
         tags = self._tags.get(request["ResourceArn"], {})
         return {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
 
-    def _run(self, work: Any) -> None:
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs it beside everything else."""
         task: asyncio.Task[None] = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Writes the records down."""
         with contextlib.suppress(FileNotFoundError):
             write_json(self._file, {"records": self._records, "tags": self._tags})
 
 
 def _arn(kind: str, name: str) -> str:
     return f"arn:aws:sagemaker:{REGION}:{ACCOUNT_ID}:{_KINDS[kind]}/{name}"
+
+
+def _hosts_components(config: Document) -> bool:
+    return any("ModelName" not in variant for variant in config["ProductionVariants"])
+
+
+def _instance_types(config: Document) -> dict[str, str]:
+    return {variant["VariantName"]: variant.get("InstanceType", "") for variant in config["ProductionVariants"]}
+
+
+def _fleet_status(name: str, variant: VariantFleet) -> Document:
+    return {
+        "name": name,
+        "desired": variant.desired,
+        "restarts": variant.restarts,
+        "note": "; ".join(note for note in (variant.spec.image.note, variant.note) if note),
+        "replicas": [{"id": r.id, "pid": r.pid, "ready": r.ready, "started": r.started} for r in variant.replicas],
+    }

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local_aws.hosting.components import LABEL
+
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
 
@@ -20,9 +22,9 @@ _MAX_EVENT_BYTES = 16 * 1024
 """An event may have 256 KiB (PutLogEvents API reference) and a batch 1 MiB; a line of a log needs less."""
 
 
-def log_group(endpoint: str) -> str:
-    """The log group of an endpoint's containers."""
-    return f"/aws/sagemaker/Endpoints/{endpoint}"
+def log_group(name: str, *, component: bool = False) -> str:
+    """The log group of an endpoint's containers, or of an inference component's."""
+    return f"/aws/sagemaker/{LABEL if component else 'Endpoints'}/{name}"
 
 
 class LogShipper:
@@ -66,8 +68,8 @@ class LogShipper:
             self._sent[path] = begin + len(whole)
 
     def _send(self, client: "CloudWatchLogsClient", path: Path, content: bytes) -> None:
-        endpoint, variant, replica, _ = path.name.split(".")
-        group, stream = log_group(endpoint), f"{variant}/{replica}"
+        *kind, name, variant, replica, _ = path.name.split(".")
+        group, stream = log_group(name, component=bool(kind)), f"{variant}/{replica}"
         if path not in self._streams:
             with contextlib.suppress(client.exceptions.ResourceAlreadyExistsException):
                 client.create_log_group(logGroupName=group)
@@ -84,5 +86,8 @@ class LogShipper:
             )
 
     def _files(self) -> list[Path]:
-        """Log files of replicas: `ENDPOINT.VARIANT.REPLICA.log`, names that have no dots themselves."""
-        return [path for path in sorted(self._folder.glob("*.log")) if path.name.count(".") == 3]
+        """Log files of replicas: `ENDPOINT.VARIANT.REPLICA.log`, names that have no dots themselves.
+
+        Those of inference components have LABEL and the component's name in place of the endpoint's.
+        """
+        return [path for path in sorted(self._folder.glob("*.log")) if path.name.count(".") in (3, 4)]

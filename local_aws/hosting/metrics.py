@@ -12,7 +12,10 @@ import boto3
 import psutil
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local_aws.hosting.components import KIND as COMPONENT
 from local_aws.hosting.control import ControlPlane
+from local_aws.hosting.fleet import VariantFleet
+from local_aws.hosting.placement import Compute
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.literals import StandardUnitType
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("metrics")
 PERIOD_SECONDS = 60
+Subject = tuple[str, ...]
+"""What a metric is about: (endpoint, variant), or (inference component,)."""
 _MAX_VALUES = 150
 """Distinct values in one metric datum (PutMetricData API reference)."""
 
@@ -29,6 +34,7 @@ class _Minute:
     invocations: int = 0
     client_errors: int = 0
     server_errors: int = 0
+    refused: int = 0
     model_cache_hits: Counter[float] = field(default_factory=Counter)
     microseconds: defaultdict[str, Counter[float]] = field(default_factory=lambda: defaultdict(Counter))
 
@@ -52,26 +58,35 @@ class VariantMetrics:
 
 
 class Metrics:
-    """Collects per variant what the runtime tells, and sends it to the account's CloudWatch."""
+    """Collects per variant and component what the runtime tells, and sends it to the account's CloudWatch.
+
+    invocations, refusals: since the start; refused is a request for a component without a copy to take it.
+    """
 
     def __init__(self, control: ControlPlane) -> None:
         self._control = control
-        self._minutes: dict[tuple[str, str], _Minute] = defaultdict(_Minute)
-        self.invocations: Counter[tuple[str, str]] = Counter()
+        self._minutes: dict[Subject, _Minute] = defaultdict(_Minute)
+        self.invocations: Counter[Subject] = Counter()
+        self.refusals: Counter[Subject] = Counter()
 
-    def record(self, endpoint: str, variant: str, status: int, model_us: float, overhead_us: float) -> None:
+    def record(self, subject: Subject, status: int, model_us: float, overhead_us: float) -> None:
         """One invocation: the HTTP status and both latencies in microseconds."""
-        minute = self._minutes[endpoint, variant]
+        minute = self._minutes[subject]
         minute.invocations += 1
-        self.invocations[endpoint, variant] += 1
+        self.invocations[subject] += 1
         minute.client_errors += 400 <= status < 500
         minute.server_errors += status >= 500
         minute.microseconds["ModelLatency"][_rounded(model_us)] += 1
         minute.microseconds["OverheadLatency"][_rounded(overhead_us)] += 1
 
-    def of(self, endpoint: str, variant: str) -> VariantMetrics:
+    def refuse(self, component: str) -> None:
+        """One request that found no copy of its inference component."""
+        self._minutes[component,].refused += 1
+        self.refusals[component,] += 1
+
+    def of(self, subject: Subject) -> VariantMetrics:
         """Where a variant's model loading metrics go."""
-        return VariantMetrics(lambda: self._minutes[endpoint, variant])
+        return VariantMetrics(lambda: self._minutes[subject])
 
     async def publish_forever(self) -> None:
         """Publishes at every period's end."""
@@ -83,24 +98,33 @@ class Metrics:
         """Publishes what was collected since the last call."""
         minutes, self._minutes = self._minutes, defaultdict(_Minute)
         data: dict[str, list[MetricDatumTypeDef]] = {
-            "AWS/SageMaker": [d for (e, v), m in minutes.items() for d in self._invocations(e, v, m)],
+            "AWS/SageMaker": [datum for item in minutes.items() for datum in self._invocations(*item)],
             "/aws/sagemaker/Endpoints": self._utilization(),
+            "/aws/sagemaker/InferenceComponents": self._component_utilization(),
         }
         try:
             await asyncio.to_thread(_put, data)
         except (ClientError, BotoCoreError):
             logger.warning("metrics of this minute were not taken by the emulator")
 
-    def _invocations(self, endpoint: str, variant: str, minute: _Minute) -> "list[MetricDatumTypeDef]":
-        fleet = self._control.fleets.get(endpoint)
-        replicas = len(fleet.variants[variant].ready) if fleet and variant in fleet.variants else 1
+    def _fleet(self, subject: Subject) -> VariantFleet | None:
+        if len(subject) == 1:
+            return self._control.components.copies(subject[0])
+        fleet = self._control.fleets.get(subject[0])
+        return fleet.variants.get(subject[1]) if fleet is not None else None
+
+    def _invocations(self, subject: Subject, minute: _Minute) -> "list[MetricDatumTypeDef]":
+        fleet = self._fleet(subject)
+        replicas = len(fleet.ready) if fleet is not None else 1
         values = {
             "Invocations": minute.invocations,
-            "InvocationsPerInstance": minute.invocations / max(1, replicas),
+            rate_metric(subject): minute.invocations / max(1, replicas),
             "Invocation4XXErrors": minute.client_errors,
             "Invocation5XXErrors": minute.server_errors,
         }
-        dimensions = _dimensions(endpoint, variant)
+        if minute.refused:
+            values["NoCapacityInvocationFailures"] = minute.refused
+        dimensions = _dimensions(subject)
         made: list[MetricDatumTypeDef] = [
             {"MetricName": name, "Dimensions": dimensions, "Value": float(value), "Unit": "Count"}
             for name, value in values.items()
@@ -142,7 +166,7 @@ class Metrics:
                             made.append(
                                 {
                                     "MetricName": "LoadedModelCount",
-                                    "Dimensions": _dimensions(endpoint, variant.name),
+                                    "Dimensions": _dimensions((endpoint, variant.name)),
                                     "Value": float(replica.models.loaded),
                                     "Unit": "None",
                                 }
@@ -150,12 +174,38 @@ class Metrics:
                         made += [
                             {
                                 "MetricName": name,
-                                "Dimensions": _dimensions(endpoint, variant.name),
+                                "Dimensions": _dimensions((endpoint, variant.name)),
                                 "Value": value,
                                 "Unit": "Percent",
                             }
                             for name, value in values.items()
                         ]
+        return made
+
+    def _component_utilization(self) -> "list[MetricDatumTypeDef]":
+        """Of what each copy has reserved, in percent."""
+        made: list[MetricDatumTypeDef] = []
+        for record in self._control.all(COMPONENT):
+            name = record["InferenceComponentName"]
+            reserved = Compute.of(record["Specification"])
+            copies = self._control.components.copies(name)
+            for replica in copies.ready if copies is not None else []:
+                with contextlib.suppress(psutil.Error):
+                    process = psutil.Process(replica.pid)
+                    values = {"MemoryUtilizationNormalized": process.memory_info().rss / 2**20 / reserved.memory_mib}
+                    if reserved.cpu_cores:
+                        values["CPUUtilizationNormalized"] = (
+                            process.cpu_percent(interval=0.05) / 100 / reserved.cpu_cores
+                        )
+                    made += [
+                        {
+                            "MetricName": metric,
+                            "Dimensions": _dimensions((name,)),
+                            "Value": 100 * share,
+                            "Unit": "Percent",
+                        }
+                        for metric, share in values.items()
+                    ]
         return made
 
 
@@ -164,8 +214,19 @@ def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _dimensions(endpoint: str, variant: str) -> "list[DimensionTypeDef]":
-    return [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}]
+def rate_metric(subject: Subject) -> str:
+    """The metric of invocations per minute and instance, or copy."""
+    return "InvocationsPerCopy" if len(subject) == 1 else "InvocationsPerInstance"
+
+
+def dimensions(subject: Subject) -> dict[str, str]:
+    """The CloudWatch dimensions of a subject's metrics."""
+    names = ("InferenceComponentName",) if len(subject) == 1 else ("EndpointName", "VariantName")
+    return dict(zip(names, subject, strict=True))
+
+
+def _dimensions(subject: Subject) -> "list[DimensionTypeDef]":
+    return [{"Name": name, "Value": value} for name, value in dimensions(subject).items()]
 
 
 def _put(data: "dict[str, list[MetricDatumTypeDef]]") -> None:

@@ -36,6 +36,7 @@ class ReplicaSpec:
     """What to run: image, model, container environment, instance type.
 
     model_dir: the extracted archive. model_prefix: S3 prefix of a multi-model endpoint's archives. One of the two.
+    memory_bytes: what the container may use; None for all that the instance has.
     """
 
     image: Image
@@ -43,6 +44,12 @@ class ReplicaSpec:
     model_prefix: str | None
     environment: dict[str, str]
     instance_type: str
+    memory_bytes: int | None = None
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes that the container may use."""
+        return self.memory_bytes or instance(self.instance_type).memory_bytes
 
 
 class Replica:
@@ -70,8 +77,7 @@ class Replica:
     def _model_cache(self) -> ModelCache | None:
         if self.spec.model_prefix is None:
             return None
-        limit = instance(self.spec.instance_type).memory_bytes
-        return ModelCache(self.client, self.folder / "opt/ml/models", self.spec.model_prefix, limit)
+        return ModelCache(self.client, self.folder / "opt/ml/models", self.spec.model_prefix, self.spec.memory_limit)
 
     @property
     def pid(self) -> int:
@@ -101,7 +107,7 @@ class Replica:
             BASE_DIR_VARIABLE: str(self.folder / "opt/ml"),
             PORT_VARIABLE: str(self.port),
             HOST_VARIABLE: "127.0.0.1",
-            LIMIT_VARIABLE: str(instance(self.spec.instance_type).memory_bytes),
+            LIMIT_VARIABLE: str(self.spec.memory_limit),
             **({"SAGEMAKER_MULTI_MODEL": "true"} if self.models else {}),
             **({"ONEDNN_MAX_CPU_ISA": cap} if cap else {}),
         }

@@ -1,11 +1,11 @@
-"""Application Auto Scaling for endpoint variants: target tracking, steps and schedules, with their cooldowns."""
+"""Application Auto Scaling for variants and components: target tracking, steps and schedules, with their cooldowns."""
 
 import asyncio
 import contextlib
 import json
 import math
+import operator
 import os
-import re
 import time
 import uuid
 from collections import deque
@@ -21,36 +21,24 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, write_json
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
-from local_aws.hosting.fleet import VariantFleet
-from local_aws.hosting.metrics import Metrics
+from local_aws.hosting.metrics import Metrics, dimensions, rate_metric
+from local_aws.hosting.scalable import DIMENSIONS, MetricKind, Scalable
 from local_aws.hosting.schedules import next_due
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.type_defs import MetricAlarmTypeDef as AlarmTypeDef
 
 Document = dict[str, Any]
-_RESOURCE = re.compile(r"^endpoint/(?P<endpoint>[^/]+)/variant/(?P<variant>[^/]+)$")
-_DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _ACTIVITIES = 100
 _ALARMS_SECONDS = 5.0
 """How often the alarms are read, whose actions step policies are."""
+_BREACHES: dict[str, Callable[[float, float], bool]] = {
+    "GreaterThanThreshold": operator.gt,
+    "GreaterThanOrEqualToThreshold": operator.ge,
+}
+_NO_CAPACITY = "NoCapacityInvocationFailures"
 _SCALE_IN_AT = 0.9
 """Target tracking scales in below 90 % of its target ("How target tracking scaling works", AWS guide)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _MetricKind:
-    """Period in seconds, and datapoints over the target that scale out and under it that scale in."""
-
-    period: float
-    out_points: int
-    in_points: int
-
-
-_KINDS = {
-    "SageMakerVariantInvocationsPerInstance": _MetricKind(60, 3, 15),
-    "SageMakerVariantConcurrentRequestsPerModelHighResolution": _MetricKind(10, 3, 90),
-}
 
 
 @dataclass
@@ -147,14 +135,19 @@ class ScalingService:
 
     def _register(self, request: Document) -> Document:
         resource = request["ResourceId"]
-        if request.get("ServiceNamespace") != "sagemaker" or request.get("ScalableDimension") != _DIMENSION:
-            raise ApiError("ValidationException", f"the local account scales sagemaker's {_DIMENSION} only")
-        self._variant(resource)
+        if request.get("ServiceNamespace") != "sagemaker" or request.get("ScalableDimension") not in DIMENSIONS:
+            raise ApiError(
+                "ValidationException", f"the local account scales sagemaker's {' and '.join(DIMENSIONS)} only"
+            )
+        scalable = Scalable.parse(resource)
+        if request["ScalableDimension"] != scalable.dimension:
+            raise ApiError("ValidationException", f"ScalableDimension of {resource} is {scalable.dimension}")
         target = {**self._targets.get(resource, {"CreationTime": time.time()}), **request}
         minimum, maximum = int(target["MinCapacity"]), int(target["MaxCapacity"])
-        if not 0 < minimum <= maximum:
+        if not scalable.least <= minimum <= maximum:
             raise ApiError(
-                "ValidationException", f"MinCapacity is {minimum} and MaxCapacity {maximum}: 0 < minimum <= maximum"
+                "ValidationException",
+                f"MinCapacity is {minimum} and MaxCapacity {maximum}: {scalable.least} <= minimum <= maximum",
             )
         target |= {"MinCapacity": minimum, "MaxCapacity": maximum}
         target["ScalableTargetARN"] = _arn(f"scalable-target/{uuid.uuid5(uuid.NAMESPACE_URL, resource).hex}")
@@ -178,7 +171,7 @@ class ScalingService:
         if resource not in self._targets:
             raise ApiError("ObjectNotFoundException", f"No scalable target registered for {resource}")
         if request.get("PolicyType", "StepScaling") == "TargetTrackingScaling":
-            _check_tracking(request["TargetTrackingScalingPolicyConfiguration"])
+            _check_tracking(request["TargetTrackingScalingPolicyConfiguration"], Scalable.parse(resource))
         else:
             _check_steps(request)
         arn = _arn(f"scalingPolicy:{uuid.uuid5(uuid.NAMESPACE_URL, f'{resource} {name}')}:policyName/{name}")
@@ -254,27 +247,28 @@ class ScalingService:
         target |= {name: int(bounds[name]) for name in ("MinCapacity", "MaxCapacity") if name in bounds}
         self._schedule(action, moment)
         self._save()
-        fleet = self._fleet(key[0])
+        fleet = Scalable.parse(key[0]).fleet(self._control)
         if fleet is None:
             return
         new = max(target["MinCapacity"], min(target["MaxCapacity"], fleet.desired))
         if new != fleet.desired:
             self._apply(key[0], new, f"scheduled action {key[1]}: bounds {bounds}; from {fleet.desired}", now)
 
-    def _fleet(self, resource: str) -> VariantFleet | None:
-        endpoint, variant = self._variant(resource)
-        fleet = self._control.fleets.get(endpoint)
-        return fleet.variants.get(variant) if fleet is not None else None
-
     def _observe(self, name: str, policy: Document, now: float) -> None:
         resource = policy["ResourceId"]
-        fleet = self._fleet(resource)
+        scalable = Scalable.parse(resource)
+        fleet = scalable.fleet(self._control)
         alarm = self._alarm(policy) if _is_step(policy) else None
         if fleet is None or (_is_step(policy) and alarm is None):
             return
-        kind = _KINDS[_metric(policy)] if alarm is None else _MetricKind(alarm["Period"], alarm["EvaluationPeriods"], 1)
+        kind = (
+            scalable.metrics[_metric(policy)]
+            if alarm is None
+            else MetricKind(alarm["Period"], alarm["EvaluationPeriods"], 1)
+        )
         period = kind.period / self._scale
-        total = self._metrics.invocations[self._variant(resource)]
+        refusals = alarm is not None and alarm.get("MetricName") == _NO_CAPACITY
+        total = (self._metrics.refusals if refusals else self._metrics.invocations)[scalable.subject]
         tracker = self._trackers.get(name)
         if tracker is None:
             size = max(kind.in_points, kind.out_points)
@@ -284,7 +278,9 @@ class ScalingService:
         tracker.concurrency.append(sum(replica.in_flight for replica in fleet.ready))
         if now < tracker.next_point:
             return
-        if _is_step(policy) or kind.period == 60:
+        if refusals:
+            point: float = total - tracker.last_total
+        elif _is_step(policy) or kind.period == 60:
             # Per minute of real time whatever the compression, so that a target means the same load.
             point = (total - tracker.last_total) * kind.period / period / ready
         else:
@@ -297,15 +293,15 @@ class ScalingService:
             self._decide(policy, kind, tracker, fleet.desired, now)
 
     def _alarm(self, policy: Document) -> "AlarmTypeDef | None":
-        """The alarm whose action a step policy is, where it is one over the variant's invocations."""
-        endpoint, variant = self._variant(policy["ResourceId"])
-        wanted = {"EndpointName": endpoint, "VariantName": variant}
+        """The alarm whose action a step policy is, where it is one over invocations, or over requests refused."""
+        subject = Scalable.parse(policy["ResourceId"]).subject
         for alarm in self._alarms:
             if (
                 policy["PolicyARN"] in alarm["AlarmActions"]
-                and (alarm.get("MetricName"), alarm.get("Statistic")) == ("InvocationsPerInstance", "Sum")
-                and alarm.get("ComparisonOperator") == "GreaterThanThreshold"
-                and {each["Name"]: each["Value"] for each in alarm.get("Dimensions", [])} == wanted
+                and alarm.get("MetricName") in (rate_metric(subject), _NO_CAPACITY)
+                and alarm.get("Statistic") == "Sum"
+                and alarm.get("ComparisonOperator") in _BREACHES
+                and {each["Name"]: each["Value"] for each in alarm.get("Dimensions", [])} == dimensions(subject)
             ):
                 return alarm
         return None
@@ -313,8 +309,9 @@ class ScalingService:
     def _step(self, policy: Document, alarm: "AlarmTypeDef", tracker: _Tracker, current: int, now: float) -> None:
         resource, settings = policy["ResourceId"], policy["StepScalingPolicyConfiguration"]
         target, threshold = self._targets[resource], alarm["Threshold"]
+        breaches = _BREACHES[alarm["ComparisonOperator"]]
         points = list(tracker.points)[-alarm["EvaluationPeriods"] :]
-        if len(points) < alarm["EvaluationPeriods"] or not all(point > threshold for point in points):
+        if len(points) < alarm["EvaluationPeriods"] or not all(breaches(point, threshold) for point in points):
             return
         if (now - self._last_change.get(resource, -math.inf)) * self._scale < float(settings.get("Cooldown", 0)):
             return
@@ -333,7 +330,7 @@ class ScalingService:
             cause = f"policy {policy['PolicyName']}: the metric is {points[-1]:.1f}, over {threshold}; from {current}"
             self._apply(resource, new, cause, now)
 
-    def _decide(self, policy: Document, kind: _MetricKind, tracker: _Tracker, current: int, now: float) -> None:
+    def _decide(self, policy: Document, kind: MetricKind, tracker: _Tracker, current: int, now: float) -> None:
         resource = policy["ResourceId"]
         target = self._targets[resource]
         settings = policy["TargetTrackingScalingPolicyConfiguration"]
@@ -360,17 +357,11 @@ class ScalingService:
             tracker.points.clear()
 
     def _apply(self, resource: str, new: int, cause: str, now: float) -> None:
-        endpoint, variant = self._variant(resource)
+        scalable = Scalable.parse(resource)
         try:
-            self._control.handle(
-                "UpdateEndpointWeightsAndCapacities",
-                {
-                    "EndpointName": endpoint,
-                    "DesiredWeightsAndCapacities": [{"VariantName": variant, "DesiredInstanceCount": new}],
-                },
-            )
+            scalable.resize(self._control, new)
         except ApiError:
-            # The endpoint is being updated: the next datapoint decides again.
+            # It is being updated: the next datapoint decides again.
             return
         self._last_change[resource] = now
         self._activities.appendleft(
@@ -378,19 +369,13 @@ class ScalingService:
                 "ActivityId": str(uuid.uuid4()),
                 "ServiceNamespace": "sagemaker",
                 "ResourceId": resource,
-                "ScalableDimension": _DIMENSION,
-                "Description": f"Setting desired instance count to {new}.",
+                "ScalableDimension": scalable.dimension,
+                "Description": f"Setting desired {scalable.noun} count to {new}.",
                 "Cause": cause,
                 "StartTime": time.time(),
                 "StatusCode": "Successful",
             }
         )
-
-    def _variant(self, resource: str) -> tuple[str, str]:
-        match = _RESOURCE.match(resource)
-        if match is None:
-            raise ApiError("ValidationException", f"ResourceId is {resource!r}: endpoint/NAME/variant/NAME is known")
-        return match["endpoint"], match["variant"]
 
     def _save(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -409,10 +394,10 @@ def _metric(policy: Document) -> str:
     return str(settings["PredefinedMetricSpecification"]["PredefinedMetricType"])
 
 
-def _check_tracking(settings: Document) -> None:
+def _check_tracking(settings: Document, scalable: Scalable) -> None:
     metric = (settings.get("PredefinedMetricSpecification") or {}).get("PredefinedMetricType")
-    if metric not in _KINDS:
-        raise ApiError("ValidationException", f"the metric is {metric!r}: known here are {', '.join(_KINDS)}")
+    if metric not in scalable.metrics:
+        raise ApiError("ValidationException", f"the metric is {metric!r}: known here are {', '.join(scalable.metrics)}")
     if float(settings["TargetValue"]) <= 0:
         raise ApiError("ValidationException", f"TargetValue is {settings['TargetValue']}: it must be above 0")
 

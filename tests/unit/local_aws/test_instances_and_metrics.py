@@ -31,8 +31,8 @@ def test_an_instance_type_gives_cores_memory_and_instruction_set(
 def test_what_ends_after_a_period_counts_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(metrics, "_put", sent.append)
-    collected = Metrics(SimpleNamespace(fleets={}))  # type: ignore[arg-type]
-    load = collected.of("e", "v")
+    collected = Metrics(SimpleNamespace(fleets={}, all=lambda kind: []))  # type: ignore[arg-type]
+    load = collected.of(("e", "v"))
     load.model_cache(hit=False)
     asyncio.run(collected.publish())
     load.model_time("ModelLoadingTime", 0.5)

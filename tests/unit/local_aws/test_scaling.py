@@ -310,7 +310,7 @@ def test_schedules_are_due_when_aws_says(schedule: str, timezone: str, after: st
     ("operation", "request_", "part"),
     [
         ("RegisterScalableTarget", scalable_target(3, 2), "MinCapacity is 3 and MaxCapacity 2"),
-        ("RegisterScalableTarget", scalable_target(ServiceNamespace="ecs"), "DesiredInstanceCount only"),
+        ("RegisterScalableTarget", scalable_target(ServiceNamespace="ecs"), "DesiredCopyCount only"),
         ("RegisterScalableTarget", scalable_target(ResourceId="table/t"), "'table/t'"),
         ("PutScalingPolicy", policy("CPUUtilization"), "'CPUUtilization'"),
         ("PutScalingPolicy", policy(target=0), "TargetValue is 0"),

@@ -1,0 +1,103 @@
+"""Inference components in CloudFormation: made, updated and removed in the hosting process, and waited for."""
+
+import time
+from typing import Any
+
+from ministack.services.cloudformation import provisioners
+
+from local_aws.emulator.hosting import HostingError, Properties, call
+
+TYPE = "AWS::SageMaker::InferenceComponent"
+_POLL_SECONDS = 0.5
+_WAIT_SECONDS = 1800
+_INTEGERS = frozenset(
+    {
+        "CopyCount", "MinMemoryRequiredInMb", "MaxMemoryRequiredInMb", "ModelDataDownloadTimeoutInSeconds",
+        "ContainerStartupHealthCheckTimeoutInSeconds", "Value", "WaitIntervalInSeconds",
+        "MaximumExecutionTimeoutInSeconds",
+    }
+)  # fmt: skip
+_NUMBERS = frozenset({"NumberOfCpuCoresRequired", "NumberOfAcceleratorDevicesRequired"})
+_NAMES = frozenset({"ModelName", "EndpointName", "InferenceComponentName"})
+
+
+def _call(operation: str, request: Properties) -> Properties:
+    return call(f"SageMaker.{operation}", request)
+
+
+def _plain(value: Any, name: str = "") -> Any:
+    """CloudFormation carries numbers as text, and names as ARNs."""
+    if isinstance(value, dict):
+        return {key: _plain(member, key) for key, member in value.items() if key != "EndpointArn"}
+    if isinstance(value, list):
+        return [_plain(member, name) for member in value]
+    if name in _INTEGERS:
+        return int(value)
+    if name in _NUMBERS:
+        return float(value)
+    return value.rpartition("/")[2] if name in _NAMES else value
+
+
+def _create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
+    request = _plain(properties)
+    request.setdefault("InferenceComponentName", provisioners._physical_name(stack, logical_id, max_len=63))
+    arn = _call("CreateInferenceComponent", request)["InferenceComponentArn"]
+    return arn, _wait(request["InferenceComponentName"], "created")
+
+
+def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:
+    del stack
+    name = physical_id.rpartition("/")[2]
+    before, after = _plain(old), _plain(new)
+    _settle(name)
+    # What the template does not change stays as it is: above all the count, which scaling may have changed.
+    members = ("Specification", "RuntimeConfig", "DeploymentConfig")
+    changes = {member: after[member] for member in members if member in after and after[member] != before.get(member)}
+    if changes:
+        _call("UpdateInferenceComponent", {"InferenceComponentName": name, **changes})
+    return physical_id, _wait(name, "updated")
+
+
+def _delete(physical_id: str, properties: Properties) -> None:
+    del properties
+    name = physical_id.rpartition("/")[2]
+    try:
+        _settle(name)
+        _call("DeleteInferenceComponent", {"InferenceComponentName": name})
+        while True:
+            _call("DescribeInferenceComponent", {"InferenceComponentName": name})
+            time.sleep(_POLL_SECONDS)
+    except HostingError as error:
+        if "Could not find" not in str(error):
+            raise
+
+
+def _settle(name: str) -> Properties:
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        component = _call("DescribeInferenceComponent", {"InferenceComponentName": name})
+        status = component["InferenceComponentStatus"]
+        if status not in ("Creating", "Updating"):
+            return component
+        if time.monotonic() > deadline:
+            raise HostingError(f"inference component {name} is still {status} after {_WAIT_SECONDS} s")
+        time.sleep(_POLL_SECONDS)
+
+
+def _wait(name: str, done: str) -> Properties:
+    component = _settle(name)
+    if component["InferenceComponentStatus"] != "InService" or "FailureReason" in component:
+        reason = component.get("FailureReason", "no reason given")
+        raise HostingError(f"inference component {name} could not be {done}: {reason}")
+    return {
+        "Id": component["InferenceComponentArn"],
+        "InferenceComponentArn": component["InferenceComponentArn"],
+        "InferenceComponentName": name,
+        "InferenceComponentStatus": component["InferenceComponentStatus"],
+    }
+
+
+def register() -> None:
+    """Adds the CloudFormation type to MiniStack's tables."""
+    provisioners._RESOURCE_HANDLERS[TYPE] = {"create": _create, "update": _update, "delete": _delete}
+    provisioners._REPLACING_PROPERTIES[TYPE] = ("InferenceComponentName", "EndpointName", "VariantName")

@@ -1,0 +1,325 @@
+"""Inference components: copies of a model on an endpoint's instances, each copy a replica with its own memory."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Protocol
+
+from local_aws.hosting.artifacts import ModelDataError
+from local_aws.hosting.errors import ApiError
+from local_aws.hosting.fleet import Fleet, VariantFleet
+from local_aws.hosting.models import container_of, replica_spec
+from local_aws.hosting.placement import Compute, instances_needed
+from local_aws.hosting.replica import ReplicaFailedError
+
+Document = dict[str, Any]
+KIND = "InferenceComponent"
+LABEL = "InferenceComponents"
+"""Begins the names of the components' logs, as their log groups' names do on AWS."""
+_START_SECONDS = 300
+_BUSY = ("Creating", "Updating", "Deleting")
+
+
+class Plane(Protocol):
+    """What components need of the control plane that holds their records."""
+
+    def get(self, kind: str, name: str) -> Document:
+        """A record; raises ApiError."""
+
+    def all(self, kind: str) -> list[Document]:
+        """Every record of a kind."""
+
+    def create(self, kind: str, request: Document) -> Document:
+        """Makes a record with an ARN and tags; raises ApiError when it is there."""
+
+    def forget(self, kind: str, name: str) -> None:
+        """Removes a record."""
+
+    def save(self) -> None:
+        """Writes the records down."""
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs it beside everything else."""
+
+
+def variant_of(config: Document, name: str | None) -> Document:
+    """The variant of an endpoint configuration that holds components, the first without a name; raises ApiError."""
+    variants: list[Document] = config["ProductionVariants"]
+    found = next((variant for variant in variants if name in (None, variant["VariantName"])), None)
+    if found is None:
+        names = ", ".join(variant["VariantName"] for variant in variants)
+        raise ApiError("ValidationException", f"Could not find variant {name}; the endpoint has: {names}")
+    if "ModelName" in found:
+        raise ApiError(
+            "ValidationException",
+            f"variant {found['VariantName']} holds the model {found['ModelName']}: inference components go on a "
+            "variant whose endpoint configuration names none",
+        )
+    return found
+
+
+def instance_limits(variant: Document) -> tuple[int, int]:
+    """The fewest and the most instances of a variant."""
+    managed = variant.get("ManagedInstanceScaling") or {}
+    initial = int(variant.get("InitialInstanceCount", 1))
+    if managed.get("Status") != "ENABLED":
+        return initial, initial
+    return int(managed.get("MinInstanceCount", 1)), int(managed.get("MaxInstanceCount", initial))
+
+
+class Components:
+    """Creates, resizes, updates and removes components, and has the fleets that serve them."""
+
+    def __init__(self, state: Path, plane: Plane) -> None:
+        self._state, self._plane = state, plane
+        self.fleets: dict[str, Fleet] = {}
+
+    @property
+    def handlers(self) -> dict[str, Callable[[Document], Document]]:
+        """The API's operations, by name."""
+        return {
+            "CreateInferenceComponent": self._create,
+            "DescribeInferenceComponent": self._describe,
+            "UpdateInferenceComponent": self._update,
+            "UpdateInferenceComponentRuntimeConfig": self._resize,
+            "DeleteInferenceComponent": self._delete,
+        }
+
+    def restore(self) -> None:
+        """Starts the copies of what an earlier process had."""
+        for record in self._plane.all(KIND):
+            if record["InferenceComponentStatus"] == "Deleting":
+                self._plane.run(self._remove(record["InferenceComponentName"]))
+            elif record["InferenceComponentStatus"] != "Failed":
+                self._begin(record, "Creating")
+                self._plane.run(self._deploy(record, record["Specification"], _copies(record)))
+
+    async def close(self) -> None:
+        """Stops every copy."""
+        await asyncio.gather(*(fleet.stop() for fleet in self.fleets.values()))
+
+    def copies(self, name: str) -> VariantFleet | None:
+        """A component's copies; None before its first deployment."""
+        fleet = self.fleets.get(name)
+        return next(iter(fleet.variants.values())) if fleet is not None else None
+
+    def on_endpoint(self, endpoint: str) -> list[Document]:
+        """The records of an endpoint's components."""
+        return [record for record in self._plane.all(KIND) if record["EndpointName"] == endpoint]
+
+    def instances(self, endpoint: str, variant: Document) -> tuple[int, int]:
+        """Current and desired instances of a variant: what its copies need, within its limits."""
+        fewest, most = instance_limits(variant)
+        counts = []
+        for desired in (False, True):
+            needed: list[Compute] = []
+            for record in self.on_endpoint(endpoint):
+                fleet = self.copies(record["InferenceComponentName"])
+                running = 0 if fleet is None else fleet.desired if desired else len(fleet.ready)
+                needed += [Compute.of(record["Specification"])] * running
+            count = instances_needed(needed, Compute.on(variant["InstanceType"]))
+            counts.append(max(fewest, min(most, count or 0)))
+        return counts[0], counts[1]
+
+    async def move(self, endpoint: str) -> None:
+        """Starts an endpoint's components anew, after its instances have changed."""
+        for record in self.on_endpoint(endpoint):
+            if record["InferenceComponentStatus"] == "InService":
+                self._begin(record, "Updating")
+                await self._deploy(record, record["Specification"], _copies(record))
+
+    def _create(self, request: Document) -> Document:
+        endpoint = self._plane.get("Endpoint", request["EndpointName"])
+        if endpoint["EndpointStatus"] != "InService":
+            raise ApiError(
+                "ValidationException",
+                f'Cannot create inference component on endpoint "{endpoint["EndpointArn"]}" that is '
+                f"{endpoint['EndpointStatus']}: wait until it is InService",
+            )
+        config = self._plane.get("EndpointConfig", endpoint["EndpointConfigName"])
+        variant = variant_of(config, request.get("VariantName"))
+        specification = request.get("Specification") or {}
+        self._check(request, specification)
+        copies = int(request["RuntimeConfig"]["CopyCount"])
+        self._check_room(request["InferenceComponentName"], specification, copies, endpoint["EndpointName"], variant)
+        answer = self._plane.create(KIND, request)
+        record = self._plane.get(KIND, request["InferenceComponentName"])
+        record |= {
+            "VariantName": variant["VariantName"],
+            "EndpointArn": endpoint["EndpointArn"],
+            "RuntimeConfig": {"DesiredCopyCount": copies},
+        }
+        if "DeploymentConfig" in record:
+            record["LastDeploymentConfig"] = record.pop("DeploymentConfig")
+        self._begin(record, "Creating")
+        self._plane.run(self._deploy(record, specification, copies))
+        return answer
+
+    def _describe(self, request: Document) -> Document:
+        record = dict(self._plane.get(KIND, request["InferenceComponentName"]))
+        copies = self.copies(record["InferenceComponentName"])
+        record["RuntimeConfig"] = {
+            "DesiredCopyCount": _copies(record),
+            "CurrentCopyCount": len(copies.ready) if copies is not None else 0,
+        }
+        return record
+
+    def _update(self, request: Document) -> Document:
+        record = self._settled(request["InferenceComponentName"])
+        specification = request.get("Specification") or record["Specification"]
+        copies = int((request.get("RuntimeConfig") or {}).get("CopyCount", _copies(record)))
+        self._check({"RuntimeConfig": {"CopyCount": copies}}, specification)
+        self._check_update(record, specification, copies)
+        if "DeploymentConfig" in request:
+            record["LastDeploymentConfig"] = request["DeploymentConfig"]
+        self._begin(record, "Updating")
+        if specification == record["Specification"] and record["InferenceComponentName"] in self.fleets:
+            self._plane.run(self._apply_count(record, copies))
+        else:
+            self._plane.run(self._deploy(record, specification, copies))
+        return {"InferenceComponentArn": record["InferenceComponentArn"]}
+
+    def _resize(self, request: Document) -> Document:
+        record = self._settled(request["InferenceComponentName"])
+        copies = int(request["DesiredRuntimeConfig"]["CopyCount"])
+        if record["InferenceComponentName"] not in self.fleets:
+            raise ApiError(
+                "ValidationException",
+                f'Cannot update failed inference component "{record["InferenceComponentArn"]}": update its '
+                "specification, or delete it",
+            )
+        self._check_update(record, record["Specification"], copies)
+        self._begin(record, "Updating")
+        self._plane.run(self._apply_count(record, copies))
+        return {"InferenceComponentArn": record["InferenceComponentArn"]}
+
+    def _delete(self, request: Document) -> Document:
+        record = self._settled(request["InferenceComponentName"])
+        self._begin(record, "Deleting")
+        self._plane.run(self._remove(record["InferenceComponentName"]))
+        return {}
+
+    def _settled(self, name: str) -> Document:
+        record = self._plane.get(KIND, name)
+        if record["InferenceComponentStatus"] in _BUSY:
+            raise ApiError(
+                "ValidationException",
+                f'Cannot change inference component "{record["InferenceComponentArn"]}" that is '
+                f"{record['InferenceComponentStatus']}",
+            )
+        return record
+
+    def _check(self, request: Document, specification: Document) -> None:
+        if "BaseInferenceComponentName" in specification or "Specifications" in request:
+            raise ApiError(
+                "ValidationException",
+                "the local account has neither adapter components (BaseInferenceComponentName) nor several instance "
+                "types (Specifications): give Specification with a model or a container",
+            )
+        if "MinMemoryRequiredInMb" not in (specification.get("ComputeResourceRequirements") or {}):
+            raise ApiError(
+                "ValidationException", "Specification.ComputeResourceRequirements.MinMemoryRequiredInMb is missing"
+            )
+        if "CopyCount" not in (request.get("RuntimeConfig") or {}):
+            raise ApiError("ValidationException", "RuntimeConfig.CopyCount is missing")
+        if self._container(specification).get("Mode") == "MultiModel":
+            raise ApiError(
+                "ValidationException",
+                f"model {specification['ModelName']} is of mode MultiModel, which inference components do not have",
+            )
+
+    def _check_update(self, record: Document, specification: Document, copies: int) -> None:
+        variant = self._variant(record)
+        self._check_room(record["InferenceComponentName"], specification, copies, record["EndpointName"], variant)
+
+    def _check_room(self, name: str, specification: Document, copies: int, endpoint: str, variant: Document) -> None:
+        wanted = [Compute.of(specification)] * copies
+        for other in self.on_endpoint(endpoint):
+            if other["InferenceComponentName"] != name and other["InferenceComponentStatus"] != "Failed":
+                wanted += [Compute.of(other["Specification"])] * _copies(other)
+        needed = instances_needed(wanted, Compute.on(variant["InstanceType"]))
+        _, most = instance_limits(variant)
+        if needed is None or needed > most:
+            why = (
+                f"a copy does not fit on {variant['InstanceType']}"
+                if needed is None
+                else f"they need {needed} instances of {variant['InstanceType']} and there are {most} at the most"
+            )
+            raise ApiError(
+                "ValidationException",
+                f"{copies} copies of inference component {name} cannot be placed: {why}; ask for less, or raise the "
+                "variant's MaxInstanceCount",
+            )
+
+    def _container(self, specification: Document) -> Document:
+        if "ModelName" in specification:
+            return container_of(self._plane.get("Model", specification["ModelName"]))
+        given = specification.get("Container") or {}
+        if "Image" not in given or "ArtifactUrl" not in given:
+            raise ApiError("ValidationException", "Specification needs ModelName, or Container with Image, ArtifactUrl")
+        return {**given, "ModelDataUrl": given["ArtifactUrl"]}
+
+    def _variant(self, record: Document) -> Document:
+        endpoint = self._plane.get("Endpoint", record["EndpointName"])
+        return variant_of(self._plane.get("EndpointConfig", endpoint["EndpointConfigName"]), record["VariantName"])
+
+    def _copies_of(self, record: Document, specification: Document, count: int) -> VariantFleet:
+        reserved = specification["ComputeResourceRequirements"]
+        memory = int(reserved.get("MaxMemoryRequiredInMb") or reserved["MinMemoryRequiredInMb"])
+        variant = self._variant(record)
+        startup = specification.get("StartupParameters") or {}
+        return VariantFleet(
+            name=record["VariantName"],
+            spec=replica_spec(
+                self._state, self._container(specification), variant["InstanceType"], memory_bytes=memory * 2**20
+            ),
+            desired=count,
+            weight=1.0,
+            start_timeout_seconds=float(startup.get("ContainerStartupHealthCheckTimeoutInSeconds", _START_SECONDS)),
+        )
+
+    async def _deploy(self, record: Document, specification: Document, count: int) -> None:
+        """Brings up new copies beside the old ones and switches over; a failure leaves the old ones serving."""
+        name = record["InferenceComponentName"]
+        old = self.fleets.get(name)
+        try:
+            copies = await asyncio.to_thread(self._copies_of, record, specification, count)
+            fleet = Fleet(f"{LABEL}/{name}", self._state, [copies], self._plane.save)
+            await fleet.start()
+        except (ReplicaFailedError, ModelDataError, ApiError) as error:
+            record["FailureReason"] = str(error)
+            self._end(record, "Failed" if old is None else "InService")
+            return
+        self.fleets[name] = fleet
+        record["Specification"] = specification
+        record["RuntimeConfig"] = {"DesiredCopyCount": count}
+        self._end(record, "InService")
+        if old is not None:
+            await old.stop()
+
+    async def _apply_count(self, record: Document, count: int) -> None:
+        record["RuntimeConfig"] = {"DesiredCopyCount": count}
+        try:
+            await self.fleets[record["InferenceComponentName"]].resize(record["VariantName"], count)
+        except ReplicaFailedError as error:
+            record["FailureReason"] = str(error)
+        self._end(record, "InService")
+
+    async def _remove(self, name: str) -> None:
+        fleet = self.fleets.pop(name, None)
+        if fleet is not None:
+            await fleet.stop()
+        self._plane.forget(KIND, name)
+
+    def _begin(self, record: Document, status: str) -> None:
+        record.pop("FailureReason", None)
+        self._end(record, status)
+
+    def _end(self, record: Document, status: str) -> None:
+        record |= {"InferenceComponentStatus": status, "LastModifiedTime": time.time()}
+        self._plane.save()
+
+
+def _copies(record: Document) -> int:
+    return int(record["RuntimeConfig"]["DesiredCopyCount"])

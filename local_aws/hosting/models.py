@@ -1,0 +1,49 @@
+"""From a model as SageMaker describes it to what a replica runs."""
+
+from pathlib import Path
+from typing import Any
+
+from local_aws import stand_ins
+from local_aws.account import default_cache
+from local_aws.environments import EnvironmentSetupError
+from local_aws.hosting import images
+from local_aws.hosting.artifacts import extracted
+from local_aws.hosting.errors import ApiError
+from local_aws.hosting.replica import ReplicaSpec
+
+Document = dict[str, Any]
+
+
+def container_of(model: Document) -> Document:
+    """The container of a model's record."""
+    container: Document = model.get("PrimaryContainer") or model["Containers"][0]
+    return container
+
+
+def replica_spec(state: Path, container: Document, instance_type: str, memory_bytes: int | None = None) -> ReplicaSpec:
+    """What to run for a container, its archive fetched; blocks.
+
+    memory_bytes: what the replica may use; None for all that the instance has.
+    Raises ApiError for an image that is not there, ModelDataError for an archive that cannot be had.
+    """
+    uri = container["Image"]
+    try:
+        image = images.find(state, uri) or stand_ins.find(default_cache(), uri)
+    except EnvironmentSetupError as error:
+        raise ApiError("ValidationException", f"the stand-in for {uri} could not be installed: {error}") from error
+    if image is None:
+        raise ApiError(
+            "ValidationException",
+            f"the image {uri} was not pushed to this account; of AWS's own images the local account has stand-ins "
+            f"for {', '.join(stand_ins.STAND_INS)} only",
+        )
+    multi_model = container.get("Mode") == "MultiModel"
+    url = container["ModelDataUrl"]
+    return ReplicaSpec(
+        image,
+        None if multi_model else str(extracted(state, url)),
+        url if multi_model else None,
+        container.get("Environment") or {},
+        instance_type,
+        memory_bytes,
+    )

@@ -1,0 +1,91 @@
+"""What Application Auto Scaling can resize: a variant's instances, and an inference component's copies."""
+
+import re
+from dataclasses import dataclass
+
+from local_aws.hosting.control import ControlPlane
+from local_aws.hosting.errors import ApiError
+from local_aws.hosting.fleet import VariantFleet
+from local_aws.hosting.metrics import Subject
+
+_VARIANT = re.compile(r"^endpoint/(?P<endpoint>[^/]+)/variant/(?P<variant>[^/]+)$")
+_COMPONENT = re.compile(r"^inference-component/(?P<component>[^/]+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricKind:
+    """Period in seconds, and datapoints over the target that scale out and under it that scale in."""
+
+    period: float
+    out_points: int
+    in_points: int
+
+
+_INVOCATIONS = MetricKind(60, 3, 15)
+_CONCURRENCY = MetricKind(10, 3, 90)
+_METRICS = {
+    "sagemaker:variant:DesiredInstanceCount": {
+        "SageMakerVariantInvocationsPerInstance": _INVOCATIONS,
+        "SageMakerVariantConcurrentRequestsPerModelHighResolution": _CONCURRENCY,
+    },
+    "sagemaker:inference-component:DesiredCopyCount": {
+        "SageMakerInferenceComponentInvocationsPerCopy": _INVOCATIONS,
+        "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution": _CONCURRENCY,
+    },
+}
+DIMENSIONS = tuple(_METRICS)
+
+
+@dataclass(frozen=True, slots=True)
+class Scalable:
+    """What a ResourceId names.
+
+    least: how few there may be. noun: what its activities count.
+    """
+
+    dimension: str
+    subject: Subject
+    least: int
+    noun: str
+
+    @classmethod
+    def parse(cls, resource_id: str) -> "Scalable":
+        """Raises ApiError for what is neither a variant nor a component."""
+        if match := _VARIANT.match(resource_id):
+            return cls(DIMENSIONS[0], (match["endpoint"], match["variant"]), 1, "instance")
+        if match := _COMPONENT.match(resource_id):
+            return cls(DIMENSIONS[1], (match["component"],), 0, "copy")
+        raise ApiError(
+            "ValidationException",
+            f"ResourceId is {resource_id!r}: endpoint/NAME/variant/NAME and inference-component/NAME are known",
+        )
+
+    @property
+    def metrics(self) -> dict[str, MetricKind]:
+        """The predefined metrics that target tracking may follow, by name."""
+        return _METRICS[self.dimension]
+
+    def fleet(self, control: ControlPlane) -> VariantFleet | None:
+        """The replicas; None while there is nothing that could be resized."""
+        if len(self.subject) == 1:
+            return control.components.copies(self.subject[0])
+        endpoint, variant = self.subject
+        fleet = control.fleets.get(endpoint)
+        return fleet.variants.get(variant) if fleet is not None else None
+
+    def resize(self, control: ControlPlane, count: int) -> None:
+        """Asks for so many; raises ApiError, as when it is being updated."""
+        if len(self.subject) == 1:
+            control.handle(
+                "UpdateInferenceComponentRuntimeConfig",
+                {"InferenceComponentName": self.subject[0], "DesiredRuntimeConfig": {"CopyCount": count}},
+            )
+            return
+        endpoint, variant = self.subject
+        control.handle(
+            "UpdateEndpointWeightsAndCapacities",
+            {
+                "EndpointName": endpoint,
+                "DesiredWeightsAndCapacities": [{"VariantName": variant, "DesiredInstanceCount": count}],
+            },
+        )
