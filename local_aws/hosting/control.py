@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.account import ACCOUNT_ID, REGION, write_json
-from local_aws.hosting import components
+from local_aws.hosting import compilation, components
 from local_aws.hosting.artifacts import ModelDataError
+from local_aws.hosting.compilation import CompilationJobs
 from local_aws.hosting.components import Components
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import Fleet, VariantFleet
@@ -24,8 +25,14 @@ _KINDS = {
     "EndpointConfig": "endpoint-config",
     "Endpoint": "endpoint",
     components.KIND: "inference-component",
+    compilation.KIND: "compilation-job",
 }
-_STATUSES = {"Endpoint": "EndpointStatus", components.KIND: "InferenceComponentStatus"}
+_STATUSES = {
+    "Endpoint": "EndpointStatus",
+    components.KIND: "InferenceComponentStatus",
+    compilation.KIND: "CompilationJobStatus",
+}
+_LISTED = {components.KIND: ("EndpointName", "EndpointArn", "VariantName"), compilation.KIND: compilation.LISTED}
 _DEFAULT_START_SECONDS = 300
 
 
@@ -39,6 +46,7 @@ class ControlPlane:
         self._tags: dict[str, dict[str, str]] = {}
         self.fleets: dict[str, Fleet] = {}
         self.components = Components(state, self)
+        self._compilations = CompilationJobs(state, self)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def restore(self) -> None:
@@ -53,12 +61,14 @@ class ControlPlane:
                 endpoint["EndpointStatus"] = "Creating"
                 self.run(self._deploy(endpoint, endpoint["EndpointConfigName"], None))
         self.components.restore()
+        self._compilations.restore()
 
     async def close(self) -> None:
         """Stops every replica."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(self.components.close(), *(fleet.stop() for fleet in self.fleets.values()))
+        fleets = (fleet.stop() for fleet in self.fleets.values())
+        await asyncio.gather(self.components.close(), self._compilations.close(), *fleets)
 
     def handle(self, operation: str, request: Document) -> Document:
         """Answers one API call; raises ApiError."""
@@ -72,6 +82,8 @@ class ControlPlane:
             "DeleteTags": self._delete_tags,
             "ListTags": self._list_tags,
             **self.components.handlers,
+            **self._compilations.handlers,
+            "ListCompilationJobs": lambda asked: self._list(compilation.KIND, {"SortOrder": "Ascending", **asked}),
         }
         if operation in handlers:
             return handlers[operation](request)
@@ -183,7 +195,7 @@ class ControlPlane:
                 raise ApiError("ValidationException", "NextToken is not one that this list gave") from None
         end = begin + int(request.get("MaxResults", 100))
         members = [f"{kind}Name", f"{kind}Arn", "CreationTime", "LastModifiedTime", status]
-        members += ["EndpointName", "EndpointArn", "VariantName"] if kind == components.KIND else []
+        members += _LISTED.get(kind, ())
         answer: Document = {f"{kind}s": [{m: r[m] for m in members if m in r} for r in rows[begin:end]]}
         if end < len(rows):
             answer["NextToken"] = base64.b64encode(str(end).encode()).decode()

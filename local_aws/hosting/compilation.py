@@ -1,0 +1,278 @@
+"""Compilation jobs: SageMaker Neo's API, with a stand-in for its compiler that says what it is."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import Loader
+
+from local_aws import stand_ins
+from local_aws.account import ROOT, default_cache
+from local_aws.environments import EnvironmentSetupError
+from local_aws.hosting.artifacts import ModelDataError, fetch
+from local_aws.hosting.components import Plane
+from local_aws.hosting.errors import ApiError
+from local_aws.processes import die_with_parent
+
+Document = dict[str, Any]
+KIND = "CompilationJob"
+LISTED = ("CompilationStartTime", "CompilationEndTime", "CompilationTargetDevice")
+"""Members of a list's rows beside name, ARN, status and times."""
+_RUNNING = ("STARTING", "INPROGRESS")
+_VERSIONS = ("1.15", "1.15.3", "2.9")
+_DEFAULT_SECONDS = 3600
+
+
+class CompilationFailedError(Exception):
+    """The compiler refused the model; the text is the job's FailureReason."""
+
+
+class CompilationJobs:
+    """Creates, describes, stops and deletes jobs, and runs each as a process of its own.
+
+    compiler: makes the command that is given a model's folder, DataInputConfig and a folder to write; it may install
+    an environment, and raise EnvironmentSetupError.
+    """
+
+    def __init__(self, state: Path, plane: Plane, compiler: Callable[[], tuple[str, ...]] | None = None) -> None:
+        self._state, self._plane = state, plane
+        self._compiler = compiler or (lambda: stand_ins.neo_compiler(default_cache()))
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+
+    @property
+    def handlers(self) -> dict[str, Callable[[Document], Document]]:
+        """The API's operations, by name, besides the list."""
+        return {
+            "CreateCompilationJob": self._create,
+            "DescribeCompilationJob": self._describe,
+            "StopCompilationJob": self._stop,
+            "DeleteCompilationJob": self._delete,
+        }
+
+    def restore(self) -> None:
+        """Begins anew what an earlier process had not finished."""
+        for job in self._plane.all(KIND):
+            if job["CompilationJobStatus"] in _RUNNING:
+                self._plane.run(self._run(job))
+            elif job["CompilationJobStatus"] == "STOPPING":
+                self._end(job, "STOPPED")
+
+    async def close(self) -> None:
+        """Ends the compilers."""
+        for process in list(self._processes.values()):
+            _kill(process)
+
+    def _create(self, request: Document) -> Document:
+        check("CreateCompilationJobRequest", request)
+        name, given = request["CompilationJobName"], request.get("InputConfig")
+        if given is None:
+            raise ApiError("ValidationException", "the local account compiles from an InputConfig only; give one")
+        if ("TargetDevice" in request["OutputConfig"]) == ("TargetPlatform" in request["OutputConfig"]):
+            raise ApiError("ValidationException", "Exactly one of TargetDevice and TargetPlatform must be specified.")
+        if given["Framework"] != "TENSORFLOW" or given.get("FrameworkVersion") not in _VERSIONS:
+            raise ApiError(
+                "ValidationException",
+                f"the local account compiles TENSORFLOW {', '.join(_VERSIONS)} only, not {given['Framework']} "
+                f"{given.get('FrameworkVersion', 'without FrameworkVersion')}",
+            )
+        if not given["S3Uri"].endswith(".tar.gz"):
+            raise ApiError("ValidationException", f"S3Uri {given['S3Uri']} must end in .tar.gz")
+        if any(job["CompilationJobName"] == name for job in self._plane.all(KIND)):
+            raise ApiError("ResourceInUse", f"Compilation job {name} already exists.")
+        answer = self._plane.create(KIND, request)
+        job = self._plane.get(KIND, name)
+        job |= {
+            "CompilationJobStatus": "STARTING",
+            "LastModifiedTime": time.time(),
+            "FailureReason": "",
+            "ModelArtifacts": {"S3ModelArtifacts": ""},
+        }
+        if "TargetDevice" in request["OutputConfig"]:
+            job["CompilationTargetDevice"] = request["OutputConfig"]["TargetDevice"]
+        self._plane.save()
+        self._plane.run(self._run(job))
+        return answer
+
+    def _describe(self, request: Document) -> Document:
+        return {
+            name: value
+            for name, value in self._job(request["CompilationJobName"]).items()
+            if name != "CompilationTargetDevice"
+        }
+
+    def _stop(self, request: Document) -> Document:
+        job = self._job(request["CompilationJobName"])
+        if job["CompilationJobStatus"] not in _RUNNING:
+            raise ApiError("ValidationException", f"The job is {job['CompilationJobStatus']} and cannot be stopped.")
+        job |= {"CompilationJobStatus": "STOPPING", "LastModifiedTime": time.time()}
+        self._plane.save()
+        if process := self._processes.get(job["CompilationJobName"]):
+            _kill(process)
+        return {}
+
+    def _delete(self, request: Document) -> Document:
+        job = self._job(request["CompilationJobName"])
+        if job["CompilationJobStatus"] in (*_RUNNING, "STOPPING"):
+            raise ApiError(
+                "ValidationException", f"The job is {job['CompilationJobStatus']}: stop it, and delete it when it has."
+            )
+        self._plane.forget(KIND, job["CompilationJobName"])
+        return {}
+
+    def _job(self, name: str) -> Document:
+        try:
+            return self._plane.get(KIND, name)
+        except ApiError as error:
+            raise ApiError("ResourceNotFound", str(error)) from None
+
+    async def _run(self, job: Document) -> None:
+        job |= {"CompilationJobStatus": "INPROGRESS", "CompilationStartTime": time.time()}
+        self._plane.save()
+        folder = Path(tempfile.mkdtemp(dir=self._state / "tmp"))
+        limit = int(job["StoppingCondition"].get("MaxRuntimeInSeconds", _DEFAULT_SECONDS))
+        try:
+            async with asyncio.timeout(limit):
+                await self._compile(job, folder)
+        except TimeoutError:
+            self._end(job, "FAILED", f"ClientError: TimeOut: the job ran for {limit} seconds, its MaxRuntimeInSeconds")
+        except (ModelDataError, CompilationFailedError, EnvironmentSetupError) as error:
+            self._end(job, "FAILED", str(error))
+        except (BotoCoreError, ClientError, OSError) as error:
+            self._end(job, "FAILED", f"ClientError: the compiled model could not be stored: {error}")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _compile(self, job: Document, folder: Path) -> None:
+        source = urlparse(job["InputConfig"]["S3Uri"])
+        model, output = folder / "model", folder / "output"
+        await asyncio.to_thread(fetch, boto3.client("s3"), source.netloc, source.path.lstrip("/"), model)
+        command = await asyncio.to_thread(self._compiler)
+        if job["CompilationJobStatus"] == "INPROGRESS":
+            await self._execute(job, [*command, str(model), job["InputConfig"]["DataInputConfig"], str(output)], folder)
+        if job["CompilationJobStatus"] != "INPROGRESS":
+            self._end(job, "STOPPED")
+            return
+        url = _output_url(job)
+        await asyncio.to_thread(_store, output, folder / "compiled.tar.gz", url, job["OutputConfig"].get("KmsKeyId"))
+        job["ModelArtifacts"] = {"S3ModelArtifacts": url}
+        self._end(job, "COMPLETED")
+
+    async def _execute(self, job: Document, command: list[str], folder: Path) -> None:
+        name = job["CompilationJobName"]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=ROOT,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+        self._processes[name] = process
+        try:
+            _, errors = await process.communicate()
+        finally:
+            _kill(process)
+            del self._processes[name]
+        if process.returncode and job["CompilationJobStatus"] == "INPROGRESS":
+            lines = errors.decode(errors="replace").splitlines()
+            known = [line for line in lines if line.startswith("ClientError: ")]
+            raise CompilationFailedError(known[-1] if known else f"ServerError: {' '.join(lines[-3:])[-1000:]}")
+
+    def _end(self, job: Document, status: str, reason: str = "") -> None:
+        now = time.time()
+        job |= {"CompilationJobStatus": status, "FailureReason": reason, "CompilationEndTime": now}
+        job["LastModifiedTime"] = now
+        self._plane.save()
+
+
+def _output_url(job: Document) -> str:
+    """Where SageMaker puts what it made: the archive's own name and the target's."""
+    output = job["OutputConfig"]
+    target = output.get("TargetDevice") or "_".join(
+        output["TargetPlatform"][part] for part in ("Os", "Arch", "Accelerator") if part in output["TargetPlatform"]
+    )
+    name = job["InputConfig"]["S3Uri"].rpartition("/")[2].removesuffix(".tar.gz")
+    return f"{output['S3OutputLocation'].rstrip('/')}/{name}-{target}.tar.gz"
+
+
+def _store(folder: Path, archive: Path, url: str, kms_key_id: str | None) -> None:
+    with tarfile.open(archive, "w:gz") as tar:
+        for path in sorted(folder.rglob("*")):
+            tar.add(path, str(path.relative_to(folder)), recursive=False)
+    target = urlparse(url)
+    encryption: Document = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
+    with archive.open("rb") as body:
+        boto3.client("s3").put_object(Bucket=target.netloc, Key=target.path.lstrip("/"), Body=body, **encryption)
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@cache
+def _shapes() -> Document:
+    shapes: Document = Loader().load_service_model("sagemaker", "service-2")["shapes"]
+    return shapes
+
+
+def check(shape: str, value: Any) -> None:
+    """Raises ApiError, worded as AWS does, for what the service model does not allow."""
+    problems = list(_problems(shape, value, ""))
+    if problems:
+        plural = "s" if len(problems) > 1 else ""
+        raise ApiError(
+            "ValidationException", f"{len(problems)} validation error{plural} detected: {'; '.join(problems)}"
+        )
+
+
+def _problems(shape: str, value: Any, path: str) -> Iterator[str]:
+    model = _shapes()[shape]
+    if model["type"] == "structure":
+        for name in model.get("required", ()):
+            if name not in value:
+                yield f"Value at '{_member(path, name)}' failed to satisfy constraint: Member must not be null"
+        for name, member in value.items():
+            if name in model["members"]:
+                yield from _problems(model["members"][name]["shape"], member, _member(path, name))
+    elif model["type"] == "list":
+        for number, member in enumerate(value, 1):
+            yield from _problems(model["member"]["shape"], member, f"{path}.{number}.member")
+    else:
+        broken = _broken(model, value)
+        if broken is not None:
+            yield f"Value '{value}' at '{path}' failed to satisfy constraint: Member must {broken}"
+
+
+def _broken(model: Document, value: Any) -> str | None:
+    size = len(value) if isinstance(value, str) else value
+    kind = "have length" if isinstance(value, str) else "have value"
+    if "enum" in model and value not in model["enum"]:
+        return f"satisfy enum value set: [{', '.join(model['enum'])}]"
+    if "min" in model and size < model["min"]:
+        return f"{kind} greater than or equal to {model['min']}"
+    if "max" in model and size > model["max"]:
+        return f"{kind} less than or equal to {model['max']}"
+    if "pattern" in model and not re.fullmatch(model["pattern"], value):
+        return f"satisfy regular expression pattern: {model['pattern']}"
+    return None
+
+
+def _member(path: str, name: str) -> str:
+    name = name[0].lower() + name[1:]
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,96 @@
+"""Rewrites a SavedModel for inputs of fixed shapes: `python -m local_aws.stand_ins.neo MODEL SHAPES OUTPUT`.
+
+MODEL and OUTPUT are folders, SHAPES is CreateCompilationJob's DataInputConfig. Ends with 1 and one line that says
+what Neo would call an error of the client.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+NOTICE = (
+    "Made by the local account's stand-in for SageMaker Neo: TensorFlow {version} rewrote the graph for inputs of one "
+    "shape. Neo did not compile it, and its speed says nothing about Neo.\n"
+)
+NOTICE_FILE = "NOTICE.txt"
+_GRAPH = "saved_model.pb"
+
+
+class InputError(Exception):
+    """The model and the request do not go together."""
+
+
+def find(folder: Path) -> Path:
+    """The one SavedModel in a folder; raises InputError."""
+    found = [path.parent for path in sorted(folder.rglob(_GRAPH))]
+    if len(found) != 1:
+        raise InputError(f"the archive holds {len(found)} files {_GRAPH}: TensorFlow models are compiled one at a time")
+    return found[0]
+
+
+def read_shapes(text: str) -> dict[str, list[int]]:
+    """Shapes by input name; raises InputError for what is not as {"image": [1, 224, 224, 3]}."""
+    try:
+        shapes = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"DataInputConfig is no JSON: {error}") from None
+    if not isinstance(shapes, dict) or not shapes:
+        raise InputError(f"DataInputConfig is {text[:100]}: it must name inputs, as {{'image': [1, 224, 224, 3]}}")
+    for name, shape in shapes.items():
+        if not isinstance(shape, list) or not all(isinstance(size, int) and size > 0 for size in shape):
+            raise InputError(f"DataInputConfig's shape of {name!r} is {shape}: it must be a list of positive numbers")
+    return shapes
+
+
+def compile_model(model: Path, shapes: dict[str, list[int]], output: Path) -> str:
+    """Writes the model with its inputs' shapes fixed; returns TensorFlow's version. Raises InputError."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    loaded = tf.saved_model.load(str(model))
+    if "serving_default" not in loaded.signatures:
+        raise InputError(f"the model has no signature serving_default, but {', '.join(loaded.signatures) or 'none'}")
+    signature = loaded.signatures["serving_default"]
+    specs: dict[str, Any] = signature.structured_input_signature[1]
+    if set(specs) != set(shapes):
+        raise InputError(f"DataInputConfig names {', '.join(shapes)}, and the model takes {', '.join(specs)}")
+    for name, spec in specs.items():
+        if not spec.shape.is_compatible_with(shapes[name]):
+            raise InputError(f"DataInputConfig's shape of {name!r} is {shapes[name]}, and the model takes {spec.shape}")
+    outputs = list(signature.structured_outputs)
+    fixed = {name: tf.TensorSpec(shapes[name], spec.dtype, name=name) for name, spec in specs.items()}
+    traced = tf.function(lambda **inputs: signature(**inputs)).get_concrete_function(**fixed)
+    frozen = convert_variables_to_constants_v2(traced)
+    names = [tensor.name.partition(":")[0] for tensor in frozen.inputs]
+
+    def run(**inputs: Any) -> dict[str, Any]:
+        return dict(zip(sorted(outputs), frozen(*(inputs[name] for name in names)), strict=True))
+
+    serve = tf.function(run).get_concrete_function(**fixed)
+    tf.saved_model.save(tf.Module(), str(output), signatures={"serving_default": serve})
+    # The only file with a random number in it; equal models compile to equal bytes.
+    (output / "fingerprint.pb").unlink(missing_ok=True)
+    return str(tf.__version__)
+
+
+def main(arguments: list[str]) -> int:
+    """Compiles; returns the exit code."""
+    if len(arguments) != 3:
+        print("usage: python -m local_aws.stand_ins.neo MODEL SHAPES OUTPUT", file=sys.stderr)
+        return 2
+    model, shapes, output = arguments
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        source = find(Path(model))
+        version = compile_model(source, read_shapes(shapes), Path(output) / source.relative_to(model))
+    except InputError as error:
+        print(f"ClientError: InputConfiguration: {error}", file=sys.stderr)
+        return 1
+    (Path(output) / NOTICE_FILE).write_text(NOTICE.format(version=version))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
