@@ -1,0 +1,147 @@
+"""Guardrails and inference components: what SageMaker would refuse, or would never answer, is refused before."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from stacks.hosting_settings import Guardrails
+from stacks.settings import Deployment
+
+PER_COPY = {"target_invocations_per_copy": 60}
+PER_INSTANCE = {"target_invocations_per_instance": 60}
+
+
+def component(**changes: Any) -> dict[str, Any]:
+    return {"cpu_cores": 2, "memory_mib": 2048, **changes}
+
+
+def unet(*, profile: str = "dev", **endpoint: Any) -> dict[str, Any]:
+    settings = {"endpoints": {"e": {"server": "openvino", "precision": "fp32", **endpoint}}}
+    return {"environment": "dev", "profile": profile, "workloads": {"unet_tfs": settings}}
+
+
+def asleep(*, scaling: Any = None, **changes: Any) -> dict[str, Any]:
+    return unet(
+        inference_component=component(**{"min_instances": 0, **changes}),
+        scaling={"min_capacity": 0, "max_capacity": 4, **(PER_COPY if scaling is None else scaling)},
+    )
+
+
+def bert(instance_type: str, **endpoint: Any) -> dict[str, Any]:
+    variants = {"A": {"precision": "fp32", "instance_type": instance_type}}
+    chosen = {"model": "m", "variants": variants, **endpoint}
+    settings = {"models": {"m": {"source": {"kind": "demo"}}}, "endpoints": {"e": chosen}}
+    return {"environment": "dev", "workloads": {"bert_int8": settings}}
+
+
+def churn(instance_type: str, **endpoint: Any) -> dict[str, Any]:
+    settings = {"endpoints": {"e": {"instance_type": instance_type, **endpoint}}}
+    return {"environment": "dev", "workloads": {"churn_mme": settings}}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (unet(instance_type="ml.inf1.xlarge"), ["instance_type is 'ml.inf1.xlarge'", "guardrails: off"]),
+        (bert("ml.inf1.2xlarge"), ["variants.A.instance_type is 'ml.inf1.2xlarge'", "rolls nothing back"]),
+        (churn("ml.inf1.xlarge", guardrails={"bake_seconds": 60}), ["'ml.inf1.xlarge' with guardrails"]),
+        (unet(guardrails={"bake_seconds": 4000}), ["guardrails", "3600"]),
+        (unet(guardrails="maybe"), ["guardrails", "maybe"]),
+        (
+            unet(scaling={"min_capacity": 0, **PER_INSTANCE}),
+            ["scaling.min_capacity is 0", "only an endpoint of inference components scales to zero"],
+        ),
+        (unet(scaling=PER_COPY), ["target_invocations_per_copy is 60 without", "target_invocations_per_instance"]),
+        (
+            unet(scaling={"target_concurrent_requests_per_copy": 2}),
+            ["target_concurrent_requests_per_copy is 2", "set target_concurrent_requests_per_model"],
+        ),
+        (
+            unet(scaling={"step": {"threshold_invocations_per_copy": 9, "steps": [{"over": 0, "change": 1}]}}),
+            ["threshold_invocations_per_copy is set without", "set threshold_invocations_per_instance"],
+        ),
+        (asleep(scaling=PER_INSTANCE), ["target_invocations_per_instance is 60 with", "target_invocations_per_copy"]),
+        (
+            asleep(scaling={"step": {"threshold_invocations_per_instance": 9, "steps": [{"over": 0, "change": 1}]}}),
+            ["threshold_invocations_per_instance is set with", "set threshold_invocations_per_copy"],
+        ),
+        (asleep(scaling={"step": {"steps": [{"over": 0, "change": 1}]}}), ["one of the two"]),
+        (asleep(cpu_cores=9), ["cpu_cores is 9", "ml.c6i.2xlarge has 8 vCPUs"]),
+        (asleep(memory_mib=20000), ["memory_mib is 20000", "has 16384 MiB"]),
+        (asleep(accelerators=1), ["accelerators is 1", "has 0 accelerators"]),
+        (asleep(cpu_cores=0.1), ["cpu_cores", "0.25"]),
+        (
+            asleep(cpu_cores=8),
+            ["max_instances is 1: 1 copy fits on ml.c6i.2xlarge, and there may be 4", "set max_instances 4"],
+        ),
+        (asleep(min_instances=2), ["min_instances is 2 and max_instances 1: swap them"]),
+        (asleep(min_instances=1), ["min_instances is 1 with a scaling.min_capacity of 0", "set min_instances 0"]),
+        (asleep(copies=5), ["inference_component.copies is 5: it must lie between scaling.min_capacity 0"]),
+        (
+            unet(inference_component=component(min_instances=0)),
+            ["min_instances is 0, but the copies never go to 0", "set scaling.min_capacity 0"],
+        ),
+        (unet(inference_component=component(copies=0)), ["copies is 0 and nothing would ever start one"]),
+        (
+            unet(inference_component=component(), instance_count=2),
+            ["instance_count is 2: it is what the endpoint begins with", "max_instances 1"],
+        ),
+        (
+            {**asleep(), "profile": "prod"},
+            ["instance_count is 1 in profile prod"],
+        ),
+        (
+            unet(
+                profile="prod",
+                instance_count=2,
+                inference_component=component(copies=2, max_instances=2),
+            ),
+            ["inference_component.min_instances is 1 in profile prod"],
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_reason_and_the_fix(content: dict[str, Any], expected: list[str]) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Deployment.model_validate(content)
+    for part in expected:
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize("off", [False, "off", None])
+@pytest.mark.parametrize("make", [bert, churn])
+def test_an_endpoint_on_inf1_goes_without_guardrails(make: Any, off: Any) -> None:
+    assert Deployment.model_validate(make("ml.inf1.xlarge", guardrails=off)).workloads.enabled
+
+
+@pytest.mark.parametrize("on", [True, "on", {"bake_seconds": 120}])
+def test_guardrails_are_on_unless_they_are_switched_off(on: Any) -> None:
+    for content in (unet(), unet(guardrails=on)):
+        workload = Deployment.model_validate(content).workloads.unet_tfs
+        assert workload is not None
+        assert workload.endpoints["e"].guardrails == Guardrails(bake_seconds=120, timeout_seconds=1800)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        asleep(),
+        asleep(copies=0, accelerators=None),
+        asleep(scaling={"step": {"threshold_invocations_per_copy": 9, "steps": [{"over": 0, "change": 1}]}}),
+        unet(inference_component=component(copies=4)),
+        unet(
+            instance_type="ml.g5.12xlarge",
+            inference_component=component(accelerators=1, copies=4),
+            scaling=PER_COPY,
+        ),
+        unet(
+            inference_component=component(min_instances=0),
+            scaling={
+                **PER_COPY,
+                "schedules": {"night": {"schedule": "cron(0 20 * * ? *)", "min_capacity": 0, "max_capacity": 0}},
+            },
+        ),
+    ],
+)
+def test_components_that_fit_their_instances_are_valid(content: dict[str, Any]) -> None:
+    assert Deployment.model_validate(content).workloads.unet_tfs is not None
