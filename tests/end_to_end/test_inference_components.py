@@ -317,6 +317,78 @@ def test_scaling_goes_to_zero_and_the_first_refused_request_brings_a_copy_back()
     scaling.deregister_scalable_target(**scaled)
 
 
+def template(model: str, copies: int = 1) -> str:
+    """One more component on the endpoint, with its scalable target."""
+    resources = {
+        "Component": {
+            "Type": "AWS::SageMaker::InferenceComponent",
+            "Properties": {
+                "InferenceComponentName": "stacked",
+                "EndpointName": ENDPOINT,
+                "VariantName": VARIANT,
+                "Specification": specification(model, NumberOfCpuCoresRequired=0.5),
+                "RuntimeConfig": {"CopyCount": copies},
+                "DeploymentConfig": {
+                    "RollingUpdatePolicy": {
+                        "MaximumBatchSize": {"Type": "COPY_COUNT", "Value": 1},
+                        "WaitIntervalInSeconds": 0,
+                    }
+                },
+            },
+        },
+        "Target": {
+            "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
+            "DependsOn": "Component",
+            "Properties": {
+                "ServiceNamespace": "sagemaker",
+                "ScalableDimension": "sagemaker:inference-component:DesiredCopyCount",
+                "ResourceId": "inference-component/stacked",
+                "MinCapacity": 0,
+                "MaxCapacity": 2,
+            },
+        },
+    }
+    outputs = {"Status": {"Value": {"Fn::GetAtt": ["Component", "InferenceComponentStatus"]}}}
+    return json.dumps({"Resources": resources, "Outputs": outputs})
+
+
+def settled(stack: str = "stacked") -> Any:
+    client = boto3.client("cloudformation")
+    found: list[Any] = []
+
+    def done() -> bool:
+        found[:] = client.describe_stacks(StackName=stack)["Stacks"]
+        return not found[0]["StackStatus"].endswith("IN_PROGRESS")
+
+    wait_until(done, 60, "the stack's end")
+    return found[0]
+
+
+def test_cloudformation_makes_updates_rolls_back_and_removes_a_component() -> None:
+    client = boto3.client("cloudformation")
+    client.create_stack(StackName="stacked", TemplateBody=template("first"))
+    made = settled()
+    assert (made["StackStatus"], made["Outputs"][0]["OutputValue"]) == ("CREATE_COMPLETE", "InService")
+    assert invoke(InferenceComponentName="stacked")["model"] == "first"
+    boto3.client("sagemaker").update_inference_component_runtime_config(
+        InferenceComponentName="stacked", DesiredRuntimeConfig={"CopyCount": 2}
+    )
+    client.update_stack(StackName="stacked", TemplateBody=template("second"))
+    assert settled()["StackStatus"] == "UPDATE_COMPLETE"
+    assert invoke(InferenceComponentName="stacked")["model"] == "second"
+    assert described("stacked")["RuntimeConfig"]["DesiredCopyCount"] == 2
+    client.update_stack(StackName="stacked", TemplateBody=template("broken"))
+    assert settled()["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert invoke(InferenceComponentName="stacked")["model"] == "second"
+    client.delete_stack(StackName="stacked")
+    names = boto3.client("sagemaker").list_inference_components
+    wait_until(
+        lambda: [each["InferenceComponentName"] for each in names()["InferenceComponents"]] == [COMPONENT],
+        30,
+        "the component's removal",
+    )
+
+
 def test_copies_log_where_sagemaker_puts_it() -> None:
     logs = boto3.client("logs")
 

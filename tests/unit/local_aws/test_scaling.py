@@ -39,7 +39,8 @@ class Endpoint:
     """An endpoint with one variant, its invocations, and the clock."""
 
     variant: Variant = field(default_factory=Variant)
-    invocations: Counter[tuple[str, str]] = field(default_factory=Counter)
+    invocations: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    refusals: Counter[tuple[str, ...]] = field(default_factory=Counter)
     updating: bool = False
     now: float = 0.0
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
