@@ -32,6 +32,7 @@ _STATUSES = {
     components.KIND: "InferenceComponentStatus",
     compilation.KIND: "CompilationJobStatus",
 }
+_PLURALS = {compilation.KIND: "CompilationJobSummaries"}
 _LISTED = {components.KIND: ("EndpointName", "EndpointArn", "VariantName"), compilation.KIND: compilation.LISTED}
 _DEFAULT_START_SECONDS = 300
 
@@ -196,7 +197,8 @@ class ControlPlane:
         end = begin + int(request.get("MaxResults", 100))
         members = [f"{kind}Name", f"{kind}Arn", "CreationTime", "LastModifiedTime", status]
         members += _LISTED.get(kind, ())
-        answer: Document = {f"{kind}s": [{m: r[m] for m in members if m in r} for r in rows[begin:end]]}
+        plural = _PLURALS.get(kind, f"{kind}s")
+        answer: Document = {plural: [{m: r[m] for m in members if m in r} for r in rows[begin:end]]}
         if end < len(rows):
             answer["NextToken"] = base64.b64encode(str(end).encode()).decode()
         return answer
