@@ -12,16 +12,18 @@ from botocore.config import Config
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+    from mypy_boto3_sagemaker_runtime.type_defs import InvokeEndpointInputTypeDef
 
 _Case = TypeVar("_Case", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A production variant of an endpoint."""
+    """A production variant of an endpoint, or an inference component on it."""
 
     endpoint: str
     variant: str
+    component: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,21 +93,17 @@ def measure(
 
 def invoke(runtime: "SageMakerRuntimeClient", target: Target, request: Request) -> bytes:
     """The answer's body; errors of the client library pass through."""
-    if request.target_model is None:
-        answer = runtime.invoke_endpoint(
-            EndpointName=target.endpoint,
-            TargetVariant=target.variant,
-            ContentType=request.content_type,
-            Accept=request.accept,
-            Body=request.body,
-        )
+    arguments: InvokeEndpointInputTypeDef = {
+        "EndpointName": target.endpoint,
+        "ContentType": request.content_type,
+        "Accept": request.accept,
+        "Body": request.body,
+    }
+    if target.component is None:
+        arguments["TargetVariant"] = target.variant
     else:
-        answer = runtime.invoke_endpoint(
-            EndpointName=target.endpoint,
-            TargetVariant=target.variant,
-            TargetModel=request.target_model,
-            ContentType=request.content_type,
-            Accept=request.accept,
-            Body=request.body,
-        )
+        arguments["InferenceComponentName"] = target.component
+    if request.target_model is not None:
+        arguments["TargetModel"] = request.target_model
+    answer = runtime.invoke_endpoint(**arguments)
     return answer["Body"].read()

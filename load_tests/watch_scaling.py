@@ -5,16 +5,20 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from load_tests.closed_loop import Request, Target, client, invoke
 
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A variant's target tracking: the metric's name, its target, and the bounds of the instance count."""
+    """Target tracking: the metric's name, its target, and the bounds of the count of instances, or of copies."""
 
     metric: str
     target: float
@@ -26,9 +30,9 @@ class Policy:
 class Moment:
     """One look at the endpoint.
 
-    seconds: since the beginning. loaded: whether requests are being sent. desired, current: instances.
-    per_instance: the tracked metric as the clients see it: invocations a minute and instance, or requests in flight
-    per instance. answered, failed: requests so far.
+    seconds: since the beginning. loaded: whether requests are being sent. desired, current: instances, or an inference
+    component's copies. per_instance: the tracked metric as the clients see it: invocations a minute and instance, or
+    requests in flight per instance. answered, failed: requests so far.
     """
 
     seconds: float
@@ -41,13 +45,17 @@ class Moment:
 
 
 class NoPolicyError(LookupError):
-    """The variant has no target tracking to watch; the message says what to set."""
+    """There is no target tracking to watch; the message says what to set."""
 
 
 def read_policy(target: Target) -> Policy:
-    """The variant's target tracking policy; raises NoPolicyError."""
+    """The target tracking policy of a variant or component; raises NoPolicyError."""
     scaling = boto3.client("application-autoscaling")
-    resource = f"endpoint/{target.endpoint}/variant/{target.variant}"
+    resource = (
+        f"endpoint/{target.endpoint}/variant/{target.variant}"
+        if target.component is None
+        else f"inference-component/{target.component}"
+    )
     targets = scaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[resource])["ScalableTargets"]
     policies = scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=resource)["ScalingPolicies"]
     tracking = [
@@ -58,7 +66,8 @@ def read_policy(target: Target) -> Policy:
     if not targets or not tracking:
         raise NoPolicyError(
             f"{target.endpoint}/{target.variant} has no target tracking: give its endpoint scaling with "
-            "target_invocations_per_instance or target_concurrent_requests_per_model"
+            "target_invocations_per_instance or target_concurrent_requests_per_model (with an inference component "
+            "target_invocations_per_copy or target_concurrent_requests_per_copy)"
         )
     return Policy(
         tracking[0]["PredefinedMetricSpecification"]["PredefinedMetricType"],
@@ -137,15 +146,11 @@ def watch(
     loaded = True
     try:
         while True:
-            (variant,) = (
-                each
-                for each in sagemaker.describe_endpoint(EndpointName=target.endpoint)["ProductionVariants"]
-                if each["VariantName"] == target.variant
-            )
+            wanted, running = _counts(sagemaker, target)
             now = time.monotonic() - began
             window = [point for point in window if point[0] >= now - 60 / time_scale] or window[-1:]
-            current = max(1, variant["CurrentInstanceCount"])
-            if policy.metric == "SageMakerVariantInvocationsPerInstance":
+            current = max(1, running)
+            if "Invocations" in policy.metric:
                 span = max(now - window[0][0], 1e-3)
                 per_instance = (load.answered + load.failed - window[0][1]) / span * 60 / current
             else:
@@ -154,8 +159,8 @@ def watch(
             moment = Moment(
                 now,
                 loaded,
-                variant["DesiredInstanceCount"],
-                variant["CurrentInstanceCount"],
+                wanted,
+                running,
                 per_instance,
                 load.answered,
                 load.failed,
@@ -172,3 +177,16 @@ def watch(
             time.sleep(0.5)
     finally:
         load.stop()
+
+
+def _counts(sagemaker: "SageMakerClient", target: Target) -> tuple[int, int]:
+    """Desired and current instances, or copies."""
+    if target.component is not None:
+        component = sagemaker.describe_inference_component(InferenceComponentName=target.component)
+        return component["RuntimeConfig"]["DesiredCopyCount"], component["RuntimeConfig"]["CurrentCopyCount"]
+    (variant,) = (
+        each
+        for each in sagemaker.describe_endpoint(EndpointName=target.endpoint)["ProductionVariants"]
+        if each["VariantName"] == target.variant
+    )
+    return variant["DesiredInstanceCount"], variant["CurrentInstanceCount"]

@@ -162,7 +162,7 @@ def status(state: State) -> None:
                 table.add_row(
                     f"{endpoint['endpoint']}/{variant['name']}",
                     "",
-                    "down",
+                    "down" if variant["desired"] else "scaled to zero",
                     "",
                     str(variant["restarts"]),
                     variant["note"],

@@ -21,6 +21,7 @@ from load_tests.closed_loop import Request, Target
 from load_tests.watch_scaling import Load, Moment, NoPolicyError, Policy, read_policy, watch
 from local_aws.account import TIME_SCALE_VARIABLE, LocalAccount, default_state
 from local_aws.demo.steps import read_object, stack_outputs
+from stacks.naming import component_name
 from stacks.settings import ONLY_VARIANT, Deployment, DeploymentError
 
 _ROWS = 12
@@ -39,6 +40,8 @@ def watch_scaling(
     state: Annotated[Path | None, typer.Option(help="folder of the local account's state")] = None,
 ) -> None:
     """Loads an endpoint until it has scaled out, then watches it scale in; exit code 1 when it did not do both.
+
+    Of an endpoint with an inference component it shows the copies, down to none where they may go there.
 
     Works on the local account that runs, whose alarms and cooldowns pass INFERENCE_LOCAL_TIME_SCALE times faster
     where it was started so, or without one on the AWS account of the environment.
@@ -69,7 +72,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def choose(settings: Deployment, workload: str, key: str | None) -> tuple[str, Target]:
-    """The key and variant of that endpoint, or of the first that scales; raises ValueError."""
+    """The key and variant, or component, of that endpoint, or of the first that scales; raises ValueError."""
     found = settings.workloads.enabled.get(workload)
     if found is None:
         raise ValueError(f"workload is {workload!r}: choose from {', '.join(settings.workloads.enabled)}")
@@ -83,7 +86,10 @@ def choose(settings: Deployment, workload: str, key: str | None) -> tuple[str, T
     if workload == bert_int8.WORKLOAD:
         assert settings.workloads.bert_int8 is not None
         variant = next(iter(settings.workloads.bert_int8.endpoints[chosen].enabled_variants))
-    return chosen, Target(settings.endpoint_name(workload, chosen), variant)
+    name = settings.endpoint_name(workload, chosen)
+    unet = settings.workloads.unet_tfs if workload == "unet_tfs" else None
+    hosts_component = unet is not None and unet.endpoints[chosen].inference_component is not None
+    return chosen, Target(name, variant, component_name(name) if hosts_component else None)
 
 
 def requests_of(settings: Deployment, workload: str, key: str) -> list[Request]:

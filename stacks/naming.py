@@ -9,3 +9,8 @@ def camel(key: str) -> str:
 def tuning_endpoint_name(endpoint_name: str) -> str:
     """Name of the endpoint on which `inference tune` tries settings beside that endpoint."""
     return f"{endpoint_name}-tune"
+
+
+def component_name(endpoint_name: str) -> str:
+    """Name of an endpoint's component, the InferenceComponentName of InvokeEndpoint: the endpoint's own."""
+    return endpoint_name

@@ -12,16 +12,17 @@ from constructs import Construct
 from containers.unet_openvino.signature import CHANNELS, IMAGE_SIDE, INPUT_NAME
 from model_build import unet_tfs
 from model_build.unet_tfs.reference import REFERENCE_FILE
+from sizing.instances import instance
 from stacks.constructs.built_artifact import BuiltArtifact
 from stacks.constructs.compiled_model import CheckedOn, CompiledModel, ModelCompiler
 from stacks.constructs.endpoint_alarms import alarm_names
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.hosted_model import hosted_model
-from stacks.constructs.inference_component import ComponentEndpoint, component_name
+from stacks.constructs.inference_component import ComponentEndpoint
 from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, capture_prefix
 from stacks.images import ServedImage, container_image, neo_tensorflow_image, tensorflow_serving_image
 from stacks.model_build import WorkloadBuild
-from stacks.naming import camel, tuning_endpoint_name
+from stacks.naming import camel, component_name, tuning_endpoint_name
 from stacks.neo import NeoCompilation
 from stacks.settings import ONLY_VARIANT, Deployment, UnetEndpoint, UnetTfs
 
@@ -196,14 +197,17 @@ class UnetTfsStack(Stack):
     def _image(self, endpoint: UnetEndpoint) -> ServedImage:
         """The server's image, once however many endpoints have it."""
         neo = endpoint.neo
+        processor = instance(endpoint.instance_type).processor
         name = endpoint.server if neo is None else f"neo_{neo.processor}_{neo.version.image.replace('.', '')}"
+        if endpoint.server == "tensorflow_serving" and processor == "gpu":
+            name = f"{name}_gpu"
         if name not in self._images:
             if neo is not None:
                 image = neo_tensorflow_image(
                     self, f"{camel(name)}Image", version=neo.version.image, processor=neo.processor
                 )
             elif endpoint.server == "tensorflow_serving":
-                image = tensorflow_serving_image(self, "TensorFlowServingImage")
+                image = tensorflow_serving_image(self, f"{camel(name)}Image", processor=processor)
             else:
                 image = container_image(self, "OpenVinoImage", workload="unet_openvino")
             self._images[name] = image

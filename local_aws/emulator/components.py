@@ -27,6 +27,8 @@ def _call(operation: str, request: Properties) -> Properties:
 
 def _plain(value: Any, name: str = "") -> Any:
     """CloudFormation carries numbers as text, and names as ARNs."""
+    if name == "Tags":
+        return value
     if isinstance(value, dict):
         return {key: _plain(member, key) for key, member in value.items() if key != "EndpointArn"}
     if isinstance(value, list):

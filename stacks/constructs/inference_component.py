@@ -17,13 +17,9 @@ from stacks.constructs.realtime_endpoint import (
     volume_key,
 )
 from stacks.hosting_settings import Guardrails, InferenceComponent
+from stacks.naming import component_name
 from stacks.scaling_settings import Scaling
 from stacks.settings import DataCapture, EndpointAlarms, Vpc
-
-
-def component_name(endpoint_name: str) -> str:
-    """Name of an endpoint's component, the InferenceComponentName of InvokeEndpoint: the endpoint's own."""
-    return endpoint_name
 
 
 class ComponentEndpoint(Construct):

@@ -328,6 +328,7 @@ def template(model: str, copies: int = 1) -> str:
                 "VariantName": VARIANT,
                 "Specification": specification(model, NumberOfCpuCoresRequired=0.5),
                 "RuntimeConfig": {"CopyCount": copies},
+                "Tags": [{"Key": "environment", "Value": "e2e"}],
                 "DeploymentConfig": {
                     "RollingUpdatePolicy": {
                         "MaximumBatchSize": {"Type": "COPY_COUNT", "Value": 1},
@@ -380,6 +381,8 @@ def test_cloudformation_makes_updates_rolls_back_and_removes_a_component() -> No
     client.update_stack(StackName="stacked", TemplateBody=template("broken"))
     assert settled()["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     assert invoke(InferenceComponentName="stacked")["model"] == "second"
+    arn = described("stacked")["InferenceComponentArn"]
+    assert boto3.client("sagemaker").list_tags(ResourceArn=arn)["Tags"][0] == {"Key": "environment", "Value": "e2e"}
     client.delete_stack(StackName="stacked")
     names = boto3.client("sagemaker").list_inference_components
     wait_until(
@@ -387,6 +390,25 @@ def test_cloudformation_makes_updates_rolls_back_and_removes_a_component() -> No
         30,
         "the component's removal",
     )
+
+
+def test_copies_move_when_the_endpoint_gets_other_instances() -> None:
+    sagemaker = boto3.client("sagemaker")
+    config = sagemaker.describe_endpoint_config(EndpointConfigName="empty")
+    larger: Any = [{**variant, "InstanceType": "ml.c5.xlarge"} for variant in config["ProductionVariants"]]
+    sagemaker.create_endpoint_config(EndpointConfigName="larger", ExecutionRoleArn=ROLE, ProductionVariants=larger)
+    before = replica_pids(ENDPOINT, COMPONENT)
+    sagemaker.update_endpoint(EndpointName=ENDPOINT, EndpointConfigName="larger")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=ENDPOINT, WaiterConfig={"Delay": 1})
+    assert invoke()["pid"] in set(replica_pids(ENDPOINT, COMPONENT)) - set(before)
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="with-model",
+        ProductionVariants=[
+            {"VariantName": VARIANT, "InstanceType": "ml.c5.xlarge", "InitialInstanceCount": 1, "ModelName": "first"}
+        ],
+    )
+    with pytest.raises(ClientError, match="with inference components to a configuration whose variants name models"):
+        sagemaker.update_endpoint(EndpointName=ENDPOINT, EndpointConfigName="with-model")
 
 
 def test_copies_log_where_sagemaker_puts_it() -> None:
