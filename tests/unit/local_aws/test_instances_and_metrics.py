@@ -1,6 +1,7 @@
 """Replicas follow the instance type as far as they can; metrics stay within CloudWatch's limits."""
 
 import asyncio
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,6 +41,34 @@ def test_what_ends_after_a_period_counts_in_the_next(monkeypatch: pytest.MonkeyP
     names = [[datum["MetricName"] for datum in each["AWS/SageMaker"]] for each in sent]
     assert "ModelCacheHit" in names[0]
     assert "ModelLoadingTime" in names[1]
+
+
+def test_a_components_metrics_are_its_own_and_count_what_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(metrics, "_put", sent.append)
+    specification = {"ComputeResourceRequirements": {"MinMemoryRequiredInMb": 1, "NumberOfCpuCoresRequired": 0.5}}
+    record = {"InferenceComponentName": "c", "Specification": specification}
+    copies = SimpleNamespace(ready=[SimpleNamespace(pid=os.getpid()), SimpleNamespace(pid=os.getpid())])
+    control = SimpleNamespace(
+        fleets={}, all=lambda kind: [record], components=SimpleNamespace(copies=lambda name: copies)
+    )
+    collected = Metrics(control)  # type: ignore[arg-type]
+    for _ in range(4):
+        collected.record(("c",), 200, 1000.0, 10.0)
+    collected.refuse("c")
+    asyncio.run(collected.publish())
+    (minute,) = sent
+    values = {datum["MetricName"]: datum.get("Value") for datum in minute["AWS/SageMaker"]}
+    assert (values["Invocations"], values["InvocationsPerCopy"], values["NoCapacityInvocationFailures"]) == (4, 2, 1)
+    assert "InvocationsPerInstance" not in values
+    used = minute["/aws/sagemaker/InferenceComponents"]
+    assert {datum["MetricName"] for datum in used} == {"CPUUtilizationNormalized", "MemoryUtilizationNormalized"}
+    memory = [datum["Value"] for datum in used if datum["MetricName"] == "MemoryUtilizationNormalized"]
+    # Of the one MiB that a copy has reserved.
+    assert all(share > 100 for share in memory)
+    dimensions = [{"Name": "InferenceComponentName", "Value": "c"}]
+    assert all(datum["Dimensions"] == dimensions for data in minute.values() for datum in data)
+    assert (collected.invocations["c",], collected.refusals["c",]) == (4, 1)
 
 
 def test_latencies_are_rounded_to_half_a_percent() -> None:
