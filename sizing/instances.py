@@ -1,6 +1,7 @@
 """What an instance type has: vCPUs and memory."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 _VCPUS = {
     "medium": 1, "large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16, "6xlarge": 24, "8xlarge": 32, "9xlarge": 36,
@@ -28,6 +29,11 @@ class Instance:
     def family(self) -> str:
         """`c6i` of `ml.c6i.2xlarge`."""
         return self.name.split(".")[1]
+
+    @property
+    def processor(self) -> Literal["cpu", "gpu"]:
+        """What AWS's own images are made for: "gpu" of the families G and P."""
+        return "gpu" if self.family[0] in "gp" else "cpu"
 
     @property
     def memory_bytes(self) -> int:

@@ -48,7 +48,7 @@ _BUILTIN_XGBOOST_ACCOUNTS = {
     "us-west-2": "246618743249",
 }
 """Account of the registry by region: image_uri_config/xgboost.json, version 3.0-5, of sagemaker-core 2.27.0."""
-_TENSORFLOW_SERVING = "tensorflow-inference:2.19.0-cpu"
+_TENSORFLOW_SERVING = "tensorflow-inference:2.19.0"
 _TENSORFLOW_SERVING_ACCOUNTS = {
     "af-south-1": "626614931356",
     "ap-east-1": "871362719292",
@@ -152,9 +152,9 @@ def builtin_xgboost_image(scope: Construct, construct_id: str) -> ServedImage:
     return _aws_image(scope, construct_id, _BUILTIN_XGBOOST, _BUILTIN_XGBOOST_ACCOUNTS)
 
 
-def tensorflow_serving_image(scope: Construct, construct_id: str) -> ServedImage:
-    """SageMaker's TensorFlow Serving image for CPUs, in the registry of the region that is deployed to."""
-    return _aws_image(scope, construct_id, _TENSORFLOW_SERVING, _TENSORFLOW_SERVING_ACCOUNTS)
+def tensorflow_serving_image(scope: Construct, construct_id: str, *, processor: Processor) -> ServedImage:
+    """SageMaker's TensorFlow Serving image, in the registry of the region that is deployed to."""
+    return _aws_image(scope, construct_id, f"{_TENSORFLOW_SERVING}-{processor}", _TENSORFLOW_SERVING_ACCOUNTS)
 
 
 def neo_tensorflow_image(scope: Construct, construct_id: str, *, version: str, processor: Processor) -> ServedImage:

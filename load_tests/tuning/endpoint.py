@@ -62,7 +62,8 @@ class EndpointBench:
     """A `search.Bench`: the deployed endpoint, and beside it one that takes every candidate's settings in turn.
 
     clients, seconds: of a turn of the closed loop. open_seconds: of the open loop. agree: whether an answer, the
-    second, says the same as the deployed endpoint's. Use it as a context manager, which removes what it made.
+    second, says the same as the deployed endpoint's. target: the endpoint beside.
+    Use it as a context manager, which removes what it made.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class EndpointBench:
         self._clients, self._seconds, self._open_seconds = clients, seconds, open_seconds
         self._agree, self._on_wait = agree, on_wait
         self.served = Served.read(self._sagemaker, deployed)
-        self._target = Target(tuning_endpoint_name(deployed.endpoint), deployed.variant)
+        self.target = Target(tuning_endpoint_name(deployed.endpoint), deployed.variant)
         self._made: str | None = None
 
     def __enter__(self) -> "EndpointBench":
@@ -101,9 +102,9 @@ class EndpointBench:
             self._delete_endpoint()
             endpoint = None
         if endpoint is None:
-            self._sagemaker.create_endpoint(EndpointName=self._target.endpoint, EndpointConfigName=name)
+            self._sagemaker.create_endpoint(EndpointName=self.target.endpoint, EndpointConfigName=name)
         else:
-            self._sagemaker.update_endpoint(EndpointName=self._target.endpoint, EndpointConfigName=name)
+            self._sagemaker.update_endpoint(EndpointName=self.target.endpoint, EndpointConfigName=name)
         endpoint = self._settled()
         # A failed update leaves the endpoint in service with what it had.
         served = endpoint["EndpointStatus"] == "InService" and endpoint["EndpointConfigName"] == name
@@ -114,19 +115,19 @@ class EndpointBench:
             raise TrialFailedError(endpoint.get("FailureReason", "the endpoint did not come up; no reason is given"))
         self._check_answers()
         warm_up = min(_WARM_UP_SECONDS, self._seconds)
-        closed_loop(self._runtime, self._target, self._requests, clients=self._clients, seconds=warm_up)
+        closed_loop(self._runtime, self.target, self._requests, clients=self._clients, seconds=warm_up)
 
     def closed_loop(self) -> tuple[Traffic, Traffic]:
         """One turn of the candidate, and one of the deployed endpoint, with the same clients and requests."""
         mine, theirs = (
             closed_loop(self._runtime, target, self._requests, clients=self._clients, seconds=self._seconds)
-            for target in (self._target, self._deployed)
+            for target in (self.target, self._deployed)
         )
         return mine, theirs
 
     def open_loop(self, rate: float) -> Traffic:
         """The candidate under a Poisson process of requests, the same for every candidate."""
-        return open_loop(self._runtime, self._target, self._requests, rate=rate, seconds=self._open_seconds, seed=_SEED)
+        return open_loop(self._runtime, self.target, self._requests, rate=rate, seconds=self._open_seconds, seed=_SEED)
 
     def remove(self) -> None:
         """Deletes the endpoint, its models and configurations, and its log group, also an earlier run's."""
@@ -140,7 +141,7 @@ class EndpointBench:
                 if config["EndpointConfigName"].startswith(self._prefix):
                     self._delete(config["EndpointConfigName"])
         logs = boto3.client("logs")
-        name = f"/aws/sagemaker/Endpoints/{self._target.endpoint}"
+        name = f"/aws/sagemaker/Endpoints/{self.target.endpoint}"
         for group in logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]:
             if group["logGroupName"] == name:
                 logs.delete_log_group(logGroupName=name)
@@ -149,7 +150,7 @@ class EndpointBench:
     @property
     def _prefix(self) -> str:
         """Of the names of models and configurations, which have 63 characters at the most."""
-        return f"{self._target.endpoint[:50]}-"
+        return f"{self.target.endpoint[:50]}-"
 
     def _create(self, name: str, environment: Mapping[str, str]) -> None:
         vpc: dict[str, Any] = {"VpcConfig": self.served.vpc_config} if self.served.vpc_config else {}
@@ -169,7 +170,7 @@ class EndpointBench:
             EndpointConfigName=name,
             ProductionVariants=[
                 {
-                    "VariantName": self._target.variant,
+                    "VariantName": self.target.variant,
                     "ModelName": name,
                     "InstanceType": self.served.instance_type,
                     "InitialInstanceCount": 1,
@@ -184,16 +185,16 @@ class EndpointBench:
         self._sagemaker.delete_model(ModelName=name)
 
     def _delete_endpoint(self) -> None:
-        self._sagemaker.delete_endpoint(EndpointName=self._target.endpoint)
+        self._sagemaker.delete_endpoint(EndpointName=self.target.endpoint)
         deadline = time.monotonic() + _SETTLE_SECONDS
         while self._describe() is not None:
             if time.monotonic() > deadline:
-                raise TrialFailedError(f"endpoint {self._target.endpoint} is not deleted after {_SETTLE_SECONDS} s")
+                raise TrialFailedError(f"endpoint {self.target.endpoint} is not deleted after {_SETTLE_SECONDS} s")
             time.sleep(_POLL_SECONDS)
 
     def _describe(self) -> dict[str, Any] | None:
         try:
-            return dict(self._sagemaker.describe_endpoint(EndpointName=self._target.endpoint))
+            return dict(self._sagemaker.describe_endpoint(EndpointName=self.target.endpoint))
         except ClientError as error:
             if "Could not find" in error.response["Error"]["Message"]:
                 return None
@@ -209,12 +210,12 @@ class EndpointBench:
                 break
             self._on_wait(f"{endpoint['EndpointStatus']} for {time.monotonic() - began:.0f} s")
             time.sleep(_POLL_SECONDS)
-        raise TrialFailedError(f"endpoint {self._target.endpoint} did not settle within {_SETTLE_SECONDS} s")
+        raise TrialFailedError(f"endpoint {self.target.endpoint} did not settle within {_SETTLE_SECONDS} s")
 
     def _check_answers(self) -> None:
         try:
             given, expected = (
-                invoke(self._runtime, target, self._requests[0]) for target in (self._target, self._deployed)
+                invoke(self._runtime, target, self._requests[0]) for target in (self.target, self._deployed)
             )
         except (ClientError, BotoCoreError) as error:
             raise TrialFailedError(f"it does not answer: {error}") from error

@@ -135,15 +135,38 @@ def test_every_model_of_a_multi_model_endpoint_is_under_one_prefix_and_one_model
     assert len({json.dumps(variant["ModelName"]) for variant in variants}) == 1
 
 
+def published_scaling(assembly: Assembly, stack: str, kind: str) -> list[dict[str, Any]]:
+    found = assembly.resources(f"AWS::ApplicationAutoScaling::{kind}").items()
+    return [resource for name, resource in found if name.startswith(f"Published-{stack}/")]
+
+
+def test_the_published_unet_comparison_has_its_knobs_its_image_and_its_scaling(synthesise: Synthesise) -> None:
+    assembly = synthesise("published")
+    containers = {
+        name.partition("/")[2]: model["Properties"]["PrimaryContainer"]
+        for name, model in assembly.resources("AWS::SageMaker::Model").items()
+        if "UnetTfs" in name
+    }
+    images = {name: json.dumps(container["Image"]) for name, container in containers.items()}
+    assert "/tensorflow-inference:2.19.0-gpu" in images["TensorflowModel"], "g4dn has a GPU"
+    assert "/sagemaker-inference-tensorflow:2.9.2-gpu-py3" in images["NeoModel"]
+    assert containers["TensorflowModel"]["Environment"]["SAGEMAKER_TFS_INSTANCE_COUNT"] == "8"
+    targets = published_scaling(assembly, "UnetTfs", "ScalableTarget")
+    assert [(t["Properties"]["MinCapacity"], t["Properties"]["MaxCapacity"]) for t in targets] == [(1, 4)] * 3
+    for policy in published_scaling(assembly, "UnetTfs", "ScalingPolicy"):
+        tracking = policy["Properties"]["TargetTrackingScalingPolicyConfiguration"]
+        assert (tracking["TargetValue"], tracking["ScaleInCooldown"], tracking["ScaleOutCooldown"]) == (10, 500, 30)
+
+
 def test_the_published_churn_comparison_runs_the_builtin_image_under_the_published_scaling(
     synthesise: Synthesise,
 ) -> None:
     assembly = synthesise("published")
     (model,) = (m for name, m in assembly.resources("AWS::SageMaker::Model").items() if "ChurnMme" in name)
     assert "/sagemaker-xgboost:3.0-5" in json.dumps(model["Properties"]["PrimaryContainer"]["Image"])
-    targets = assembly.resources("AWS::ApplicationAutoScaling::ScalableTarget").values()
+    targets = published_scaling(assembly, "ChurnMme", "ScalableTarget")
     assert [(t["Properties"]["MinCapacity"], t["Properties"]["MaxCapacity"]) for t in targets] == [(2, 5), (2, 5)]
-    for policy in assembly.resources("AWS::ApplicationAutoScaling::ScalingPolicy").values():
+    for policy in published_scaling(assembly, "ChurnMme", "ScalingPolicy"):
         tracking = policy["Properties"]["TargetTrackingScalingPolicyConfiguration"]
         assert tracking == {
             "TargetValue": 4000,
@@ -312,7 +335,9 @@ def test_every_endpoint_is_isolated_encrypted_and_rolls_back_on_alarms(synthesis
     for model in assembly.resources("AWS::SageMaker::Model").values():
         assert model["Properties"]["EnableNetworkIsolation"] is True
     for config in assembly.resources("AWS::SageMaker::EndpointConfig").values():
-        assert "KmsKeyId" in config["Properties"]
+        types = {variant["InstanceType"] for variant in config["Properties"]["ProductionVariants"]}
+        # SageMaker refuses a key where the local disk encrypts itself.
+        assert ("KmsKeyId" in config["Properties"]) != any(kind.startswith("ml.g4dn") for kind in types)
     for endpoint in assembly.resources("AWS::SageMaker::Endpoint").values():
         alarms = endpoint["Properties"]["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
         assert 1 <= len(alarms) <= 10
