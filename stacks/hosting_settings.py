@@ -1,4 +1,4 @@
-"""How SageMaker hosts an endpoint: deployment guardrails, and inference components with their instances."""
+"""How SageMaker hosts an endpoint: guardrails, alarms, data capture, and inference components with their instances."""
 
 import re
 from collections.abc import Mapping
@@ -52,6 +52,24 @@ class GuardedEndpoint(Settings):
                     "ml.inf2"
                 )
         return self
+
+
+class DataCapture(Settings):
+    """Stores a sample of requests and answers, encrypted, under `capture/` in the artifact bucket."""
+
+    sampling_percentage: int = Field(default=10, ge=1, le=100)
+
+
+class EndpointAlarms(Settings):
+    """Thresholds that alarm, and that roll a deployment back.
+
+    p99_model_latency_ms: P99 of ModelLatency over one minute. server_errors: 5XX answers in one minute.
+    model_loading_wait_ms: average ModelLoadingWaitTime over one minute, of multi-model endpoints.
+    """
+
+    p99_model_latency_ms: float = Field(default=1000, gt=0)
+    server_errors: int = Field(default=5, ge=1)
+    model_loading_wait_ms: float = Field(default=1000, gt=0)
 
 
 class InferenceComponent(Settings):

@@ -17,7 +17,7 @@ from model_build.unet_tfs.recipe import Precision as UnetPrecision
 from model_build.unet_tfs.recipe import UnetTfsRecipe
 from sizing.instances import instance
 from stacks.frozen import Key, Settings
-from stacks.hosting_settings import GuardedEndpoint, InferenceComponent
+from stacks.hosting_settings import DataCapture, EndpointAlarms, GuardedEndpoint, InferenceComponent
 from stacks.neo import NeoCompilation
 from stacks.scaling_settings import Scaling as Scaling
 from stacks.tensorflow_serving import TensorFlowServing
@@ -79,24 +79,6 @@ class Variant(Settings):
                 "AVX-512 VNNI, without which INT8 is slower than FP32; use ml.c6i, ml.m6i or newer, or precision: fp32"
             )
         return self
-
-
-class DataCapture(Settings):
-    """Stores a sample of requests and answers, encrypted, under `capture/` in the artifact bucket."""
-
-    sampling_percentage: int = Field(default=10, ge=1, le=100)
-
-
-class EndpointAlarms(Settings):
-    """Thresholds that alarm, and that roll a deployment back.
-
-    p99_model_latency_ms: P99 of ModelLatency over one minute. server_errors: 5XX answers in one minute.
-    model_loading_wait_ms: average ModelLoadingWaitTime over one minute, of multi-model endpoints.
-    """
-
-    p99_model_latency_ms: float = Field(default=1000, gt=0)
-    server_errors: int = Field(default=5, ge=1)
-    model_loading_wait_ms: float = Field(default=1000, gt=0)
 
 
 class Endpoint(GuardedEndpoint):

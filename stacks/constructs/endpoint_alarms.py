@@ -8,7 +8,7 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.settings import EndpointAlarms
+from stacks.hosting_settings import EndpointAlarms
 
 
 def alarm_names(endpoint_name: str, variants: Sequence[str], *, multi_model: bool) -> list[str]:

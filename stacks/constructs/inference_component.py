@@ -16,10 +16,10 @@ from stacks.constructs.realtime_endpoint import (
     data_capture_config,
     volume_key,
 )
-from stacks.hosting_settings import Guardrails, InferenceComponent
+from stacks.hosting_settings import DataCapture, EndpointAlarms, Guardrails, InferenceComponent
 from stacks.naming import component_name
 from stacks.scaling_settings import Scaling
-from stacks.settings import DataCapture, EndpointAlarms, Vpc
+from stacks.settings import Vpc
 
 
 class ComponentEndpoint(Construct):

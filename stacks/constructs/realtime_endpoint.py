@@ -13,9 +13,8 @@ from constructs import Construct
 
 from stacks.constructs.endpoint_alarms import serving_alarms
 from stacks.constructs.endpoint_scaling import add_scaling, scaled_variant
-from stacks.hosting_settings import Guardrails
+from stacks.hosting_settings import DataCapture, EndpointAlarms, Guardrails
 from stacks.scaling_settings import Scaling
-from stacks.settings import DataCapture, EndpointAlarms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
