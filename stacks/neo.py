@@ -159,6 +159,12 @@ class NeoCompilation(Settings):
             )
         return found
 
+    @field_validator("framework_version", mode="before")
+    @classmethod
+    def _without_quotes(cls, value: Any) -> Any:
+        """2.9 without quotes is a number in YAML."""
+        return str(value) if isinstance(value, float) else value
+
     @field_validator("target_device")
     @classmethod
     def _compiled_for(cls, value: str | None) -> str | None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 REFERENCE_FILE = "reference.json.gz"
 REFERENCE_IMAGES = 4
-_DECIMALS = 5
+_DECIMALS = 4
 """Of the probabilities; a wrongly compiled network is off by far more."""
 
 
