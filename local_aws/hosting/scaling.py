@@ -74,6 +74,7 @@ class ScalingService:
         self._activities: deque[Document] = deque(maxlen=_ACTIVITIES)
         self._trackers: dict[str, _Tracker] = {}
         self._last_change: dict[str, float] = {}
+        self._last_scale_out: dict[str, float] = {}
         self._scale = max(1.0, float(os.environ.get(TIME_SCALE_VARIABLE, "1")))
 
     def restore(self) -> None:
@@ -313,8 +314,6 @@ class ScalingService:
         points = list(tracker.points)[-alarm["EvaluationPeriods"] :]
         if len(points) < alarm["EvaluationPeriods"] or not all(breaches(point, threshold) for point in points):
             return
-        if (now - self._last_change.get(resource, -math.inf)) * self._scale < float(settings.get("Cooldown", 0)):
-            return
         over = points[-1] - threshold
         change = next(
             (
@@ -326,6 +325,8 @@ class ScalingService:
             0,
         )
         new = max(target["MinCapacity"], min(target["MaxCapacity"], current + change))
+        if self._since(resource, now, out=change > 0) < float(settings.get("Cooldown", 0)):
+            return
         if new != current:
             cause = f"policy {policy['PolicyName']}: the metric is {points[-1]:.1f}, over {threshold}; from {current}"
             self._apply(resource, new, cause, now)
@@ -337,16 +338,15 @@ class ScalingService:
         wanted = float(settings["TargetValue"])
         points = list(tracker.points)
         bounds = (target["MinCapacity"], target["MaxCapacity"])
-        since = (now - self._last_change.get(resource, -math.inf)) * self._scale
         new = max(bounds[0], min(bounds[1], current))
         if len(points) >= kind.out_points and all(point > wanted for point in points[-kind.out_points :]):
-            if since >= float(settings.get("ScaleOutCooldown", 300)):
+            if self._since(resource, now, out=True) >= float(settings.get("ScaleOutCooldown", 300)):
                 new = max(current, desired_capacity(current, points[-1], wanted, *bounds))
         elif (
             len(points) == kind.in_points
             and all(point < _SCALE_IN_AT * wanted for point in points)
             and not settings.get("DisableScaleIn")
-            and since >= float(settings.get("ScaleInCooldown", 300))
+            and self._since(resource, now, out=False) >= float(settings.get("ScaleInCooldown", 300))
         ):
             new = min(current, desired_capacity(current, max(points), wanted, *bounds))
         if new != current:
@@ -356,14 +356,26 @@ class ScalingService:
             self._apply(resource, new, cause, now)
             tracker.points.clear()
 
+    def _since(self, resource: str, now: float, *, out: bool) -> float:
+        """Seconds of the alarms' time since what a scaling out, or in, has to wait for.
+
+        A scale-out holds up a scale-in, and not the other way round (StepScalingPolicyConfiguration, API reference).
+        """
+        last = self._last_scale_out if out else self._last_change
+        return (now - last.get(resource, -math.inf)) * self._scale
+
     def _apply(self, resource: str, new: int, cause: str, now: float) -> None:
         scalable = Scalable.parse(resource)
+        fleet = scalable.fleet(self._control)
+        grows = fleet is not None and new > fleet.desired
         try:
             scalable.resize(self._control, new)
         except ApiError:
             # It is being updated: the next datapoint decides again.
             return
         self._last_change[resource] = now
+        if grows:
+            self._last_scale_out[resource] = now
         self._activities.appendleft(
             {
                 "ActivityId": str(uuid.uuid4()),

@@ -165,7 +165,8 @@ def _add_scale_from_zero(scope: Construct, scaled: Scaled, target: autoscaling.C
         step_scaling_policy_configuration=autoscaling.CfnScalingPolicy.StepScalingPolicyConfigurationProperty(
             adjustment_type="ChangeInCapacity",
             metric_aggregation_type="Maximum",
-            cooldown=60,
+            # As long as an instance takes to come: what is refused until then must not add a copy each minute.
+            cooldown=300,
             step_adjustments=[
                 autoscaling.CfnScalingPolicy.StepAdjustmentProperty(metric_interval_lower_bound=0, scaling_adjustment=1)
             ],

@@ -1,7 +1,10 @@
 """What the templates promise of endpoints of inference components, and of endpoints without guardrails."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,8 +30,9 @@ workloads:
           schedules:
             night: {schedule: "cron(0 20 * * ? *)", min_capacity: 0, max_capacity: 0}
       inferentia: {server: tensorflow_serving, instance_type: ml.inf1.xlarge, guardrails: off}
-vpc: {subnet_ids: [subnet-0, subnet-1], security_group_ids: [sg-0]}
+vpc: {subnet_ids: [subnet-0123456789abcdef0, subnet-0123456789abcdef1], security_group_ids: [sg-0123456789abcdef0]}
 """
+SUBNETS = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
 COMPONENT = "zero-unet-tfs-asleep"
 
 
@@ -52,11 +56,22 @@ def alarm(assembly: Assembly, ending: str) -> dict[str, Any]:
     return found
 
 
+def test_cfn_lint_finds_no_error(assembly: Assembly) -> None:
+    templates = [str(path) for path in assembly.folder.glob("*UnetTfs.template.json")]
+    # W3005: the CDK states dependencies that a reference implies already.
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "cfn-lint"), "--ignore-checks", "W3005", "W6001", "--", *templates],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert len(templates) == 1
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_configuration_has_no_model_but_what_the_model_says_elsewhere(assembly: Assembly) -> None:
     config = properties(assembly, "AWS::SageMaker::EndpointConfig", "Asleep")
     assert "AsleepRole" in json.dumps(config["ExecutionRoleArn"])
     assert config["EnableNetworkIsolation"] is True
-    assert config["VpcConfig"] == {"Subnets": ["subnet-0", "subnet-1"], "SecurityGroupIds": ["sg-0"]}
+    assert config["VpcConfig"] == {"Subnets": SUBNETS, "SecurityGroupIds": ["sg-0123456789abcdef0"]}
     assert config["KmsKeyId"]
     assert config["ProductionVariants"] == [
         {
@@ -103,9 +118,9 @@ def test_scaling_counts_copies_and_none_is_few_enough(assembly: Assembly) -> Non
 
 def test_a_request_that_finds_no_copy_raises_the_alarm_that_starts_the_first(assembly: Assembly) -> None:
     policy = properties(assembly, "AWS::ApplicationAutoScaling::ScalingPolicy", "AsleepAllTrafficFromZero")
-    assert policy["StepScalingPolicyConfiguration"]["StepAdjustments"] == [
-        {"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}
-    ]
+    steps = policy["StepScalingPolicyConfiguration"]
+    assert steps["StepAdjustments"] == [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}]
+    assert steps["Cooldown"] == 300
     wake = alarm(assembly, "from-zero")
     assert (wake["MetricName"], wake["Statistic"], wake["Threshold"]) == ("NoCapacityInvocationFailures", "Sum", 1)
     assert wake["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"

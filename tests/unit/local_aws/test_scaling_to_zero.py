@@ -92,7 +92,7 @@ def wake() -> dict[str, Any]:
         "ResourceId": RESOURCE,
         "StepScalingPolicyConfiguration": {
             "AdjustmentType": "ChangeInCapacity",
-            "Cooldown": 60.0,
+            "Cooldown": 300.0,
             "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1.0}],
         },
     }
@@ -170,6 +170,24 @@ def test_one_refused_request_starts_one_copy_within_a_minute(tmp_path: Path) -> 
     scaling = service(tmp_path, account)
     account.refusals["c",] += 1
     account.minutes(scaling, 1)
+    assert account.c.desired == 1
+
+
+def test_requests_refused_while_the_copy_starts_add_no_further_one_within_the_cooldown(tmp_path: Path) -> None:
+    account = Account(Copies(desired=0))
+    scaling = service(tmp_path, account)
+    account.minutes(scaling, 5, refused=60)
+    assert account.c.desired == 1
+    account.minutes(scaling, 1, refused=60)
+    assert account.c.desired == 2
+
+
+def test_a_scale_in_does_not_hold_up_the_next_scale_out(tmp_path: Path) -> None:
+    account = Account()
+    scaling = service(tmp_path, account)
+    account.minutes(scaling, 15)
+    assert account.c.desired == 0
+    account.minutes(scaling, 1, refused=60)
     assert account.c.desired == 1
 
 
