@@ -14,6 +14,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from stacks.constructs.built_artifact import ArtifactBuilder
+from stacks.constructs.compiled_model import ModelCompiler
 from stacks.naming import camel
 from stacks.settings import Deployment, ModelBuild
 
@@ -24,12 +25,13 @@ _CONTAINERS = {"unet_tfs": "unet_openvino"}
 
 @dataclass(frozen=True, slots=True)
 class WorkloadBuild:
-    """What a workload stack needs to have its models built."""
+    """What a workload stack needs to have its models built, and compiled where its settings have Neo do that."""
 
     project: codebuild.IProject
     builder: ArtifactBuilder
     source_hash: str
     prefix: str
+    compiler: ModelCompiler | None = None
 
 
 class ModelBuildStack(Stack):
@@ -63,9 +65,31 @@ class ModelBuildStack(Stack):
             total_timeout=Duration.minutes(settings.timeout_minutes + 10),
         )
         self.builds = {
-            workload: WorkloadBuild(project, builder, sources[workload].asset_hash, workload)
+            workload: WorkloadBuild(
+                project,
+                builder,
+                sources[workload].asset_hash,
+                workload,
+                self._compiler(deployment, artifacts) if workload == "unet_tfs" else None,
+            )
             for workload, project in projects.items()
         }
+
+    def _compiler(self, deployment: Deployment, artifacts: s3.IBucket) -> ModelCompiler | None:
+        unet_tfs = deployment.workloads.unet_tfs
+        if unet_tfs is None or not unet_tfs.compilations:
+            return None
+        assert artifacts.encryption_key is not None
+        return ModelCompiler(
+            self,
+            "Compiler",
+            environment=deployment.environment,
+            artifacts=artifacts,
+            key=artifacts.encryption_key,
+            reads_prefix="unet_tfs/unet",
+            prefix="unet_tfs/neo",
+            max_runtime_seconds=max(compilation.max_runtime_seconds for compilation in unet_tfs.compilations),
+        )
 
     def _source(self, workload: str) -> s3_assets.Asset:
         return s3_assets.Asset(

@@ -288,6 +288,12 @@ class UnetTfs(Settings):
     endpoints: dict[Key, UnetEndpoint] = Field(min_length=1)
     compiled_for_devices: dict[Key, NeoCompilation] = Field(default_factory=dict)
 
+    @property
+    def compilations(self) -> list[NeoCompilation]:
+        """All that Neo compiles."""
+        served = [endpoint.neo for endpoint in self.endpoints.values() if endpoint.neo is not None]
+        return served + list(self.compiled_for_devices.values())
+
     @model_validator(mode="after")
     def _built(self) -> "UnetTfs":
         for name, endpoint in self.endpoints.items():

@@ -60,19 +60,18 @@ class UnetTfsStack(Stack):
             recipe=settings.recipe.model_dump_json(),
         )
         CfnOutput(self, "Artifacts", value=f"s3://{artifacts.bucket_name}/{built.prefix}/")
-        compiler = self._compiler(deployment, settings, build, artifacts, key)
         for endpoint_key, endpoint in settings.endpoints.items():
             name = deployment.endpoint_name(WORKLOAD, endpoint_key)
             image = self._image(endpoint)
             model_key = built.model_key(endpoint.artifact)
-            if endpoint.neo is not None and compiler is not None:
+            if endpoint.neo is not None and build.compiler is not None:
                 checked_on = CheckedOn(
                     image=image,
                     instance_type=endpoint.instance_type,
                     reference_key=built.key(REFERENCE_FILE),
                     vpc=deployment.vpc,
                 )
-                model_key = self._compiled(endpoint_key, endpoint.neo, settings, compiler, built, checked_on).key
+                model_key = self._compiled(endpoint_key, endpoint.neo, settings, build.compiler, built, checked_on).key
             role = execution_role(
                 self,
                 f"{camel(endpoint_key)}Role",
@@ -146,26 +145,8 @@ class UnetTfsStack(Stack):
             CfnOutput(self, f"{camel(endpoint_key)}EndpointName", value=name)
 
         for device_key, device in settings.compiled_for_devices.items():
-            if compiler is not None:
-                self._compiled(f"{device_key}_device", device, settings, compiler, built, None)
-
-    def _compiler(
-        self, deployment: Deployment, settings: UnetTfs, build: WorkloadBuild, artifacts: s3.IBucket, key: kms.IKey
-    ) -> ModelCompiler | None:
-        compilations = [endpoint.neo for endpoint in settings.endpoints.values() if endpoint.neo is not None]
-        compilations += settings.compiled_for_devices.values()
-        if not compilations:
-            return None
-        return ModelCompiler(
-            self,
-            "Compiler",
-            environment=deployment.environment,
-            artifacts=artifacts,
-            key=key,
-            reads_prefix=f"{build.prefix}/unet",
-            prefix=f"{build.prefix}/neo",
-            max_runtime_seconds=max(compilation.max_runtime_seconds for compilation in compilations),
-        )
+            if build.compiler is not None:
+                self._compiled(f"{device_key}_device", device, settings, build.compiler, built, None)
 
     def _compiled(
         self,

@@ -41,7 +41,10 @@ class CheckedOn:
 
 
 class ModelCompiler(Construct):
-    """The custom resource provider that starts compilations, waits for them and checks what they made."""
+    """The custom resource provider that starts compilations, waits for them and checks what they made.
+
+    It belongs in another stack than the models: one that ends after them also ends the logs of how they ended.
+    """
 
     def __init__(
         self,
@@ -75,16 +78,23 @@ class ModelCompiler(Construct):
             log_group=self._logs("Provider"),
         )
 
-    def allow_passing(self, role: iam.IRole) -> None:
-        """Lets the handler hand a role to SageMaker."""
-        for function in self._functions:
-            function.add_to_role_policy(
+    def allow_passing(self, scope: Construct, roles: Sequence[iam.IRole]) -> iam.Policy:
+        """Lets the handler hand roles to SageMaker, by a policy that stands where the roles do."""
+        policy = iam.Policy(
+            scope,
+            "PassRoles",
+            statements=[
                 iam.PolicyStatement(
                     actions=["iam:PassRole"],
-                    resources=[role.role_arn],
+                    resources=[role.role_arn for role in roles],
                     conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
                 )
-            )
+            ],
+        )
+        for function in self._functions:
+            assert function.role is not None
+            policy.attach_to_role(function.role)
+        return policy
 
     def _allow_objects(self, reads_prefix: str) -> None:
         _, is_complete = self._functions
@@ -203,8 +213,9 @@ class CompiledModel(Construct):
         bucket = compiler.artifacts.bucket_name
         job["InputConfig"]["S3Uri"] = f"s3://{bucket}/{model_key}"
         job["OutputConfig"] |= {"S3OutputLocation": f"s3://{bucket}/{prefix}/", "KmsKeyId": compiler.key.key_arn}
+        roles = [self._compilation_role(model_key, prefix)]
         job |= {
-            "RoleArn": self._compilation_role(model_key, prefix).role_arn,
+            "RoleArn": roles[0].role_arn,
             "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_seconds},
         }
         properties = {
@@ -214,10 +225,12 @@ class CompiledModel(Construct):
             "ModelKey": model_key,
             "Job": self._json(job),
         }
-        log_group = None
+        needed: list[Construct] = []
         if check is not None:
-            log_group = containers_log_group(self, "CheckLogs", f"Endpoints/{self._name}-check")
-            properties["Check"] = self._json(self._check(check, settings, f"{prefix}/*"))
+            needed.append(containers_log_group(self, "CheckLogs", f"Endpoints/{self._name}-check"))
+            roles.append(self._check_role(check, f"{prefix}/*"))
+            properties["Check"] = self._json(self._check(check, settings, roles[-1]))
+        needed.append(compiler.allow_passing(self, roles))
         resource = CustomResource(
             self,
             "Resource",
@@ -225,26 +238,25 @@ class CompiledModel(Construct):
             service_token=compiler.provider.service_token,
             properties=properties,
         )
-        if log_group is not None:
-            resource.node.add_dependency(log_group)
+        resource.node.add_dependency(*needed)
         self.key = resource.get_att_string("Key")
         self.verification = resource.get_att_string("Verification")
 
-    def _check(self, check: CheckedOn, settings: NeoCompilation, compiled_keys: str) -> dict[str, Any]:
-        name, compiler = f"{self._name}-check", self._compiler
-        role = execution_role(
+    def _check_role(self, check: CheckedOn, compiled_keys: str) -> iam.Role:
+        return execution_role(
             self,
             "CheckRole",
-            endpoints=[ServedEndpoint(name=name, alarm_names=[])],
+            endpoints=[ServedEndpoint(name=f"{self._name}-check", alarm_names=[])],
             model_keys=[compiled_keys],
             image_repository_arn=check.image.repository_arn,
-            artifacts=compiler.artifacts,
-            key=compiler.key,
+            artifacts=self._compiler.artifacts,
+            key=self._compiler.key,
             vpc=check.vpc,
         )
-        compiler.allow_passing(role)
+
+    def _check(self, check: CheckedOn, settings: NeoCompilation, role: iam.IRole) -> dict[str, Any]:
         made: dict[str, Any] = {
-            "Name": name,
+            "Name": f"{self._name}-check",
             "Image": check.image.uri,
             "InstanceType": check.instance_type,
             "RoleArn": role.role_arn,
@@ -252,7 +264,7 @@ class CompiledModel(Construct):
             "MeanDifference": settings.tolerance.mean_difference,
             "ChangedPixels": settings.tolerance.changed_pixels,
         }
-        volume = volume_key([check.instance_type], compiler.key)
+        volume = volume_key([check.instance_type], self._compiler.key)
         if volume is not None:
             made["KmsKeyId"] = volume
         if check.vpc is not None:
@@ -286,14 +298,12 @@ class CompiledModel(Construct):
                 conditions={"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "AWS/SageMaker"]}},
             ),
         ]
-        role = iam.Role(
+        return iam.Role(
             self,
             "CompilationRole",
             assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
             inline_policies={"Compile": iam.PolicyDocument(statements=statements)},
         )
-        self._compiler.allow_passing(role)
-        return role
 
     def _json(self, value: Any) -> str:
         """JSON in one text: CloudFormation turns the numbers of nested properties into texts."""

@@ -147,17 +147,17 @@ def test_the_roles_of_a_compilation_may_do_only_this(assembly: Assembly) -> None
 def test_the_handler_reaches_its_own_jobs_and_checks_and_passes_their_roles_only(
     assembly: Assembly,
 ) -> None:
-    starts = statements(assembly, "Neo-UnetTfs/CompilerOnEventServiceRole")
-    waits = statements(assembly, "Neo-UnetTfs/CompilerIsCompleteServiceRole")
+    starts = statements(assembly, "Neo-ModelBuild/CompilerOnEventServiceRole")
+    waits = statements(assembly, "Neo-ModelBuild/CompilerIsCompleteServiceRole")
     assert {action for action in starts if action.startswith(TASKS)} == {
         "sagemaker:CreateCompilationJob", "sagemaker:DescribeCompilationJob", "sagemaker:StopCompilationJob",
-        "sagemaker:DeleteCompilationJob", "iam:PassRole",
+        "sagemaker:DeleteCompilationJob",
     }  # fmt: skip
     assert {action for action in waits if action.startswith(TASKS)} == {
         "sagemaker:DescribeCompilationJob", "sagemaker:DeleteCompilationJob", "sagemaker:CreateModel",
         "sagemaker:CreateEndpointConfig", "sagemaker:CreateEndpoint", "sagemaker:DeleteModel",
         "sagemaker:DeleteEndpointConfig", "sagemaker:DeleteEndpoint", "sagemaker:DescribeEndpoint",
-        "sagemaker:InvokeEndpoint", "iam:PassRole", "kms:Decrypt", "kms:GenerateDataKey", "kms:CreateGrant",
+        "sagemaker:InvokeEndpoint", "kms:Decrypt", "kms:GenerateDataKey", "kms:CreateGrant",
         "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucket",
         "s3:ListBucketVersions",
     }  # fmt: skip
@@ -165,9 +165,23 @@ def test_the_handler_reaches_its_own_jobs_and_checks_and_passes_their_roles_only
         for action, resources in granted.items():
             if action.startswith("sagemaker:"):
                 assert all("/neo-neo-*" in resource for resource in resources), action
-        assert all("Compiled" in role for role in granted["iam:PassRole"])
     assert all("/unet_tfs/neo/*" in resource for resource in waits["s3:PutObject"] + waits["s3:DeleteObjectVersion"])
     assert all("-check" in resource for resource in waits["sagemaker:InvokeEndpoint"])
+    passes = {
+        name.partition("/")[2].partition("Compiled")[0]: policy["Properties"]
+        for name, policy in assembly.resources("AWS::IAM::Policy").items()
+        if "PassRoles" in name
+    }
+    assert set(passes) == {"Gpu", "Cpu", "PiDevice"}
+    for name, policy in passes.items():
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert statement["Action"] == "iam:PassRole"
+        assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+        arns = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+        assert all(plain(arn).startswith(f"<{name}Compiled") for arn in arns)
+        assert len(policy["Roles"]) == 2
+        resource = next(r for n, r in assembly.resources("Custom::CompiledModel").items() if f"/{name}Compiled" in n)
+        assert any("PassRoles" in dependency for dependency in resource["DependsOn"])
 
 
 def test_only_what_is_compiled_changes_where_it_goes(
@@ -197,5 +211,5 @@ def test_a_version_that_neo_does_not_compile_is_refused_at_synth(tmp_path: Path)
 
 
 def test_without_neo_there_is_no_compiler(synthesise: Synthesise) -> None:
-    names = list(synthesise("dev").resources("AWS::Lambda::Function"))
+    names = list(synthesise("prod").resources("AWS::Lambda::Function"))
     assert not [name for name in names if "Compiler" in name]
