@@ -102,6 +102,7 @@ class Tolerance(Settings):
 class NeoCompilation(Settings):
     """What SageMaker Neo compiles the SavedModel for.
 
+    For an endpoint the compiled model is first tried on an endpoint of its own, one instance for some minutes.
     framework_version: the TensorFlow that Neo reads the model with.
     target_device: an instance family such as ml_g4dn, or a device. target_platform: a device that has no name.
     compiler_options: of CreateCompilationJob, for example {mcpu: skylake-avx512} for C5.

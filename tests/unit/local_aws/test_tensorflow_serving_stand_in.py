@@ -96,6 +96,19 @@ def test_other_bodies_are_refused(body: bytes, content_type: str) -> None:
         to_instances(body, content_type)
 
 
+def test_the_image_of_compiled_models_runs_what_tensorflow_serving_runs_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stand_ins, "environment", lambda cache, name, *_: cache / name)
+    registry = "785573368785.dkr.ecr.us-east-1.amazonaws.com"
+    compiled = stand_ins.find(tmp_path, f"{registry}/sagemaker-inference-tensorflow:2.9.2-gpu-py3")
+    served = stand_ins.find(tmp_path, f"{registry}/tensorflow-inference:2.19.0-cpu")
+    assert compiled is not None
+    assert served is not None
+    assert compiled.entrypoint == served.entrypoint
+    assert "neither Neo's runtime nor TensorFlow Serving" in compiled.note
+
+
 def test_only_images_of_aws_have_stand_ins(tmp_path: Path) -> None:
     assert stand_ins.find(tmp_path, "tensorflow-inference:latest") is None
     assert stand_ins.find(tmp_path, "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.0-5") is None
