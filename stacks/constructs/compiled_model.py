@@ -25,6 +25,8 @@ from stacks.settings import Vpc
 _HANDLER = Path(__file__).parent / "compiled_model_handler"
 _CHECK_MINUTES = 45
 """For the endpoint of a check to start, answer and end, with time to spare for a large instance."""
+_CHECK_RESOURCES = {"Model": "model", "EndpointConfig": "endpoint-config", "Endpoint": "endpoint"}
+"""What a check is made of, and where it stands in an ARN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +173,6 @@ class ModelCompiler(Construct):
             retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=RemovalPolicy.DESTROY,
         )
-
-
-_CHECK_RESOURCES = {"Model": "model", "EndpointConfig": "endpoint-config", "Endpoint": "endpoint"}
 
 
 class CompiledModel(Construct):

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import tarfile
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,9 @@ NOTICE_FILE = "NOTICE.txt"
 _GRAPHS = (".pb", ".pbtxt")
 _TEXTS = (".json", ".txt", ".md")
 _RUNNING = ("STARTING", "INPROGRESS", "STOPPING")
+_STARTING = ("Creating", "Updating", "SystemUpdating")
+_PROPAGATION_ATTEMPTS, _PROPAGATION_SECONDS = 10, 6
+"""Roles and policies that the same deployment made take some seconds until all of IAM knows them."""
 _ANSWER_SECONDS = 70
 """SageMaker itself waits 60 s for a container; the first request to a compiled model may take long."""
 
@@ -40,7 +44,7 @@ def on_event(event: Event, context: object) -> dict[str, Any]:
         boto3.client("sagemaker").delete_compilation_job(CompilationJobName=name)
         job = None
     if job is None:
-        boto3.client("sagemaker").create_compilation_job(CompilationJobName=name, **json.loads(properties["Job"]))
+        _create_job(name, json.loads(properties["Job"]))
     return {"PhysicalResourceId": prefix}
 
 
@@ -87,7 +91,7 @@ def _verified(properties: dict[str, str], compiled: str) -> str | None:
         _check_changed(bucket, properties["ModelKey"], compiled, properties["JobName"])
         _start_check(check, f"s3://{bucket}/{compiled}")
         return None
-    if endpoint["EndpointStatus"] in ("Creating", "Deleting"):
+    if endpoint["EndpointStatus"] in (*_STARTING, "Deleting"):
         return None
     try:
         if endpoint["EndpointStatus"] != "InService":
@@ -231,7 +235,7 @@ def _check_is_gone(name: str) -> bool:
     """Removes what is left of the check; whether all of it is gone."""
     endpoint = _endpoint(name)
     # SageMaker refuses to delete an endpoint that is being created, whose configuration must stay until then.
-    if endpoint is None or endpoint["EndpointStatus"] not in ("Creating", "Deleting"):
+    if endpoint is None or endpoint["EndpointStatus"] not in (*_STARTING, "Deleting"):
         _discard_check(name)
     return endpoint is None
 
@@ -247,6 +251,19 @@ def _deleted(properties: dict[str, str]) -> bool:
         boto3.client("sagemaker").delete_compilation_job(CompilationJobName=name)
     _delete_prefix(properties["Bucket"], properties["Prefix"])
     return True
+
+
+def _create_job(name: str, job: dict[str, Any]) -> None:
+    for attempt in range(1, _PROPAGATION_ATTEMPTS + 1):
+        try:
+            boto3.client("sagemaker").create_compilation_job(CompilationJobName=name, **job)
+            return
+        except ClientError as error:
+            code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+            unknown = code == "AccessDeniedException" or (code == "ValidationException" and "assume" in message)
+            if not unknown or attempt == _PROPAGATION_ATTEMPTS:
+                raise
+        time.sleep(_PROPAGATION_SECONDS)
 
 
 def _job(name: str) -> dict[str, Any] | None:

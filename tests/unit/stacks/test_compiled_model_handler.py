@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import tarfile
+import time
 from typing import Any
 
 import boto3
@@ -176,6 +177,38 @@ def test_new_inputs_start_a_job(aws: Aws) -> None:
     answer = {"CompilationJobArn": "arn:aws:sagemaker:us-east-1:123456789012:compilation-job/dev-neo-1"}
     aws.stubs["sagemaker"].add_response("create_compilation_job", answer, {"CompilationJobName": JOB, **REQUEST})
     assert index.on_event(event("Create"), None) == {"PhysicalResourceId": "w/neo/1"}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("AccessDeniedException", "not authorized to perform: iam:PassRole"),
+        ("ValidationException", "Could not assume role"),
+    ],
+)
+def test_roles_that_iam_does_not_know_everywhere_yet_are_waited_for(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    aws.job_is(None)
+    for _ in range(2):
+        aws.stubs["sagemaker"].add_client_error("create_compilation_job", code, message)
+    answer = {"CompilationJobArn": "arn:aws:sagemaker:us-east-1:123456789012:compilation-job/dev-neo-1"}
+    aws.stubs["sagemaker"].add_response("create_compilation_job", answer, {"CompilationJobName": JOB, **REQUEST})
+    index.on_event(event("Create"), None)
+    assert len(waited) == 2
+    # What is refused for good is told at once, and what is refused for long in the end.
+    aws.job_is(None)
+    aws.stubs["sagemaker"].add_client_error("create_compilation_job", "ValidationException", "TargetDevice is wrong")
+    with pytest.raises(ClientError, match="TargetDevice is wrong"):
+        index.on_event(event("Create"), None)
+    aws.job_is(None)
+    for _ in range(10):
+        aws.stubs["sagemaker"].add_client_error("create_compilation_job", code, message)
+    with pytest.raises(ClientError, match=message):
+        index.on_event(event("Create"), None)
+    assert sum(waited) < 120
 
 
 @pytest.mark.parametrize("status", ["STARTING", "INPROGRESS", "COMPLETED"])
