@@ -86,6 +86,7 @@ def replica_pids(endpoint: str, variant: str) -> list[int]:
 def assert_nothing_is_deployed() -> None:
     """Fails unless only what bootstrapping made is left in the account."""
     sagemaker = boto3.client("sagemaker")
+    assert sagemaker.list_inference_components()["InferenceComponents"] == []
     assert sagemaker.list_endpoints()["Endpoints"] == []
     assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
     assert sagemaker.list_models()["Models"] == []
