@@ -139,6 +139,9 @@ class CompilationJobs:
             raise ApiError("ResourceNotFound", str(error)) from None
 
     async def _run(self, job: Document) -> None:
+        if job["CompilationJobStatus"] == "STOPPING":
+            self._end(job, "STOPPED")
+            return
         job |= {"CompilationJobStatus": "INPROGRESS", "CompilationStartTime": time.time()}
         self._plane.save()
         folder = Path(tempfile.mkdtemp(dir=self._state / "tmp"))
@@ -183,6 +186,9 @@ class CompilationJobs:
             preexec_fn=die_with_parent,
         )
         self._processes[name] = process
+        if job["CompilationJobStatus"] != "INPROGRESS":
+            # Stopped while it started, when there was nothing to kill yet.
+            _kill(process)
         try:
             _, errors = await process.communicate()
         finally:

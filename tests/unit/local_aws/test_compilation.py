@@ -200,6 +200,20 @@ def test_a_stopped_job_ends_and_only_then_may_be_deleted(tmp_path: Path, s3: Fak
     run(work())
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 10, 50])
+def test_a_job_is_stopped_at_whatever_moment(tmp_path: Path, s3: FakeS3, turns: int) -> None:
+    async def work() -> None:
+        account = Account(tmp_path, "import time; time.sleep(60)")
+        account("CreateCompilationJob", **request())
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        account("StopCompilationJob", CompilationJobName="job")
+        await account.until("STOPPED")
+        await account.plane.close()
+
+    run(work())
+
+
 def test_jobs_outlive_the_process_and_unfinished_ones_begin_anew(tmp_path: Path, s3: FakeS3) -> None:
     async def begin() -> None:
         account = Account(tmp_path, "import time; time.sleep(60)")
