@@ -15,7 +15,7 @@ _WITHOUT_GUARDRAILS = re.compile(r"^ml\.inf1\.")
 
 
 class Guardrails(Settings):
-    """How an update goes out and comes back: blue/green, or batch by batch for an inference component.
+    """How an update goes out and comes back: blue/green, or one half after the other for an inference component.
 
     bake_seconds: how long the alarms are watched before what was there is let go; one that alarms rolls back.
     timeout_seconds: of the whole update.
@@ -76,7 +76,8 @@ class InferenceComponent(Settings):
     """The model as an inference component: copies with a share of an instance each, on instances that follow them.
 
     cpu_cores, memory_mib, accelerators: what one copy reserves. copies: to begin with.
-    min_instances, max_instances: of the endpoint; SageMaker keeps as many between them as the copies need.
+    min_instances, max_instances: of the endpoint; SageMaker keeps as many between them as the copies need, and while
+        an update goes out, the new copies beside the old.
     """
 
     cpu_cores: float = Field(ge=0.25)

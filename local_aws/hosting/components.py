@@ -108,6 +108,17 @@ class Components:
         """The records of an endpoint's components."""
         return [record for record in self._plane.all(KIND) if record["EndpointName"] == endpoint]
 
+    def status(self, endpoint: str) -> list[Document]:
+        """What `inference local status` shows of an endpoint's components, those that failed among them."""
+        rows = []
+        for record in self.on_endpoint(endpoint):
+            copies = self.copies(record["InferenceComponentName"])
+            none: Document = {"desired": _copies(record), "restarts": 0, "replicas": []}
+            row = none if copies is None else copies.status()
+            notes = (row.get("note", ""), record.get("FailureReason", ""))
+            rows.append(row | {"name": record["InferenceComponentName"], "note": "; ".join(n for n in notes if n)})
+        return rows
+
     def instances(self, endpoint: str, variant: Document) -> tuple[int, int]:
         """Current and desired instances of a variant: what its copies need, within its limits."""
         fewest, most = instance_limits(variant)

@@ -109,14 +109,9 @@ class ControlPlane:
                 "status": endpoint["EndpointStatus"],
                 "reason": endpoint.get("FailureReason", ""),
                 "variants": [
-                    _fleet_status(variant.name, variant)
-                    for variant in (self.fleets[name].variants.values() if name in self.fleets else [])
+                    variant.status() for variant in (self.fleets[name].variants.values() if name in self.fleets else [])
                 ]
-                + [
-                    _fleet_status(record["InferenceComponentName"], copies)
-                    for record in self.components.on_endpoint(name)
-                    if (copies := self.components.copies(record["InferenceComponentName"])) is not None
-                ],
+                + self.components.status(name),
             }
             for name, endpoint in self._records["Endpoint"].items()
         ]
@@ -397,13 +392,3 @@ def _hosts_components(config: Document) -> bool:
 
 def _instance_types(config: Document) -> dict[str, str]:
     return {variant["VariantName"]: variant.get("InstanceType", "") for variant in config["ProductionVariants"]}
-
-
-def _fleet_status(name: str, variant: VariantFleet) -> Document:
-    return {
-        "name": name,
-        "desired": variant.desired,
-        "restarts": variant.restarts,
-        "note": "; ".join(note for note in (variant.spec.image.note, variant.note) if note),
-        "replicas": [{"id": r.id, "pid": r.pid, "ready": r.ready, "started": r.started} for r in variant.replicas],
-    }

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from local_aws.hosting.replica import Replica, ReplicaFailedError, ReplicaSpec
 
@@ -31,6 +32,16 @@ class VariantFleet:
     def ready(self) -> list[Replica]:
         """Replicas that take requests."""
         return [replica for replica in self.replicas if replica.ready and replica.running]
+
+    def status(self) -> dict[str, Any]:
+        """What `inference local status` shows."""
+        return {
+            "name": self.name,
+            "desired": self.desired,
+            "restarts": self.restarts,
+            "note": "; ".join(note for note in (self.spec.image.note, self.note) if note),
+            "replicas": [{"id": r.id, "pid": r.pid, "ready": r.ready, "started": r.started} for r in self.replicas],
+        }
 
     def pick(self, target_model: str | None) -> Replica | None:
         """The replica with the fewest requests in flight; None when none is ready.

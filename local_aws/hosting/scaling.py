@@ -279,8 +279,10 @@ class ScalingService:
         tracker.concurrency.append(sum(replica.in_flight for replica in fleet.ready))
         if now < tracker.next_point:
             return
-        if refusals:
+        if alarm is not None and refusals:
             point: float = total - tracker.last_total
+            # Each refusal is a value of 1.
+            point = min(point, 1.0) if alarm.get("Statistic") == "Maximum" else point
         elif _is_step(policy) or kind.period == 60:
             # Per minute of real time whatever the compression, so that a target means the same load.
             point = (total - tracker.last_total) * kind.period / period / ready
@@ -299,8 +301,8 @@ class ScalingService:
         for alarm in self._alarms:
             if (
                 policy["PolicyARN"] in alarm["AlarmActions"]
-                and alarm.get("MetricName") in (rate_metric(subject), _NO_CAPACITY)
-                and alarm.get("Statistic") == "Sum"
+                and (alarm.get("MetricName"), alarm.get("Statistic"))
+                in ((rate_metric(subject), "Sum"), (_NO_CAPACITY, "Sum"), (_NO_CAPACITY, "Maximum"))
                 and alarm.get("ComparisonOperator") in _BREACHES
                 and {each["Name"]: each["Value"] for each in alarm.get("Dimensions", [])} == dimensions(subject)
             ):

@@ -26,7 +26,7 @@ class ComponentEndpoint(Construct):
     """Endpoint configuration without a model, endpoint, and its one inference component with scaling and alarms.
 
     SageMaker keeps as many instances as the copies need. Guardrails are those of the component, whose updates go out
-    copy by copy; an endpoint of components has no blue/green update of its own.
+    in two halves; an endpoint of components has no blue/green update of its own.
     """
 
     def __init__(
@@ -145,8 +145,9 @@ class ComponentEndpoint(Construct):
                 alarms=[sagemaker.CfnInferenceComponent.AlarmProperty(alarm_name=a.alarm_name) for a in self.alarms]
             ),
             rolling_update_policy=sagemaker.CfnInferenceComponent.InferenceComponentRollingUpdatePolicyProperty(
+                # From 5 % to 50 % of the copies are allowed, however many scaling has made of them.
                 maximum_batch_size=sagemaker.CfnInferenceComponent.InferenceComponentCapacitySizeProperty(
-                    type="COPY_COUNT", value=1
+                    type="CAPACITY_PERCENT", value=50
                 ),
                 wait_interval_in_seconds=guardrails.bake_seconds,
                 maximum_execution_timeout_in_seconds=guardrails.timeout_seconds,

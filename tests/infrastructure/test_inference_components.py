@@ -85,7 +85,7 @@ def test_the_configuration_has_no_model_but_what_the_model_says_elsewhere(assemb
     ]
 
 
-def test_the_component_reserves_what_a_copy_needs_and_rolls_back_copy_by_copy(assembly: Assembly) -> None:
+def test_the_component_reserves_what_a_copy_needs_and_rolls_back_by_halves(assembly: Assembly) -> None:
     component = properties(assembly, "AWS::SageMaker::InferenceComponent", "Asleep")
     assert (component["InferenceComponentName"], component["VariantName"]) == (COMPONENT, "AllTraffic")
     assert component["Specification"]["ComputeResourceRequirements"] == {
@@ -95,7 +95,7 @@ def test_the_component_reserves_what_a_copy_needs_and_rolls_back_copy_by_copy(as
     assert component["RuntimeConfig"] == {"CopyCount": 1}
     guardrails = component["DeploymentConfig"]
     assert guardrails["RollingUpdatePolicy"] == {
-        "MaximumBatchSize": {"Type": "COPY_COUNT", "Value": 1},
+        "MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 50},
         "WaitIntervalInSeconds": 120,
         "MaximumExecutionTimeoutInSeconds": 1800,
     }

@@ -218,6 +218,9 @@ def test_a_first_deployment_that_fails_says_why_and_an_update_mends_it(tmp_path:
         control.handle("CreateInferenceComponent", request(Specification=specification("broken")))
         await until(lambda: describe(control)["InferenceComponentStatus"] == "Failed")
         assert describe(control)["FailureReason"] == "the container ended with exit code 3"
+        (row,) = control.status()[0]["variants"]
+        assert (row["name"], row["desired"], row["replicas"]) == ("c", 1, [])
+        assert row["note"] == "the container ended with exit code 3"
         with pytest.raises(ApiError, match="Cannot update failed inference component"):
             control.handle("UpdateInferenceComponentRuntimeConfig", resize(2))
         control.handle(

@@ -165,9 +165,10 @@ def test_target_tracking_alone_never_leaves_zero(tmp_path: Path) -> None:
     assert account.c.desired == 0
 
 
-def test_one_refused_request_starts_one_copy_within_a_minute(tmp_path: Path) -> None:
+@pytest.mark.parametrize("statistic", ["Sum", "Maximum"])
+def test_one_refused_request_starts_one_copy_within_a_minute(tmp_path: Path, statistic: str) -> None:
     account = Account(Copies(desired=0))
-    scaling = service(tmp_path, account)
+    scaling = service(tmp_path, account, Statistic=statistic)
     account.refusals["c",] += 1
     account.minutes(scaling, 1)
     assert account.c.desired == 1
