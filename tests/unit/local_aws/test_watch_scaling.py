@@ -1,13 +1,18 @@
 """`inference watch-scaling` says what cannot be watched, and whether what it saw was scaling."""
 
+import io
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from load_tests.closed_loop import Request, Target, invoke
 from load_tests.watch_scaling import Moment, Policy
 from local_aws.main import app
-from local_aws.watch_scaling import scaled, time_scale
+from local_aws.watch_scaling import choose, scaled, time_scale
+from stacks.settings import Deployment
 
 POLICY = Policy("SageMakerVariantInvocationsPerInstance", 100, 1, 4)
 
@@ -39,6 +44,35 @@ def test_what_cannot_be_watched_is_one_line(arguments: tuple[str, ...], part: st
     assert done.exit_code == 1
     assert part in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_of_an_inference_component_the_copies_are_watched() -> None:
+    component = {"cpu_cores": 2, "memory_mib": 2048, "min_instances": 0}
+    scaling = {"min_capacity": 0, "max_capacity": 4, "target_invocations_per_copy": 60}
+    endpoint = {"server": "openvino", "precision": "fp32", "inference_component": component, "scaling": scaling}
+    workloads = {"unet_tfs": {"endpoints": {"plain": {"server": "tensorflow_serving"}, "asleep": endpoint}}}
+    settings = Deployment.model_validate({"environment": "dev", "workloads": workloads})
+    key, target = choose(settings, "unet_tfs", None)
+    assert (key, target) == ("asleep", Target("dev-unet-tfs-asleep", "AllTraffic", "dev-unet-tfs-asleep"))
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (Target("e", "v"), {"EndpointName": "e", "TargetVariant": "v"}),
+        (Target("e", "v", "c"), {"EndpointName": "e", "InferenceComponentName": "c"}),
+    ],
+)
+def test_a_request_goes_to_the_variant_or_to_the_component(target: Target, expected: dict[str, str]) -> None:
+    sent: dict[str, Any] = {}
+
+    def invoke_endpoint(**members: Any) -> dict[str, Any]:
+        sent.update(members)
+        return {"Body": io.BytesIO(b"answer")}
+
+    runtime: Any = SimpleNamespace(invoke_endpoint=invoke_endpoint)
+    assert invoke(runtime, target, Request(body=b"x", content_type="text/csv")) == b"answer"
+    assert sent == {**expected, "Body": b"x", "ContentType": "text/csv", "Accept": "*/*"}
 
 
 def test_time_is_not_compressed_on_aws() -> None:
