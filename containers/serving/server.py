@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -41,6 +42,9 @@ def main(create: Callable[[], ASGIApp], arguments: list[str]) -> int:
     except StartupError as error:
         print(f"cannot serve: {error}", file=sys.stderr, flush=True)
         return 1
+    # What is loaded stays: the collector need not look through it whenever a large request has been parsed.
+    gc.collect()
+    gc.freeze()
     host = os.environ.get(HOST_VARIABLE, "0.0.0.0")  # noqa: S104 (SageMaker connects from outside the container)
     config = _config(app, host, port)
     # uvloop where it is installed, as uvicorn itself would choose.

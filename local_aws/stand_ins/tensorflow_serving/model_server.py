@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import base64
+import gc
 import os
 import re
 import sys
@@ -327,6 +328,10 @@ def main(arguments: list[str]) -> int:
             return 1
         servables[servable.name] = servable
         print(f"loaded servable {servable.name}, version {servable.version}", flush=True)
+    # An image in JSON is a hundred thousand objects, whose making has Python look through all of TensorFlow's for
+    # garbage: 0.13 s a request, which TensorFlow Serving does not have.
+    gc.collect()
+    gc.freeze()
     server = ModelServer(servables)
     rpc = server.grpc(options.port, options.rest_api_num_threads)
     uvicorn.run(
