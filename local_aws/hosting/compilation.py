@@ -51,6 +51,7 @@ class CompilationJobs:
         self._state, self._plane = state, plane
         self._compiler = compiler or (lambda: stand_ins.neo_compiler(default_cache()))
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def handlers(self) -> dict[str, Callable[[Document], Document]]:
@@ -71,9 +72,10 @@ class CompilationJobs:
                 self._end(job, "STOPPED")
 
     async def close(self) -> None:
-        """Ends the compilers."""
-        for process in list(self._processes.values()):
+        """Ends the compilers, and returns when the plane's cancelled jobs have done so too."""
+        for process in self._processes.values():
             _kill(process)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _create(self, request: Document) -> Document:
         check("CreateCompilationJobRequest", request)
@@ -142,6 +144,10 @@ class CompilationJobs:
         if job["CompilationJobStatus"] == "STOPPING":
             self._end(job, "STOPPED")
             return
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         job |= {"CompilationJobStatus": "INPROGRESS", "CompilationStartTime": time.time()}
         self._plane.save()
         folder = Path(tempfile.mkdtemp(dir=self._state / "tmp"))
@@ -193,6 +199,7 @@ class CompilationJobs:
             _, errors = await process.communicate()
         finally:
             _kill(process)
+            await process.wait()
             del self._processes[name]
         if process.returncode and job["CompilationJobStatus"] == "INPROGRESS":
             lines = errors.decode(errors="replace").splitlines()
