@@ -1,5 +1,6 @@
-"""Several clients at once on one variant: closed loop, and open loop at a rate."""
+"""Several clients at once: closed loop, and open loop at a rate."""
 
+import http.client
 import itertools
 import queue
 import random
@@ -8,14 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from load_tests.closed_loop import Request, Target, invoke
+from load_tests.closed_loop import Request
 
-if TYPE_CHECKING:
-    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+Send = Callable[[Request], object]
+"""Sends a request and returns once it is answered; may be called from several threads."""
+FAILURES = (ClientError, BotoCoreError, OSError, http.client.HTTPException)
+"""What Send raises for a request that is refused or not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,7 @@ def joined(parts: Sequence[Traffic]) -> Traffic:
     )
 
 
-def closed_loop(
-    runtime: "SageMakerRuntimeClient", target: Target, requests: Sequence[Request], *, clients: int, seconds: float
-) -> Traffic:
+def closed_loop(send: Send, requests: Sequence[Request], *, clients: int, seconds: float) -> Traffic:
     """Clients that each send their next request when they have the answer to the last, for so many seconds."""
     feed = _Feed(requests)
     log = _Log()
@@ -61,15 +61,14 @@ def closed_loop(
 
     def run() -> None:
         while time.perf_counter() - began < seconds:
-            log.timed(time.perf_counter(), lambda: invoke(runtime, target, feed.next()))
+            log.timed(time.perf_counter(), lambda: send(feed.next()))
 
     _run_threads([run] * clients)
     return log.traffic(time.perf_counter() - began)
 
 
 def open_loop(
-    runtime: "SageMakerRuntimeClient",
-    target: Target,
+    send: Send,
     requests: Sequence[Request],
     *,
     rate: float,
@@ -95,11 +94,11 @@ def open_loop(
         for _ in range(most_in_flight):
             due.put(None)
 
-    def send() -> None:
+    def work() -> None:
         while (scheduled := due.get()) is not None:
-            log.timed(scheduled, lambda: invoke(runtime, target, feed.next()))
+            log.timed(scheduled, lambda: send(feed.next()))
 
-    _run_threads([schedule, *[send] * most_in_flight])
+    _run_threads([schedule, *[work] * most_in_flight])
     return log.traffic(time.perf_counter() - began)
 
 
@@ -133,7 +132,7 @@ class _Log:
     def timed(self, since: float, send: Callable[[], object]) -> None:
         try:
             send()
-        except (ClientError, BotoCoreError):
+        except FAILURES:
             with self._lock:
                 self._failed += 1
             return

@@ -11,6 +11,7 @@ import yaml
 from botocore.loaders import Loader
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from containers.serving.contract import WORKERS_VARIABLE
 from model_build.bert_int8.recipe import BertInt8Recipe, Precision
 from model_build.churn_mme.recipe import ChurnMmeRecipe
 from model_build.unet_tfs.recipe import Precision as UnetPrecision
@@ -194,13 +195,16 @@ class UnetEndpoint(GuardedEndpoint):
     server: "tensorflow_serving" is SageMaker's TensorFlow Serving container with the build's SavedModel,
         "openvino" this project's container with one of the build's OpenVINO models, "neo" SageMaker's container with
         the SavedModel as Neo compiles it for the instance.
-    precision: of the OpenVINO model. tensorflow_serving: the container's knobs. neo: what is compiled for.
+    precision, workers: of the OpenVINO model, and how many images its container computes at the same time, each on
+        vCPUs / workers threads: more give more images a second, and each later.
+    tensorflow_serving: the container's knobs. neo: what is compiled for.
     inference_component: hosts the model as copies with a share of an instance each, which scaling then counts, down to
         0; without one every instance holds the model.
     """
 
     server: UnetServer
     precision: UnetPrecision | None = None
+    workers: int | None = Field(default=None, ge=1)
     tensorflow_serving: TensorFlowServing | None = None
     neo: NeoCompilation | None = None
     instance_type: InstanceType = "ml.c6i.2xlarge"
@@ -236,6 +240,13 @@ class UnetEndpoint(GuardedEndpoint):
             raise ValueError(
                 f"tensorflow_serving is set with server {self.server!r}: its knobs are for that server only"
             )
+        if self.workers is not None:
+            vcpus = instance(self.instance_type).vcpus
+            if self.server != "openvino" or self.workers > vcpus:
+                raise ValueError(
+                    f"workers is {self.workers} with server {self.server!r} on {self.instance_type}: it is for "
+                    f"openvino, and at most the instance's {vcpus} vCPUs"
+                )
         if (self.server == "neo") != (self.neo is not None):
             raise ValueError(
                 f"server is {self.server!r} and neo is {'not set' if self.neo is None else 'set'}: server neo needs "
@@ -265,6 +276,12 @@ class UnetEndpoint(GuardedEndpoint):
             "inference_component.copies": component.copies,
             "inference_component.min_instances": component.min_instances,
         }
+
+    def environment(self) -> dict[str, str]:
+        """The container's environment variables."""
+        if self.server == "tensorflow_serving":
+            return self.knobs.environment()
+        return {} if self.workers is None else {WORKERS_VARIABLE: str(self.workers)}
 
     @property
     def tunable(self) -> bool:

@@ -99,7 +99,7 @@ class UnetTfsStack(Stack):
                 role=role,
                 artifacts=artifacts,
                 vpc=deployment.vpc,
-                environment=endpoint.knobs.environment() if endpoint.server == "tensorflow_serving" else None,
+                environment=endpoint.environment(),
             )
             variant = VariantProps(
                 name=ONLY_VARIANT,

@@ -15,6 +15,8 @@ DEFAULT_PORT = 8080
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
 HOST_VARIABLE = "SAGEMAKER_BIND_TO_HOST"
 BASE_DIR_VARIABLE = "SAGEMAKER_BASE_DIR"
+WORKERS_VARIABLE = "SAGEMAKER_MODEL_SERVER_WORKERS"
+"""Requests computed at the same time, as the sagemaker-inference toolkit names it."""
 MODEL_ARCHIVE = "model.tar.gz"
 MANIFEST_FILE = "manifest.json"
 REQUIREMENTS_LABEL = "sagemaker-inference-stacks.requirements"

@@ -8,7 +8,7 @@ import numpy as np
 from starlette.types import ASGIApp
 
 from containers.serving.app import ServingOptions, create_app, log_ready
-from containers.serving.contract import ContainerPaths
+from containers.serving.contract import WORKERS_VARIABLE, ContainerPaths
 from containers.serving.cpu import available_cores
 from containers.serving.errors import StartupError
 from containers.serving.manifest import check_engine, load_manifest
@@ -17,13 +17,12 @@ from containers.unet_openvino.engine import ENGINE_NAME, load, version
 from containers.unet_openvino.handler import CONTENT_TYPES, make_handler
 from containers.unet_openvino.signature import CHANNELS, IMAGE_SIDE, WORKLOAD
 
-WORKERS_VARIABLE = "SAGEMAKER_MODEL_SERVER_WORKERS"
-"""Images computed at the same time, as the sagemaker-inference toolkit names it; each gets cores / workers threads."""
 _QUEUE_CAPACITY = 32
 """A body has up to 6 MiB, so that what waits takes less than 200 MiB."""
 
 
 def _workers(cores: int) -> int:
+    """Images computed at the same time, each on cores / workers threads."""
     given = os.environ.get(WORKERS_VARIABLE, "1")
     if not given.isdecimal() or not 1 <= int(given) <= cores:
         raise StartupError(f"{WORKERS_VARIABLE} is {given!r}: it must be a number from 1 to {cores}, the cores here")

@@ -1,5 +1,6 @@
 """A second endpoint beside a deployed one, which serves the same model under other settings and leaves nothing."""
 
+import functools
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from load_tests.closed_loop import Request, Target, client, invoke
-from load_tests.traffic import Traffic, closed_loop, open_loop
+from load_tests.traffic import Send, Traffic, closed_loop, open_loop
 from load_tests.tuning.search import TrialFailedError
 from load_tests.tuning.space import Candidate
 from stacks.naming import tuning_endpoint_name
@@ -115,19 +116,22 @@ class EndpointBench:
             raise TrialFailedError(endpoint.get("FailureReason", "the endpoint did not come up; no reason is given"))
         self._check_answers()
         warm_up = min(_WARM_UP_SECONDS, self._seconds)
-        closed_loop(self._runtime, self.target, self._requests, clients=self._clients, seconds=warm_up)
+        closed_loop(self._sender(self.target), self._requests, clients=self._clients, seconds=warm_up)
 
     def closed_loop(self) -> tuple[Traffic, Traffic]:
         """One turn of the candidate, and one of the deployed endpoint, with the same clients and requests."""
         mine, theirs = (
-            closed_loop(self._runtime, target, self._requests, clients=self._clients, seconds=self._seconds)
+            closed_loop(self._sender(target), self._requests, clients=self._clients, seconds=self._seconds)
             for target in (self.target, self._deployed)
         )
         return mine, theirs
 
     def open_loop(self, rate: float) -> Traffic:
         """The candidate under a Poisson process of requests, the same for every candidate."""
-        return open_loop(self._runtime, self.target, self._requests, rate=rate, seconds=self._open_seconds, seed=_SEED)
+        return open_loop(self._sender(self.target), self._requests, rate=rate, seconds=self._open_seconds, seed=_SEED)
+
+    def _sender(self, target: Target) -> Send:
+        return functools.partial(invoke, self._runtime, target)
 
     def remove(self) -> None:
         """Deletes the endpoint, its models and configurations, and its log group, also an earlier run's."""

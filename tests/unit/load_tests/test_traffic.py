@@ -2,26 +2,24 @@
 
 import threading
 import time
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from load_tests.closed_loop import Request, Target
+from load_tests.closed_loop import Request
 from load_tests.traffic import Traffic, arrivals, closed_loop, joined, open_loop
 
-TARGET = Target("endpoint", "AllTraffic")
 REQUESTS = [Request(body=b"x", content_type="text/plain")]
 
 
-class FakeRuntime:
+class FakeServer:
     """Answers one request at a time, each after `seconds`; refuses every `refuse`th."""
 
     def __init__(self, seconds: float, refuse: int = 0) -> None:
         self._seconds, self._refuse, self._count = seconds, refuse, 0
         self._busy, self._lock = threading.Lock(), threading.Lock()
 
-    def invoke_endpoint(self, **request: Any) -> Any:
+    def __call__(self, request: Request) -> bytes:
         del request
         with self._lock:
             self._count += 1
@@ -30,15 +28,11 @@ class FakeRuntime:
             time.sleep(self._seconds)
         if refused:
             raise ClientError({"Error": {"Code": "ModelError", "Message": "no"}}, "InvokeEndpoint")
-        return {"Body": self}
-
-    def read(self) -> bytes:
         return b"y"
 
 
 def test_a_closed_loop_counts_answers_and_refusals_apart() -> None:
-    runtime: Any = FakeRuntime(0.001, refuse=3)
-    found = closed_loop(runtime, TARGET, REQUESTS, clients=3, seconds=0.3)
+    found = closed_loop(FakeServer(0.001, refuse=3), REQUESTS, clients=3, seconds=0.3)
     assert found.failed > 0
     assert len(found.latencies) == pytest.approx(2 * found.failed, abs=3)
     assert found.seconds >= 0.3
@@ -46,8 +40,7 @@ def test_a_closed_loop_counts_answers_and_refusals_apart() -> None:
 
 def test_in_an_open_loop_a_server_that_falls_behind_shows_it() -> None:
     # 100 requests a second for half a second to a server that answers 25: the last waits for more than a second.
-    runtime: Any = FakeRuntime(0.04)
-    found = open_loop(runtime, TARGET, REQUESTS, rate=100, seconds=0.5, seed=1, most_in_flight=2)
+    found = open_loop(FakeServer(0.04), REQUESTS, rate=100, seconds=0.5, seed=1, most_in_flight=2)
     assert len(found.latencies) == len(arrivals(100, 0.5, 1))
     assert max(found.latencies) > 10 * 0.04
 

@@ -123,6 +123,8 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         (unet(precision=None), ["server is 'openvino' and precision None"]),
         (unet(server="tensorflow_serving"), ["server is 'tensorflow_serving' and precision 'int8'", "takes none"]),
         (unet(tensorflow_serving={}), ["tensorflow_serving is set with server 'openvino'"]),
+        (unet(workers=9), ["workers is 9", "at most the instance's 8 vCPUs"]),
+        (unet(workers=2, server="tensorflow_serving", precision=None), ["workers is 2", "it is for openvino"]),
         (unet(instance_type="ml.c5.xlarge"), ["VNNI", "ml.c6i"]),
         (
             unet(scaling={"min_capacity": 0, "target_invocations_per_instance": 10}),
