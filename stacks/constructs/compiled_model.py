@@ -99,7 +99,7 @@ class ModelCompiler(Construct):
         return policy
 
     def _allow_objects(self, reads_prefix: str) -> None:
-        _, is_complete = self._functions
+        on_event, is_complete = self._functions
         own = self.artifacts.arn_for_objects(f"{self.prefix}/*")
         for actions, resources in (
             (["s3:GetObject"], [own, self.artifacts.arn_for_objects(f"{reads_prefix}/*")]),
@@ -107,13 +107,17 @@ class ModelCompiler(Construct):
             (["kms:Decrypt", "kms:GenerateDataKey"], [self.key.key_arn]),
         ):
             is_complete.add_to_role_policy(iam.PolicyStatement(actions=actions, resources=resources))
-        is_complete.add_to_role_policy(
-            iam.PolicyStatement(
-                actions=["s3:ListBucket", "s3:ListBucketVersions"],
-                resources=[self.artifacts.bucket_arn],
-                conditions={"StringLike": {"s3:prefix": [f"{self.prefix}/*"]}},
+        for function, actions in (
+            (on_event, ["s3:ListBucket"]),
+            (is_complete, ["s3:ListBucket", "s3:ListBucketVersions"]),
+        ):
+            function.add_to_role_policy(
+                iam.PolicyStatement(
+                    actions=actions,
+                    resources=[self.artifacts.bucket_arn],
+                    conditions={"StringLike": {"s3:prefix": [f"{self.prefix}/*"]}},
+                )
             )
-        )
 
     def _allow_jobs_and_checks(self) -> None:
         on_event, is_complete = self._functions

@@ -151,7 +151,7 @@ def test_the_handler_reaches_its_own_jobs_and_checks_and_passes_their_roles_only
     waits = statements(assembly, "Neo-ModelBuild/CompilerIsCompleteServiceRole")
     assert {action for action in starts if action.startswith(TASKS)} == {
         "sagemaker:CreateCompilationJob", "sagemaker:DescribeCompilationJob", "sagemaker:StopCompilationJob",
-        "sagemaker:DeleteCompilationJob",
+        "sagemaker:DeleteCompilationJob", "s3:ListBucket",
     }  # fmt: skip
     assert {action for action in waits if action.startswith(TASKS)} == {
         "sagemaker:DescribeCompilationJob", "sagemaker:DeleteCompilationJob", "sagemaker:CreateModel",

@@ -38,13 +38,13 @@ def on_event(event: Event, context: object) -> dict[str, Any]:
         if job is not None and job["CompilationJobStatus"] in _RUNNING[:2]:
             boto3.client("sagemaker").stop_compilation_job(CompilationJobName=name)
         return {"PhysicalResourceId": event["PhysicalResourceId"]}
-    job = _job(name)
-    if job is not None and job["CompilationJobStatus"] in ("FAILED", "STOPPED"):
+    job, wanted = _job(name), json.loads(properties["Job"])
+    if job is not None and job["CompilationJobStatus"] not in _RUNNING and not _is_there(job, wanted):
         # A job's name is for one job: without this a deployment that failed could never be tried again.
         boto3.client("sagemaker").delete_compilation_job(CompilationJobName=name)
         job = None
     if job is None:
-        _create_job(name, json.loads(properties["Job"]))
+        _create_job(name, wanted)
     return {"PhysicalResourceId": prefix}
 
 
@@ -290,12 +290,25 @@ def _record(properties: dict[str, str]) -> str:
     return f"{properties['Prefix']}/verified-{digest}.json"
 
 
+def _is_there(job: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether a job that has ended left its archive where it is wanted, in a bucket that may be another by now."""
+    location = wanted["OutputConfig"]["S3OutputLocation"]
+    url = job["ModelArtifacts"]["S3ModelArtifacts"]
+    if job["CompilationJobStatus"] != "COMPLETED" or not url.startswith(location):
+        return False
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return _exists(bucket, key)
+
+
+def _exists(bucket: str, key: str) -> bool:
+    """Asks for a list: reading a missing object answers 403 where the role may list its prefix only."""
+    return bool(boto3.client("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)["KeyCount"])
+
+
 def _read(bucket: str, key: str) -> bytes | None:
-    s3 = boto3.client("s3")
-    # Reading a missing object answers 403 where the role may list this prefix only.
-    if not s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)["KeyCount"]:
+    if not _exists(bucket, key):
         return None
-    content: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    content: bytes = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
     return content
 
 

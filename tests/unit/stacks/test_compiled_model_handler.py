@@ -146,6 +146,10 @@ class Aws:
         if verification is not None:
             self.object_is(ANY, json.dumps({"verification": verification}).encode())
 
+    def archive_is_there(self, there: bool) -> None:
+        asked = {"Bucket": "b", "Prefix": COMPILED, "MaxKeys": 1}
+        self.stubs["s3"].add_response("list_objects_v2", {"KeyCount": int(there)}, asked)
+
     def archives_are(self, compiled: dict[str, bytes]) -> None:
         self.object_is(PROPERTIES["ModelKey"], archive(ORIGINAL_FILES))
         self.object_is(COMPILED, archive(compiled))
@@ -214,6 +218,8 @@ def test_roles_that_iam_does_not_know_everywhere_yet_are_waited_for(
 @pytest.mark.parametrize("status", ["STARTING", "INPROGRESS", "COMPLETED"])
 def test_unchanged_inputs_never_compile_again(aws: Aws, status: str) -> None:
     aws.job_is(status)
+    if status == "COMPLETED":
+        aws.archive_is_there(True)
     assert index.on_event(event("Update"), None) == {"PhysicalResourceId": "w/neo/1"}
 
 
@@ -224,6 +230,22 @@ def test_a_deployment_that_failed_may_be_tried_again(aws: Aws, status: str) -> N
     answer = {"CompilationJobArn": "arn:aws:sagemaker:us-east-1:123456789012:compilation-job/dev-neo-1"}
     aws.stubs["sagemaker"].add_response("create_compilation_job", answer, {"CompilationJobName": JOB, **REQUEST})
     index.on_event(event("Create"), None)
+
+
+def test_a_job_whose_archive_is_gone_is_made_again(aws: Aws) -> None:
+    sagemaker = aws.stubs["sagemaker"]
+    answer = {"CompilationJobArn": "arn:aws:sagemaker:us-east-1:123456789012:compilation-job/dev-neo-1"}
+    aws.job_is("COMPLETED")
+    aws.archive_is_there(False)
+    sagemaker.add_response("delete_compilation_job", {}, {"CompilationJobName": JOB})
+    sagemaker.add_response("create_compilation_job", answer, {"CompilationJobName": JOB, **REQUEST})
+    index.on_event(event("Create"), None)
+    # The bucket of an earlier deployment.
+    moved = REQUEST | {"OutputConfig": {"S3OutputLocation": "s3://other/w/neo/1/", "TargetDevice": "ml_g4dn"}}
+    aws.job_is("COMPLETED")
+    sagemaker.add_response("delete_compilation_job", {}, {"CompilationJobName": JOB})
+    sagemaker.add_response("create_compilation_job", answer, {"CompilationJobName": JOB, **moved})
+    index.on_event(event("Create", Job=json.dumps(moved)), None)
 
 
 @pytest.mark.parametrize("status", ["STARTING", "INPROGRESS", "STOPPING"])
