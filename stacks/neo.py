@@ -235,6 +235,17 @@ class NeoCompilation(Settings):
             )
 
 
+def check_endpoint(server: str, compilation: NeoCompilation | None, instance_type: str) -> None:
+    """Raises ValueError unless an endpoint of server neo, and no other, has a compilation that its instances run."""
+    if (server == "neo") != (compilation is not None):
+        raise ValueError(
+            f"server is {server!r} and neo is {'not set' if compilation is None else 'set'}: server neo needs it, for "
+            "example {target_device: ml_g4dn} with instance_type: ml.g4dn.xlarge, and no other takes it"
+        )
+    if compilation is not None:
+        compilation.check_instance(instance_type)
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 

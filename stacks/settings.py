@@ -19,7 +19,7 @@ from model_build.unet_tfs.recipe import UnetTfsRecipe
 from sizing.instances import instance
 from stacks.frozen import Key, Settings
 from stacks.hosting_settings import DataCapture, EndpointAlarms, GuardedEndpoint, InferenceComponent
-from stacks.neo import NeoCompilation
+from stacks.neo import NeoCompilation, check_endpoint
 from stacks.scaling_settings import Scaling as Scaling
 from stacks.tensorflow_serving import TensorFlowServing
 
@@ -247,13 +247,7 @@ class UnetEndpoint(GuardedEndpoint):
                     f"workers is {self.workers} with server {self.server!r} on {self.instance_type}: it is for "
                     f"openvino, and at most the instance's {vcpus} vCPUs"
                 )
-        if (self.server == "neo") != (self.neo is not None):
-            raise ValueError(
-                f"server is {self.server!r} and neo is {'not set' if self.neo is None else 'set'}: server neo needs "
-                "it, for example {target_device: ml_g4dn} with instance_type: ml.g4dn.xlarge, and no other takes it"
-            )
-        if self.neo is not None:
-            self.neo.check_instance(self.instance_type)
+        check_endpoint(self.server, self.neo, self.instance_type)
         if self.precision == "int8" and _WITHOUT_VNNI.match(self.instance_type):
             raise ValueError(
                 f"instance_type is {self.instance_type!r} with precision 'int8': not every machine of that family has "
