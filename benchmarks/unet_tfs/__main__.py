@@ -27,8 +27,8 @@ def main(
     cache: Annotated[
         Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
     ],
-    rounds: Annotated[int, typer.Option(min=3, help="turns of every server and form")] = 9,
-    seconds: Annotated[float, typer.Option(min=1, help="one turn")] = 4.0,
+    rounds: Annotated[int, typer.Option(min=3, help="turns of every server and form")] = 5,
+    seconds: Annotated[float, typer.Option(min=1, help="one turn")] = 3.0,
     results: Annotated[
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = _HERE / "results",

@@ -32,6 +32,7 @@ RECIPE: Mapping[str, Any] = {
 _IMAGE = "tensorflow-inference"
 _START_SECONDS = 120.0
 _ANSWER_SECONDS = 60.0
+_IDLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,10 @@ class Server:
         if connection is None:
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_ANSWER_SECONDS)
             self._local.connection = connection
+        elif time.monotonic() - self._local.used > _IDLE_SECONDS:
+            # It opens again by itself; the server may have closed it by now.
+            connection.close()
+        self._local.used = time.monotonic()
         try:
             connection.request(method, path, body, dict(headers))
             answer = connection.getresponse()

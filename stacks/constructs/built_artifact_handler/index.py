@@ -72,12 +72,11 @@ def _reason(bucket: str, prefix: str, build: Mapping[str, Any]) -> str:
 
 
 def _read(bucket: str, key: str) -> bytes | None:
-    try:
-        content: bytes = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
+    s3 = boto3.client("s3")
+    # Reading a missing object answers 403 where the role may list this prefix only.
+    if not s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)["KeyCount"]:
+        return None
+    content: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     return content
 
 

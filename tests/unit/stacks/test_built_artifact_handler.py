@@ -28,11 +28,13 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> dict[str, Stubber]:
 
 
 def object_is(aws: dict[str, Stubber], name: str, content: bytes | None) -> None:
-    request = {"Bucket": "b", "Key": f"w/m/hash/{name}"}
-    if content is None:
-        aws["s3"].add_client_error("get_object", "NoSuchKey", expected_params=request)
-    else:
-        aws["s3"].add_response("get_object", {"Body": StreamingBody(io.BytesIO(content), len(content))}, request)
+    """Listed before it is read: a role that may list a prefix only gets 403, not 404, for a missing object."""
+    key = f"w/m/hash/{name}"
+    listed = {"KeyCount": int(content is not None)}
+    aws["s3"].add_response("list_objects_v2", listed, {"Bucket": "b", "Prefix": key, "MaxKeys": 1})
+    if content is not None:
+        body = {"Body": StreamingBody(io.BytesIO(content), len(content))}
+        aws["s3"].add_response("get_object", body, {"Bucket": "b", "Key": key})
 
 
 def build_is(aws: dict[str, Stubber], status: str) -> None:
