@@ -11,12 +11,12 @@ from containers.bert_int8.engines import installed_version, load_engine
 from containers.bert_int8.handler import make_handler
 from containers.bert_int8.model_files import TOKENIZER_FILE, window_limits
 from containers.bert_int8.question_answering import QuestionAnswering
-from containers.bert_int8.windows import Windower
 from containers.serving.app import ServingOptions, create_app, log_ready
 from containers.serving.contract import ContainerPaths
 from containers.serving.cpu import available_cores
 from containers.serving.errors import StartupError
 from containers.serving.manifest import check_engine, load_manifest
+from containers.serving.question_answering.windows import Windower
 from containers.serving.server import main
 
 WORKLOAD = "bert_int8"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from containers.bert_int8.windows import WindowLimits
+from containers.serving.question_answering.windows import WindowLimits
 
 TOKENIZER_FILE = "tokenizer.json"
 

@@ -1,28 +1,15 @@
 """Answers questions: windows, encoder, span search. The build's evaluation runs this very code."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from containers.bert_int8.engines import EncoderEngine
-from containers.bert_int8.spans import FloatArray, best_spans
-from containers.bert_int8.windows import EncoderBatch, Window, Windower, batches
+from containers.serving.question_answering.answers import AnsweredQuestion, best_answer
+from containers.serving.question_answering.spans import FloatArray
+from containers.serving.question_answering.windows import EncoderBatch, Window, Windower, batches
 
 LENGTH_BUCKET = 16
 """Rows are padded to a multiple of this many tokens, so that every shape can be warmed at start."""
 MAX_BATCH = 8
-
-
-@dataclass(frozen=True, slots=True)
-class AnsweredQuestion:
-    """An answer as it stands in the context.
-
-    score: probability among all spans of the context, 0 to 1. start, end: character range, end exclusive.
-    """
-
-    answer: str
-    score: float
-    start: int
-    end: int
 
 
 class QuestionAnswering:
@@ -60,13 +47,8 @@ class QuestionAnswering:
         answers: list[AnsweredQuestion] = []
         position = 0
         for (_, context), windows in zip(pairs, cut, strict=True):
-            spans = best_spans(windows, logits[position : position + len(windows)])
+            answers.append(best_answer(context, windows, logits[position : position + len(windows)]))
             position += len(windows)
-            if spans:
-                best = spans[0]
-                answers.append(AnsweredQuestion(context[best.start : best.end], best.score, best.start, best.end))
-            else:
-                answers.append(AnsweredQuestion("", 0.0, 0, 0))
         return answers
 
     def _logits(self, windows: list[Window], progress: Callable[[int], object]) -> list[tuple[FloatArray, FloatArray]]:

@@ -10,11 +10,11 @@ from typing import Any
 from tqdm import tqdm
 
 import containers.bert_int8
+import containers.serving.question_answering
 import model_build.bert_int8
 from containers.bert_int8.engines import installed_version, load_engine
 from containers.bert_int8.model_files import TOKENIZER_FILE, window_limits
 from containers.bert_int8.question_answering import QuestionAnswering
-from containers.bert_int8.windows import EncoderBatch, Windower
 from containers.serving.cpu import available_cores, instruction_sets
 from containers.serving.manifest import (
     SCHEMA_VERSION,
@@ -25,6 +25,7 @@ from containers.serving.manifest import (
     Scores,
     Tensor,
 )
+from containers.serving.question_answering.windows import EncoderBatch, Windower
 from model_build.artifact import Artifact, file_hashes, pack
 from model_build.bert_int8 import source, squad
 from model_build.bert_int8.data import Split, calibration_batches, load_splits
@@ -85,7 +86,11 @@ def build(recipe: BertInt8Recipe, cache: Path, output: Path, log: Callable[[str]
     splits = load_splits(recipe)
     steps = StepCache(cache, log)
     facts = recipe.model_dump(mode="json")
-    code = code_hash(Path(model_build.bert_int8.__file__).parent, Path(containers.bert_int8.__file__).parent)
+    code = code_hash(
+        Path(model_build.bert_int8.__file__).parent,
+        Path(containers.bert_int8.__file__).parent,
+        Path(containers.serving.question_answering.__file__).parent,
+    )
     common = {"code": code, "versions": kit.versions(), "engine": recipe.engine}
     fetched = steps.run("fetch", {"source": facts["source"], **common}, lambda to: source.fetch(recipe.source, to))
     windower = Windower.from_file(fetched.folder / TOKENIZER_FILE, window_limits(facts))

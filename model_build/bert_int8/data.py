@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 import boto3
 import botocore.exceptions
 
-from containers.bert_int8.windows import EncoderBatch, Windower
+from containers.serving.question_answering.windows import EncoderBatch, Windower
 from model_build.bert_int8.recipe import BertInt8Recipe, ProjectData, SquadData
 from model_build.bert_int8.squad import DatasetError, Question, read
 from model_build.errors import BuildError

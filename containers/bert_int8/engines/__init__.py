@@ -6,8 +6,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
-from containers.bert_int8.spans import FloatArray
-from containers.bert_int8.windows import EncoderBatch
+from containers.serving.question_answering.spans import FloatArray
+from containers.serving.question_answering.windows import EncoderBatch
 
 
 class EncoderEngine(Protocol):

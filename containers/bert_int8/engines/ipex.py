@@ -5,8 +5,8 @@ from pathlib import Path
 import intel_extension_for_pytorch as ipex  # its import registers the INT8 operators that the saved graph uses
 import torch
 
-from containers.bert_int8.spans import FloatArray
-from containers.bert_int8.windows import EncoderBatch
+from containers.serving.question_answering.spans import FloatArray
+from containers.serving.question_answering.windows import EncoderBatch
 
 MODEL_FILE = "model.pt"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from containers.bert_int8.spans import FloatArray
-from containers.bert_int8.windows import EncoderBatch
+from containers.serving.question_answering.spans import FloatArray
+from containers.serving.question_answering.windows import EncoderBatch
 
 MODEL_FILE = "model.onnx"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import openvino as ov
 
-from containers.bert_int8.spans import FloatArray
-from containers.bert_int8.windows import EncoderBatch
+from containers.serving.question_answering.spans import FloatArray
+from containers.serving.question_answering.windows import EncoderBatch
 
 MODEL_FILE = "model.xml"
 

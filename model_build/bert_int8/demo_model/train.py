@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import BertForQuestionAnswering
 
-from containers.bert_int8.spans import best_spans
-from containers.bert_int8.windows import EncoderBatch, Window, Windower, WindowLimits, batches
+from containers.serving.question_answering.spans import best_spans
+from containers.serving.question_answering.windows import EncoderBatch, Window, Windower, WindowLimits, batches
 from model_build.bert_int8.demo_model.base import BASE_MODEL, base_model_path
 from model_build.bert_int8.squad import Question, Scores, read, score
 

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 import torch
 
-from containers.bert_int8.windows import EncoderBatch
+from containers.serving.question_answering.windows import EncoderBatch
 
 
 class Int8Engine(Protocol):

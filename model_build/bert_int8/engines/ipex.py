@@ -9,7 +9,7 @@ import torch
 from intel_extension_for_pytorch.quantization import convert, prepare
 
 from containers.bert_int8.engines.ipex import MODEL_FILE
-from containers.bert_int8.windows import EncoderBatch
+from containers.serving.question_answering.windows import EncoderBatch
 from model_build.bert_int8.engines import LogitsOnly, example_inputs
 
 

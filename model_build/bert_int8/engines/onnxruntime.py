@@ -12,7 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from containers.bert_int8.engines.onnxruntime import MODEL_FILE
-from containers.bert_int8.windows import EncoderBatch
+from containers.serving.question_answering.windows import EncoderBatch
 from model_build.bert_int8.engines import LogitsOnly, example_inputs
 
 _OUTPUTS = ("start_logits", "end_logits")

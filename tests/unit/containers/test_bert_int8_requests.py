@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from containers.bert_int8.handler import MAX_ITEMS, make_handler
+from containers.bert_int8.handler import make_handler
 from containers.bert_int8.question_answering import QuestionAnswering
-from containers.bert_int8.spans import FloatArray
-from containers.bert_int8.windows import EncoderBatch, Windower, WindowLimits
 from containers.serving.app import Answer, Invocation, ServingOptions, create_app
 from containers.serving.contract import MAX_BODY_BYTES
+from containers.serving.question_answering.requests import MAX_ITEMS
+from containers.serving.question_answering.spans import FloatArray
+from containers.serving.question_answering.windows import EncoderBatch, Windower, WindowLimits
 
 VOCABULARY = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[UNK]": 3, "answer": 4}
 

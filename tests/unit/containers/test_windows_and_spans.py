@@ -8,8 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from containers.bert_int8.spans import best_spans
-from containers.bert_int8.windows import ContextTooLongError, EncoderBatch, Window, Windower, WindowLimits, batches
+from containers.serving.question_answering.spans import best_spans
+from containers.serving.question_answering.windows import (
+    ContextTooLongError,
+    EncoderBatch,
+    Window,
+    Windower,
+    WindowLimits,
+    batches,
+)
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *(f"w{i}" for i in range(50))]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from containers.bert_int8.windows import Window
+from containers.serving.question_answering.windows import Window
 
 FloatArray = npt.NDArray[np.float32]
 
