@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -149,7 +150,7 @@ def error_response(error: ServingError) -> Response:
     return Response(msgspec.json.encode(error.body()), status_code=error.status, media_type=JSON, headers=headers)
 
 
-def http_error(answers: str) -> Callable[[Request, Exception], Awaitable[Response]]:
+def http_error(answers: str) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
     """The handler for paths and methods that a container does not have; `answers` says what it has."""
 
     async def handle(request: Request, error: Exception) -> Response:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,7 +20,7 @@ GRACE_SECONDS = 25
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `_serve`, since uvicorn raises them again after a clean stop."""
+    """Leaves signals to `serve`, since uvicorn raises them again after a clean stop."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -38,7 +38,7 @@ def main(create: Callable[[], ASGIApp], arguments: list[str]) -> int:
         return 2
     try:
         app = create()
-        port = _port()
+        port = bind_port()
     except StartupError as error:
         print(f"cannot serve: {error}", file=sys.stderr, flush=True)
         return 1
@@ -46,14 +46,14 @@ def main(create: Callable[[], ASGIApp], arguments: list[str]) -> int:
     gc.collect()
     gc.freeze()
     host = os.environ.get(HOST_VARIABLE, "0.0.0.0")  # noqa: S104 (SageMaker connects from outside the container)
-    config = _config(app, host, port)
     # uvloop where it is installed, as uvicorn itself would choose.
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(config))
+    with asyncio.Runner(loop_factory=_config(app, host, port).get_loop_factory()) as runner:
+        runner.run(serve(app, host, port))
     return 0
 
 
-def _port() -> int:
+def bind_port() -> int:
+    """The port that SageMaker asks for; raises StartupError."""
     value = os.environ.get(PORT_VARIABLE, str(DEFAULT_PORT))
     if not value.isdecimal() or not 0 < int(value) < 65536:
         raise StartupError(f"{PORT_VARIABLE} is {value!r}: it must be a port number")
@@ -76,9 +76,26 @@ def _config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
     )
 
 
-async def _serve(config: uvicorn.Config) -> None:
-    server = _Server(config)
+async def serve(
+    app: ASGIApp, host: str, port: int, *, before_stop: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Serves until SIGTERM, then finishes what is in flight.
+
+    before_stop: awaited after the signal, while the server still answers: to refuse what is new.
+    """
+    server = _Server(_config(app, host, port))
+    stopping: asyncio.Task[None] | None = None
+
+    async def stop() -> None:
+        if before_stop is not None:
+            await before_stop()
+        server.should_exit = True
+
+    def received_signal() -> None:
+        nonlocal stopping
+        stopping = stopping or asyncio.ensure_future(stop())
+
     loop = asyncio.get_running_loop()
     for received in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(received, lambda: setattr(server, "should_exit", True))
+        loop.add_signal_handler(received, received_signal)
     await server.serve()

@@ -1,0 +1,51 @@
+"""What runs a batch: NeuronCores, or virtual ones on a machine without them."""
+
+from pathlib import Path
+from typing import Protocol
+
+from containers.bert_neuron.artifact import NeuronArtifact
+from containers.bert_neuron.devices.core import CoreGroup
+from containers.bert_neuron.settings import DeviceKind
+from containers.serving.question_answering.spans import FloatArray
+from containers.serving.question_answering.windows import EncoderBatch
+
+
+class Device(Protocol):
+    """One copy of the model on a group of cores; `run` may be called from several threads, which take turns."""
+
+    def run(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
+        """Start and end logits, each float32 of shape (rows, tokens); the batch has the shape of a bucket."""
+
+
+def load_device(kind: DeviceKind, model_dir: Path, artifact: NeuronArtifact, core: CoreGroup, threads: int) -> Device:
+    """Loads one copy of the model onto the core group and warms nothing.
+
+    Only the engine of that kind is imported, since an image installs just one. Raises StartupError.
+    """
+    if kind == "timed":
+        from containers.bert_neuron.devices.timed import TimedDevice
+
+        return TimedDevice(core)
+    if kind == "cpu":
+        from containers.bert_neuron.devices.cpu import CpuDevice
+
+        return CpuDevice.load(model_dir, artifact, core, threads)
+    from containers.bert_neuron.devices.neuron import NeuronDevice
+
+    return NeuronDevice.load(model_dir, artifact, core)
+
+
+def engine_version(kind: DeviceKind, artifact: NeuronArtifact) -> tuple[str, str] | None:
+    """Name and version of the engine that this image would run the artifact with; None where none is needed.
+
+    Raises StartupError for one that is not installed.
+    """
+    if kind == "timed":
+        return None
+    if kind == "cpu":
+        from containers.bert_neuron.devices import cpu
+
+        return cpu.ENGINE, cpu.version()
+    from containers.bert_neuron.devices import neuron
+
+    return neuron.version(artifact.target)

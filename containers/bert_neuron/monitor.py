@@ -1,0 +1,133 @@
+"""The figures of neuron-monitor, where the instance has it, for Prometheus.
+
+Source: "Neuron Monitor User Guide" of the AWS Neuron documentation: one JSON report a line, utilisation in percent for
+each NeuronCore of each runtime, memory in bytes.
+"""
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+_PROGRAM = "neuron-monitor"
+_INSTALLED = Path("/opt/aws/neuron/bin") / _PROGRAM
+
+
+class _Utilization(msgspec.Struct, frozen=True):
+    neuroncore_utilization: float = 0.0
+
+
+class _Counters(msgspec.Struct, frozen=True):
+    neuroncores_in_use: dict[str, _Utilization] = {}
+
+
+class _Bytes(msgspec.Struct, frozen=True):
+    host: int = 0
+    neuron_device: int = 0
+
+
+class _Memory(msgspec.Struct, frozen=True):
+    neuron_runtime_used_bytes: _Bytes = _Bytes()
+
+
+class _Execution(msgspec.Struct, frozen=True):
+    error_summary: dict[str, int] = {}
+
+
+class _Report(msgspec.Struct, frozen=True):
+    neuroncore_counters: _Counters = _Counters()
+    memory_used: _Memory = _Memory()
+    execution_stats: _Execution = _Execution()
+
+
+class _Runtime(msgspec.Struct, frozen=True):
+    report: _Report = _Report()
+
+
+class _Line(msgspec.Struct, frozen=True):
+    neuron_runtime_data: list[_Runtime] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One report, all runtimes together.
+
+    utilization: 0 to 1 by NeuronCore. device_bytes, host_bytes: memory that the runtimes use. errors: of executions,
+    in the report's period.
+    """
+
+    utilization: dict[int, float] = field(default_factory=dict)
+    device_bytes: int = 0
+    host_bytes: int = 0
+    errors: int = 0
+
+
+def read(line: bytes) -> Reading | None:
+    """The figures of one line; None for a line that is no report."""
+    try:
+        parsed = msgspec.json.decode(line, type=_Line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    reports = [runtime.report for runtime in parsed.neuron_runtime_data or ()]
+    utilization: dict[int, float] = {}
+    for report in reports:
+        for core, counter in report.neuroncore_counters.neuroncores_in_use.items():
+            if core.isdecimal():
+                # Every runtime lists the cores that it holds, so that no core is in two reports but idle ones.
+                share = counter.neuroncore_utilization / 100
+                utilization[int(core)] = max(share, utilization.get(int(core), 0.0))
+    used = [report.memory_used.neuron_runtime_used_bytes for report in reports]
+    return Reading(
+        utilization,
+        sum(each.neuron_device for each in used),
+        sum(each.host for each in used),
+        sum(sum(report.execution_stats.error_summary.values()) for report in reports),
+    )
+
+
+class NeuronMonitor(Collector):
+    """Runs neuron-monitor and keeps its last report; collects nothing where it is not installed."""
+
+    def __init__(self, program: str | None = None) -> None:
+        found = program or shutil.which(_PROGRAM) or (str(_INSTALLED) if _INSTALLED.exists() else None)
+        self._last: Reading | None = None
+        self._process = None
+        if found is not None:
+            self._process = subprocess.Popen([found], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            threading.Thread(target=self._follow, args=(self._process,), daemon=True).start()
+
+    def _follow(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._last = read(line) or self._last
+        # Figures of a monitor that is gone would look like a machine at rest.
+        self._last = None
+
+    def stop(self) -> None:
+        """Ends the program."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+    def collect(self) -> Iterable[Metric]:
+        """The last report's figures."""
+        last = self._last
+        if last is None:
+            return ()
+        utilization = GaugeMetricFamily(
+            "neuron_monitor_core_utilization_ratio", "Utilisation by neuron-monitor.", labels=["core"]
+        )
+        for core, share in sorted(last.utilization.items()):
+            utilization.add_metric([str(core)], share)
+        return (
+            utilization,
+            GaugeMetricFamily("neuron_monitor_device_memory_bytes", "Accelerator memory in use.", last.device_bytes),
+            GaugeMetricFamily("neuron_monitor_host_memory_bytes", "Host memory of the runtimes.", last.host_bytes),
+            GaugeMetricFamily("neuron_monitor_execution_errors", "In the last report's period.", last.errors),
+        )
