@@ -1,0 +1,11 @@
+"""Ports that the kernel chooses."""
+
+import socket
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
