@@ -24,7 +24,7 @@ def best_answer(
     context: str, windows: Sequence[Window], logits: Sequence[tuple[FloatArray, FloatArray]]
 ) -> AnsweredQuestion:
     """The best span of all windows of a context; the empty answer with score 0 where it has no token."""
-    spans = best_spans(list(windows), list(logits))
+    spans = best_spans(list(windows), list(logits), n_best=1)
     if not spans:
         return AnsweredQuestion("", 0.0, 0, 0)
     best = spans[0]

@@ -1,0 +1,137 @@
+"""A client that costs little: one thread that drives all connections, since it shares the servers' processors."""
+
+import selectors
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.errors import BenchmarkError
+
+_TIMEOUT_SECONDS = 30.0
+_ATTEMPTS = 3
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = b"content-length:"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A NeuronCore and a model of it: where they are asked, and the whole requests, which are sent in turn."""
+
+    name: str
+    port: int
+    requests: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The latency of one request in seconds, and when its answer was complete, in time.perf_counter()'s seconds."""
+
+    latency: float
+    at: float
+
+
+@dataclass(eq=False, slots=True)
+class _Connection:
+    target: Target
+    socket: socket.socket
+    feed: int
+    sent: float = 0.0
+    attempts: int = 1
+    received: bytearray = field(default_factory=bytearray)
+
+
+def closed_loop(
+    targets: Sequence[Target], *, connections: int, seconds: float, warm_up: float
+) -> dict[str, list[Answered]]:
+    """Each connection sends its next request when it has the last answer; connections are spread evenly over targets.
+
+    Returns what was answered after the warm-up, in seconds, by target. Raises BenchmarkError for an answer that is
+    none, and where a server answers nothing.
+    """
+    answered: dict[str, list[Answered]] = {target.name: [] for target in targets}
+    with selectors.DefaultSelector() as selector:
+        opened = [_open(targets[index % len(targets)], index, selector) for index in range(connections)]
+        try:
+            began = time.perf_counter()
+            for connection in opened:
+                _send(connection)
+            counted, end = began + warm_up, began + warm_up + seconds
+            while (now := time.perf_counter()) < end:
+                events = selector.select(_TIMEOUT_SECONDS)
+                if not events:
+                    raise BenchmarkError(f"no answer within {_TIMEOUT_SECONDS:.0f} s")
+                for key, _ in events:
+                    connection = key.data
+                    if _receive(connection, selector):
+                        now = time.perf_counter()
+                        if now >= counted:
+                            answered[connection.target.name].append(Answered(now - connection.sent, now))
+                        _send(connection)
+        finally:
+            for connection in opened:
+                connection.socket.close()
+    return answered
+
+
+def _open(target: Target, feed: int, selector: selectors.BaseSelector) -> _Connection:
+    connection = _Connection(target, _connect(target), feed)
+    selector.register(connection.socket, selectors.EVENT_READ, connection)
+    return connection
+
+
+def _connect(target: Target) -> socket.socket:
+    try:
+        opened = socket.create_connection(("127.0.0.1", target.port), timeout=_TIMEOUT_SECONDS)
+    except OSError as error:
+        raise BenchmarkError(f"{target.name} takes no connection: {error}") from error
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return opened
+
+
+def _again(connection: _Connection, selector: selectors.BaseSelector) -> None:
+    """Sends the request on a new connection, as clients do when a kept-alive one ends; its latency counts on."""
+    if connection.attempts >= _ATTEMPTS:
+        raise BenchmarkError(f"{connection.target.name} closed {_ATTEMPTS} connections without an answer")
+    connection.attempts += 1
+    selector.unregister(connection.socket)
+    connection.socket.close()
+    connection.socket = _connect(connection.target)
+    selector.register(connection.socket, selectors.EVENT_READ, connection)
+    requests = connection.target.requests
+    connection.socket.sendall(requests[(connection.feed - 1) % len(requests)])
+
+
+def _send(connection: _Connection) -> None:
+    requests = connection.target.requests
+    connection.received.clear()
+    connection.attempts = 1
+    connection.sent = time.perf_counter()
+    connection.socket.sendall(requests[connection.feed % len(requests)])
+    connection.feed += 1
+
+
+def _receive(connection: _Connection, selector: selectors.BaseSelector) -> bool:
+    """Whether the answer is complete."""
+    received = connection.received
+    try:
+        data = connection.socket.recv(65536)
+    except ConnectionResetError:
+        data = b""
+    if not data:
+        if received:
+            raise BenchmarkError(f"{connection.target.name} closed a connection after {bytes(received[:200])!r}")
+        _again(connection, selector)
+        return False
+    received += data
+    head_end = received.find(_HEAD_END)
+    if head_end < 0:
+        return False
+    head = bytes(received[:head_end]).lower()
+    if not head.startswith(b"http/1.1 200"):
+        raise BenchmarkError(f"{connection.target.name} answers {bytes(received[:300]).decode(errors='replace')!r}")
+    position = head.find(_LENGTH)
+    if position < 0:
+        raise BenchmarkError(f"{connection.target.name} answers without Content-Length")
+    length = int(head[position + len(_LENGTH) :].partition(b"\r\n")[0])
+    return len(received) >= head_end + len(_HEAD_END) + length
