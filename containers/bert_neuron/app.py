@@ -92,8 +92,9 @@ def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precisio
 
     app.add_api_route("/ping", ping, methods=["GET"], response_model=None)
     app.add_api_route("/metrics", prometheus, methods=["GET"], response_model=None)
-    app.add_api_route("/invocations", invocations, methods=["POST"], response_model=None)
-    app.add_api_route(PREDICTIONS, predict, methods=["POST"], response_model=None)
+    # Plain routes: FastAPI's own would look for dependencies and parameters in every request, and there are none.
+    app.add_route("/invocations", invocations, methods=["POST"])
+    app.add_route(PREDICTIONS, predict, methods=["POST"])
     return app
 
 

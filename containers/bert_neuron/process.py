@@ -66,7 +66,8 @@ def run(settings: Settings, cores: tuple[int, ...], port: int, threads: int) -> 
         core.name, settings.models, settings.device, port, time.perf_counter() - started,
     )  # fmt: skip
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, core, devices, windower, (manifest, artifact), port))
+        tokenizer_threads = settings.tokenizer_threads or max(1, threads - 1)
+        runner.run(_serve(settings, core, devices, windower, (manifest, artifact), port, tokenizer_threads))
     return 0
 
 
@@ -93,6 +94,7 @@ async def _serve(
     windower: Windower,
     artifact: tuple[Manifest, NeuronArtifact],
     port: int,
+    tokenizer_threads: int,
 ) -> None:
     manifest, traced = artifact
     metrics = Metrics(core, settings.models, lambda model: answering.queued(model))
@@ -103,7 +105,7 @@ async def _serve(
         deadline_seconds=settings.batch_deadline_ms / 1000,
         capacity=settings.queue_capacity,
     )
-    tokenizer = TokenizerThreads(windower, settings.tokenizer_threads)
+    tokenizer = TokenizerThreads(windower, tokenizer_threads)
     answering = Answering(tokenizer, scheduler, models=settings.models, capacity=settings.queue_capacity)
     gate = Gate()
     app = create_app(answering, core, metrics, manifest.precision, gate)

@@ -27,7 +27,8 @@ class Settings:
     first_port: of the first process, the others follow; 0 lets the kernel choose them all.
     batch_deadline_ms: after which a waiting window goes before fuller batches.
     queue_capacity: windows of one model that may wait; a request that would make it more is refused with 503.
-    tokenizer_threads: for each process.
+    tokenizer_threads: for each process; None takes the process's share of the host's processors, less the event
+        loop's own.
     """
 
     device: DeviceKind = "neuron"
@@ -39,7 +40,7 @@ class Settings:
     first_port: int = FIRST_PORT
     batch_deadline_ms: float = 2.0
     queue_capacity: int = 256
-    tokenizer_threads: int = 1
+    tokenizer_threads: int | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -58,7 +59,7 @@ class Settings:
             first_port=reader.first_port(),
             batch_deadline_ms=reader.milliseconds("batch_deadline_ms", 2.0),
             queue_capacity=reader.count("queue_capacity", 256) or 256,
-            tokenizer_threads=reader.count("tokenizer_threads", 1) or 1,
+            tokenizer_threads=reader.count("tokenizer_threads", None),
         )
         settings._check()
         return settings

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from containers.serving.question_answering.requests import Item
-from containers.serving.question_answering.windows import Window, Windower
+from containers.serving.question_answering.windows import ContextTooLongError, Window, Windower
 
 _AT_ONCE = 16
 """Requests that a thread takes at most before it hands back: every hand-over costs the event loop a wake-up."""
@@ -51,8 +51,8 @@ class TokenizerThreads:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            done = [self._cut(job)]
-            while len(done) < _AT_ONCE and not self._jobs.empty():
+            jobs = [job]
+            while len(jobs) < _AT_ONCE and not self._jobs.empty():
                 try:
                     following = self._jobs.get_nowait()
                 except queue.Empty:
@@ -61,14 +61,24 @@ class TokenizerThreads:
                     # Meant for a thread to end: this one, after what it holds.
                     self._jobs.put(None)
                     break
-                done.append(self._cut(following))
-            self._loop.call_soon_threadsafe(_deliver, done)
+                jobs.append(following)
+            self._loop.call_soon_threadsafe(_deliver, self._cut(jobs))
 
-    def _cut(self, job: _Job) -> _Done:
+    def _cut(self, jobs: Sequence[_Job]) -> list[_Done]:
         try:
-            return _Done(job, [self._windower.windows(item.question, item.context) for item in job.items])
+            cut = iter(self._windower.windows_of_all([(i.question, i.context) for job in jobs for i in job.items]))
+            return [_Done(job, _joined([next(cut) for _ in job.items])) for job in jobs]
         except Exception as error:
-            return _Done(job, error)
+            return [_Done(job, error) for job in jobs]
+
+
+def _joined(found: Sequence[list[Window] | ContextTooLongError]) -> list[list[Window]] | Exception:
+    windows = []
+    for each in found:
+        if isinstance(each, Exception):
+            return each
+        windows.append(each)
+    return windows
 
 
 def _deliver(done: Sequence[_Done]) -> None:

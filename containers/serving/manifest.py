@@ -87,8 +87,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 def sha256(path: Path) -> str:
     """sha256 of a file in hex."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        # hashlib.file_digest is not in the Python that builds for Inf1 need.
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def load_manifest(model_dir: Path, workload: str) -> Manifest:

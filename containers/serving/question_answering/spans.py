@@ -48,15 +48,14 @@ def best_spans(
     if not tables:
         return []
     highest = max(float(table.max()) for table in tables)
-    mass = sum(
-        float(np.exp(table - highest, where=np.isfinite(table), out=np.zeros_like(table)).sum()) for table in tables
-    )
+    mass = sum(float(np.exp(table - highest).sum()) for table in tables)
     found: dict[tuple[int, int], float] = {}
     searched = (window for window in windows if len(window.offsets))
     for window, table in zip(searched, tables, strict=True):
         flat = table.ravel()
         count = min(n_best, flat.size)
-        for index in np.argpartition(flat, -count)[-count:]:
+        best = [flat.argmax()] if count == 1 else np.argpartition(flat, -count)[-count:]
+        for index in best:
             logit = float(flat[index])
             if not np.isfinite(logit):
                 continue
