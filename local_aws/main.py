@@ -2,7 +2,7 @@
 
 import typer
 
-from local_aws import cli, tune
+from local_aws import cli, neuron_top, tune
 from local_aws.demo import demo
 from local_aws.watch_scaling import watch_scaling
 from sizing import churn_mme
@@ -19,6 +19,9 @@ app.add_typer(size, name="size")
 tuner = typer.Typer(help="Which settings of a serving container pay.", no_args_is_help=True)
 tuner.command(tune.WORKLOAD)(tune.tune)
 app.add_typer(tuner, name="tune")
+neuron = typer.Typer(help="BERT on NeuronCores.", no_args_is_help=True)
+neuron.command()(neuron_top.top)
+app.add_typer(neuron, name="neuron")
 
 
 @size.callback()
@@ -29,6 +32,11 @@ def _size() -> None:
 @tuner.callback()
 def _tune() -> None:
     """Which settings of a serving container pay."""
+
+
+@neuron.callback()
+def _neuron() -> None:
+    """BERT on NeuronCores."""
 
 
 @app.callback()

@@ -40,7 +40,10 @@ class VariantFleet:
             "desired": self.desired,
             "restarts": self.restarts,
             "note": "; ".join(note for note in (self.spec.image.note, self.note) if note),
-            "replicas": [{"id": r.id, "pid": r.pid, "ready": r.ready, "started": r.started} for r in self.replicas],
+            "replicas": [
+                {"id": r.id, "pid": r.pid, "port": r.port, "ready": r.ready, "started": r.started}
+                for r in self.replicas
+            ],
         }
 
     def pick(self, target_model: str | None) -> Replica | None:
