@@ -4,11 +4,12 @@ Written after aws-samples/best-practices-for-fastapi-on-inferentia: one process 
 has question and context; inside `async def`, the Hugging Face tokenizer pads to 128 tokens, the model is called for
 this one request, and the answer is put together from tokens. Hypercorn serves it, as there.
 
-In its favour: arrays are NumPy's and not torch tensors, nothing is logged for a request, and an unknown model is a 404
-instead of an error. `/busy` is ours: seconds that the timed core was busy.
+In its favour: arrays are NumPy's and not torch tensors, and an unknown model is a 404 instead of an error. `/busy` is
+ours: seconds that the timed core was busy.
 """
 
 import asyncio
+import logging
 import sys
 
 import numpy as np
@@ -22,6 +23,7 @@ from containers.bert_neuron.devices.timed import TimedDevice
 from containers.serving.question_answering.windows import EncoderBatch
 
 LENGTH = 128
+logger = logging.getLogger()
 
 
 def create_app(neuron_core: int, models: int, tokenizer_file: str) -> FastAPI:
@@ -49,6 +51,7 @@ def create_app(neuron_core: int, models: int, tokenizer_file: str) -> FastAPI:
     async def infer(model_id: str, seq_0: str, seq_1: str) -> responses.JSONResponse:
         if model_id not in served:
             return responses.JSONResponse(status_code=404, content={"detail": f"no model {model_id}"})
+        logger.warning(f"\nQuestion: {seq_0}\n")
         tokenizer = tokenizers[model_id]
         encoded = tokenizer.encode_plus(
             seq_0, seq_1, return_tensors="np", max_length=LENGTH, padding="max_length", truncation=True
@@ -58,6 +61,8 @@ def create_app(neuron_core: int, models: int, tokenizer_file: str) -> FastAPI:
         start, end = int(np.argmax(start_logits)), int(np.argmax(end_logits)) + 1
         tokens = ids[0][start:end] if end > start else ids[0][start:]
         answer = tokenizer.convert_tokens_to_string(tokenizer.convert_ids_to_tokens(tokens))
+        logger.warning("\nAnswer: ")
+        logger.warning(answer)
         return responses.JSONResponse(status_code=200, content={"detail": answer})
 
     return app

@@ -101,8 +101,8 @@ class Result:
             "host's side of serving, and no figure is one of Inferentia.",
             "The published pattern, written after aws-samples/best-practices-for-fastapi-on-inferentia: hypercorn "
             "0.13.2, a process for each core, the Hugging Face tokenizer and one model call for each request inside "
-            "`async def`. In its favour it logs nothing and has NumPy arrays in place of torch tensors. Ours is asked "
-            "on the same paths, by POST, one port for each core.",
+            "`async def`, question and answer in the log. In its favour it has NumPy arrays in place of torch tensors. "
+            "Ours is asked on the same paths, by POST, one port for each core, and logs no request.",
             f"The same tokenizer, questions of about a hundred tokens, traced at {LENGTH} tokens; ours has batches of "
             f"{', '.join(map(str, BATCHES))}. {self.connections} kept-alive connections, each with one request at a "
             f"time, spread over all cores and models; in turns of {TURN_SECONDS:g} s for each server; "
