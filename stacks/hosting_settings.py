@@ -1,10 +1,13 @@
 """How SageMaker hosts an endpoint: guardrails, alarms, data capture, and inference components with their instances."""
 
+import difflib
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from botocore.loaders import Loader
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sizing.instances import Instance, instance
 from stacks.frozen import Settings
@@ -12,6 +15,24 @@ from stacks.scaling_settings import Scaling
 
 _WITHOUT_GUARDRAILS = re.compile(r"^ml\.inf1\.")
 """"Exclusions" of deployment guardrails in the SageMaker developer guide: endpoints on Inf1."""
+
+
+@cache
+def instance_types() -> frozenset[str]:
+    """Endpoint instance types known to the installed botocore; read from its data files, without network."""
+    model = Loader().load_service_model("sagemaker", "service-2")
+    return frozenset(model["shapes"]["ProductionVariantInstanceType"]["enum"])
+
+
+def _known_instance_type(value: str) -> str:
+    if value not in instance_types():
+        close = difflib.get_close_matches(value, sorted(instance_types()), n=4)
+        hint = f"did you mean {', '.join(close)}?" if close else "for example ml.c6i.2xlarge"
+        raise ValueError(f"{value!r} is not an endpoint instance type; {hint}")
+    return value
+
+
+InstanceType = Annotated[str, AfterValidator(_known_instance_type)]
 
 
 class Guardrails(Settings):

@@ -21,6 +21,10 @@ from stacks.settings import Deployment, ModelBuild
 ROOT = Path(__file__).parents[1]
 _CONTAINERS = {"unet_tfs": "unet_openvino"}
 """Folders in `containers/` that are not named like their workload: TensorFlow Serving's image is AWS's own."""
+_SHARED = {"bert_neuron": ("bert_int8",)}
+"""Workloads whose packages a build reads besides its own: where models come from, and their conversion."""
+_COMPILED_AHEAD = frozenset({"bert_neuron"})
+"""Builds that want memory for a compiler, 16 GiB and more, and no processor with VNNI: never on the fleet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,10 @@ class ModelBuildStack(Stack):
     ) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
         settings = deployment.model_build
-        fleet = self._fleet(settings) if settings.compute == "fleet" else None
+        wants_fleet = settings.compute == "fleet" and any(
+            w not in _COMPILED_AHEAD for w in deployment.workloads.enabled
+        )
+        fleet = self._fleet(settings) if wants_fleet else None
         sources = {workload: self._source(workload) for workload in deployment.workloads.enabled}
         projects = {
             workload: self._project(workload, settings, fleet, source, artifacts)
@@ -114,6 +121,7 @@ class ModelBuildStack(Stack):
             retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=RemovalPolicy.DESTROY,
         )
+        compiled = workload in _COMPILED_AHEAD
         project = codebuild.Project(
             self,
             f"{camel(workload)}Project",
@@ -122,8 +130,8 @@ class ModelBuildStack(Stack):
             build_spec=codebuild.BuildSpec.from_source_filename(f"model_build/{workload}/buildspec.yml"),
             environment=codebuild.BuildEnvironment(
                 build_image=codebuild.LinuxBuildImage.STANDARD_7_0,
-                compute_type=codebuild.ComputeType.LARGE,
-                fleet=fleet,
+                compute_type=codebuild.ComputeType.X_LARGE if compiled else codebuild.ComputeType.LARGE,
+                fleet=None if compiled else fleet,
             ),
             environment_variables={
                 "ARTIFACT_BUCKET": codebuild.BuildEnvironmentVariable(value=artifacts.bucket_name),
@@ -196,10 +204,10 @@ def _only(workload: str) -> list[str]:
         "!/model_build",
         "!/containers",
         "/model_build/*/",
-        f"!/model_build/{workload}",
+        *(f"!/model_build/{name}" for name in (workload, *_SHARED.get(workload, ()))),
         "/containers/*/",
         "!/containers/serving",
-        f"!/containers/{_CONTAINERS.get(workload, workload)}",
+        *(f"!/containers/{_CONTAINERS.get(name, name)}" for name in (workload, *_SHARED.get(workload, ()))),
         "__pycache__",
         "*.pyc",
     ]

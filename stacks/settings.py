@@ -1,15 +1,12 @@
 """The settings of a deployment: the one home of what can be set and of every default."""
 
-import difflib
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from botocore.loaders import Loader
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from containers.serving.contract import WORKERS_VARIABLE
 from model_build.bert_int8.recipe import BertInt8Recipe, Precision
@@ -18,8 +15,9 @@ from model_build.unet_tfs.recipe import Precision as UnetPrecision
 from model_build.unet_tfs.recipe import UnetTfsRecipe
 from sizing.instances import instance
 from stacks.frozen import Key, Settings
-from stacks.hosting_settings import DataCapture, EndpointAlarms, GuardedEndpoint, InferenceComponent
+from stacks.hosting_settings import DataCapture, EndpointAlarms, GuardedEndpoint, InferenceComponent, InstanceType
 from stacks.neo import NeoCompilation, check_endpoint
+from stacks.neuron_settings import BertNeuron
 from stacks.scaling_settings import Scaling as Scaling
 from stacks.tensorflow_serving import TensorFlowServing
 
@@ -41,22 +39,6 @@ class DeploymentError(ValueError):
     """A deployment file is missing or wrong; the text lists every problem, each on one line."""
 
 
-@cache
-def instance_types() -> frozenset[str]:
-    """Endpoint instance types known to the installed botocore; read from its data files, without network."""
-    model = Loader().load_service_model("sagemaker", "service-2")
-    return frozenset(model["shapes"]["ProductionVariantInstanceType"]["enum"])
-
-
-def _known_instance_type(value: str) -> str:
-    if value not in instance_types():
-        close = difflib.get_close_matches(value, sorted(instance_types()), n=4)
-        hint = f"did you mean {', '.join(close)}?" if close else "for example ml.c6i.2xlarge"
-        raise ValueError(f"{value!r} is not an endpoint instance type; {hint}")
-    return value
-
-
-InstanceType = Annotated[str, AfterValidator(_known_instance_type)]
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9]{0,62})$")]
 
 
@@ -333,11 +315,17 @@ class Workloads(Settings):
     bert_int8: BertInt8 | None = None
     churn_mme: ChurnMme | None = None
     unet_tfs: UnetTfs | None = None
+    bert_neuron: BertNeuron | None = None
 
     @property
-    def enabled(self) -> dict[str, BertInt8 | ChurnMme | UnetTfs]:
+    def enabled(self) -> dict[str, BertInt8 | ChurnMme | UnetTfs | BertNeuron]:
         """The workloads that are deployed, by name."""
-        named = {"bert_int8": self.bert_int8, "churn_mme": self.churn_mme, "unet_tfs": self.unet_tfs}
+        named = {
+            "bert_int8": self.bert_int8,
+            "churn_mme": self.churn_mme,
+            "unet_tfs": self.unet_tfs,
+            "bert_neuron": self.bert_neuron,
+        }
         return {name: workload for name, workload in named.items() if workload is not None}
 
 
@@ -439,6 +427,9 @@ class Deployment(Settings):
         if self.workloads.unet_tfs is not None:
             for key, unet in self.workloads.unet_tfs.endpoints.items():
                 yield "unet_tfs", key, unet.counts
+        if self.workloads.bert_neuron is not None:
+            for key, neuron in self.workloads.bert_neuron.endpoints.items():
+                yield "bert_neuron", key, neuron.counts
 
 
 def _problem(file: str, detail: Any) -> str:

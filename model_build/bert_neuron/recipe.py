@@ -1,13 +1,13 @@
 """The recipe of a bert_neuron build: the one home of its settings, defaults and limits."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from containers.bert_neuron.artifact import Target
 from model_build.bert_int8.recipe import HuggingFaceSource, ModelSource, S3Source
 
+Target = Literal["inf2", "inf1", "cpu"]
 MAX_BUCKETS = 32
 """Traces in one archive: each holds the weights again, and takes minutes to compile."""
 LONGEST = 512

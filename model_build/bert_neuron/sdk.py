@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any
 
-from containers.bert_neuron.artifact import Target
+from model_build.bert_neuron.recipe import Target
 from model_build.errors import BuildError
 
 INDEX = "https://pip.repos.neuron.amazonaws.com"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from inspect import Parameter, Signature
 from typing import Any
 
-from containers.bert_neuron.artifact import Target
+from model_build.bert_neuron.recipe import Target
 
 SDK_RELEASE = "2.28.0"
 """AWS Neuron release of the build's requirements; the base image of containers/bert_neuron has the same."""

@@ -6,12 +6,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from containers.bert_neuron.artifact import INPUTS, Target
+from containers.bert_neuron.artifact import INPUTS
 from containers.serving.cpu import available_cores
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch
 from model_build.bert_neuron.parity import Infer
-from model_build.bert_neuron.recipe import BertNeuronRecipe
+from model_build.bert_neuron.recipe import BertNeuronRecipe, Target
 from model_build.bert_neuron.sdk import Sdk, load_sdk
 from model_build.bert_neuron.trace import trace_neuron, trace_neuronx
 

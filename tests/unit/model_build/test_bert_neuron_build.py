@@ -8,19 +8,20 @@ from email.message import Message
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from containers.bert_neuron import artifact
 from containers.bert_neuron.artifact import INPUTS, load_artifact
 from containers.serving.manifest import load_manifest
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch
 from model_build.bert_neuron.build import BuildResult, Source, build, read_recipe
 from model_build.bert_neuron.parity import Infer, check_parity, compare, probe
-from model_build.bert_neuron.recipe import BertNeuronRecipe
+from model_build.bert_neuron.recipe import BertNeuronRecipe, Target
 from model_build.bert_neuron.sdk import INDEX, PINS, Sdk, load_sdk
 from model_build.bert_neuron.signatures import DOCUMENTED, TORCH_NEURON_TRACE_KEYWORDS, TORCH_NEURONX, check_call
 from model_build.bert_neuron.toolchains import NeuronToolchain
@@ -257,10 +258,10 @@ def test_the_documented_keywords_of_inferentia2_are_keyword_only() -> None:
 def test_the_archive_is_what_the_server_reads(tmp_path: Path) -> None:
     result = run(tmp_path, BertNeuronRecipe(lengths=(128,), batches=(1,), doc_stride=32), FakeNeuronX())
     folder = unpacked(tmp_path, "inf2")
-    manifest, artifact = load_manifest(folder, "bert_neuron"), load_artifact(folder)
-    assert artifact == result.traced
-    assert artifact.sdk["neuronx-cc"] == PINS["inf2"].packages["neuronx-cc"]
-    assert artifact.device_bytes == len("traced")
+    manifest, traced = load_manifest(folder, "bert_neuron"), load_artifact(folder)
+    assert traced == result.traced
+    assert traced.sdk["neuronx-cc"] == PINS["inf2"].packages["neuronx-cc"]
+    assert traced.device_bytes == len("traced")
     assert (manifest.engine.name, manifest.engine.version) == ("torch-neuronx", PINS["inf2"].packages["torch-neuronx"])
     assert manifest.precision == "bf16"
     assert {"doc_stride", "max_query_length"} <= set(manifest.recipe)
@@ -417,6 +418,10 @@ def test_the_requirements_pin_what_the_advice_names_and_take_it_from_awss_index(
 def test_a_recipe_that_cannot_be_is_refused_with_what_would(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         BertNeuronRecipe(**settings)
+
+
+def test_the_build_has_the_targets_that_the_server_has() -> None:
+    assert set(get_args(Target)) == set(get_args(artifact.Target))
 
 
 def test_a_recipe_file_that_is_missing_is_named() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from stacks.hosting_settings import instance_types
 from stacks.neo import TARGETS, NeoCompilation
-from stacks.settings import UnetEndpoint, UnetTfs, instance_types
+from stacks.settings import UnetEndpoint, UnetTfs
 
 JETSON = {"os": "LINUX", "arch": "ARM64", "accelerator": "NVIDIA"}
 JETSON_OPTIONS = {"gpu-code": "sm_72", "trt-ver": "6.0.1", "cuda-ver": "10.1"}
