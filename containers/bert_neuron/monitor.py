@@ -100,12 +100,14 @@ class NeuronMonitor(Collector):
         self._process = None
         if found is not None:
             self._process = subprocess.Popen([found], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-            threading.Thread(target=self._follow, args=(self._process,), daemon=True).start()
+            self._reader = threading.Thread(target=self._follow, args=(self._process,), daemon=True)
+            self._reader.start()
 
     def _follow(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self._last = read(line) or self._last
+        with process.stdout as lines:
+            for line in lines:
+                self._last = read(line) or self._last
         # Figures of a monitor that is gone would look like a machine at rest.
         self._last = None
 
@@ -114,6 +116,7 @@ class NeuronMonitor(Collector):
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
+            self._reader.join()
 
     def collect(self) -> Iterable[Metric]:
         """The last report's figures."""
