@@ -155,7 +155,7 @@ class _Client(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
-        self._bound_head(len(name) + len(value))
+        self._bound_head(len(name) + len(value) + 4)
         if name.lower() == b"expect" and value.lower() == b"100-continue" and self._transport is not None:
             self._transport.write(_CONTINUE)
 
