@@ -5,6 +5,7 @@ import sys
 import aws_cdk as cdk
 
 from stacks.bert_int8 import BertInt8Stack
+from stacks.bert_neuron import BertNeuronStack
 from stacks.churn_mme import ChurnMmeStack
 from stacks.foundation import FoundationStack
 from stacks.model_build import ModelBuildStack
@@ -22,6 +23,7 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
     )
     workloads = deployment.workloads
     bert_int8, churn_mme, unet_tfs = workloads.bert_int8, workloads.churn_mme, workloads.unet_tfs
+    bert_neuron = workloads.bert_neuron
     if bert_int8 is not None:
         BertInt8Stack(
             app,
@@ -53,6 +55,18 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
             deployment=deployment,
             settings=unet_tfs,
             build=build.builds["unet_tfs"],
+            artifacts=foundation.artifacts,
+            key=foundation.key,
+            alerts=foundation.alerts,
+            region=region,
+        )
+    if bert_neuron is not None:
+        BertNeuronStack(
+            app,
+            f"{prefix}-BertNeuron",
+            deployment=deployment,
+            settings=bert_neuron,
+            build=build.builds["bert_neuron"],
             artifacts=foundation.artifacts,
             key=foundation.key,
             alerts=foundation.alerts,

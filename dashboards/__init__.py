@@ -1,0 +1,1 @@
+"""CloudWatch dashboards as plain functions of settings: JSON values in, none of the CDK's types."""

@@ -1,0 +1,174 @@
+"""BERT on Inferentia: SageMaker endpoints, and fleets on EC2, from the same archives and the same image."""
+
+from aws_cdk import Annotations, Aws, CfnOutput, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+import dashboards.bert_neuron as dashboards
+from stacks.constructs.built_artifact import BuiltArtifact
+from stacks.constructs.endpoint_alarms import alarm_names
+from stacks.constructs.execution_role import ServedEndpoint, execution_role
+from stacks.constructs.hosted_model import hosted_model
+from stacks.constructs.neuron_fleet import LoadBalancedFleet
+from stacks.constructs.neuron_host import METRICS_NAMESPACE
+from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, capture_prefix
+from stacks.images import ServedImage, container_image
+from stacks.model_build import WorkloadBuild
+from stacks.naming import camel
+from stacks.neuron_settings import BertNeuron, NeuronEndpoint, NeuronFleet
+from stacks.settings import ONLY_VARIANT, Deployment
+
+WORKLOAD = "bert_neuron"
+_WITHOUT_SDK = {"DEVICE": "cpu", "BASE_IMAGE": "python:3.11-slim"}
+"""Build arguments of the image for virtual cores; the Dockerfile's own are for real ones."""
+
+
+class BertNeuronStack(Stack):
+    """Traces the models of the settings, and serves them by either hosting."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        deployment: Deployment,
+        settings: BertNeuron,
+        build: WorkloadBuild,
+        artifacts: s3.IBucket,
+        key: kms.IKey,
+        alerts: sns.ITopic,
+        region: str | None,
+    ) -> None:
+        super().__init__(scope, construct_id, env={"region": region} if region else None)
+        self._deployment, self._settings = deployment, settings
+        self._artifacts, self._key, self._alerts = artifacts, key, alerts
+        self._images: dict[bool, ServedImage] = {}
+        self._built = {
+            name: BuiltArtifact(
+                self,
+                f"Artifact{camel(name)}",
+                builder=build.builder,
+                project=build.project,
+                artifacts=artifacts,
+                prefix=f"{build.prefix}/{name}",
+                source_hash=build.source_hash,
+                recipe=recipe.model_dump_json(),
+            )
+            for name, recipe in settings.models.items()
+        }
+        for name, recipe in settings.models.items():
+            for number, warning in enumerate(recipe.warnings):
+                Annotations.of(self._built[name]).add_warning_v2(f"bert-neuron:{name}-{number}", warning)
+            CfnOutput(
+                self, f"{camel(name)}Artifacts", value=f"s3://{artifacts.bucket_name}/{self._built[name].prefix}/"
+            )
+        shown_endpoints, shown_fleets = [], []
+        for endpoint_key, endpoint in settings.endpoints.items():
+            if isinstance(endpoint, NeuronEndpoint):
+                shown_endpoints.append(self._serve(endpoint_key, endpoint))
+            else:
+                shown_fleets.append(self._run(endpoint_key, endpoint))
+        cloudwatch.CfnDashboard(
+            self,
+            "Dashboard",
+            dashboard_name=f"{deployment.environment}-bert-neuron",
+            dashboard_body=self.to_json_string(dashboards.dashboard(shown_endpoints, shown_fleets, Aws.REGION)),
+        )
+
+    def _serve(self, endpoint_key: str, endpoint: NeuronEndpoint) -> dashboards.Endpoint:
+        name = self._deployment.endpoint_name(WORKLOAD, endpoint_key)
+        image = self._image(virtual=endpoint.device != "neuron")
+        model_key = self._model_key(endpoint.model)
+        vpc = self._deployment.vpc
+        role = execution_role(
+            self,
+            f"{camel(endpoint_key)}Role",
+            endpoints=[
+                ServedEndpoint(
+                    name=name,
+                    alarm_names=alarm_names(name, [ONLY_VARIANT], multi_model=False),
+                    capture_prefix=capture_prefix(name) if endpoint.data_capture else None,
+                )
+            ],
+            model_keys=[model_key],
+            image_repository_arn=image.repository_arn,
+            artifacts=self._artifacts,
+            key=self._key,
+            vpc=vpc,
+        )
+        model = hosted_model(
+            self,
+            f"{camel(endpoint_key)}Model",
+            image_uri=image.uri,
+            model_key=model_key,
+            role=role,
+            artifacts=self._artifacts,
+            vpc=vpc,
+            environment=endpoint.container_environment(),
+        )
+        RealtimeEndpoint(
+            self,
+            camel(endpoint_key),
+            endpoint_name=name,
+            variants=[
+                VariantProps(
+                    name=ONLY_VARIANT,
+                    model=model,
+                    instance_type=endpoint.instance_type,
+                    instance_count=endpoint.instance_count,
+                )
+            ],
+            alarms=endpoint.alarms,
+            scaling=endpoint.scaling,
+            guardrails=endpoint.guardrails,
+            data_capture=endpoint.data_capture,
+            artifacts=self._artifacts,
+            key=self._key,
+            alerts=self._alerts,
+        )
+        CfnOutput(self, f"{camel(endpoint_key)}EndpointName", value=name)
+        return dashboards.Endpoint(name, ONLY_VARIANT)
+
+    def _run(self, endpoint_key: str, settings: NeuronFleet) -> dashboards.Fleet:
+        name = self._deployment.endpoint_name(WORKLOAD, endpoint_key)
+        placement = settings.placement(settings.instance_type, self._settings.models[settings.model])
+        fleet = LoadBalancedFleet(
+            self,
+            camel(endpoint_key),
+            name=name,
+            settings=settings,
+            placement=placement,
+            image=self._image(virtual=False),
+            model_key=self._model_key(settings.model),
+            artifacts=self._artifacts,
+            key=self._key,
+            alerts=self._alerts,
+        )
+        scheme = "https" if settings.certificate_arn else "http"
+        CfnOutput(self, f"{camel(endpoint_key)}Url", value=f"{scheme}://{fleet.load_balancer.load_balancer_dns_name}")
+        CfnOutput(self, f"{camel(endpoint_key)}GroupName", value=fleet.group.auto_scaling_group_name)
+        return dashboards.Fleet(
+            name=name,
+            namespace=METRICS_NAMESPACE,
+            cores=[core for process in placement.processes for core in process.cores],
+            target=settings.scaling.target_core_utilization if settings.scaling else None,
+            load_balancer=fleet.load_balancer.load_balancer_full_name,
+            target_group=fleet.target_group.target_group_full_name,
+        )
+
+    def _model_key(self, model: str) -> str:
+        return self._built[model].model_key(self._settings.models[model].target)
+
+    def _image(self, *, virtual: bool) -> ServedImage:
+        """The image for real or for virtual cores, once however many hostings have it."""
+        if virtual not in self._images:
+            self._images[virtual] = container_image(
+                self,
+                "VirtualImage" if virtual else "NeuronImage",
+                workload=WORKLOAD,
+                build_args=_WITHOUT_SDK if virtual else {"DEVICE": "neuron"},
+            )
+        return self._images[virtual]

@@ -1,0 +1,85 @@
+"""A network without internet: private subnets in two zones, and endpoints of just the services that are needed."""
+
+from collections.abc import Sequence
+
+from aws_cdk import Aws, RemovalPolicy
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+_SERVICES = {
+    "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
+    "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
+    "Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
+    "Ssm": ec2.InterfaceVpcEndpointAwsService.SSM,
+    "SsmMessages": ec2.InterfaceVpcEndpointAwsService.SSM_MESSAGES,
+}
+"""Images, logs with the metrics in them, and sessions. S3, for archives, layers and packages, has a gateway."""
+
+
+class IsolatedNetwork(Construct):
+    """Two zones, no internet gateway and no NAT: nothing comes in or goes out but through the endpoints.
+
+    It costs five interface endpoints in two zones, less than two NAT gateways with their traffic, and what has no way
+    out cannot be made to send anything there.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        cidr: str,
+        availability_zones: Sequence[str] | None,
+        artifacts: s3.IBucket,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            ip_addresses=ec2.IpAddresses.cidr(cidr),
+            subnet_configuration=[ec2.SubnetConfiguration(name="Private", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)],
+            restrict_default_security_group=False,
+            availability_zones=list(availability_zones) if availability_zones else None,
+            max_azs=None if availability_zones else 2,
+        )
+        flow_logs = logs.LogGroup(
+            self, "FlowLogs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+        )
+        self.vpc.add_flow_log(
+            "Rejected",
+            destination=ec2.FlowLogDestination.to_cloud_watch_logs(flow_logs),
+            traffic_type=ec2.FlowLogTrafficType.REJECT,
+        )
+        gateway = self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
+        gateway.add_to_policy(
+            iam.PolicyStatement(
+                principals=[iam.AnyPrincipal()],
+                actions=["s3:GetObject"],
+                resources=[
+                    artifacts.arn_for_objects("*"),
+                    # Layers of images in ECR, and the repositories of Amazon Linux 2023.
+                    f"arn:{Aws.PARTITION}:s3:::prod-{Aws.REGION}-starport-layer-bucket/*",
+                    f"arn:{Aws.PARTITION}:s3:::al2023-repos-{Aws.REGION}-de612dc2/*",
+                ],
+            )
+        )
+        self._security_group = ec2.SecurityGroup(
+            self,
+            "Endpoints",
+            vpc=self.vpc,
+            description="Interface endpoints: HTTPS from the instances only",
+            allow_all_outbound=False,
+        )
+        for name, service in _SERVICES.items():
+            self.vpc.add_interface_endpoint(
+                name, service=service, security_groups=[self._security_group], open=False, private_dns_enabled=True
+            )
+
+    def admit(self, clients: ec2.ISecurityGroup) -> None:
+        """Lets a security group's members use the endpoints, and S3, whose addresses have no group."""
+        self._security_group.add_ingress_rule(clients, ec2.Port.tcp(443), "HTTPS from the instances")
+        # The only ways out of the network are the endpoints; S3's prefix list has another id in every region.
+        clients.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "HTTPS to the endpoints of this network")

@@ -1,0 +1,291 @@
+"""Instances with NeuronCores behind an internal load balancer, scaled by how busy their cores are."""
+
+from aws_cdk import Aws, Duration, Fn, RemovalPolicy, Tags
+from aws_cdk import aws_autoscaling as autoscaling
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_elasticloadbalancingv2 as elb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from containers.bert_neuron.placement import Placement
+from stacks.constructs.isolated_network import IsolatedNetwork
+from stacks.constructs.neuron_host import FRONT_PORT, METRICS_NAMESPACE, HostProps, start_script
+from stacks.images import ServedImage
+from stacks.neuron_settings import NeuronFleet
+
+_BASE_IMAGE = "/aws/service/neuron/dlami/base/amazon-linux-2023/latest/image_id"
+"""SSM parameter of AWS's Neuron base image: the driver, its tools and Docker's runtime hooks, no framework.
+
+Source: "Neuron DLAMI User Guide" of the AWS Neuron documentation, SSM parameters.
+"""
+_GRACE = Duration.minutes(15)
+"""From an instance's start until its processes have loaded their traces."""
+
+
+class LoadBalancedFleet(Construct):
+    """An Auto Scaling group over two zones; an instance runs one container for each process of the placement."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name: str,
+        settings: NeuronFleet,
+        placement: Placement,
+        image: ServedImage,
+        model_key: str,
+        artifacts: s3.IBucket,
+        key: kms.IKey,
+        alerts: sns.ITopic,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._name, self._settings = name, settings
+        self._network = IsolatedNetwork(
+            self,
+            "Network",
+            cidr=settings.vpc_cidr,
+            availability_zones=settings.availability_zones,
+            artifacts=artifacts,
+        )
+        self._serving_logs, self._metrics_logs = self._log_group("Logs"), self._log_group("MetricsLogs")
+        script = start_script(
+            HostProps(
+                endpoint=name,
+                image=image.uri,
+                registry=Fn.select(0, Fn.split("/", image.uri)),
+                model_url=Fn.join("", ["s3://", artifacts.bucket_name, "/", model_key]),
+                region=Aws.REGION,
+                serving_log_group=self._serving_logs.log_group_name,
+                metrics_log_group=self._metrics_logs.log_group_name,
+                environment=settings.environment(),
+                placement=placement,
+            )
+        )
+        self.role = self._build_role(image, model_key, artifacts, key)
+        self.group = self._build_group(script)
+        self.load_balancer, self.target_group = self._build_load_balancer()
+        if settings.scaling is not None:
+            self._scale(settings.scaling.target_core_utilization, settings.scaling.warmup_seconds)
+        self._alarm(alerts)
+
+    def _log_group(self, construct_id: str) -> logs.LogGroup:
+        """Ends with the stack; nothing on an instance may make another."""
+        return logs.LogGroup(
+            self, construct_id, retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+        )
+
+    def _build_role(self, image: ServedImage, model_key: str, artifacts: s3.IBucket, key: kms.IKey) -> iam.Role:
+        log_streams = [group.log_group_arn for group in (self._serving_logs, self._metrics_logs)]
+        return iam.Role(
+            self,
+            "Role",
+            description=f"Instances of {self._name}: their image and archive, their logs, and sessions without SSH",
+            assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+            inline_policies={
+                "Serve": iam.PolicyDocument(
+                    statements=[
+                        _allow(["s3:GetObject"], [artifacts.arn_for_objects(model_key)]),
+                        _allow(["kms:Decrypt"], [key.key_arn]),
+                        _allow(
+                            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+                            [image.repository_arn],
+                        ),
+                        _allow(["ecr:GetAuthorizationToken"], ["*"]),
+                        _allow(["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"], log_streams),
+                        # What the SSM agent does for sessions; none of it has a resource in IAM.
+                        _allow(
+                            [
+                                "ssm:UpdateInstanceInformation",
+                                "ssmmessages:CreateControlChannel",
+                                "ssmmessages:CreateDataChannel",
+                                "ssmmessages:OpenControlChannel",
+                                "ssmmessages:OpenDataChannel",
+                            ],
+                            ["*"],
+                        ),
+                    ]
+                )
+            },
+        )
+
+    def _build_group(self, script: str) -> autoscaling.AutoScalingGroup:
+        settings, vpc = self._settings, self._network.vpc
+        security_group = ec2.SecurityGroup(
+            self,
+            "Instances",
+            vpc=vpc,
+            description="Instances: requests from the load balancer only",
+            allow_all_outbound=False,
+        )
+        self._network.admit(security_group)
+        template = ec2.LaunchTemplate(
+            self,
+            "Template",
+            instance_type=ec2.InstanceType(settings.instance_type),
+            machine_image=ec2.MachineImage.from_ssm_parameter(_BASE_IMAGE),
+            user_data=ec2.UserData.custom(script),
+            role=self.role,
+            security_group=security_group,
+            associate_public_ip_address=False,
+            require_imdsv2=True,
+            # A container is one hop further away: it gets no credentials of the instance.
+            http_put_response_hop_limit=1,
+            http_endpoint=True,
+            detailed_monitoring=True,
+            block_devices=[
+                ec2.BlockDevice(
+                    device_name="/dev/xvda",
+                    volume=ec2.BlockDeviceVolume.ebs(
+                        settings.volume_gib, volume_type=ec2.EbsDeviceVolumeType.GP3, encrypted=True
+                    ),
+                )
+            ],
+        )
+        if settings.image_id is not None:
+            resource = template.node.default_child
+            assert isinstance(resource, ec2.CfnLaunchTemplate)
+            resource.add_property_override("LaunchTemplateData.ImageId", settings.image_id)
+        group = autoscaling.AutoScalingGroup(
+            self,
+            "Group",
+            vpc=vpc,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            launch_template=template,
+            min_capacity=settings.min_instances,
+            max_capacity=settings.max_instances,
+            # Left out, an update keeps the count that scaling has come to.
+            desired_capacity=settings.desired_instances,
+            health_checks=autoscaling.HealthChecks.with_additional_checks(
+                additional_types=[autoscaling.AdditionalHealthCheckType.ELB], grace_period=_GRACE
+            ),
+            update_policy=autoscaling.UpdatePolicy.rolling_update(
+                max_batch_size=1,
+                min_instances_in_service=min(settings.min_instances, settings.max_instances - 1),
+                pause_time=_GRACE if settings.max_instances > 1 else Duration.minutes(0),
+                suspend_processes=[
+                    autoscaling.ScalingProcess.ALARM_NOTIFICATION,
+                    autoscaling.ScalingProcess.AZ_REBALANCE,
+                    autoscaling.ScalingProcess.SCHEDULED_ACTIONS,
+                ],
+            ),
+        )
+        Tags.of(group).add("Name", self._name)
+        return group
+
+    def _build_load_balancer(self) -> tuple[elb.ApplicationLoadBalancer, elb.ApplicationTargetGroup]:
+        settings, vpc = self._settings, self._network.vpc
+        security_group = ec2.SecurityGroup(
+            self,
+            "Balancer",
+            vpc=vpc,
+            description="Load balancer: requests from this network only",
+            allow_all_outbound=False,
+        )
+        balancer = elb.ApplicationLoadBalancer(
+            self,
+            "LoadBalancer",
+            vpc=vpc,
+            internet_facing=False,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            security_group=security_group,
+            drop_invalid_header_fields=True,
+            deletion_protection=False,
+        )
+        target_group = elb.ApplicationTargetGroup(
+            self,
+            "Targets",
+            vpc=vpc,
+            port=FRONT_PORT,
+            protocol=elb.ApplicationProtocol.HTTP,
+            targets=[self.group],
+            deregistration_delay=Duration.seconds(30),
+            load_balancing_algorithm_type=elb.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS,
+            health_check=elb.HealthCheck(
+                path="/ping",
+                interval=Duration.seconds(10),
+                timeout=Duration.seconds(5),
+                healthy_threshold_count=2,
+                unhealthy_threshold_count=3,
+                healthy_http_codes="200",
+            ),
+        )
+        certificate = settings.certificate_arn
+        port = 443 if certificate else 80
+        listener = balancer.add_listener(
+            "Listener",
+            port=port,
+            protocol=elb.ApplicationProtocol.HTTPS if certificate else elb.ApplicationProtocol.HTTP,
+            certificates=[elb.ListenerCertificate.from_arn(certificate)] if certificate else None,
+            ssl_policy=elb.SslPolicy.RECOMMENDED_TLS if certificate else None,
+            default_target_groups=[target_group],
+            open=False,
+        )
+        listener.connections.allow_default_port_from(ec2.Peer.ipv4(vpc.vpc_cidr_block), "Requests from this network")
+        self.group.node.add_dependency(listener)
+        return balancer, target_group
+
+    def _scale(self, target: float, warmup_seconds: int) -> None:
+        autoscaling.CfnScalingPolicy(
+            self,
+            "Scaling",
+            auto_scaling_group_name=self.group.auto_scaling_group_name,
+            policy_type="TargetTrackingScaling",
+            estimated_instance_warmup=warmup_seconds,
+            target_tracking_configuration=autoscaling.CfnScalingPolicy.TargetTrackingConfigurationProperty(
+                target_value=target,
+                customized_metric_specification=autoscaling.CfnScalingPolicy.CustomizedMetricSpecificationProperty(
+                    namespace=METRICS_NAMESPACE,
+                    metric_name="CoreUtilization",
+                    statistic="Average",
+                    unit="Percent",
+                    dimensions=[
+                        autoscaling.CfnScalingPolicy.MetricDimensionProperty(name="Endpoint", value=self._name)
+                    ],
+                ),
+            ),
+        )
+
+    def _alarm(self, alerts: sns.ITopic) -> None:
+        minute, limits = Duration.minutes(1), self._settings.alarms
+        metrics = self.target_group.metrics
+        alarms = {
+            "Latency": (
+                f"P99 of the answers is over {limits.p99_model_latency_ms:g} ms",
+                metrics.target_response_time(statistic="p99", period=minute),
+                limits.p99_model_latency_ms / 1000,
+            ),
+            "ServerErrors": (
+                f"{limits.server_errors} or more answers in a minute are 5XX",
+                metrics.http_code_target(elb.HttpCodeTarget.TARGET_5XX_COUNT, period=minute),
+                limits.server_errors,
+            ),
+            "Unhealthy": (
+                "an instance does not answer /ping",
+                metrics.unhealthy_host_count(statistic="Maximum", period=minute),
+                1,
+            ),
+        }
+        for construct_id, (description, metric, threshold) in alarms.items():
+            alarm = cloudwatch.Alarm(
+                self,
+                construct_id,
+                alarm_description=f"{self._name}: {description}",
+                metric=metric,
+                threshold=threshold,
+                evaluation_periods=3,
+                datapoints_to_alarm=2,
+                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            )
+            alarm.add_alarm_action(actions.SnsAction(alerts))
+
+
+def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
+    return iam.PolicyStatement(actions=actions, resources=resources)
