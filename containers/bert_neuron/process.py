@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ from containers.serving.server import GRACE_SECONDS, serve
 
 WORKLOAD = "bert_neuron"
 HOST = "0.0.0.0"  # noqa: S104 (SageMaker and the load balancer connect from outside the container)
+_TIMED_RUNS = 5
+"""Of each traced shape at the start; the shortest counts."""
 _COLLECT_EVERY = 20_000
 """Objects that may be made before Python looks for cycles, of which requests leave none; 700 costs a twentieth more."""
 logger = logging.getLogger(WORKLOAD)
@@ -52,7 +54,7 @@ def run(settings: Settings, cores: tuple[int, ...], port: int, threads: int) -> 
         manifest, artifact = check_artifact(model_dir, settings)
         core = CoreGroup(cores)
         devices = [load_device(settings.device, model_dir, artifact, core, threads) for _ in range(settings.models)]
-        warm_up(artifact, devices)
+        seconds = warm_up(artifact, devices)
         windower = Windower.from_file(model_dir / TOKENIZER_FILE, _limits(manifest, artifact))
     except StartupError as error:
         print(f"cannot serve: {error}", file=sys.stderr, flush=True)
@@ -67,16 +69,29 @@ def run(settings: Settings, cores: tuple[int, ...], port: int, threads: int) -> 
     )  # fmt: skip
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         tokenizer_threads = settings.tokenizer_threads or max(1, threads - 1)
-        runner.run(_serve(settings, core, devices, windower, (manifest, artifact), port, tokenizer_threads))
+        runner.run(_serve(settings, core, devices, windower, (manifest, artifact), seconds, port, tokenizer_threads))
     return 0
 
 
-def warm_up(artifact: NeuronArtifact, devices: Sequence[Device]) -> None:
-    """Runs every traced shape once on every copy, since engines prepare what they first see."""
-    for device in devices:
-        for bucket in artifact.buckets:
-            empty = np.zeros((bucket.batch, bucket.length), dtype=np.int64)
-            device.run(EncoderBatch(empty, np.ones_like(empty), empty))
+def warm_up(artifact: NeuronArtifact, devices: Sequence[Device]) -> dict[tuple[int, int], float]:
+    """Runs every traced shape on every copy, since engines prepare what they first see.
+
+    Returns the seconds that each shape then takes, by its length and batch size.
+    """
+    seconds: dict[tuple[int, int], float] = {}
+    for bucket in artifact.buckets:
+        empty = np.zeros((bucket.batch, bucket.length), dtype=np.int64)
+        batch = EncoderBatch(empty, np.ones_like(empty), empty)
+        for device in devices:
+            device.run(batch)
+        seconds[bucket.length, bucket.batch] = min(_timed(devices[0], batch) for _ in range(_TIMED_RUNS))
+    return seconds
+
+
+def _timed(device: Device, batch: EncoderBatch) -> float:
+    began = time.perf_counter()
+    device.run(batch)
+    return time.perf_counter() - began
 
 
 def _limits(manifest: Manifest, artifact: NeuronArtifact) -> WindowLimits:
@@ -93,6 +108,7 @@ async def _serve(
     devices: Sequence[Device],
     windower: Windower,
     artifact: tuple[Manifest, NeuronArtifact],
+    seconds: Mapping[tuple[int, int], float],
     port: int,
     tokenizer_threads: int,
 ) -> None:
@@ -102,6 +118,7 @@ async def _serve(
         traced,
         devices,
         metrics,
+        seconds,
         deadline_seconds=settings.batch_deadline_ms / 1000,
         capacity=settings.queue_capacity,
     )

@@ -3,6 +3,10 @@
 A core never waits for company: while it works, what comes is gathered, so batches grow with the load by themselves,
 and a lone request is not held back. A full batch is handed over while the one before still runs, so that the core
 goes on at once. The deadline bounds how long a window of a rarely asked model or length stands behind fuller batches.
+
+Of the traced shapes, a batch takes the one that does most windows a second, by the times measured at the start: where
+the time grows with the shape, four of five windows go in a shape of four, and no time is spent on three rows of
+padding.
 """
 
 import asyncio
@@ -10,7 +14,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,7 +80,8 @@ class _Job:
 class Scheduler:
     """Batches for one core group; belongs to the event loop that it is made on.
 
-    devices: one for each model. capacity: windows of a model that may wait. deadline_seconds: see the module.
+    devices: one for each model. seconds: that a batch takes by its length and size. capacity: windows of a model that
+    may wait. deadline_seconds: see the module.
     """
 
     def __init__(
@@ -84,13 +89,14 @@ class Scheduler:
         artifact: NeuronArtifact,
         devices: Sequence[Device],
         observer: Observer,
+        seconds: Mapping[tuple[int, int], float],
         *,
         deadline_seconds: float,
         capacity: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._devices, self._observer = devices, observer
+        self._devices, self._observer, self._seconds = devices, observer, seconds
         self._deadline, self._capacity, self._clock = deadline_seconds, capacity, clock
         self._lengths = artifact.lengths
         self._groups = {
@@ -144,10 +150,10 @@ class Scheduler:
 
     def _hand_over(self) -> None:
         while self._at_core < _HANDED_OVER and (group := self._next()) is not None:
-            rows = self._take(group)
+            size = self._size(group)
+            rows = self._take(group, size)
             if not rows:
                 continue
-            size = next(batch for batch in group.batches if batch >= len(rows))
             self._observer.batch(group.model, group.length, len(rows), size)
             self._at_core += 1
             self._jobs.put(_Job(group.model, _padded(rows, size, group.length), rows))
@@ -162,10 +168,15 @@ class Scheduler:
             return oldest
         return max(ready, key=lambda group: min(1.0, len(group.rows) / group.batches[-1]))
 
-    def _take(self, group: _Group) -> list[_Row]:
-        """Up to the largest traced batch, without those that nobody waits for any more."""
+    def _size(self, group: _Group) -> int:
+        """The traced batch that does most of the waiting windows a second, the smaller of equals."""
+        waiting = len(group.rows)
+        return max(group.batches, key=lambda size: (min(waiting, size) / self._seconds[group.length, size], -size))
+
+    def _take(self, group: _Group, size: int) -> list[_Row]:
+        """Up to so many, without those that nobody waits for any more."""
         rows: list[_Row] = []
-        while group.rows and len(rows) < group.batches[-1]:
+        while group.rows and len(rows) < size:
             row = group.rows.popleft()
             self._waiting[group.model] -= 1
             if not row.ticket.future.done():

@@ -105,9 +105,9 @@ def serving(
     async def go() -> _Result:
         traced, core = artifact(*(shapes or ((16, 1), (16, 4), (32, 1), (32, 4)))), CoreGroup((3,))
         devices = [wrap(CpuDevice.load(folder, traced, core, 1)) for _ in range(2)]
-        warm_up(traced, devices)
+        seconds = warm_up(traced, devices)
         metrics = Metrics(core, 2, lambda model: answering.queued(model))
-        scheduler = Scheduler(traced, devices, metrics, deadline_seconds=0.002, capacity=capacity)
+        scheduler = Scheduler(traced, devices, metrics, seconds, deadline_seconds=0.002, capacity=capacity)
         tokenizer = TokenizerThreads(windower(traced.lengths[-1]), 2)
         answering = Answering(tokenizer, scheduler, models=2, capacity=capacity)
         gate = Gate()

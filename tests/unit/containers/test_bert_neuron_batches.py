@@ -68,7 +68,10 @@ def scheduled(
     models: int = 1,
     lengths: tuple[int, ...] = (16, 32),
     capacity: int = 100,
+    seconds: tuple[float, float, float] = (1, 1, 1),
 ) -> None:
+    """seconds: that batches of 1, 2 and 4 take."""
+
     async def go() -> None:
         core, now = Core(), [0.0]
         artifact = NeuronArtifact(
@@ -83,6 +86,7 @@ def scheduled(
             artifact,
             [core.device(f"model {index}") for index in range(models)],
             Nobody(),
+            {(length, size): taken for length in lengths for size, taken in zip((1, 2, 4), seconds, strict=True)},
             deadline_seconds=DEADLINE,
             capacity=capacity,
             clock=lambda: now[0],
@@ -127,6 +131,16 @@ def test_what_comes_while_the_core_works_is_one_batch_in_the_smallest_shape_that
         assert core.rows == [1, 3]
 
     scheduled(use)
+
+
+def test_a_batch_takes_the_shape_that_does_most_windows_a_second() -> None:
+    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+        tasks = await asked(scheduler, 1) + await asked(scheduler, 3)
+        core.let(3)
+        await asyncio.gather(*tasks)
+        assert [shape[1] for shape in core.shapes] == [1, 2, 1]
+
+    scheduled(use, seconds=(1.0, 1.71, 3.13))
 
 
 def test_a_full_batch_is_at_the_core_before_it_is_free() -> None:
