@@ -154,7 +154,7 @@ class BertNeuronStack(Stack):
             name=name,
             namespace=METRICS_NAMESPACE,
             cores=[core for process in placement.processes for core in process.cores],
-            target=settings.scaling.target_core_utilization if settings.scaling else None,
+            target=settings.tracked.target_core_utilization if settings.tracked else None,
             load_balancer=fleet.load_balancer.load_balancer_full_name,
             target_group=fleet.target_group.target_group_full_name,
         )

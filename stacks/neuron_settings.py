@@ -148,8 +148,9 @@ class NeuronFleet(NeuronServing):
 
     image_id: machine image; absent, AWS's newest Neuron base image, found when it is deployed.
     vpc_cidr: addresses of the network; only from them the load balancer takes requests.
-    availability_zones: two that have the instance type, absent the region's first two; needs the region to be set.
+    availability_zones: two that have the instance type; absent, the first two of the region that is deployed to.
     certificate_arn: of ACM, to serve HTTPS on 443; without it HTTP on 80.
+    scaling: of a fleet whose max_instances are above its min_instances.
     """
 
     hosting: Literal["ec2"]
@@ -169,6 +170,11 @@ class NeuronFleet(NeuronServing):
     def counts(self) -> dict[str, int]:
         """How many instances there are at the least, by the path of the setting."""
         return {"min_instances": self.min_instances}
+
+    @property
+    def tracked(self) -> CoreScaling | None:
+        """The scaling; None for a fleet of one size, which Auto Scaling does not track."""
+        return self.scaling if self.min_instances < self.max_instances else None
 
     @model_validator(mode="after")
     def _possible(self) -> "NeuronFleet":

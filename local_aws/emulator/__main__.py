@@ -5,10 +5,10 @@ import logging
 import ministack.app as ministack_app
 from ministack.services import cloudformation  # noqa: F401  (its import fills the tables that the extension adds to)
 
-from local_aws.emulator import budgets, codebuild, sagemaker, scaling, snapshots, storage
+from local_aws.emulator import absent, budgets, codebuild, sagemaker, scaling, snapshots, storage
 
 if __name__ == "__main__":
-    for extension in (sagemaker, scaling, codebuild, storage, budgets):
+    for extension in (sagemaker, scaling, codebuild, storage, budgets, absent):
         extension.register()
     # Both log every request or every second, and drown what the emulator has to say.
     for name in ("httpx", "persistence"):

@@ -1,5 +1,6 @@
 """Instances with NeuronCores behind an internal load balancer, scaled by how busy their cores are."""
 
+import jsii
 from aws_cdk import Aws, Duration, Fn, RemovalPolicy, Tags
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -26,6 +27,21 @@ Source: "Neuron DLAMI User Guide" of the AWS Neuron documentation, SSM parameter
 """
 _GRACE = Duration.minutes(15)
 """From an instance's start until its processes have loaded their traces."""
+
+
+@jsii.implements(ec2.IMachineImage)
+class _NamedImage:
+    """A machine image by its id, whatever the region."""
+
+    def __init__(self, image_id: str) -> None:
+        self._image_id = image_id
+
+    def get_image(self, scope: Construct) -> ec2.MachineImageConfig:
+        """As the CDK asks for it."""
+        del scope
+        return ec2.MachineImageConfig(
+            image_id=self._image_id, os_type=ec2.OperatingSystemType.LINUX, user_data=ec2.UserData.for_linux()
+        )
 
 
 class LoadBalancedFleet(Construct):
@@ -71,8 +87,8 @@ class LoadBalancedFleet(Construct):
         self.role = self._build_role(image, model_key, artifacts, key)
         self.group = self._build_group(script)
         self.load_balancer, self.target_group = self._build_load_balancer()
-        if settings.scaling is not None:
-            self._scale(settings.scaling.target_core_utilization, settings.scaling.warmup_seconds)
+        if settings.tracked is not None:
+            self._scale(settings.tracked.target_core_utilization, settings.tracked.warmup_seconds)
         self._alarm(alerts)
 
     def _log_group(self, construct_id: str) -> logs.LogGroup:
@@ -129,7 +145,11 @@ class LoadBalancedFleet(Construct):
             self,
             "Template",
             instance_type=ec2.InstanceType(settings.instance_type),
-            machine_image=ec2.MachineImage.from_ssm_parameter(_BASE_IMAGE),
+            machine_image=(
+                ec2.MachineImage.from_ssm_parameter(_BASE_IMAGE)
+                if settings.image_id is None
+                else _NamedImage(settings.image_id)
+            ),
             user_data=ec2.UserData.custom(script),
             role=self.role,
             security_group=security_group,
@@ -148,10 +168,6 @@ class LoadBalancedFleet(Construct):
                 )
             ],
         )
-        if settings.image_id is not None:
-            resource = template.node.default_child
-            assert isinstance(resource, ec2.CfnLaunchTemplate)
-            resource.add_property_override("LaunchTemplateData.ImageId", settings.image_id)
         group = autoscaling.AutoScalingGroup(
             self,
             "Group",
@@ -177,6 +193,8 @@ class LoadBalancedFleet(Construct):
             ),
         )
         Tags.of(group).add("Name", self._name)
+        # An instance that starts before the endpoints are there finds no packages, and does not look again.
+        group.node.add_dependency(self._network)
         return group
 
     def _build_load_balancer(self) -> tuple[elb.ApplicationLoadBalancer, elb.ApplicationTargetGroup]:

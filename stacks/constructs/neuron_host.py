@@ -133,6 +133,7 @@ def _process_service(props: HostProps) -> str:
 Description=BERT on the NeuronCores of process %i
 Requires=docker.service
 After=docker.service
+StartLimitIntervalSec=0
 
 [Service]
 EnvironmentFile={_FOLDER}/%i.env

@@ -324,7 +324,7 @@ def test_only_endpoints_are_named_so_that_every_change_can_replace_the_rest(
         assert all(name not in r["Properties"] for r in assembly.resources(f"AWS::SageMaker::{kind}").values())
     for endpoint in assembly.resources("AWS::SageMaker::Endpoint").values():
         assert endpoint["Properties"]["EndpointName"].startswith(
-            (f"{deployment}-bert-int8-", f"{deployment}-churn-mme-", f"{deployment}-unet-tfs-")
+            tuple(f"{deployment}-{name}-" for name in ("bert-int8", "churn-mme", "unet-tfs", "bert-neuron"))
         )
         assert endpoint["Properties"]["RetainAllVariantProperties"] is True
 
@@ -337,7 +337,8 @@ def test_every_endpoint_is_isolated_encrypted_and_rolls_back_on_alarms(synthesis
     for config in assembly.resources("AWS::SageMaker::EndpointConfig").values():
         types = {variant["InstanceType"] for variant in config["Properties"]["ProductionVariants"]}
         # SageMaker refuses a key where the local disk encrypts itself.
-        assert ("KmsKeyId" in config["Properties"]) != any(kind.startswith("ml.g4dn") for kind in types)
+        own_disk = ("ml.g4dn", "ml.inf2")
+        assert ("KmsKeyId" in config["Properties"]) != any(kind.startswith(own_disk) for kind in types)
     for endpoint in assembly.resources("AWS::SageMaker::Endpoint").values():
         alarms = endpoint["Properties"]["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
         assert 1 <= len(alarms) <= 10
