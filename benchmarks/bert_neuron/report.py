@@ -11,6 +11,7 @@ from rich.table import Table
 from benchmarks.bert_neuron.measure import SETTLE_SECONDS, TURN_SECONDS, Measured
 from benchmarks.bert_neuron.servers import BATCHES, LENGTH
 from benchmarks.machine import Machine
+from containers.bert_neuron.devices.timed import service_seconds
 
 THROUGHPUT_TARGET = 3.0
 PUBLISHED_UTILIZATION = "11-16 %"
@@ -98,7 +99,8 @@ class Result:
             "another machine differs, ratios less so.",
             "The cores are timed: each is taken for what AWS publishes of BERT-base on a NeuronCore of inf2 (1.0 ms at "
             "batch 1, 5.97 ms at batch 8, a line between) without using the processor. So what is compared is the "
-            "host's side of serving, and no figure is one of Inferentia.",
+            "host's side of serving, and no figure is one of Inferentia. At the largest batch these cores answer at "
+            f"most {self.cores * BATCHES[-1] / service_seconds(BATCHES[-1]):,.0f} requests a second.",
             "The published pattern, written after aws-samples/best-practices-for-fastapi-on-inferentia: hypercorn "
             "0.13.2, a process for each core, the Hugging Face tokenizer and one model call for each request inside "
             "`async def`, question and answer in the log. In its favour it has NumPy arrays in place of torch tensors. "
