@@ -76,7 +76,8 @@ def test_a_model_that_nothing_serves_is_refused() -> None:
 
 
 def test_prod_wants_two_instances_of_either_hosting() -> None:
-    for changes, setting in (({}, "instance_count"), ({"hosting": "ec2"}, "min_instances")):
+    chosen: dict[str, dict[str, Any]] = {"instance_count": {}, "min_instances": {"hosting": "ec2"}}
+    for setting, changes in chosen.items():
         with pytest.raises(ValidationError, match=f"workloads.bert_neuron.endpoints.e.{setting} is 1 in profile prod"):
             Deployment.model_validate(
                 {"environment": "production", "profile": "prod", "workloads": {"bert_neuron": workload(**changes)}}
