@@ -81,8 +81,11 @@ class Front:
             upstream = self._choose(path, method, tried)
             try:
                 return (await upstream.ask(request)).raw
-            except UpstreamError:
-                # An inference changes nothing, so that another process may try.
+            except UpstreamError as error:
+                # An inference changes nothing, so that another process may try; but only one, since the request itself
+                # may be what ends them.
+                if tried:
+                    raise _nobody() from error
                 tried.add(upstream)
 
     def _choose(self, path: bytes, method: bytes, tried: set[Upstream]) -> Upstream:
@@ -102,7 +105,7 @@ class Front:
             )
         usable = [upstream for upstream in candidates if upstream.ready and upstream not in tried]
         if not usable:
-            raise ServingError(503, "not_ready", "no process can answer; try again later", retry_after_seconds=1)
+            raise _nobody()
         return min(usable, key=lambda upstream: upstream.in_flight)
 
 
@@ -225,6 +228,10 @@ def error_bytes(error: ServingError) -> bytes:
     """The whole response for an error."""
     extra = f"Retry-After: {error.retry_after_seconds}\r\n" if error.retry_after_seconds is not None else ""
     return _response(error.status, msgspec.json.encode(error.body()), extra=extra)
+
+
+def _nobody() -> ServingError:
+    return ServingError(503, "not_ready", "no process can answer; try again later", retry_after_seconds=1)
 
 
 def _too_large() -> ServingError:

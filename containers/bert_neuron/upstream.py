@@ -80,18 +80,7 @@ class Upstream:
         """Sends a whole request and returns the whole response; raises UpstreamError."""
         self.in_flight += 1
         try:
-            connection, used = await self._take()
-            try:
-                reply = await connection.ask(request)
-            except UpstreamError:
-                if not used:
-                    raise
-                # An idle connection may be closed by the other side at the moment it is used again.
-                connection = await self._connect()
-                reply = await connection.ask(request)
-            except asyncio.CancelledError:
-                self._close(connection)
-                raise
+            connection, reply = await self._exchange(request)
             if reply.keep_alive:
                 self._idle.append(connection)
             else:
@@ -104,6 +93,19 @@ class Upstream:
         """Closes the idle connections."""
         while self._idle:
             self._close(self._idle.pop())
+
+    async def _exchange(self, request: bytes) -> tuple[_Connection, Reply]:
+        while True:
+            connection, used = await self._take()
+            try:
+                return connection, await connection.ask(request)
+            except UpstreamError:
+                # An idle connection may be closed by the other side at the moment it is used again.
+                if not used:
+                    raise
+            except asyncio.CancelledError:
+                self._close(connection)
+                raise
 
     async def _take(self) -> tuple[_Connection, bool]:
         while self._idle:
