@@ -1,10 +1,7 @@
-"""What the emulator would take and do nothing with: machines. A stack that wants them fails, and says of which type."""
-
-from typing import Any, NoReturn
+"""Machines, which the emulator would take and do nothing with: a template with them is refused, each type by name."""
 
 from ministack.services.cloudformation import provisioners
 
-Properties = dict[str, Any]
 MACHINES = (
     "AWS::AutoScaling::AutoScalingGroup",
     "AWS::AutoScaling::ScalingPolicy",
@@ -14,23 +11,7 @@ MACHINES = (
 )
 
 
-def _refuse(kind: str) -> Any:
-    def create(logical_id: str, properties: Properties, stack: str) -> NoReturn:
-        del properties
-        raise RuntimeError(
-            f"{kind} ({logical_id} of {stack}): the local account has no EC2 machines, and nothing would serve; "
-            "deploy hosting: ec2 to AWS, or choose hosting: sagemaker here"
-        )
-
-    return create
-
-
-def _delete(physical_id: str, properties: Properties) -> None:
-    """Nothing was made."""
-    del physical_id, properties
-
-
 def register() -> None:
-    """Takes the types' handlers away from MiniStack."""
+    """Takes the types out of MiniStack's table, so that none of them ever passes in silence."""
     for kind in MACHINES:
-        provisioners._RESOURCE_HANDLERS[kind] = {"create": _refuse(kind), "delete": _delete}
+        provisioners._RESOURCE_HANDLERS.pop(kind, None)
