@@ -1,6 +1,7 @@
 """Reads the deployment chosen with `-c deployment=NAME` (or a path) and composes its stacks."""
 
 import sys
+from collections.abc import Callable, Mapping
 
 import aws_cdk as cdk
 
@@ -9,8 +10,17 @@ from stacks.bert_neuron import BertNeuronStack
 from stacks.churn_mme import ChurnMmeStack
 from stacks.foundation import FoundationStack
 from stacks.model_build import ModelBuildStack
+from stacks.naming import camel
 from stacks.settings import Deployment, DeploymentError
 from stacks.unet_tfs import UnetTfsStack
+
+STACKS: Mapping[str, Callable[..., cdk.Stack]] = {
+    "bert_int8": BertInt8Stack,
+    "churn_mme": ChurnMmeStack,
+    "unet_tfs": UnetTfsStack,
+    "bert_neuron": BertNeuronStack,
+}
+"""By workload; each takes its own settings."""
 
 
 def compose(app: cdk.App, deployment: Deployment) -> None:
@@ -21,52 +31,13 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
     build = ModelBuildStack(
         app, f"{prefix}-ModelBuild", deployment=deployment, artifacts=foundation.artifacts, region=region
     )
-    workloads = deployment.workloads
-    bert_int8, churn_mme, unet_tfs = workloads.bert_int8, workloads.churn_mme, workloads.unet_tfs
-    bert_neuron = workloads.bert_neuron
-    if bert_int8 is not None:
-        BertInt8Stack(
+    for workload, settings in deployment.workloads.enabled.items():
+        STACKS[workload](
             app,
-            f"{prefix}-BertInt8",
+            f"{prefix}-{camel(workload)}",
             deployment=deployment,
-            settings=bert_int8,
-            build=build.builds["bert_int8"],
-            artifacts=foundation.artifacts,
-            key=foundation.key,
-            alerts=foundation.alerts,
-            region=region,
-        )
-    if churn_mme is not None:
-        ChurnMmeStack(
-            app,
-            f"{prefix}-ChurnMme",
-            deployment=deployment,
-            settings=churn_mme,
-            build=build.builds["churn_mme"],
-            artifacts=foundation.artifacts,
-            key=foundation.key,
-            alerts=foundation.alerts,
-            region=region,
-        )
-    if unet_tfs is not None:
-        UnetTfsStack(
-            app,
-            f"{prefix}-UnetTfs",
-            deployment=deployment,
-            settings=unet_tfs,
-            build=build.builds["unet_tfs"],
-            artifacts=foundation.artifacts,
-            key=foundation.key,
-            alerts=foundation.alerts,
-            region=region,
-        )
-    if bert_neuron is not None:
-        BertNeuronStack(
-            app,
-            f"{prefix}-BertNeuron",
-            deployment=deployment,
-            settings=bert_neuron,
-            build=build.builds["bert_neuron"],
+            settings=settings,
+            build=build.builds[workload],
             artifacts=foundation.artifacts,
             key=foundation.key,
             alerts=foundation.alerts,

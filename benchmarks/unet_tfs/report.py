@@ -15,6 +15,7 @@ from load_tests.tuning import report as tuning
 
 SPEED_TARGET, IOU_TARGET, OVERHEAD_TARGET = 4.0, 0.99, 2.0
 _COLUMNS = ("server", "images sent as", "images/s", "slowest turn", "P50 ms", "P99 ms", "overhead ms", "IoU", "n")
+_RATIO_COLUMNS = ("ratio", "value", "target", "verdict")
 _NAMES: dict[ServerName, str] = {
     "tensorflow": "TensorFlow stand-in, tuned",
     "int8": "OpenVINO INT8",
@@ -153,8 +154,8 @@ def show(result: Result, console: Console) -> None:
     for cells in _rows(result):
         table.add_row(*cells)
     ratios = Table()
-    for name, justify in (("ratio", "left"), ("value", "right"), ("target", "left"), ("verdict", "left")):
-        ratios.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in _RATIO_COLUMNS:
+        ratios.add_column(name, justify="right" if name == "value" else "left")
     for cells in _ratio_rows(result):
         style = {"met": "green", "missed": "red"}.get(cells[-1])
         ratios.add_row(*cells[:-1], f"[{style}]{cells[-1]}[/]" if style else cells[-1])
@@ -170,7 +171,7 @@ def record(result: Result, folder: Path) -> tuple[Path, Path]:
     data, text = folder / "local.json", folder / "local.md"
     data.write_text(json.dumps(result.summary(), indent=2) + "\n")
     parts = [f"# {result.title()}", "", f"Measured on {result.date}.", ""]
-    for head, rows in ((_COLUMNS, _rows(result)), (("ratio", "value", "target", "verdict"), _ratio_rows(result))):
+    for head, rows in ((_COLUMNS, _rows(result)), (_RATIO_COLUMNS, _ratio_rows(result))):
         parts += ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
         parts.append("")
     text.write_text("\n".join([*parts, *[f"- {note}" for note in result.notes()], ""]))

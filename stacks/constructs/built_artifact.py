@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from aws_cdk import CustomResource, Duration, RemovalPolicy, custom_resources
+from aws_cdk import CustomResource, Duration, custom_resources
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
+
+from stacks.constructs.handler_function import handler_function, handler_logs
 
 _HANDLER = Path(__file__).parent / "built_artifact_handler"
 
@@ -61,28 +62,17 @@ class ArtifactBuilder(Construct):
             is_complete_handler=is_complete,
             query_interval=Duration.seconds(5),
             total_timeout=total_timeout,
-            log_group=self._logs("Provider"),
+            log_group=handler_logs(self, "Provider"),
         )
 
     def _function(self, construct_id: str, handler: str) -> lambda_.Function:
-        return lambda_.Function(
+        return handler_function(
             self,
             construct_id,
-            runtime=lambda_.Runtime.PYTHON_3_12,
+            folder=_HANDLER,
             handler=handler,
-            code=lambda_.Code.from_asset(str(_HANDLER), exclude=["__pycache__", "*.pyc"]),
             timeout=Duration.minutes(5),
-            memory_size=256,
-            log_group=self._logs(construct_id),
-        )
-
-    def _logs(self, construct_id: str) -> logs.LogGroup:
-        """A log group that ends with the stack: one that Lambda makes for itself stays behind."""
-        return logs.LogGroup(
-            self,
-            f"{construct_id}Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
+            memory_mib=256,
         )
 
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import Aws, CustomResource, Duration, RemovalPolicy, Stack, custom_resources
+from aws_cdk import Aws, CustomResource, Duration, Stack, custom_resources
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.constructs.built_artifact import BuiltArtifact
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
+from stacks.constructs.handler_function import handler_function, handler_logs
 from stacks.constructs.realtime_endpoint import containers_log_group, volume_key
 from stacks.images import ServedImage
 from stacks.neo import FRAMEWORK, NeoCompilation
@@ -77,7 +77,7 @@ class ModelCompiler(Construct):
             is_complete_handler=is_complete,
             query_interval=Duration.seconds(5),
             total_timeout=Duration.minutes(max_runtime_seconds // 60 + _CHECK_MINUTES),
-            log_group=self._logs("Provider"),
+            log_group=handler_logs(self, "Provider"),
         )
 
     def allow_passing(self, scope: Construct, roles: Sequence[iam.IRole]) -> iam.Policy:
@@ -158,24 +158,13 @@ class ModelCompiler(Construct):
         )
 
     def _function(self, construct_id: str, handler: str) -> lambda_.Function:
-        return lambda_.Function(
+        return handler_function(
             self,
             construct_id,
-            runtime=lambda_.Runtime.PYTHON_3_12,
+            folder=_HANDLER,
             handler=handler,
-            code=lambda_.Code.from_asset(str(_HANDLER), exclude=["__pycache__", "*.pyc"]),
             timeout=Duration.minutes(10),
-            memory_size=1024,
-            log_group=self._logs(construct_id),
-        )
-
-    def _logs(self, construct_id: str) -> logs.LogGroup:
-        """A log group that ends with the stack: one that Lambda makes for itself stays behind."""
-        return logs.LogGroup(
-            self,
-            f"{construct_id}Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
+            memory_mib=1024,
         )
 
 
