@@ -1,16 +1,16 @@
 """The result: figures of both servers, their ratio, the targets, and whether they are met."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks import recorded
 from benchmarks.bert_neuron.measure import SETTLE_SECONDS, TURN_SECONDS, Measured
 from benchmarks.bert_neuron.servers import BATCHES, LENGTH
 from benchmarks.machine import Machine
+from benchmarks.recorded import Sheet, digits, verdict
 from containers.bert_neuron.devices.timed import service_seconds
 
 THROUGHPUT_TARGET = 3.0
@@ -116,27 +116,16 @@ class Result:
 
 def show(result: Result, console: Console) -> None:
     """Prints the table and its notes."""
-    table = Table(title=result.title())
-    for index, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="right" if 2 <= index <= 4 else "left")
-    for cells in _cells(result):
-        style = {"met": "green", "missed": "red"}.get(cells[-1])
-        table.add_row(*cells[:-1], f"[{style}]{cells[-1]}[/]" if style else cells[-1])
-    console.print(table)
-    for note in result.notes():
-        console.print(note, highlight=False, markup=False)
+    recorded.show(result, [_sheet(result)], console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
     """Writes the result as JSON and as a Markdown table; a later run of the same kind replaces both."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = f"local-{result.cores}-cores-{result.models}-models"
-    data, text = folder / f"{stem}.json", folder / f"{stem}.md"
-    data.write_text(json.dumps(result.summary(), indent=2) + "\n")
-    rows = ["| " + " | ".join(cells) + " |" for cells in (_COLUMNS, ["---"] * len(_COLUMNS), *_cells(result))]
-    notes = [f"- {note}" for note in result.notes()]
-    text.write_text("\n".join([f"# {result.title()}", "", f"Measured on {result.date}.", "", *rows, "", *notes, ""]))
-    return data, text
+    return recorded.record(result, [_sheet(result)], folder, f"local-{result.cores}-cores-{result.models}-models")
+
+
+def _sheet(result: Result) -> Sheet:
+    return Sheet(_COLUMNS, _COLUMNS[2:5], _cells(result))
 
 
 def _cells(result: Result) -> list[tuple[str, ...]]:
@@ -144,19 +133,14 @@ def _cells(result: Result) -> list[tuple[str, ...]]:
         (
             line.figure,
             line.unit,
-            _digits(line.ours),
-            _digits(line.published),
+            digits(line.ours),
+            digits(line.published),
             f"{line.ratio:.2f}",
             line.target or "",
-            {True: "met", False: "missed", None: ""}[line.met],
+            verdict(line.met),
         )
         for line in result.lines
     ]
-
-
-def _digits(value: float) -> str:
-    """Three significant digits, and every digit before the point."""
-    return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def _mean(values: tuple[float, ...]) -> float:

@@ -1,18 +1,18 @@
 """The result: figures of both servers, their ratio, the target, and whether it is met."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks import recorded
 from benchmarks.churn_mme.measure import LOAD_TURN, TOLERANCE, TURN, WARM_UP, Agreement, Times
 from benchmarks.churn_mme.servers import JVM_OPTIONS, Packages
 from benchmarks.machine import Machine
 from benchmarks.memory import TreeMemory
+from benchmarks.recorded import Sheet, digits, verdict
 
 LOAD_TARGET, LATENCY_TARGET, MEMORY_TARGET = 50.0, 2.0, 20.0
 _COLUMNS = ("figure", "unit", "our container", "Multi Model Server", "ratio", "target", "verdict")
@@ -133,27 +133,16 @@ class Result:
 
 def show(result: Result, console: Console) -> None:
     """Prints the table and its notes."""
-    table = Table(title=result.title())
-    for index, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="right" if 2 <= index <= 4 else "left")
-    for cells in _cells(result):
-        style = {"met": "green", "missed": "red"}.get(cells[-1])
-        table.add_row(*cells[:-1], f"[{style}]{cells[-1]}[/]" if style else cells[-1])
-    console.print(table)
-    for note in result.notes():
-        console.print(note, highlight=False, markup=False)
+    recorded.show(result, [_sheet(result)], console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
     """Writes the result as JSON and as a Markdown table; a later run of the same kind replaces both."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = f"local-{result.models}-models-{result.packages}"
-    data, text = folder / f"{stem}.json", folder / f"{stem}.md"
-    data.write_text(json.dumps(result.summary(), indent=2) + "\n")
-    rows = ["| " + " | ".join(cells) + " |" for cells in (_COLUMNS, ["---"] * len(_COLUMNS), *_cells(result))]
-    notes = [f"- {note}" for note in result.notes()]
-    text.write_text("\n".join([f"# {result.title()}", "", f"Measured on {result.date}.", "", *rows, "", *notes, ""]))
-    return data, text
+    return recorded.record(result, [_sheet(result)], folder, f"local-{result.models}-models-{result.packages}")
+
+
+def _sheet(result: Result) -> Sheet:
+    return Sheet(_COLUMNS, _COLUMNS[2:5], _cells(result))
 
 
 def _cells(result: Result) -> list[tuple[str, ...]]:
@@ -161,11 +150,11 @@ def _cells(result: Result) -> list[tuple[str, ...]]:
         (
             line.figure,
             line.unit,
-            _digits(line.container),
-            _digits(line.mms),
+            digits(line.container),
+            digits(line.mms),
             f"{line.ratio:.1f}",
             "" if line.at_least is None else f"at least {line.at_least:g}",
-            _verdict(line.met),
+            verdict(line.met),
         )
         for line in result.lines
     ]
@@ -173,17 +162,8 @@ def _cells(result: Result) -> list[tuple[str, ...]]:
     difference = f"{agreement.largest:.1e}"
     return [
         *lines,
-        ("answers, largest difference", "", difference, "", "", f"at most {TOLERANCE:g}", _verdict(agreement.equal)),
+        ("answers, largest difference", "", difference, "", "", f"at most {TOLERANCE:g}", verdict(agreement.equal)),
     ]
-
-
-def _verdict(met: bool | None) -> str:
-    return {True: "met", False: "missed", None: ""}[met]
-
-
-def _digits(value: float) -> str:
-    """Three significant digits, and every digit before the point."""
-    return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def _median(times: Times) -> float:

@@ -1,15 +1,15 @@
 """The result: figures of both servers, ratios, targets, and whether they are met."""
 
-import json
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks import recorded
 from benchmarks.machine import Machine
+from benchmarks.recorded import Sheet, verdict
 from benchmarks.unet_tfs.measure import FORMS, Case, Figures, ServerName
 from load_tests.tuning import report as tuning
 
@@ -148,34 +148,19 @@ class Result:
 
 def show(result: Result, console: Console) -> None:
     """Prints the tables and their notes."""
-    table = Table(title=result.title())
-    for index, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="left" if index < 2 else "right")
-    for cells in _rows(result):
-        table.add_row(*cells)
-    ratios = Table()
-    for name in _RATIO_COLUMNS:
-        ratios.add_column(name, justify="right" if name == "value" else "left")
-    for cells in _ratio_rows(result):
-        style = {"met": "green", "missed": "red"}.get(cells[-1])
-        ratios.add_row(*cells[:-1], f"[{style}]{cells[-1]}[/]" if style else cells[-1])
-    console.print(table)
-    console.print(ratios)
-    for note in result.notes():
-        console.print(note, highlight=False, markup=False)
+    recorded.show(result, _sheets(result), console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
     """Writes the result as JSON and as Markdown tables; a later run replaces both."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data, text = folder / "local.json", folder / "local.md"
-    data.write_text(json.dumps(result.summary(), indent=2) + "\n")
-    parts = [f"# {result.title()}", "", f"Measured on {result.date}.", ""]
-    for head, rows in ((_COLUMNS, _rows(result)), (_RATIO_COLUMNS, _ratio_rows(result))):
-        parts += ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
-        parts.append("")
-    text.write_text("\n".join([*parts, *[f"- {note}" for note in result.notes()], ""]))
-    return data, text
+    return recorded.record(result, _sheets(result), folder, "local")
+
+
+def _sheets(result: Result) -> list[Sheet]:
+    return [
+        Sheet(_COLUMNS, _COLUMNS[2:], _rows(result)),
+        Sheet(_RATIO_COLUMNS, ("value",), _ratio_rows(result)),
+    ]
 
 
 def _rows(result: Result) -> list[tuple[str, ...]]:
@@ -201,7 +186,7 @@ def _ratio_rows(result: Result) -> list[tuple[str, ...]]:
             line.figure,
             f"{line.value:.4f}" if line.figure.startswith("IoU") else f"{line.value:.2f}",
             "" if line.at_least is None else f"at least {line.at_least:g}",
-            {True: "met", False: "missed", None: ""}[line.met],
+            verdict(line.met),
         )
         for line in result.lines
     ]

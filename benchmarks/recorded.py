@@ -1,0 +1,73 @@
+"""How a result is shown and recorded: tables with verdicts, notes, and the same as Markdown beside JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+
+class Recorded(Protocol):
+    """A run's result."""
+
+    @property
+    def date(self) -> str:
+        """ISO 8601."""
+
+    def title(self) -> str:
+        """What is compared, and where."""
+
+    def notes(self) -> tuple[str, ...]:
+        """How the figures came about, and what they leave out."""
+
+    def summary(self) -> dict[str, Any]:
+        """JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One table: its column names, those aligned to the right, and its rows; a last cell may be a verdict."""
+
+    columns: Sequence[str]
+    right: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def show(result: Recorded, sheets: Sequence[Sheet], console: Console) -> None:
+    """Prints the tables and the notes."""
+    for number, sheet in enumerate(sheets):
+        table = Table(title=None if number else result.title())
+        for name in sheet.columns:
+            table.add_column(name, justify="right" if name in sheet.right else "left")
+        for cells in sheet.rows:
+            style = {"met": "green", "missed": "red"}.get(cells[-1])
+            table.add_row(*cells[:-1], f"[{style}]{cells[-1]}[/]" if style else cells[-1])
+        console.print(table)
+    for note in result.notes():
+        console.print(note, highlight=False, markup=False)
+
+
+def record(result: Recorded, sheets: Sequence[Sheet], folder: Path, stem: str) -> tuple[Path, Path]:
+    """Writes the result as JSON and as Markdown; a later run of the same stem replaces both."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, text = folder / f"{stem}.json", folder / f"{stem}.md"
+    data.write_text(json.dumps(result.summary(), indent=2) + "\n")
+    lines = [f"# {result.title()}", "", f"Measured on {result.date}.", ""]
+    for sheet in sheets:
+        body = (sheet.columns, ["---"] * len(sheet.columns), *sheet.rows)
+        lines += [*("| " + " | ".join(cells) + " |" for cells in body), ""]
+    text.write_text("\n".join([*lines, *(f"- {note}" for note in result.notes()), ""]))
+    return data, text
+
+
+def verdict(met: bool | None) -> str:
+    """The last cell of a row with a target; empty without one."""
+    return {True: "met", False: "missed", None: ""}[met]
+
+
+def digits(value: float) -> str:
+    """Three significant digits, and every digit before the point."""
+    return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
