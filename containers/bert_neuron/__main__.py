@@ -42,7 +42,7 @@ def _serve(settings: Settings) -> None:
     _, artifact = check_artifact(ContainerPaths.from_environment().model, settings)
     placed = processes(settings, artifact, available_cores())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_supervise(Supervisor(placed), os.environ.get(HOST_VARIABLE, HOST), port))
+        runner.run(_supervise(Supervisor(placed, settings.hung_seconds), os.environ.get(HOST_VARIABLE, HOST), port))
 
 
 async def _supervise(supervisor: Supervisor, host: str, port: int) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from containers.bert_neuron.app import ANSWERS, draining_error
 from containers.bert_neuron.metrics import CONTENT_TYPE
-from containers.bert_neuron.upstream import Upstream, UpstreamError
+from containers.bert_neuron.upstream import NoAnswerError, Upstream, UpstreamError
 from containers.serving.contract import MAX_BODY_BYTES
 from containers.serving.errors import ServingError
 
@@ -22,6 +22,8 @@ _PREDICTIONS = b"/predictions_neuron_core_"
 _MAX_HEAD_BYTES = 64 * 1024
 _DRAIN_BYTES = 8 * MAX_BODY_BYTES
 _REQUEST_SECONDS = 30.0
+_ANSWER_SECONDS = 60.0
+"""SageMaker waits no longer for a container (InvokeEndpoint)."""
 _IDLE_SECONDS = 75.0
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"te"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -80,7 +82,9 @@ class Front:
         while True:
             upstream = self._choose(path, method, tried)
             try:
-                return (await upstream.ask(request)).raw
+                return (await upstream.ask(request, _ANSWER_SECONDS)).raw
+            except NoAnswerError as error:
+                raise ServingError(504, "timeout", f"{error}; ask for less at once") from error
             except UpstreamError as error:
                 # An inference changes nothing, so that another process may try; but only one, since the request itself
                 # may be what ends them.

@@ -29,6 +29,7 @@ class Settings:
     queue_capacity: windows of one model that may wait; a request that would make it more is refused with 503.
     tokenizer_threads: for each process; None takes the process's share of the host's processors, less the event
         loop's own.
+    hung_seconds: a process that does not answer /ping for so long is ended and started again.
     """
 
     device: DeviceKind = "neuron"
@@ -41,6 +42,7 @@ class Settings:
     batch_deadline_ms: float = 2.0
     queue_capacity: int = 256
     tokenizer_threads: int | None = None
+    hung_seconds: int = 20
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -60,6 +62,7 @@ class Settings:
             batch_deadline_ms=reader.milliseconds("batch_deadline_ms", 2.0),
             queue_capacity=reader.count("queue_capacity", 256) or 256,
             tokenizer_threads=reader.count("tokenizer_threads", None),
+            hung_seconds=reader.count("hung_seconds", 20) or 20,
         )
         settings._check()
         return settings

@@ -18,7 +18,7 @@ from containers.bert_neuron.front import Front
 from containers.bert_neuron.monitor import NeuronMonitor
 from containers.bert_neuron.placement import Process
 from containers.bert_neuron.ports import free_port
-from containers.bert_neuron.upstream import Upstream, UpstreamError
+from containers.bert_neuron.upstream import NoAnswerError, Upstream, UpstreamError
 from containers.serving.errors import StartupError
 from containers.serving.server import GRACE_SECONDS
 
@@ -28,16 +28,18 @@ _BACKOFF_SECONDS = (0.5, 30.0)
 _STEADY_SECONDS = 60.0
 """A process that was ready for so long has its ends counted from the beginning."""
 _POLL_SECONDS = 0.05
+_LOOK_SECONDS = 1.0
+_METRICS_SECONDS = 5.0
 _GET = "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n"
 logger = logging.getLogger("bert_neuron")
 
 
 class Child:
-    """One process, started again whenever it ends until it is told to stop."""
+    """One process, started again whenever it ends, or is silent for `hung_seconds`, until it is told to stop."""
 
-    def __init__(self, process: Process, command: Sequence[str], restarts: Counter) -> None:
+    def __init__(self, process: Process, command: Sequence[str], restarts: Counter, hung_seconds: float) -> None:
         self.process = process
-        self._command, self._restarts = command, restarts
+        self._command, self._restarts, self._hung_seconds = command, restarts, hung_seconds
         self._port = process.port
         self.upstream = Upstream(f"core {process.visible_cores}", lambda: self._port)
         self._running: asyncio.subprocess.Process | None = None
@@ -85,11 +87,20 @@ class Child:
     async def _watch(self) -> None:
         request = _GET.format("/ping").encode()
         while True:
-            with contextlib.suppress(UpstreamError):
-                if (await self.upstream.ask(request)).status == 200:
+            try:
+                if (await self.upstream.ask(request, self._hung_seconds)).status == 200:
                     self._was_ready = self.upstream.ready = True
+            except NoAnswerError:
+                if self.upstream.ready and self._running is not None:
+                    logger.error(
+                        "the process of core %s is silent for %g s and is ended",
+                        self.process.visible_cores, self._hung_seconds,
+                    )  # fmt: skip
+                    self._running.kill()
                     return
-            await asyncio.sleep(_POLL_SECONDS)
+            except UpstreamError:
+                pass
+            await asyncio.sleep(_LOOK_SECONDS if self.upstream.ready else _POLL_SECONDS)
 
     async def stop(self) -> None:
         """Ends the process, which finishes what it has in work; kills it when it takes too long."""
@@ -111,10 +122,10 @@ class Child:
 class Supervisor:
     """All processes of the container and the front before them.
 
-    command: that starts one process, before its own arguments.
+    hung_seconds: after which a silent process is ended. command: that starts one process, before its own arguments.
     """
 
-    def __init__(self, processes: Sequence[Process], command: Sequence[str] | None = None) -> None:
+    def __init__(self, processes: Sequence[Process], hung_seconds: float, command: Sequence[str] | None = None) -> None:
         self._registry = CollectorRegistry()
         restarts = Counter(
             "bert_neuron_process_restarts", "Processes that ended unasked.", ["core"], registry=self._registry
@@ -122,7 +133,7 @@ class Supervisor:
         self._monitor = NeuronMonitor()
         self._registry.register(self._monitor)
         line = command or (sys.executable, "-m", "containers.bert_neuron")
-        self.children = [Child(process, line, restarts) for process in processes]
+        self.children = [Child(process, line, restarts, hung_seconds) for process in processes]
         for child in self.children:
             restarts.labels(child.process.visible_cores)
         cores = {str(core).encode(): child.upstream for child in self.children for core in child.process.cores}
@@ -160,7 +171,9 @@ class Supervisor:
         """Prometheus' text of all processes that answer, and of this one."""
         request = _GET.format("/metrics").encode()
         ready = [child.upstream for child in self.children if child.upstream.ready]
-        replies = await asyncio.gather(*(upstream.ask(request) for upstream in ready), return_exceptions=True)
+        replies = await asyncio.gather(
+            *(upstream.ask(request, _METRICS_SECONDS) for upstream in ready), return_exceptions=True
+        )
         texts = [
             reply.raw.partition(b"\r\n\r\n")[2].decode() for reply in replies if not isinstance(reply, BaseException)
         ]

@@ -15,6 +15,10 @@ class UpstreamError(ConnectionError):
     """A process did not answer: it is not there, or its connection ended before the answer did."""
 
 
+class NoAnswerError(UpstreamError):
+    """A process took the request and did not answer in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A whole response: its status, the bytes as they came, and whether the connection stays open after it."""
@@ -76,16 +80,19 @@ class Upstream:
         self._port = port
         self._idle: list[_Connection] = []
 
-    async def ask(self, request: bytes) -> Reply:
-        """Sends a whole request and returns the whole response; raises UpstreamError."""
+    async def ask(self, request: bytes, seconds: float) -> Reply:
+        """Sends a whole request and returns the whole response; raises UpstreamError, NoAnswerError after `seconds`."""
         self.in_flight += 1
         try:
-            connection, reply = await self._exchange(request)
+            async with asyncio.timeout(seconds):
+                connection, reply = await self._exchange(request)
             if reply.keep_alive:
                 self._idle.append(connection)
             else:
                 self._close(connection)
             return reply
+        except TimeoutError as error:
+            raise NoAnswerError(f"{self.name} did not answer within {seconds:g} s") from error
         finally:
             self.in_flight -= 1
 

@@ -121,13 +121,13 @@ def environment(base: Path, port: int, **variables: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running(base: Path) -> Iterator[Container]:
+def running(base: Path, **variables: str) -> Iterator[Container]:
     save_archive(base)
     port, log = free_port(), base / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "containers.bert_neuron", "serve"],
-            env=environment(base, port),
+            env=environment(base, port, **variables),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -246,6 +246,19 @@ def test_a_process_that_dies_is_started_again_while_the_others_answer(container:
     restarts = [line for line in container.get("/metrics").text.splitlines() if "process_restarts_total{" in line]
     assert sum(float(line.split()[-1]) for line in restarts) == 1
     assert "ended with exit code -9; it starts again in 0.5 s" in container.log.read_text()
+
+
+def test_a_process_that_hangs_is_ended_and_started_again_while_its_requests_go_elsewhere(tmp_path: Path) -> None:
+    with running(tmp_path / "ml", BERT_NEURON_HUNG_SECONDS="2") as container:
+        (first, *_) = psutil.Process(container.process.pid).children()
+        first.suspend()
+        assert all(container.post("/invocations", ITEM).status_code == 200 for _ in range(4))
+        wait_for(lambda: not container.ready())
+        assert "is silent for 2 s and is ended" in container.log.read_text()
+        wait_for(container.ready)
+        assert all(
+            container.post(f"/predictions_neuron_core_{core}/model_0", ITEM).status_code == 200 for core in range(CORES)
+        )
 
 
 def test_what_is_in_work_is_answered_after_sigterm_and_nothing_stays(tmp_path: Path) -> None:
