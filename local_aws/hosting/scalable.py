@@ -7,30 +7,20 @@ from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import VariantFleet
 from local_aws.hosting.metrics import Subject
+from sizing.autoscaling import CONCURRENCY, INVOCATIONS, MetricKind
 
 _VARIANT = re.compile(r"^endpoint/(?P<endpoint>[^/]+)/variant/(?P<variant>[^/]+)$")
 _COMPONENT = re.compile(r"^inference-component/(?P<component>[^/]+)$")
 
 
-@dataclass(frozen=True, slots=True)
-class MetricKind:
-    """Period in seconds, and datapoints over the target that scale out and under it that scale in."""
-
-    period: float
-    out_points: int
-    in_points: int
-
-
-_INVOCATIONS = MetricKind(60, 3, 15)
-_CONCURRENCY = MetricKind(10, 3, 90)
 _METRICS = {
     "sagemaker:variant:DesiredInstanceCount": {
-        "SageMakerVariantInvocationsPerInstance": _INVOCATIONS,
-        "SageMakerVariantConcurrentRequestsPerModelHighResolution": _CONCURRENCY,
+        "SageMakerVariantInvocationsPerInstance": INVOCATIONS,
+        "SageMakerVariantConcurrentRequestsPerModelHighResolution": CONCURRENCY,
     },
     "sagemaker:inference-component:DesiredCopyCount": {
-        "SageMakerInferenceComponentInvocationsPerCopy": _INVOCATIONS,
-        "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution": _CONCURRENCY,
+        "SageMakerInferenceComponentInvocationsPerCopy": INVOCATIONS,
+        "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution": CONCURRENCY,
     },
 }
 DIMENSIONS = tuple(_METRICS)

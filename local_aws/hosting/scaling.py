@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import json
 import math
-import operator
 import os
 import time
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,8 +21,9 @@ from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, write_jso
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.metrics import Metrics, dimensions, rate_metric
-from local_aws.hosting.scalable import DIMENSIONS, MetricKind, Scalable
-from local_aws.hosting.schedules import next_due
+from local_aws.hosting.scalable import DIMENSIONS, Scalable
+from sizing.autoscaling import Bounds, History, MetricKind, Step, StepScaling, TargetTracking, step, track
+from sizing.schedules import next_due
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.type_defs import MetricAlarmTypeDef as AlarmTypeDef
@@ -32,13 +32,9 @@ Document = dict[str, Any]
 _ACTIVITIES = 100
 _ALARMS_SECONDS = 5.0
 """How often the alarms are read, whose actions step policies are."""
-_BREACHES: dict[str, Callable[[float, float], bool]] = {
-    "GreaterThanThreshold": operator.gt,
-    "GreaterThanOrEqualToThreshold": operator.ge,
-}
+_OR_EQUAL = "GreaterThanOrEqualToThreshold"
+_BREACHES = ("GreaterThanThreshold", _OR_EQUAL)
 _NO_CAPACITY = "NoCapacityInvocationFailures"
-_SCALE_IN_AT = 0.9
-"""Target tracking scales in below 90 % of its target ("How target tracking scaling works", AWS guide)."""
 
 
 @dataclass
@@ -49,15 +45,6 @@ class _Tracker:
     last_total: int = 0
     next_point: float = 0.0
     concurrency: list[int] = field(default_factory=list)
-
-
-def desired_capacity(current: int, metric: float, target: float, minimum: int, maximum: int) -> int:
-    """Instances at which the metric would be at its target, within the bounds.
-
-    Source: "How target tracking scaling works" in the Application Auto Scaling user guide: capacity changes in
-    proportion to the metric, rounded up.
-    """
-    return max(minimum, min(maximum, math.ceil(current * metric / target)))
 
 
 class ScalingService:
@@ -73,8 +60,7 @@ class ScalingService:
         self._alarms: list[AlarmTypeDef] = []
         self._activities: deque[Document] = deque(maxlen=_ACTIVITIES)
         self._trackers: dict[str, _Tracker] = {}
-        self._last_change: dict[str, float] = {}
-        self._last_scale_out: dict[str, float] = {}
+        self._histories: defaultdict[str, History] = defaultdict(History)
         self._scale = max(1.0, float(os.environ.get(TIME_SCALE_VARIABLE, "1")))
 
     def restore(self) -> None:
@@ -251,7 +237,7 @@ class ScalingService:
         fleet = Scalable.parse(key[0]).fleet(self._control)
         if fleet is None:
             return
-        new = max(target["MinCapacity"], min(target["MaxCapacity"], fleet.desired))
+        new = self._bounds(key[0]).hold(fleet.desired)
         if new != fleet.desired:
             self._apply(key[0], new, f"scheduled action {key[1]}: bounds {bounds}; from {fleet.desired}", now)
 
@@ -310,61 +296,56 @@ class ScalingService:
         return None
 
     def _step(self, policy: Document, alarm: "AlarmTypeDef", tracker: _Tracker, current: int, now: float) -> None:
-        resource, settings = policy["ResourceId"], policy["StepScalingPolicyConfiguration"]
-        target, threshold = self._targets[resource], alarm["Threshold"]
-        breaches = _BREACHES[alarm["ComparisonOperator"]]
-        points = list(tracker.points)[-alarm["EvaluationPeriods"] :]
-        if len(points) < alarm["EvaluationPeriods"] or not all(breaches(point, threshold) for point in points):
-            return
-        over = points[-1] - threshold
-        change = next(
-            (
-                int(step["ScalingAdjustment"])
-                for step in settings["StepAdjustments"]
-                if float(step.get("MetricIntervalLowerBound", -math.inf)) <= over
-                and over < float(step.get("MetricIntervalUpperBound", math.inf))
+        settings = policy["StepScalingPolicyConfiguration"]
+        steps = StepScaling(
+            threshold=alarm["Threshold"],
+            periods=alarm["EvaluationPeriods"],
+            steps=tuple(
+                Step(
+                    float(each.get("MetricIntervalLowerBound", -math.inf)),
+                    float(each.get("MetricIntervalUpperBound", math.inf)),
+                    int(each["ScalingAdjustment"]),
+                )
+                for each in settings["StepAdjustments"]
             ),
-            0,
+            cooldown=float(settings.get("Cooldown", 0)),
+            or_equal=alarm["ComparisonOperator"] == _OR_EQUAL,
         )
-        new = max(target["MinCapacity"], min(target["MaxCapacity"], current + change))
-        if self._since(resource, now, out=change > 0) < float(settings.get("Cooldown", 0)):
-            return
+        resource, points = policy["ResourceId"], list(tracker.points)
+        new = step(steps, points, current, self._bounds(resource), **self._waited(resource, now))
         if new != current:
+            threshold = alarm["Threshold"]
             cause = f"policy {policy['PolicyName']}: the metric is {points[-1]:.1f}, over {threshold}; from {current}"
             self._apply(resource, new, cause, now)
 
     def _decide(self, policy: Document, kind: MetricKind, tracker: _Tracker, current: int, now: float) -> None:
-        resource = policy["ResourceId"]
-        target = self._targets[resource]
+        resource, points = policy["ResourceId"], list(tracker.points)
         settings = policy["TargetTrackingScalingPolicyConfiguration"]
-        wanted = float(settings["TargetValue"])
-        points = list(tracker.points)
-        bounds = (target["MinCapacity"], target["MaxCapacity"])
-        new = max(bounds[0], min(bounds[1], current))
-        if len(points) >= kind.out_points and all(point > wanted for point in points[-kind.out_points :]):
-            if self._since(resource, now, out=True) >= float(settings.get("ScaleOutCooldown", 300)):
-                new = max(current, desired_capacity(current, points[-1], wanted, *bounds))
-        elif (
-            len(points) == kind.in_points
-            and all(point < _SCALE_IN_AT * wanted for point in points)
-            and not settings.get("DisableScaleIn")
-            and self._since(resource, now, out=False) >= float(settings.get("ScaleInCooldown", 300))
-        ):
-            new = min(current, desired_capacity(current, max(points), wanted, *bounds))
+        tracking = TargetTracking(
+            target=float(settings["TargetValue"]),
+            scale_out_cooldown=float(settings.get("ScaleOutCooldown", 300)),
+            scale_in_cooldown=float(settings.get("ScaleInCooldown", 300)),
+            scale_in=not settings.get("DisableScaleIn"),
+        )
+        new = track(tracking, kind, points, current, self._bounds(resource), **self._waited(resource, now))
         if new != current:
             cause = (
-                f"policy {policy['PolicyName']}: the metric is {points[-1]:.1f}, its target {wanted}; from {current}"
+                f"policy {policy['PolicyName']}: the metric is {points[-1]:.1f}, its target {tracking.target}; "
+                f"from {current}"
             )
             self._apply(resource, new, cause, now)
             tracker.points.clear()
 
-    def _since(self, resource: str, now: float, *, out: bool) -> float:
-        """Seconds of the alarms' time since what a scaling out, or in, has to wait for.
+    def _bounds(self, resource: str) -> Bounds:
+        return Bounds(self._targets[resource]["MinCapacity"], self._targets[resource]["MaxCapacity"])
 
-        A scale-out holds up a scale-in, and not the other way round (StepScalingPolicyConfiguration, API reference).
-        """
-        last = self._last_scale_out if out else self._last_change
-        return (now - last.get(resource, -math.inf)) * self._scale
+    def _waited(self, resource: str, now: float) -> dict[str, float]:
+        """Seconds of the alarms' time since what scaling out and in wait for."""
+        history = self._histories[resource]
+        return {
+            "since_out": history.since(now, out=True) * self._scale,
+            "since_change": history.since(now, out=False) * self._scale,
+        }
 
     def _apply(self, resource: str, new: int, cause: str, now: float) -> None:
         scalable = Scalable.parse(resource)
@@ -375,9 +356,7 @@ class ScalingService:
         except ApiError:
             # It is being updated: the next datapoint decides again.
             return
-        self._last_change[resource] = now
-        if grows:
-            self._last_scale_out[resource] = now
+        self._histories[resource].record(now, grows=grows)
         self._activities.appendleft(
             {
                 "ActivityId": str(uuid.uuid4()),

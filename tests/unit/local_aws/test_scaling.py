@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local_aws.hosting.errors import ApiError
-from local_aws.hosting.scaling import ScalingService, desired_capacity
-from local_aws.hosting.schedules import next_due
+from local_aws.hosting.scaling import ScalingService
+from sizing.autoscaling import Bounds, desired_capacity
+from sizing.schedules import next_due
 
 RESOURCE = "endpoint/e/variant/v"
 INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
@@ -342,7 +343,7 @@ def test_what_cannot_be_is_refused_with_the_reason(
 def test_the_desired_capacity_brings_the_metric_to_its_target_or_to_the_bounds(
     current: int, metric: float, target: float, minimum: int
 ) -> None:
-    new = desired_capacity(current, metric, target, minimum, 50)
+    new = desired_capacity(current, metric, target, Bounds(minimum, 50))
     assert minimum <= new <= 50
     if minimum < new < 50:
         assert current * metric / new <= target * (1 + 1e-9)
