@@ -1,6 +1,7 @@
 """The FastAPI application of one process: its models by SageMaker's path and by the published ones."""
 
 import logging
+import os
 import time
 from collections.abc import Callable
 
@@ -16,6 +17,8 @@ from containers.serving.app import CUSTOM_ATTRIBUTES, JSON, error_response, http
 from containers.serving.errors import ServingError
 from containers.serving.question_answering.requests import decode_items, encode_answers
 
+PROCESS_ID = "x-process-id"
+"""Header of /ping: which process answers, since another one may listen on a port that was thought to be free."""
 logger = logging.getLogger("bert_neuron")
 
 PREDICTIONS = "/predictions_neuron_core_{core}/model_{model}"
@@ -42,6 +45,7 @@ def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precisio
         title="bert_neuron", exception_handlers={HTTPException: http_error(ANSWERS)}, docs_url=None, redoc_url=None
     )
     headers = {CUSTOM_ATTRIBUTES: f"precision={precision}"}
+    this_process = {PROCESS_ID: str(os.getpid())}
 
     async def respond(request: Request, choose: Callable[[], int]) -> Response:
         model: int | None = None
@@ -83,7 +87,11 @@ def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precisio
     async def ping(request: Request) -> Response:
         """Healthy until it is told to stop, since nothing is served before it can answer."""
         del request
-        return error_response(draining_error()) if gate.draining else Response(b"{}", media_type=JSON)
+        return (
+            error_response(draining_error())
+            if gate.draining
+            else Response(b"{}", media_type=JSON, headers=this_process)
+        )
 
     async def prometheus(request: Request) -> Response:
         """All metrics of this process."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from containers.bert_neuron.instances import INSTANCES
-from containers.bert_neuron.placement import FIRST_PORT
 from containers.serving.errors import StartupError
 
 PREFIX = "BERT_NEURON_"
@@ -24,7 +23,8 @@ class Settings:
     instance_type: for the table of devices; None finds it by the devices that are there.
     models: copies of the model in every process. cores_per_copy: None takes the artifact's.
     copies: processes; None takes as many as there are cores for.
-    first_port: of the first process, the others follow; 0 lets the kernel choose them all.
+    first_port: of the first process, the others follow; 0 lets the kernel choose them all, as nobody but the front
+        asks them. SAGEMAKER_SAFE_PORT_RANGE is heeded where it is set.
     batch_deadline_ms: after which a waiting window goes before fuller batches.
     queue_capacity: windows of one model that may wait; a request that would make it more is refused with 503.
     tokenizer_threads: for each process; None takes the process's share of the host's processors, less the event
@@ -38,7 +38,7 @@ class Settings:
     models: int = 1
     cores_per_copy: int | None = None
     copies: int | None = None
-    first_port: int = FIRST_PORT
+    first_port: int = 0
     batch_deadline_ms: float = 2.0
     queue_capacity: int = 256
     tokenizer_threads: int | None = None
@@ -128,7 +128,7 @@ class _Reader:
         if given is None and (safe := self._environment.get(SAFE_PORTS_VARIABLE)):
             variable, given = SAFE_PORTS_VARIABLE, safe.partition("-")[0]
         if given is None:
-            return FIRST_PORT
+            return 0
         if not (given.isascii() and given.isdecimal() and len(given) < 6):
             raise StartupError(f"{variable} is {given!r}: it must be a port, or 0 for any that are free")
         port = int(given)

@@ -14,6 +14,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from containers.bert_neuron.app import PROCESS_ID
 from containers.bert_neuron.front import Front
 from containers.bert_neuron.monitor import NeuronMonitor
 from containers.bert_neuron.placement import Process
@@ -88,7 +89,8 @@ class Child:
         request = _GET.format("/ping").encode()
         while True:
             try:
-                if (await self.upstream.ask(request, self._hung_seconds)).status == 200:
+                reply = await self.upstream.ask(request, self._hung_seconds)
+                if reply.status == 200 and f"{PROCESS_ID}: {self.pid}\r\n".encode() in reply.raw:
                     self._was_ready = self.upstream.ready = True
             except NoAnswerError:
                 if self.upstream.ready and self._running is not None:

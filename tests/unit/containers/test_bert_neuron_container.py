@@ -115,13 +115,12 @@ def environment(base: Path, port: int, **variables: str) -> dict[str, str]:
         "SAGEMAKER_BIND_TO_HOST": "127.0.0.1",
         "BERT_NEURON_DEVICE": "timed",
         "BERT_NEURON_VIRTUAL_CORES": str(CORES),
-        "BERT_NEURON_FIRST_PORT": "0",
         **variables,
     }
 
 
 @contextlib.contextmanager
-def running(base: Path, **variables: str) -> Iterator[Container]:
+def running(base: Path, until: Callable[[Container], bool] = Container.ready, **variables: str) -> Iterator[Container]:
     save_archive(base)
     port, log = free_port(), base / "log"
     with log.open("wb") as output:
@@ -133,7 +132,7 @@ def running(base: Path, **variables: str) -> Iterator[Container]:
         )
     container = Container(process, port, log)
     try:
-        wait_for(container.ready)
+        wait_for(lambda: until(container))
         yield container
     finally:
         children = psutil.Process(process.pid).children() if process.poll() is None else []
@@ -259,6 +258,23 @@ def test_a_process_that_hangs_is_ended_and_started_again_while_its_requests_go_e
         assert all(
             container.post(f"/predictions_neuron_core_{core}/model_0", ITEM).status_code == 200 for core in range(CORES)
         )
+
+
+def test_what_else_listens_on_a_port_is_taken_for_no_process_of_this_container(
+    container: Container, tmp_path: Path
+) -> None:
+    (taken, *_) = [
+        connection.laddr.port
+        for child in psutil.Process(container.process.pid).children()
+        for connection in child.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    variables = {"BERT_NEURON_VIRTUAL_CORES": "1", "BERT_NEURON_FIRST_PORT": str(taken)}
+    with running(
+        tmp_path / "ml", until=lambda other: "starts again in 1.0 s" in other.log.read_text(), **variables
+    ) as other:
+        assert other.get("/ping").status_code == 503
+        assert other.post("/invocations", ITEM).status_code == 503
 
 
 def test_what_is_in_work_is_answered_after_sigterm_and_nothing_stays(tmp_path: Path) -> None:

@@ -78,15 +78,16 @@ def test_nonsense_is_refused_with_one_line(variables: dict[str, str], message: s
 
 
 def test_virtual_cores_are_shared_out_like_real_ones() -> None:
-    found = processes(settings(DEVICE="timed", VIRTUAL_CORES="4", CORES_PER_COPY="2", MODELS="3"), artifact(), 8)
+    virtual = settings(DEVICE="timed", VIRTUAL_CORES="4", CORES_PER_COPY="2", MODELS="3", FIRST_PORT="8081")
+    found = processes(virtual, artifact(), 8)
     assert [(each.cores, each.port, each.threads, each.models) for each in found] == [
         ((0, 1), 8081, 4, 3),
         ((2, 3), 8082, 4, 3),
     ]
 
 
-def test_the_artifact_says_how_many_cores_a_copy_has_unless_a_setting_does() -> None:
-    virtual = settings(DEVICE="cpu", VIRTUAL_CORES="4", FIRST_PORT="0")
+def test_ports_are_the_kernels_choice_and_the_artifact_says_how_many_cores_a_copy_has_unless_a_setting_does() -> None:
+    virtual = settings(DEVICE="cpu", VIRTUAL_CORES="4")
     found = processes(virtual, artifact(cores_per_copy=4), 2)
     assert [(each.cores, each.port, each.threads) for each in found] == [((0, 1, 2, 3), 0, 2)]
 

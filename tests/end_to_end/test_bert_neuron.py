@@ -1,0 +1,155 @@
+"""bert_neuron through the local account: two virtual NeuronCores with two copies of the model each, in this order."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+
+from load_tests import bert_int8
+from load_tests.neuron_metrics import read_cores
+from local_aws.account import LocalAccount
+from local_aws.demo.bert_int8 import AMAZON, QUESTION
+from tests.end_to_end.conftest import (
+    assert_nothing_is_deployed,
+    bootstrap,
+    deploy,
+    destroy,
+    endpoint_status,
+    inference,
+    runtime,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+ENDPOINT = "e2e-bert-neuron-virtual"
+ITEM = {"question": QUESTION, "context": AMAZON}
+PAIRS = [(core, model) for core in (0, 1) for model in (0, 1)]
+
+
+def deployment_file(folder: Path) -> Path:
+    path = folder / "e2e.yaml"
+    neuron = {
+        "models": {
+            "minilm_demo": {"source": {"kind": "demo"}, "target": "cpu", "lengths": [128, 256], "batches": [1, 4]}
+        },
+        "endpoints": {
+            "virtual": {
+                "hosting": "sagemaker",
+                "model": "minilm_demo",
+                "instance_type": "ml.c6i.xlarge",
+                "device": "cpu",
+                "virtual_cores": 2,
+                "copies_per_core": 2,
+            }
+        },
+    }
+    path.write_text(yaml.safe_dump({"environment": "e2e", "workloads": {"bert_neuron": neuron}}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("deployment")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:
+    bootstrap()
+    done = deploy(deployment_file(folder))
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    yield
+
+
+def replica() -> dict[str, Any]:
+    """The one replica, as the hosting process tells of it."""
+    ((found,),) = [variant["replicas"] for status in endpoint_status() for variant in status["variants"]]
+    return dict(found)
+
+
+def server() -> str:
+    return f"http://127.0.0.1:{replica()['port']}"
+
+
+def ask(core: int, model: int, body: Any) -> Any:
+    path = f"/predictions_neuron_core_{core}/model_{model}"
+    answer = httpx.post(server() + path, json=body, timeout=60, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def invoke(body: Any) -> Any:
+    answer = runtime().invoke_endpoint(
+        EndpointName=ENDPOINT,
+        ContentType="application/json",
+        Body=body if isinstance(body, bytes) else json.dumps(body),
+    )
+    return json.loads(answer["Body"].read())
+
+
+def test_the_endpoint_and_every_core_and_copy_find_the_same_answer() -> None:
+    answer = invoke(ITEM)
+    assert "Amazonia" in answer["answer"] or "Amazon Jungle" in answer["answer"]
+    for core, model in PAIRS:
+        found = ask(core, model, ITEM)
+        assert found["answer"] == answer["answer"]
+        assert found["score"] == pytest.approx(answer["score"], abs=1e-3)
+
+
+def test_many_questions_at_once_get_the_answers_that_each_gets_alone() -> None:
+    items = [json.loads(request.body) for request in bert_int8.requests()[:12]]
+    alone = [invoke(item) for item in items]
+    together = invoke(items)
+    assert [found["answer"] for found in together] == [found["answer"] for found in alone]
+    assert [found["score"] for found in together] == pytest.approx([found["score"] for found in alone], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("body", "part"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "empty"),
+        (b'{"question": "Where?"}', "context"),
+        (b'{"question": 5, "context": "There."}', "question"),
+    ],
+)
+def test_a_fault_of_the_client_is_a_400_and_the_server_goes_on(body: bytes, part: str) -> None:
+    with pytest.raises(ClientError) as refused:
+        invoke(body)
+    error: dict[str, Any] = dict(refused.value.response)
+    assert error["OriginalStatusCode"] == 400
+    assert part in error["OriginalMessage"]
+    assert invoke(ITEM)["answer"]
+
+
+def test_the_terminal_shows_both_cores_and_what_they_answered(state: Path) -> None:
+    before = read_cores(httpx.get(f"{server()}/metrics", timeout=20, trust_env=False).text)
+    for core, model in PAIRS:
+        ask(core, model, ITEM)
+    after = read_cores(httpx.get(f"{server()}/metrics", timeout=20, trust_env=False).text)
+    assert {core: after[core].answered - before[core].answered for core in after} == {"0": 2, "1": 2}
+    assert all(after[core].busy_seconds > before[core].busy_seconds for core in after)
+    shown = inference(state, "neuron", "top", "--looks", "1", "--interval", "0.2")
+    assert shown.returncode == 0, shown.stderr
+    assert "2 NeuronCore groups" in shown.stdout
+
+
+def test_a_core_whose_process_dies_comes_back_and_the_endpoint_answers_meanwhile() -> None:
+    (first, *_) = psutil.Process(replica()["pid"]).children()
+    first.kill()
+    for _ in range(5):
+        assert invoke(ITEM)["answer"]
+    wait_until(lambda: httpx.get(f"{server()}/ping", timeout=20, trust_env=False).status_code == 200, 60, "readiness")
+    for core, model in PAIRS:
+        assert ask(core, model, ITEM)["answer"]
+
+
+def test_destroy_leaves_nothing(folder: Path) -> None:
+    done = destroy(folder / "e2e.yaml")
+    assert done.returncode == 0, done.stderr
+    assert_nothing_is_deployed()
