@@ -5,7 +5,7 @@ import typer
 from local_aws import cli, neuron_top, tune
 from local_aws.demo import demo
 from local_aws.watch_scaling import watch_scaling
-from sizing import churn_mme
+from sizing import churn_mme, price_list
 
 app = typer.Typer(
     help="Serve models on SageMaker, locally and on AWS.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -16,6 +16,9 @@ app.command()(watch_scaling)
 size = typer.Typer(help="How large an endpoint must be.", no_args_is_help=True)
 size.command(churn_mme.WORKLOAD)(churn_mme.size)
 app.add_typer(size, name="size")
+prices = typer.Typer(help="The price table.", no_args_is_help=True)
+prices.command()(price_list.refresh)
+app.add_typer(prices, name="prices")
 tuner = typer.Typer(help="Which settings of a serving container pay.", no_args_is_help=True)
 tuner.command(tune.WORKLOAD)(tune.tune)
 app.add_typer(tuner, name="tune")
@@ -27,6 +30,11 @@ app.add_typer(neuron, name="neuron")
 @size.callback()
 def _size() -> None:
     """How large an endpoint must be."""
+
+
+@prices.callback()
+def _prices() -> None:
+    """The price table."""
 
 
 @tuner.callback()

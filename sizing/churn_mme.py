@@ -109,6 +109,7 @@ def size(
         candidates = [
             Candidate(price(region, kind), memory_for_models_mib(instance(kind).memory_gib * 1024, container_mib))
             for kind in priced_types(region)
+            if instance(kind).accelerators == 0
         ]
         _print_sizes(workload, candidates, target)
         if check:

@@ -1,0 +1,110 @@
+"""What an instance type does with a workload, as measured: service times, and the rate that it sustains."""
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sizing.service_times import ServiceTimes
+
+_RECORDED = Path(__file__).parent / "profiles.json"
+_SLACK = 1.25
+"""How much more than its concurrency and service times allow a measured rate may be before it is called wrong."""
+_EXACT = 0.95
+"""A rate that needs hardly more than a whole number of servers was served by that number."""
+
+
+class ProfileError(ValueError):
+    """A profile cannot be read or is not there; the message names the field, the value and the fix."""
+
+
+class ServiceProfile(BaseModel):
+    """One variant of a workload on one instance type.
+
+    quantiles_ms: service time without waiting, ms at rising probabilities, as [[0.5, 35.7], [0.9, 48.9]].
+    concurrency: requests that an instance serves at the same time. max_rate_per_instance: requests a second that an
+    instance sustains. place: where it was measured; published figures are of AWS, by others. samples: requests behind
+    the quantiles; None where that is not known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workload: str = Field(min_length=1)
+    variant: str = Field(min_length=1)
+    instance_type: str = Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
+    quantiles_ms: tuple[tuple[float, float], ...] = Field(min_length=1)
+    concurrency: int = Field(ge=1)
+    max_rate_per_instance: float = Field(gt=0)
+    place: Literal["local", "aws", "published"]
+    machine: str = Field(min_length=1)
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    samples: int | None = Field(default=None, ge=1)
+    source: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "ServiceProfile":
+        most = self.concurrency * 1000 / self.alone.mean_ms
+        if self.max_rate_per_instance > _SLACK * most:
+            raise ValueError(
+                f"max_rate_per_instance is {self.max_rate_per_instance:g} 1/s, but {self.concurrency} at a time of "
+                f"{self.alone.mean_ms:.3g} ms each make {most:.3g}: raise concurrency, or correct the rate"
+            )
+        return self
+
+    @cached_property
+    def alone(self) -> ServiceTimes:
+        """Service times as measured."""
+        return ServiceTimes(self.quantiles_ms)
+
+    @cached_property
+    def servers(self) -> int:
+        """How many at a time explain the sustained rate at the measured times, up to the concurrency.
+
+        Workers that share cores count for fewer than there are.
+        """
+        busy = self.max_rate_per_instance * self.alone.mean_ms / 1000
+        return min(self.concurrency, max(1, math.ceil(_EXACT * busy)))
+
+    @cached_property
+    def service(self) -> ServiceTimes:
+        """Service times on a busy instance: the measured ones, stretched so that its servers sustain the rate."""
+        return self.alone.stretched(self.servers * 1000 / self.max_rate_per_instance / self.alone.mean_ms)
+
+    @property
+    def name(self) -> str:
+        """Variant, instance type and place, for tables."""
+        return f"{self.variant} on {self.instance_type} ({self.place})"
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profiles: tuple[ServiceProfile, ...] = Field(min_length=1)
+
+
+def read_profiles(path: Path = _RECORDED) -> tuple[ServiceProfile, ...]:
+    """The profiles of a JSON file, {"profiles": [...]}; without a path the recorded ones. Raises ProfileError."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ProfileError(f"{path.name} cannot be read as JSON: {error}") from error
+    try:
+        return _File.model_validate(content).profiles
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        given = "" if first["type"] == "missing" else f" (given: {str(first['input'])[:80]})"
+        raise ProfileError(f"{path.name}: {where}: {first['msg'].removeprefix('Value error, ')}{given}") from error
+
+
+def of_workload(profiles: Sequence[ServiceProfile], workload: str) -> tuple[ServiceProfile, ...]:
+    """Those of a workload; raises ProfileError for none."""
+    found = tuple(profile for profile in profiles if profile.workload == workload)
+    if not found:
+        known = ", ".join(sorted({profile.workload for profile in profiles}))
+        raise ProfileError(f"workload is {workload!r}: there are profiles of {known}; give others with --measured")
+    return found
