@@ -10,6 +10,7 @@ from stacks.bert_neuron import BertNeuronStack
 from stacks.churn_mme import ChurnMmeStack
 from stacks.foundation import FoundationStack
 from stacks.model_build import ModelBuildStack
+from stacks.monitoring import MonitoringStack
 from stacks.naming import camel
 from stacks.settings import Deployment, DeploymentError
 from stacks.unet_tfs import UnetTfsStack
@@ -43,6 +44,7 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
             alerts=foundation.alerts,
             region=region,
         )
+    MonitoringStack(app, f"{prefix}-Monitoring", deployment=deployment, region=region)
     for name, value in {"environment": deployment.environment, **deployment.tags}.items():
         cdk.Tags.of(app).add(name, value)
 

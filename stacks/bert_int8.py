@@ -7,6 +7,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks.constructs.built_artifact import BuiltArtifact
+from stacks.constructs.dashboard import workload_dashboard
 from stacks.constructs.endpoint_alarms import alarm_names
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.hosted_model import hosted_model
@@ -119,6 +120,7 @@ class BertInt8Stack(Stack):
                 f"{camel(endpoint_key)}Invoke",
                 value=_invoke_command(name, next(iter(endpoint.enabled_variants))),
             )
+        workload_dashboard(self, deployment=deployment, workload=WORKLOAD)
 
 
 def _invoke_command(endpoint: str, variant: str) -> str:

@@ -1,7 +1,6 @@
 """BERT on Inferentia: SageMaker endpoints, and fleets on EC2, from the same archives and the same image."""
 
 from aws_cdk import Annotations, Aws, CfnOutput, Stack
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
@@ -9,6 +8,7 @@ from constructs import Construct
 
 import dashboards.bert_neuron as dashboards
 from stacks.constructs.built_artifact import BuiltArtifact
+from stacks.constructs.dashboard import workload_dashboard
 from stacks.constructs.endpoint_alarms import alarm_names
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.hosted_model import hosted_model
@@ -20,6 +20,7 @@ from stacks.model_build import WorkloadBuild
 from stacks.naming import camel
 from stacks.neuron_settings import BertNeuron, NeuronEndpoint, NeuronFleet
 from stacks.settings import ONLY_VARIANT, Deployment
+from stacks.shown import usd_per_hour
 
 WORKLOAD = "bert_neuron"
 _WITHOUT_SDK = {"DEVICE": "cpu", "BASE_IMAGE": "python:3.11-slim"}
@@ -65,20 +66,16 @@ class BertNeuronStack(Stack):
             CfnOutput(
                 self, f"{camel(name)}Artifacts", value=f"s3://{artifacts.bucket_name}/{self._built[name].prefix}/"
             )
-        shown_endpoints, shown_fleets = [], []
+        fleets = []
         for endpoint_key, endpoint in settings.endpoints.items():
             if isinstance(endpoint, NeuronEndpoint):
-                shown_endpoints.append(self._serve(endpoint_key, endpoint))
+                self._serve(endpoint_key, endpoint)
             else:
-                shown_fleets.append(self._run(endpoint_key, endpoint))
-        cloudwatch.CfnDashboard(
-            self,
-            "Dashboard",
-            dashboard_name=f"{deployment.environment}-bert-neuron",
-            dashboard_body=self.to_json_string(dashboards.dashboard(shown_endpoints, shown_fleets, Aws.REGION)),
-        )
+                fleets.append(self._run(endpoint_key, endpoint))
+        rows = [row for fleet in fleets for row in dashboards.rows(fleet, Aws.REGION)]
+        workload_dashboard(self, deployment=deployment, workload=WORKLOAD, rows=rows)
 
-    def _serve(self, endpoint_key: str, endpoint: NeuronEndpoint) -> dashboards.Endpoint:
+    def _serve(self, endpoint_key: str, endpoint: NeuronEndpoint) -> None:
         name = self._deployment.endpoint_name(WORKLOAD, endpoint_key)
         image = self._image(virtual=endpoint.device != "neuron")
         model_key = self._model_key(endpoint.model)
@@ -130,7 +127,6 @@ class BertNeuronStack(Stack):
             alerts=self._alerts,
         )
         CfnOutput(self, f"{camel(endpoint_key)}EndpointName", value=name)
-        return dashboards.Endpoint(name, ONLY_VARIANT)
 
     def _run(self, endpoint_key: str, settings: NeuronFleet) -> dashboards.Fleet:
         name = self._deployment.endpoint_name(WORKLOAD, endpoint_key)
@@ -155,8 +151,10 @@ class BertNeuronStack(Stack):
             namespace=METRICS_NAMESPACE,
             cores=[core for process in placement.processes for core in process.cores],
             target=settings.tracked.target_core_utilization if settings.tracked else None,
+            group=fleet.group.auto_scaling_group_name,
             load_balancer=fleet.load_balancer.load_balancer_full_name,
             target_group=fleet.target_group.target_group_full_name,
+            usd_per_hour=usd_per_hour(self._deployment, settings.instance_type),
         )
 
     def _model_key(self, model: str) -> str:

@@ -8,6 +8,7 @@ from constructs import Construct
 
 from containers.churn_mme.features import FEATURES, archive_name
 from stacks.constructs.built_artifact import BuiltArtifact
+from stacks.constructs.dashboard import workload_dashboard
 from stacks.constructs.endpoint_alarms import alarm_names
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.hosted_model import hosted_model
@@ -100,6 +101,7 @@ class ChurnMmeStack(Stack):
             )
             CfnOutput(self, f"{camel(endpoint_key)}EndpointName", value=name)
             CfnOutput(self, f"{camel(endpoint_key)}Invoke", value=_invoke_command(name))
+        workload_dashboard(self, deployment=deployment, workload=WORKLOAD)
         # A new archive under this URL is served at its first request: adding a state is one upload.
         CfnOutput(self, "Models", value=f"s3://{artifacts.bucket_name}/{models}")
 

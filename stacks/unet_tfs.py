@@ -15,6 +15,7 @@ from model_build.unet_tfs.reference import REFERENCE_FILE
 from sizing.instances import instance
 from stacks.constructs.built_artifact import BuiltArtifact
 from stacks.constructs.compiled_model import CheckedOn, CompiledModel, ModelCompiler
+from stacks.constructs.dashboard import workload_dashboard
 from stacks.constructs.endpoint_alarms import alarm_names
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.hosted_model import hosted_model
@@ -147,6 +148,7 @@ class UnetTfsStack(Stack):
         for device_key, device in settings.compiled_for_devices.items():
             if build.compiler is not None:
                 self._compiled(f"{device_key}_device", device, settings, build.compiler, built, None)
+        workload_dashboard(self, deployment=deployment, workload=WORKLOAD)
 
     def _compiled(
         self,

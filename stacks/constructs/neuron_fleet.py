@@ -178,6 +178,7 @@ class LoadBalancedFleet(Construct):
             max_capacity=settings.max_instances,
             # Left out, an update keeps the count that scaling has come to.
             desired_capacity=settings.desired_instances,
+            group_metrics=[autoscaling.GroupMetrics.all()],
             health_checks=autoscaling.HealthChecks.with_additional_checks(
                 additional_types=[autoscaling.AdditionalHealthCheckType.ELB], grace_period=_GRACE
             ),

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from containers.bert_neuron.placement import Demand, place
-from dashboards.bert_neuron import Endpoint, Fleet, dashboard
 from stacks.constructs.neuron_host import HostProps, proxy_configuration, start_script
 
 FILE = Path(__file__).parents[3] / "stacks/constructs/neuron_host_files/neuron_metrics.py"
@@ -131,14 +130,3 @@ def test_the_largest_instance_fits_into_user_data() -> None:
         )
     )
     assert len(script.encode()) < 16384, "EC2's limit of user data"
-
-
-def test_a_dashboard_has_rows_within_its_columns_and_a_target_where_there_is_one() -> None:
-    fleet = Fleet("f", "BertNeuron", [0, 1], None, "app/f/1", "targetgroup/f/1")
-    body = dashboard([Endpoint("e", "AllTraffic")], [fleet], "eu-west-1")
-    places = {(widget["x"], widget["y"]) for widget in body["widgets"]}
-    assert len(places) == len(body["widgets"]) == 9
-    assert all(widget["x"] + widget["width"] <= 24 for widget in body["widgets"])
-    assert not any("annotations" in widget["properties"] for widget in body["widgets"])
-    assert {widget["properties"]["region"] for widget in body["widgets"]} == {"eu-west-1"}
-    json.dumps(body)

@@ -1,0 +1,268 @@
+"""What CloudWatch takes as a dashboard's body: its parts and their limits, checked wherever a body is made or read.
+
+Source of all names, defaults and limits: "Dashboard body structure and syntax" in the CloudWatch API reference, and
+"CloudWatch service quotas" in its user guide.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+WIDTH = 24
+"""Columns of a dashboard."""
+MAX_BODY_BYTES = 1_000_000
+"""A body travels in a CloudFormation template, which has 1 MB at the most."""
+_MAX_METRICS, _MAX_METRICS_OF_WIDGET = 2500, 500
+_MAX_DIMENSIONS = 30
+_STATISTIC = re.compile(r"^(SampleCount|Average|Sum|Minimum|Maximum|p\d{1,2}(\.\d{1,10})?|(tm|wm|tc|ts|IQM).*)$")
+_ID = re.compile(r"^[a-z][A-Za-z0-9_]{0,254}$")
+Side = Literal["left", "right"]
+View = Literal["timeSeries", "singleValue", "table", "bar", "gauge", "pie"]
+
+
+def _known_statistic(value: str) -> str:
+    if not _STATISTIC.match(value):
+        raise ValueError(f"{value!r} is no statistic: give Sum, Average, SampleCount, Minimum, Maximum or pNN")
+    return value
+
+
+def _metric_id(value: str) -> str:
+    if not _ID.match(value):
+        raise ValueError(f"{value!r} is no id of a metric: begin with a small letter, go on with letters, digits and _")
+    return value
+
+
+Statistic = Annotated[str, AfterValidator(_known_statistic)]
+MetricId = Annotated[str, AfterValidator(_metric_id)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rendering(_Part):
+    """How a metric is drawn: the object at the end of its array."""
+
+    id: MetricId | None = None
+    label: str | None = None
+    stat: Statistic | None = None
+    period: int | None = Field(default=None, ge=1)
+    visible: bool = True
+    yAxis: Side = "left"
+    color: str | None = Field(default=None, pattern=r"^#[0-9a-fA-F]{6}$")
+    region: str | None = None
+
+
+class Calculation(Rendering):
+    """A metric math expression over the ids of the same widget."""
+
+    expression: str = Field(min_length=1, max_length=1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A metric by its name; dimensions in the order that they were given."""
+
+    namespace: str
+    name: str
+    dimensions: tuple[tuple[str, str], ...]
+    rendering: Rendering
+
+
+Series = Source | Calculation
+
+
+class Annotation(_Part):
+    """A horizontal line."""
+
+    value: float
+    label: str | None = None
+    yAxis: Side = "left"
+    color: str | None = Field(default=None, pattern=r"^#[0-9a-fA-F]{6}$")
+    fill: Literal["none", "above", "below"] | None = None
+    visible: bool = True
+
+
+class Annotations(_Part):
+    """Lines across a graph."""
+
+    horizontal: tuple[Annotation, ...] = ()
+
+
+class Axis(_Part):
+    """One side's scale; without bounds it follows the data."""
+
+    label: str | None = None
+    min: float | None = None
+    max: float | None = None
+    showUnits: bool = True
+
+
+class Axes(_Part):
+    """The scales of both sides."""
+
+    left: Axis = Axis()
+    right: Axis = Axis()
+
+
+class Legend(_Part):
+    """Where the names of the lines are."""
+
+    position: Literal["right", "bottom", "hidden"] = "bottom"
+
+
+class MetricProperties(_Part):
+    """A graph or a row of numbers; stat and period hold for metrics that name none."""
+
+    metrics: tuple[tuple[Any, ...], ...] = Field(min_length=1, max_length=_MAX_METRICS_OF_WIDGET)
+    region: str = Field(min_length=1)
+    title: str | None = None
+    view: View = "timeSeries"
+    stacked: bool = False
+    stat: Statistic = "Average"
+    period: int = Field(default=300, ge=1)
+    yAxis: Axes = Axes()
+    annotations: Annotations = Annotations()
+    legend: Legend = Legend()
+    setPeriodToTimeRange: bool = False
+    sparkline: bool = True
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """The lines, in their order; the shorthand of `.` and `...` is refused."""
+        return tuple(_series(entry) for entry in self.metrics)
+
+    @model_validator(mode="after")
+    def _readable(self) -> "MetricProperties":
+        series = self.series
+        ids = [entry.id if isinstance(entry, Calculation) else entry.rendering.id for entry in series]
+        named = [each for each in ids if each is not None]
+        if twice := {each for each in named if named.count(each) > 1}:
+            raise ValueError(f"{self.title}: the id {sorted(twice)[0]} is given twice")
+        for entry in series:
+            if isinstance(entry, Calculation):
+                unknown = referenced(entry.expression) - set(named)
+                if unknown:
+                    raise ValueError(f"{self.title}: {entry.expression!r} names {sorted(unknown)[0]}, which is no id")
+        return self
+
+
+class TextProperties(_Part):
+    """Markdown."""
+
+    markdown: str
+
+
+class AlarmProperties(_Part):
+    """The states of alarms."""
+
+    alarms: tuple[str, ...] = Field(min_length=1, max_length=100)
+    title: str | None = None
+    sortBy: Literal["default", "stateUpdatedTimestamp", "timestamp"] = "default"
+
+
+class _Widget(_Part):
+    x: int = Field(ge=0, lt=WIDTH)
+    y: int = Field(ge=0)
+    width: int = Field(ge=1, le=WIDTH)
+    height: int = Field(ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _inside(self) -> "_Widget":
+        if self.x + self.width > WIDTH:
+            raise ValueError(f"x {self.x} and width {self.width} reach over the {WIDTH} columns")
+        return self
+
+
+class MetricWidget(_Widget):
+    """A graph, or numbers, and its place."""
+
+    type: Literal["metric"]
+    properties: MetricProperties
+
+
+class TextWidget(_Widget):
+    """A text and its place."""
+
+    type: Literal["text"]
+    properties: TextProperties
+
+
+class AlarmWidget(_Widget):
+    """The states of alarms and their place."""
+
+    type: Literal["alarm"]
+    properties: AlarmProperties
+
+
+Widget = Annotated[MetricWidget | TextWidget | AlarmWidget, Field(discriminator="type")]
+
+
+class DashboardBody(_Part):
+    """A whole body."""
+
+    widgets: tuple[Widget, ...] = Field(max_length=500)
+    start: str | None = None
+    end: str | None = None
+    periodOverride: Literal["auto", "inherit"] = "auto"
+
+    @model_validator(mode="after")
+    def _not_too_much(self) -> "DashboardBody":
+        metrics = sum(len(w.properties.metrics) for w in self.widgets if isinstance(w, MetricWidget))
+        if metrics > _MAX_METRICS:
+            raise ValueError(f"{metrics} metrics are on the dashboard: CloudWatch shows {_MAX_METRICS} at the most")
+        return self
+
+
+def referenced(expression: str) -> set[str]:
+    """The ids that a metric math expression names: what begins with a small letter."""
+    return set(re.findall(r"\b[a-z][A-Za-z0-9_]*\b", re.sub(r'"[^"]*"', "", expression)))
+
+
+def _series(entry: Sequence[Any]) -> Series:
+    *names, last = entry
+    if isinstance(last, str):
+        names, last = [*names, last], {}
+    if not names and "expression" in last:
+        return Calculation.model_validate(last)
+    if not all(isinstance(name, str) and name not in (".", "...") for name in names):
+        raise ValueError(f"{list(entry)!r} is no metric: give its namespace, name and dimensions in full")
+    if len(names) < 2 or len(names) % 2 or len(names) > 2 + 2 * _MAX_DIMENSIONS:
+        raise ValueError(f"{list(entry)!r} is no metric: give namespace, name, and pairs of dimension and value")
+    pairs = tuple(zip(names[2::2], names[3::2], strict=True))
+    return Source(names[0], names[1], pairs, Rendering.model_validate(last))
+
+
+Placed = tuple[Literal["metric", "text", "alarm"], dict[str, Any], int]
+"""A widget's kind, its properties, and its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Widgets side by side, of at most 24 columns together. height: in grid units."""
+
+    widgets: tuple[Placed, ...]
+    height: int = 6
+
+
+def compose(rows: Sequence[Row]) -> dict[str, Any]:
+    """The body of rows one below the other, as JSON values; raises pydantic's ValidationError for what cannot be."""
+    widgets: list[dict[str, Any]] = []
+    y = 0
+    for row in rows:
+        x = 0
+        for kind, properties, width in row.widgets:
+            place = {"x": x, "y": y, "width": width, "height": row.height}
+            widgets.append({"type": kind, **place, "properties": properties})
+            x += width
+        y += row.height
+    body = {"periodOverride": "inherit", "widgets": widgets}
+    DashboardBody.model_validate(body)
+    size = len(json.dumps(body).encode())
+    if size > MAX_BODY_BYTES:
+        raise ValueError(f"the dashboard's body has {size} bytes: {MAX_BODY_BYTES} are possible; show fewer endpoints")
+    return body
