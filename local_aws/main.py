@@ -3,16 +3,20 @@
 import typer
 
 from local_aws import cli, neuron_top, tune
+from local_aws.dashboard import dashboard
 from local_aws.demo import demo
 from local_aws.watch_scaling import watch_scaling
 from sizing import churn_mme, price_list
+from sizing.simulate import simulate
 
 app = typer.Typer(
     help="Serve models on SageMaker, locally and on AWS.", no_args_is_help=True, pretty_exceptions_enable=False
 )
+cli.app.command()(dashboard)
 app.add_typer(cli.app, name="local")
 app.command()(demo)
 app.command()(watch_scaling)
+app.command()(simulate)
 size = typer.Typer(help="How large an endpoint must be.", no_args_is_help=True)
 size.command(churn_mme.WORKLOAD)(churn_mme.size)
 app.add_typer(size, name="size")

@@ -1,0 +1,1 @@
+"""What an autoscaled endpoint does under a traffic trace: latency, errors, instances and cost."""

@@ -1,0 +1,91 @@
+"""What is simulated: an endpoint variant, its instances' behaviour, and how it scales."""
+
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from sizing.autoscaling import INVOCATIONS, Bounds, MetricKind, StepScaling, TargetTracking
+from sizing.service_times import ServiceTimes
+
+Routing = Literal["random", "least_outstanding"]
+TIMEOUT_SECONDS = 60.0
+"""A container must answer within it (InvokeEndpoint, SageMaker Runtime API reference)."""
+
+
+class SimulationError(ValueError):
+    """A simulation cannot be; the message names the field, the value and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """Target tracking of one metric: invocations per minute and instance, or requests in flight per instance."""
+
+    policy: TargetTracking
+    kind: MetricKind = INVOCATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Other bounds from when a schedule is due: cron(...), rate(...) or at(...) in a time zone."""
+
+    schedule: str
+    bounds: Bounds
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A variant behind an endpoint.
+
+    service: time of a request without waiting. workers: requests that an instance serves at the same time.
+    instances: how many there are at the beginning. bounds: between which they scale.
+    routing: SageMaker routes at random unless RoutingConfig says least outstanding requests.
+    queue_limit: requests that wait on an instance before it refuses the next; None for no limit.
+    timeout_seconds: after which a request has failed, while its instance still works on it.
+    provisioning_seconds: from the decision to add an instance until it takes requests. CloudWatch's own delay until
+        a datapoint is there can be added to it.
+    tracking, steps, schedules: how it scales. Steps follow invocations per minute and instance.
+    time_scale: how many times faster than the clock the alarms' periods and cooldowns pass, as in the local account.
+    began: the time of day at second 0, which schedules count from.
+    Raises SimulationError for values out of range.
+    """
+
+    service: ServiceTimes
+    workers: int
+    instances: int
+    bounds: Bounds
+    routing: Routing = "random"
+    queue_limit: int | None = None
+    timeout_seconds: float = TIMEOUT_SECONDS
+    provisioning_seconds: float = 240.0
+    tracking: Tracking | None = None
+    steps: StepScaling | None = None
+    schedules: tuple[Schedule, ...] = ()
+    time_scale: float = 1.0
+    began: datetime = field(default=datetime(2026, 1, 1, tzinfo=UTC))
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise SimulationError(f"workers is {self.workers}: give 1 or more")
+        if not 1 <= self.bounds.minimum <= self.instances <= self.bounds.maximum:
+            raise SimulationError(
+                f"instances is {self.instances}, from {self.bounds.minimum} to {self.bounds.maximum}: "
+                "1 <= minimum <= instances <= maximum"
+            )
+        if self.queue_limit is not None and self.queue_limit < 0:
+            raise SimulationError(f"queue_limit is {self.queue_limit}: give a number from 0 on, or none")
+        for name, least in (("timeout_seconds", 0.0), ("provisioning_seconds", 0.0), ("time_scale", 1.0)):
+            value = getattr(self, name)
+            if not (value >= least and math.isfinite(value)):
+                raise SimulationError(f"{name} is {value}: give a number from {least:g} on")
+
+    @property
+    def mean_service(self) -> float:
+        """Seconds."""
+        return self.service.mean_ms / 1000
+
+    @property
+    def rate_per_instance(self) -> float:
+        """Requests a second that an instance can serve."""
+        return self.workers / self.mean_service

@@ -1,0 +1,39 @@
+"""Plots of a simulation: traffic, instances, and latency over time."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from sizing.simulation.result import Result
+
+
+def plot(result: Result, path: Path) -> None:
+    """Writes a picture in the format of the file's suffix, such as PNG or SVG."""
+    series = result.series
+    hours, unit = (series.seconds / 3600, "hours") if result.seconds >= 7200 else (series.seconds, "seconds")
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    traffic, instances, latency = figure.subplots(3, 1, sharex=True)
+    traffic.fill_between(hours, series.rate, color="tab:blue", alpha=0.3, label="requests")
+    traffic.plot(hours, series.errors, color="tab:red", label="errors")
+    traffic.set_ylabel("a second")
+    instances.step(hours, series.desired, where="pre", linestyle="--", color="tab:gray", label="paid")
+    instances.step(hours, series.ready, where="pre", color="tab:green", label="in service")
+    instances.set_ylabel("instances")
+    latency.plot(hours, series.p50_ms, color="tab:blue", label="P50")
+    latency.plot(hours, series.p99_ms, color="tab:orange", label="P99")
+    latency.set_yscale("log")
+    latency.set_ylabel("latency, ms")
+    latency.set_xlabel(unit)
+    for axes in (traffic, instances):
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    for axes in (traffic, instances, latency):
+        axes.grid(alpha=0.3)
+        axes.legend(loc="upper right")
+    figure.suptitle(
+        f"{result.traffic}, simulated by {result.mode}: {result.requests:,.0f} requests, "
+        f"{result.error_share:.2%} errors, P99 {result.p99_ms:,.0f} ms, "
+        f"{result.instance_hours:,.1f} instance-hours, {result.usd_per_day:,.2f} $ a day"
+    )
+    figure.savefig(path, dpi=110)
