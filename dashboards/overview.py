@@ -21,7 +21,7 @@ def rows(endpoints: Sequence[Endpoint], region: str) -> list[Row]:
             Row((("alarm", {"title": "alarms", "alarms": alarms[begin : begin + _MAX_ALARMS]}, 24),), height=4)
             for begin in range(0, len(alarms), _MAX_ALARMS)
         ),
-        Row((("metric", numbers("all endpoints", _totals(served), region), 24),), height=4),
+        Row((("metric", numbers("all endpoints", _totals(served), region), 24),), height=3),
         Row(
             (
                 ("metric", graph("requests", _each(served, _requests), region, left="a minute"), 12),

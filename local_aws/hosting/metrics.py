@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -60,14 +61,18 @@ class VariantMetrics:
 class Metrics:
     """Collects per variant and component what the runtime tells, and sends it to the account's CloudWatch.
 
-    invocations, refusals: since the start; refused is a request for a component without a copy to take it.
+    clock: seconds since 1970. invocations, refusals: since the start; refused is a request for a component without a
+        copy to take it.
     """
 
-    def __init__(self, control: ControlPlane) -> None:
-        self._control = control
+    def __init__(self, control: ControlPlane, clock: Callable[[], float] = time.time) -> None:
+        self._control, self._clock = control, clock
         self._minutes: dict[Subject, _Minute] = defaultdict(_Minute)
         self.invocations: Counter[Subject] = Counter()
         self.refusals: Counter[Subject] = Counter()
+        self._sampled_minute = -1
+        self._used_before: dict[tuple[int, float], tuple[float, float]] = {}
+        self._used_now: dict[tuple[int, float], tuple[float, float]] = {}
 
     def record(self, subject: Subject, status: int, model_us: float, overhead_us: float) -> None:
         """One invocation: the HTTP status and both latencies in microseconds."""
@@ -95,13 +100,21 @@ class Metrics:
             await self.publish()
 
     async def publish(self) -> None:
-        """Publishes what was collected since the last call."""
+        """Publishes what was collected since the last call, and what the instances use once in each minute.
+
+        As on AWS an instance sends one sample a minute, so that the samples count the instances.
+        """
         minutes, self._minutes = self._minutes, defaultdict(_Minute)
+        minute = int(self._clock() // PERIOD_SECONDS)
+        sampled = minute == self._sampled_minute
+        self._sampled_minute = minute
         data: dict[str, list[MetricDatumTypeDef]] = {
             "AWS/SageMaker": [datum for item in minutes.items() for datum in self._invocations(*item)],
-            "/aws/sagemaker/Endpoints": self._utilization(),
-            "/aws/sagemaker/InferenceComponents": self._component_utilization(),
+            "/aws/sagemaker/Endpoints": self._loaded_models() + ([] if sampled else self._utilization()),
+            "/aws/sagemaker/InferenceComponents": [] if sampled else self._component_utilization(),
         }
+        if not sampled:
+            self._used_before, self._used_now = self._used_now, {}
         try:
             await asyncio.to_thread(_put, data)
         except (ClientError, BotoCoreError):
@@ -156,21 +169,12 @@ class Metrics:
             for variant in fleet.variants.values():
                 for replica in variant.ready:
                     with contextlib.suppress(psutil.Error):
-                        process = psutil.Process(replica.pid)
+                        processor, memory = self._use(replica.pid)
                         values = {
-                            "CPUUtilization": process.cpu_percent(interval=0.05),
-                            "MemoryUtilization": process.memory_percent(),
+                            "CPUUtilization": processor,
+                            "MemoryUtilization": 100 * memory / psutil.virtual_memory().total,
                             "DiskUtilization": disk,
                         }
-                        if replica.models is not None:
-                            made.append(
-                                {
-                                    "MetricName": "LoadedModelCount",
-                                    "Dimensions": _dimensions((endpoint, variant.name)),
-                                    "Value": float(replica.models.loaded),
-                                    "Unit": "None",
-                                }
-                            )
                         made += [
                             {
                                 "MetricName": name,
@@ -182,6 +186,40 @@ class Metrics:
                         ]
         return made
 
+    def _use(self, pid: int) -> tuple[float, float]:
+        """Percent of one processor since the last sample, and bytes of memory, of a replica and its children.
+
+        Raises psutil.Error for a process that is gone.
+        """
+        main = psutil.Process(pid)
+        busy, memory = 0.0, 0.0
+        for process in (main, *main.children(recursive=True)):
+            # A child may end while it is looked at.
+            with contextlib.suppress(psutil.NoSuchProcess) if process != main else contextlib.nullcontext():
+                times = process.cpu_times()
+                busy += times.user + times.system
+                memory += process.memory_info().rss
+        now = time.monotonic()
+        # A process id comes again; with the time of its start it does not.
+        key = pid, main.create_time()
+        before, since = self._used_before.get(key, (0.0, now - (self._clock() - key[1])))
+        self._used_now[key] = busy, now
+        return max(0.0, 100 * (busy - before) / max(now - since, 1e-3)), memory
+
+    def _loaded_models(self) -> "list[MetricDatumTypeDef]":
+        return [
+            {
+                "MetricName": "LoadedModelCount",
+                "Dimensions": _dimensions((endpoint, variant.name)),
+                "Value": float(replica.models.loaded),
+                "Unit": "None",
+            }
+            for endpoint, fleet in self._control.fleets.items()
+            for variant in fleet.variants.values()
+            for replica in variant.ready
+            if replica.models is not None
+        ]
+
     def _component_utilization(self) -> "list[MetricDatumTypeDef]":
         """Of what each copy has reserved, in percent."""
         made: list[MetricDatumTypeDef] = []
@@ -191,12 +229,10 @@ class Metrics:
             copies = self._control.components.copies(name)
             for replica in copies.ready if copies is not None else []:
                 with contextlib.suppress(psutil.Error):
-                    process = psutil.Process(replica.pid)
-                    values = {"MemoryUtilizationNormalized": process.memory_info().rss / 2**20 / reserved.memory_mib}
+                    processor, memory = self._use(replica.pid)
+                    values = {"MemoryUtilizationNormalized": memory / 2**20 / reserved.memory_mib}
                     if reserved.cpu_cores:
-                        values["CPUUtilizationNormalized"] = (
-                            process.cpu_percent(interval=0.05) / 100 / reserved.cpu_cores
-                        )
+                        values["CPUUtilizationNormalized"] = processor / 100 / reserved.cpu_cores
                     made += [
                         {
                             "MetricName": metric,

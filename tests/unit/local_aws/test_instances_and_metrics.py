@@ -2,9 +2,13 @@
 
 import asyncio
 import os
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from local_aws.hosting import metrics
@@ -69,6 +73,45 @@ def test_a_components_metrics_are_its_own_and_count_what_was_refused(monkeypatch
     dimensions = [{"Name": "InferenceComponentName", "Value": "c"}]
     assert all(datum["Dimensions"] == dimensions for data in minute.values() for datum in data)
     assert (collected.invocations["c",], collected.refusals["c",]) == (4, 1)
+
+
+def test_instances_are_counted_by_their_samples_however_often_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(metrics, "_put", sent.append)
+    monkeypatch.setattr(Metrics, "_use", lambda self, pid: (1.0, 1.0))
+    replica = SimpleNamespace(pid=0, models=SimpleNamespace(loaded=7))
+    fleet = SimpleNamespace(variants={"v": SimpleNamespace(name="v", ready=[replica, replica])})
+    moments = iter((6000.0, 6005.0, 6059.0, 6060.0))
+    collected = Metrics(SimpleNamespace(fleets={"e": fleet}, all=lambda kind: []), moments.__next__)  # type: ignore[arg-type]
+    for _ in range(4):
+        asyncio.run(collected.publish())
+    names = [[datum["MetricName"] for datum in each["/aws/sagemaker/Endpoints"]] for each in sent]
+    assert [each.count("CPUUtilization") for each in names] == [2, 0, 0, 2]
+    assert [each.count("LoadedModelCount") for each in names] == [2, 2, 2, 2]
+
+
+def test_a_replicas_processor_and_memory_are_those_of_its_children_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(metrics, "_put", sent.append)
+    now = time.time()
+    replica = SimpleNamespace(pid=os.getpid(), models=None)
+    fleet = SimpleNamespace(variants={"v": SimpleNamespace(name="v", ready=[replica])})
+    collected = Metrics(SimpleNamespace(fleets={"e": fleet}, all=lambda kind: []), lambda: now)  # type: ignore[arg-type]
+    asyncio.run(collected.publish())
+    work = "import time; kept = bytearray(200 * 2**20)\nwhile time.process_time() < 0.5: pass\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", work + "print(flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        now += 60
+        asyncio.run(collected.publish())
+        child.communicate(b"\n")
+    before, after = (
+        {datum["MetricName"]: datum["Value"] for datum in each["/aws/sagemaker/Endpoints"]} for each in sent
+    )
+    assert after["MemoryUtilization"] - before["MemoryUtilization"] > 100 * 150 * 2**20 / psutil.virtual_memory().total
+    assert after["CPUUtilization"] > 0
 
 
 def test_latencies_are_rounded_to_half_a_percent() -> None:

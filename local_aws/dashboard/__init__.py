@@ -1,0 +1,38 @@
+"""`inference local dashboard`: the deployed dashboards, with live data, in a browser."""
+
+import socket
+import sys
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from local_aws import cli
+from local_aws.account import LocalAccount
+
+
+def dashboard(
+    state: cli.State,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of the loopback interface; 0 takes a free one")] = 0,
+) -> None:
+    """Serves a page that draws the dashboards of the running local account, until interrupted."""
+    # The page reads its files when it is imported; no other command needs them.
+    from local_aws.dashboard.page import create_app
+
+    account = LocalAccount.read(state)
+    if account is None:
+        cli.fail("no local account runs: `inference local up`, then deploy something")
+    try:
+        app = create_app(account)
+    except FileNotFoundError as error:
+        cli.fail(f"{error.filename} is missing: run `npm ci`")
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            cli.fail(f"port is {port}: {error.strerror}; choose another, or 0 for a free one")
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        print("the dashboards of the local account; stop with Ctrl-C", file=sys.stderr)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        server.run(sockets=[listener])
