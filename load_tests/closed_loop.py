@@ -52,11 +52,19 @@ class Measurement:
         return len(self.latencies) / sum(self.latencies)
 
 
-def client() -> "SageMakerRuntimeClient":
-    """A runtime client that retries nothing, so that no failure hides as a slow answer."""
+def client(connections: int = 64, read_seconds: float = 60.0) -> "SageMakerRuntimeClient":
+    """A runtime client that retries nothing, so that no failure hides as a slow answer.
+
+    connections: kept open, no fewer than requests in flight. read_seconds: longest wait for bytes of an answer.
+    """
     return boto3.client(
         "sagemaker-runtime",
-        config=Config(retries={"total_max_attempts": 1}, max_pool_connections=64, tcp_keepalive=True),
+        config=Config(
+            retries={"total_max_attempts": 1},
+            max_pool_connections=connections,
+            read_timeout=read_seconds,
+            tcp_keepalive=True,
+        ),
     )
 
 

@@ -1,0 +1,142 @@
+"""The master: it starts the users when all workers are there, ends the test, and writes the result."""
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import gevent
+from locust import LoadTestShape, User
+from locust.env import Environment
+from locust.rpc.protocol import Message
+from locust.runners import MasterRunner
+
+from load_tests.collect import Collector
+from load_tests.feed import write_document
+from load_tests.plan import Plan
+from load_tests.result import LoadResult
+from load_tests.swarm.messages import BEGIN, FINAL, FINISH, REPORT
+from load_tests.swarm.users import user_class
+
+_CONNECT_SECONDS = 120.0
+_LOOK_SECONDS = 0.2
+_FINAL_SECONDS = 10.0
+
+
+class NoWorkersError(RuntimeError):
+    """Not all workers came, or all of them went before there was anything to tell; the message says which."""
+
+
+class _Levels(LoadTestShape):
+    """As many users as the plan's course has now."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.start_time = time.perf_counter()
+
+    def tick(self) -> tuple[int, float]:
+        """Users and users a second, until the master ends the test itself."""
+        second = min(time.perf_counter() - self.start_time, self._plan.course.seconds - 1e-6)
+        return round(self._plan.course.at(second)), self._plan.spawn_rate
+
+
+def run(plan: Plan, host: str, port: int, result: str) -> LoadResult:
+    """Runs the test and writes its result to a path or s3:// URL; port 0 takes a free one, which it tells of.
+
+    Raises NoWorkersError; errors of the file system and the client library pass through.
+    """
+    kind: type[User] = user_class(plan)
+    environment = Environment(user_classes=[kind], shape_class=_Levels(plan) if plan.mode == "closed" else None)
+    runner = environment.create_master_runner(host, port)
+    tell(event="listening", port=runner.server.port)
+    try:
+        made = _Test(plan, environment, runner).run()
+    finally:
+        runner.quit()
+    write_document(result, made.model_dump_json(indent=1) + "\n")
+    return made
+
+
+class _Test:
+    def __init__(self, plan: Plan, environment: Environment, runner: MasterRunner) -> None:
+        self._plan, self._environment, self._runner = plan, environment, runner
+        self._collector = Collector(plan, datetime.now(UTC))
+        self._told = -1
+
+    def run(self) -> LoadResult:
+        self._wait_for_workers()
+        clients = sorted(self._runner.clients)
+        self._collector = Collector(self._plan, datetime.now(UTC))
+        for client in clients:
+            self._collector.connected(client)
+        self._environment.events.worker_report.add_listener(self._on_report)
+        self._runner.register_message(FINAL, self._on_final)
+        self._runner.send_message(BEGIN, {"numbers": {client: number for number, client in enumerate(clients)}})
+        zero = time.perf_counter()
+        self._start()
+        ended = self._watch(zero)
+        self._finish()
+        return self._collector.result(ended)
+
+    def _wait_for_workers(self) -> None:
+        deadline = time.monotonic() + _CONNECT_SECONDS
+        while len(self._runner.clients.ready) < self._plan.workers:
+            if time.monotonic() > deadline:
+                raise NoWorkersError(
+                    f"{len(self._runner.clients.ready)} of {self._plan.workers} workers came within "
+                    f"{_CONNECT_SECONDS:g} s: see what the others wrote, and whether they reach the master's port"
+                )
+            gevent.sleep(0.05)
+        tell(event="connected", workers=self._plan.workers)
+
+    def _start(self) -> None:
+        if self._plan.mode == "closed":
+            self._runner.start_shape()
+        else:
+            gevent.spawn(self._runner.start, self._plan.workers, self._plan.workers)
+
+    def _watch(self, zero: float) -> float:
+        """Until the time is over, or the requests, or the workers; returns the second."""
+        plan = self._plan
+        while (now := time.perf_counter() - zero) < plan.warm_up + plan.seconds:
+            self._collector.users(self._runner.user_count)
+            self._tell_progress(int(now))
+            if plan.requests is not None and self._collector.done >= plan.requests:
+                break
+            if not self._runner.worker_count:
+                break
+            gevent.sleep(_LOOK_SECONDS)
+        return time.perf_counter() - zero
+
+    def _finish(self) -> None:
+        if self._runner.shape_greenlet is not None:
+            self._runner.shape_greenlet.kill(block=True)
+            self._runner.shape_greenlet = None
+        self._runner.send_message(FINISH, {"seconds": self._plan.timeout})
+        deadline = time.monotonic() + self._plan.timeout + _FINAL_SECONDS
+        while not self._collector.all_final and self._runner.worker_count and time.monotonic() < deadline:
+            gevent.sleep(0.05)
+
+    def _on_report(self, client_id: str, data: dict[str, Any], **rest: Any) -> None:
+        del rest
+        if REPORT in data:
+            self._collector.add(client_id, data[REPORT])
+
+    def _on_final(self, environment: Environment, msg: Message, **rest: Any) -> None:
+        del environment, rest
+        self._collector.add(msg.node_id, msg.data, final=True)
+
+    def _tell_progress(self, now: int) -> None:
+        # The second before the last is the latest that every worker told of.
+        last = self._collector.last_second(now - 1)
+        if last is not None and last.second > self._told:
+            self._told = last.second
+            tell(event="second", workers=self._runner.worker_count, **last.model_dump())
+
+
+def tell(**event: Any) -> None:
+    """One line of JSON on standard output, for the one that started this process."""
+    json.dump(event, sys.stdout)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
