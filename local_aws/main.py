@@ -8,6 +8,7 @@ from local_aws.demo import demo
 from local_aws.watch_scaling import watch_scaling
 from sizing import churn_mme, price_list
 from sizing.simulate import simulate
+from sizing.size import WORKLOADS, command
 
 app = typer.Typer(
     help="Serve models on SageMaker, locally and on AWS.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -18,7 +19,8 @@ app.command()(demo)
 app.command()(watch_scaling)
 app.command()(simulate)
 size = typer.Typer(help="How large an endpoint must be.", no_args_is_help=True)
-size.command(churn_mme.WORKLOAD)(churn_mme.size)
+for workload in WORKLOADS:
+    size.command(workload)(churn_mme.size if workload == churn_mme.WORKLOAD else command(workload))
 app.add_typer(size, name="size")
 prices = typer.Typer(help="The price table.", no_args_is_help=True)
 prices.command()(price_list.refresh)

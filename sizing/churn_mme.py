@@ -5,7 +5,7 @@ import random
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -23,6 +23,10 @@ from local_aws.demo.steps import list_objects, read_object, stack_outputs
 from model_build.churn_mme.schema import STATES
 from sizing.instances import instance
 from sizing.prices import price, priced_types
+from sizing.profiles import ProfileError, ServiceProfile
+from sizing.recommend import RecommendError
+from sizing.size import WORKLOADS, show, write
+from sizing.size import size as recommended
 from sizing.working_set import (
     Candidate,
     Popularity,
@@ -87,8 +91,13 @@ def size(
     endpoint: Annotated[list[str] | None, typer.Option(help="with --check, only this one; may be repeated")] = None,
     check_requests: Annotated[int, typer.Option(min=200, help="requests to each endpoint with --check")] = 3000,
     state: Annotated[Path | None, typer.Option(help="folder of the local account's state, for --check")] = None,
+    p99: Annotated[float | None, typer.Option(help="with --rate: ms that 99 of 100 answers must keep")] = None,
+    measured: Annotated[Path | None, typer.Option(help="with --p99: JSON file of profiles, not the recorded")] = None,
+    output: Annotated[Path, typer.Option(help="with --p99: folder of figures and picture")] = Path("build/size"),
 ) -> None:
     """Predicts hit rate, loading wait and the smallest sufficient instance of the multi-model endpoint.
+
+    With --rate and --p99 it recommends hosting, instance type, count and scaling as well.
 
     With --check every endpoint of the deployment gets requests of that distribution, from the local account that
     runs or, without one, from the AWS account of the environment; exit code 1 when a prediction is off.
@@ -112,11 +121,13 @@ def size(
             if instance(kind).accelerators == 0
         ]
         _print_sizes(workload, candidates, target)
+        if p99 is not None:
+            _recommend(workload, candidates, target, p99, measured, region, output)
         if check:
             endpoints = _chosen(churn, endpoint)
             _point_at_the_local_account(state or default_state())
             _check(settings, endpoints, workload, container_mib, check_requests)
-    except (DeploymentError, WorkingSetError, LookupError) as error:
+    except (DeploymentError, WorkingSetError, LookupError, ProfileError, RecommendError) as error:
         _fail(str(error))
     except (BotoCoreError, ClientError) as error:
         _fail(f"the deployed endpoints cannot be asked: {error}; run `scripts/demo churn_mme --keep` first")
@@ -182,6 +193,40 @@ def _print_sizes(workload: Workload, candidates: Sequence[Candidate], target: fl
             f"{choice.candidate.price.instance_type}, {choice.prediction.hit_rate:.1%}, "
             f"{choice.usd_per_hour:.3f} $ an hour"
         )
+
+
+def _recommend(
+    workload: Workload,
+    candidates: Sequence[Candidate],
+    target: float,
+    p99: float,
+    measured: Path | None,
+    region: str,
+    output: Path,
+) -> None:
+    memory = {candidate.price.instance_type: candidate.models_mib for candidate in candidates}
+
+    def unfit(profile: ServiceProfile) -> str | None:
+        models_mib = memory.get(profile.instance_type, 0.0)
+        if models_mib < workload.model_mib:
+            return "not one model fits"
+        found = predict(workload, models_mib)
+        if found.hit_rate >= target:
+            return None
+        return f"holds {found.slots} models: a hit rate of {found.hit_rate:.1%}, {target:.1%} wanted"
+
+    sized = recommended(
+        WORKLOAD,
+        rate=workload.requests_per_second,
+        p99=p99,
+        measured=measured,
+        facts=replace(WORKLOADS[WORKLOAD], models=workload.popularity.requested),
+        region=region,
+        min_instances=workload.instances,
+        unfit=unfit,
+    )
+    show(sized, _console())
+    write(sized, output / WORKLOAD)
 
 
 def _point_at_the_local_account(state: Path) -> None:

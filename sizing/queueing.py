@@ -122,25 +122,3 @@ def erlang_c(servers: int, offered: float) -> float:
             return 0.0
     utilisation = offered / servers
     return 1 / (inverse_blocking * (1 - utilisation) + utilisation)
-
-
-def servers_for(
-    *, rate: float, mean_service: float, scv: float, service: Sequence[float], probability: float, limit: float
-) -> int | None:
-    """The fewest servers whose response quantile is within the limit in seconds; None where no number is enough."""
-    few = max(1, math.floor(rate * mean_service) + 1)
-
-    def enough(servers: int) -> bool:
-        queue = Queue(servers=servers, rate=rate, mean_service=mean_service, scv=scv)
-        return queue.response_quantile(probability, service) <= limit
-
-    alone = Queue(servers=1, rate=0.0, mean_service=mean_service, scv=scv)
-    if alone.response_quantile(probability, service) > limit:
-        return None
-    many = few
-    while not enough(many):
-        few, many = many + 1, 2 * many
-    while few < many:
-        middle = (few + many) // 2
-        few, many = (few, middle) if enough(middle) else (middle + 1, many)
-    return many

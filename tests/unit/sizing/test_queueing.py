@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sizing.queueing import Queue, QueueError, erlang_c, servers_for
+from sizing.queueing import Queue, QueueError, erlang_c
 from sizing.service_times import ServiceTimes, ServiceTimesError
 
 EXPONENTIAL = tuple(ms / 1000 for ms in ServiceTimes.exponential(100, points=1000).points)
@@ -101,18 +101,6 @@ def test_more_servers_are_never_slower_and_more_load_never_faster(
 
     assert p99(servers + 1, rate) <= p99(servers, rate) * (1 + 1e-6)
     assert p99(servers, rate * 1.1) >= p99(servers, rate) * (1 - 1e-6)
-
-
-def test_the_fewest_servers_that_are_enough_are_found() -> None:
-    limit = 0.5
-    found = servers_for(rate=100, mean_service=0.1, scv=1, service=EXPONENTIAL, probability=0.99, limit=limit)
-    assert found is not None
-    enough, one_less = (Queue(servers=n, rate=100, mean_service=0.1) for n in (found, found - 1))
-    assert enough.response_quantile(0.99, EXPONENTIAL) <= limit < one_less.response_quantile(0.99, EXPONENTIAL)
-
-
-def test_a_limit_below_the_service_time_is_met_by_no_number() -> None:
-    assert servers_for(rate=1, mean_service=0.1, scv=1, service=[0.1], probability=0.99, limit=0.05) is None
 
 
 def test_two_quantiles_make_a_log_normal_distribution() -> None:
