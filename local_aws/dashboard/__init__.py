@@ -30,6 +30,8 @@ def dashboard(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
+            # Whoever reads the address may ask at once.
+            listener.listen()
         except OSError as error:
             cli.fail(f"port is {port}: {error.strerror}; choose another, or 0 for a free one")
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)

@@ -11,7 +11,10 @@ import httpx
 import pytest
 from botocore.config import Config
 
+from dashboards import aws_only
+from dashboards.body import MetricWidget, Source
 from local_aws.account import ACCOUNT_ID, CACHE_VARIABLE, REGION, ROOT, STATE_VARIABLE, LocalAccount
+from local_aws.dashboard import reading
 
 INFERENCE = [str(Path(sys.executable).parent / "inference")]
 
@@ -98,6 +101,28 @@ def assert_nothing_is_deployed() -> None:
     assert boto3.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
     assert boto3.client("logs").describe_log_groups()["logGroups"] == []
     assert boto3.client("budgets").describe_budgets(AccountId=ACCOUNT_ID).get("Budgets", []) == []
+
+
+def assert_every_metric_on_the_dashboards_was_measured() -> None:
+    """Fails for a metric on a deployed dashboard that no endpoint sent and that is not listed as AWS's only."""
+    url = f"{os.environ['AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME']}/_local/publish"
+    httpx.post(url, trust_env=False, timeout=30).raise_for_status()
+    cloudwatch = boto3.client("cloudwatch")
+    measured = {
+        (metric["Namespace"], metric["MetricName"], frozenset(each["Name"] for each in metric["Dimensions"]))
+        for page in cloudwatch.get_paginator("list_metrics").paginate()
+        for metric in page["Metrics"]
+    }
+    shown = {
+        (line.namespace, line.name, frozenset(name for name, _ in line.dimensions))
+        for dashboard in reading.names(cloudwatch)
+        for widget in reading.body(cloudwatch, dashboard).widgets
+        if isinstance(widget, MetricWidget)
+        for line in widget.properties.series
+        if isinstance(line, Source)
+    }
+    assert shown
+    assert [each for each in shown - measured if aws_only.reason(each[0], each[1]) is None] == []
 
 
 def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:

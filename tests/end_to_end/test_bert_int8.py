@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 from local_aws.account import LocalAccount
 from local_aws.demo.bert_int8 import AMAZON, QUESTION
 from tests.end_to_end.conftest import (
+    assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
     bootstrap,
     deploy,
@@ -195,6 +196,10 @@ def test_a_slow_client_holds_up_nobody() -> None:
     slow.send(BODY[10:].encode())
     assert slow.getresponse().status == 200
     slow.close()
+
+
+def test_every_metric_on_the_dashboards_was_measured() -> None:
+    assert_every_metric_on_the_dashboards_was_measured()
 
 
 def test_deploying_again_unchanged_builds_nothing(folder: Path) -> None:

@@ -16,6 +16,7 @@ from load_tests.neuron_metrics import read_cores
 from local_aws.account import LocalAccount
 from local_aws.demo.bert_int8 import AMAZON, QUESTION
 from tests.end_to_end.conftest import (
+    assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
     bootstrap,
     deploy,
@@ -147,6 +148,10 @@ def test_a_core_whose_process_dies_comes_back_and_the_endpoint_answers_meanwhile
     wait_until(lambda: httpx.get(f"{server()}/ping", timeout=20, trust_env=False).status_code == 200, 60, "readiness")
     for core, model in PAIRS:
         assert ask(core, model, ITEM)["answer"]
+
+
+def test_every_metric_on_the_dashboards_was_measured() -> None:
+    assert_every_metric_on_the_dashboards_was_measured()
 
 
 def test_destroy_leaves_nothing(folder: Path) -> None:

@@ -1,18 +1,23 @@
 """churn_mme through the local account: two sizes of one multi-model endpoint, in this order."""
 
+import contextlib
 import csv
 import io
 import os
+import shutil
 import signal
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 import yaml
 from botocore.exceptions import ClientError
+from PIL import Image
 
 from containers.churn_mme.features import archive_name
 from load_tests import churn_mme
@@ -25,6 +30,8 @@ from model_build.churn_mme.generate import generate
 from model_build.churn_mme.recipe import GeneratedSource
 from stacks.settings import Deployment
 from tests.end_to_end.conftest import (
+    INFERENCE,
+    assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
     bootstrap,
     deploy,
@@ -347,6 +354,70 @@ def test_the_builtin_container_is_refused_here_with_the_reason(models: str) -> N
         sagemaker.delete_endpoint(EndpointName="builtin")
         sagemaker.delete_endpoint_config(EndpointConfigName="builtin")
         sagemaker.delete_model(ModelName="builtin")
+
+
+def test_every_metric_on_the_dashboards_was_measured() -> None:
+    assert_every_metric_on_the_dashboards_was_measured()
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextlib.contextmanager
+def dashboard_page(state: Path) -> Iterator[str]:
+    with subprocess.Popen(
+        [*INFERENCE, "local", "dashboard", "--state", str(state)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def test_the_dashboard_page_has_the_data_of_what_was_deployed(state: Path) -> None:
+    with dashboard_page(state) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        assert client.get("/dashboards").json() == {"dashboards": ["e2e-overview", "e2e-churn-mme"]}
+        drawn = client.get("/dashboards/e2e-churn-mme?minutes=60").json()
+        latest = next(each for each in drawn["widgets"] if "large AllTraffic: latest values" in each.get("title", ""))
+        values = {line["label"]: line["points"] for line in latest["lines"]}
+        assert values["requests a minute"][0][1] > 0
+        assert values["loaded models"][-1][1] > 0
+        assert all(line["note"] == "" for each in drawn["widgets"] for line in each.get("lines", []))
+        assert client.get("/dashboards/other").json()["error"].startswith("no dashboard 'other'")
+        assert client.get("/dashboards/e2e-overview?minutes=x").status_code == 400
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 844)], ids=["desk", "phone"])
+def test_the_dashboard_page_is_drawn_in_a_browser(
+    state: Path, tmp_path: Path, theme: str, width: int, height: int
+) -> None:
+    picture = tmp_path / "page.png"
+    with dashboard_page(state) as url:
+        done = subprocess.run(
+            [
+                str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+                f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},{height}",
+                "--virtual-time-budget=6000", f"--screenshot={picture}", "--dump-dom",
+                f"{url}/?theme={theme}&minutes=60#e2e-churn-mme",
+            ],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert 'data-ready="true"' in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "e2e-churn-mme-large AllTraffic: ModelLatency" in done.stdout
+    assert "<canvas" in done.stdout
+    with Image.open(picture) as page:
+        assert page.size == (width, height)
+        corner = page.convert("L").getpixel((width - 2, height - 2))
+        assert isinstance(corner, int)
+        assert (corner > 128) == (theme == "light")
+        assert len(page.convert("RGB").getcolors(1 << 24) or []) > 100, "a page with graphs has many colours"
 
 
 def test_destroy_leaves_nothing_of_the_deployment(folder: Path) -> None:

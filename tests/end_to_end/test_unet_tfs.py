@@ -25,6 +25,7 @@ from local_aws.demo.steps import read_object, stack_outputs
 from stacks.settings import Deployment, UnetEndpoint
 from tests.end_to_end.conftest import (
     INFERENCE,
+    assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
     bootstrap,
     deploy,
@@ -276,6 +277,10 @@ def test_instances_follow_the_load_out_and_in(state: Path, folder: Path, tmp_pat
     seen = [int(row["current"]) for row in rows]
     assert (seen[0], max(seen), seen[-1]) == (1, 3, 1)
     assert rows[-1]["failed"] == "0"
+
+
+def test_every_metric_on_the_dashboards_was_measured() -> None:
+    assert_every_metric_on_the_dashboards_was_measured()
 
 
 def test_the_build_leaves_its_accuracy_and_a_picture(artifacts: str) -> None:
