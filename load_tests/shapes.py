@@ -45,9 +45,13 @@ class Ramp(_Shape):
 
 
 class Replay(_Shape):
-    """A recorded trace: (second, users or requests a second), each until the next; the level is not used."""
+    """A recorded trace: (second, level), each until the next; `of` says whether levels are users or requests a second.
+
+    The test's own level is not used.
+    """
 
     kind: Literal["replay"] = "replay"
+    of: Literal["users", "rate"] = "rate"
     points: tuple[tuple[float, float], ...] = Field(min_length=1)
 
 
@@ -77,13 +81,14 @@ def parse_shape(text: str) -> Constant | Steps | Spike | Ramp:
 
 
 def read_trace(text: str) -> Replay:
-    """A trace from CSV with the columns `seconds` and `rate`, in order from second 0; raises ShapeError."""
+    """A trace from CSV with the columns `seconds` and `rate`, or `users`, in order from second 0; raises ShapeError."""
     rows = list(csv.DictReader(io.StringIO(text)))
+    of: Literal["users", "rate"] = "users" if rows and "users" in rows[0] else "rate"
     try:
-        points = tuple((float(row["seconds"]), float(row["rate"])) for row in rows)
+        points = tuple((float(row["seconds"]), float(row[of])) for row in rows)
     except (KeyError, TypeError, ValueError) as error:
         raise ShapeError(
-            f"the trace has no numbers in columns seconds and rate ({error}): see the first line"
+            f"the trace has no numbers in columns seconds and rate, or seconds and users ({error}): see its first line"
         ) from None
     if not points or points[0][0] != 0:
         raise ShapeError(f"the trace begins at {points[0][0] if points else 'no'} second(s): begin at 0")
@@ -91,8 +96,10 @@ def read_trace(text: str) -> Replay:
         if later <= earlier:
             raise ShapeError(f"the trace has second {later:g} after {earlier:g}: sort its rows, each second once")
     if any(not math.isfinite(rate) or rate < 0 for _, rate in points):
-        raise ShapeError("the trace has a rate below 0 or none: give a number from 0")
-    return Replay(points=points)
+        raise ShapeError(f"the trace has a number of {of} that is below 0 or none: give one from 0")
+    if not any(rate for _, rate in points):
+        raise ShapeError(f"the trace has no {of} at all: give a number above 0 in one row at least")
+    return Replay(of=of, points=points)
 
 
 @dataclass(frozen=True, slots=True)
