@@ -43,8 +43,11 @@ def top(
         raise typer.Exit(130) from None
 
 
-def local_servers(account: LocalAccount | None) -> list[str]:
-    """The bert_neuron servers of a local account; raises LookupError without any, errors of httpx pass through."""
+def local_servers(account: LocalAccount | None, endpoint_name: str | None = None) -> list[str]:
+    """The bert_neuron servers of a local account, of one endpoint where it is named.
+
+    Raises LookupError without any; errors of httpx pass through.
+    """
     if account is None:
         raise LookupError("no local account runs and no URL is given: `inference local up`, or name http://HOST:PORT")
     status = httpx.get(f"{account.runtime_url}/_local/status", timeout=_SECONDS, trust_env=False)
@@ -52,7 +55,7 @@ def local_servers(account: LocalAccount | None) -> list[str]:
     found = [
         f"http://127.0.0.1:{replica['port']}"
         for endpoint in status.json()
-        if WORKLOAD.replace("_", "-") in endpoint["endpoint"]
+        if WORKLOAD.replace("_", "-") in endpoint["endpoint"] and endpoint_name in (None, endpoint["endpoint"])
         for variant in endpoint["variants"]
         for replica in variant["replicas"]
         if replica["ready"]

@@ -17,6 +17,13 @@ from stacks.naming import camel
 from stacks.settings import Deployment, DeploymentError
 
 
+def _show_bert_neuron(settings: Deployment, seconds: float) -> None:
+    # Locust's parts come with the extra `load`, which no other command needs.
+    from local_aws.demo import bert_neuron
+
+    bert_neuron.show(settings, seconds)
+
+
 def _show_unet_tfs(settings: Deployment, seconds: float) -> None:
     # Pillow comes with the extra `unet`, which no other command needs.
     from local_aws.demo import unet_tfs
@@ -32,6 +39,7 @@ SHOWS: dict[str, Callable[[Deployment, float], None]] = {
     bert_int8.WORKLOAD: bert_int8.show,
     churn_mme.WORKLOAD: churn_mme.show,
     "unet_tfs": _show_unet_tfs,
+    "bert_neuron": _show_bert_neuron,
 }
 
 

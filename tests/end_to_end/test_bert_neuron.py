@@ -1,6 +1,7 @@
 """bert_neuron through the local account: two virtual NeuronCores with two copies of the model each, in this order."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from load_tests import bert_int8
+from load_tests import bert_int8, bert_neuron
+from load_tests.gates import ErrorGate, LostGate
+from load_tests.launch import run
 from load_tests.neuron_metrics import read_cores
+from load_tests.plan import HttpTarget, Plan
+from load_tests.result import LoadResult
 from local_aws.account import LocalAccount
 from local_aws.demo.bert_int8 import AMAZON, QUESTION
 from tests.end_to_end.conftest import (
@@ -138,6 +143,49 @@ def test_the_terminal_shows_both_cores_and_what_they_answered(state: Path) -> No
     shown = inference(state, "neuron", "top", "--looks", "1", "--interval", "0.2")
     assert shown.returncode == 0, shown.stderr
     assert "2 NeuronCore groups" in shown.stdout
+
+
+def drive(folder: Path, *urls: str) -> LoadResult:
+    """The published client, as Locust's users: every core and copy of every server, for some seconds."""
+    plan = Plan(
+        workload="bert_neuron",
+        endpoint=ENDPOINT,
+        location="local",
+        machine="test",
+        target=HttpTarget(urls=urls, paths=bert_neuron.pairs((0, 1), 2)),
+        feed="",
+        client="fast",
+        level=4 * len(urls),
+        spawn_rate=100,
+        warm_up=1,
+        seconds=4,
+        gates=(ErrorGate(limit=0), LostGate(limit=0)),
+    )
+    return run(plan, bert_neuron.requests(), folder)
+
+
+def test_the_client_drives_every_core_and_copy_and_has_percentiles_of_each(tmp_path: Path) -> None:
+    found = drive(tmp_path, server())
+    assert found.passed, [gate.found for gate in found.gates]
+    assert {each.name for each in found.names} == set(bert_neuron.pairs((0, 1), 2))
+    for each in found.names:
+        assert each.answered > 0
+        p50, p99 = each.percentile(50), each.percentile(99)
+        assert p50 is not None and p99 is not None
+        assert 0 < p50.value_ms <= p99.value_ms
+    assert found.total.answered == sum(each.answered for each in found.names)
+
+
+def test_a_dead_port_is_a_failure_and_never_looks_fast(tmp_path: Path) -> None:
+    with socket.socket() as dead:
+        dead.bind(("127.0.0.1", 0))
+        found = drive(tmp_path, server(), f"http://127.0.0.1:{dead.getsockname()[1]}")
+    assert not found.passed
+    alive, gone = ([each for each in found.names if each.name.startswith(url)] for url in (server(), "http"))
+    assert all(each.answered and not each.failed for each in alive)
+    silent = [each for each in gone if each not in alive]
+    assert len(silent) == 4
+    assert all(each.failed and not each.answered and not each.percentiles for each in silent)
 
 
 def test_a_core_whose_process_dies_comes_back_and_the_endpoint_answers_meanwhile() -> None:

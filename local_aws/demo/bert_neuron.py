@@ -1,0 +1,132 @@
+"""The bert_neuron demo: every copy of the model on every virtual NeuronCore asked and driven, all in parallel."""
+
+import json
+import sys
+import time
+
+import httpx
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from load_tests import bert_neuron
+from load_tests.closed_loop import Request, Target, client, invoke
+from load_tests.gates import ErrorGate, LostGate
+from load_tests.launch import Event, LoadTestError, run
+from load_tests.neuron_metrics import CoreReading, activity, read_cores
+from load_tests.plan import HttpTarget, Plan
+from load_tests.result import LoadResult
+from local_aws import neuron_top
+from local_aws.account import ROOT, LocalAccount, default_state
+from local_aws.demo.bert_int8 import AMAZON, QUESTION
+from local_aws.demo.steps import DemoError, machine
+from stacks.neuron_settings import NeuronEndpoint
+from stacks.settings import ONLY_VARIANT, Deployment
+
+WORKLOAD = "bert_neuron"
+USERS_OF_A_COPY = 2
+_WARM_UP_SECONDS = 3.0
+_RESULTS = ROOT / "build" / "demo" / WORKLOAD
+
+
+def show(settings: Deployment, seconds: float) -> None:
+    """Asks and drives every SageMaker endpoint with virtual NeuronCores; raises DemoError for any failed request."""
+    assert settings.workloads.bert_neuron is not None
+    for key, endpoint in settings.workloads.bert_neuron.endpoints.items():
+        if isinstance(endpoint, NeuronEndpoint) and endpoint.virtual_cores is not None:
+            _show(settings.endpoint_name(WORKLOAD, key), endpoint, endpoint.virtual_cores, seconds)
+
+
+def _show(name: str, endpoint: NeuronEndpoint, cores: int, seconds: float) -> None:
+    url = _server(name)
+    paths = bert_neuron.pairs(range(cores), endpoint.copies_per_core)
+    _ask(name, url, paths)
+    plan = Plan(
+        workload=WORKLOAD,
+        endpoint=name,
+        variant=ONLY_VARIANT,
+        instance_type=endpoint.instance_type,
+        location="local",
+        machine=machine(),
+        target=HttpTarget(urls=(url,), paths=paths),
+        feed="",
+        client="fast",
+        level=USERS_OF_A_COPY * len(paths),
+        spawn_rate=100,
+        warm_up=_WARM_UP_SECONDS,
+        seconds=seconds,
+        gates=(ErrorGate(limit=0), LostGate(limit=0)),
+    )
+    before, since = _cores(url), time.monotonic()
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"driving {len(paths)} copies of the model", total=seconds + _WARM_UP_SECONDS)
+
+        def advance(event: Event) -> None:
+            if event["event"] == "second":
+                progress.advance(task)
+
+        try:
+            found = run(plan, bert_neuron.requests(), _RESULTS / name, advance)
+        except LoadTestError as error:
+            raise DemoError(str(error)) from error
+    after, until = _cores(url), time.monotonic()
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    console.print()
+    console.print(_table(name, endpoint, found))
+    console.print(neuron_top.table([(url, each) for each in activity(before, after, until - since)]))
+    console.print(
+        f"busy: share of the time, from {_WARM_UP_SECONDS:g} s before the measurement on, that a virtual core ran "
+        "batches, on this machine's\nprocessors. The published server kept NeuronCores 11 to 16 % busy; `python -m "
+        "benchmarks.bert_neuron` compares\nwith it at an accelerator's speed"
+    )
+    if not found.passed:
+        raise DemoError("; ".join(gate.found for gate in found.gates if not gate.passed))
+
+
+def _server(name: str) -> str:
+    account = LocalAccount.read(default_state())
+    try:
+        return neuron_top.local_servers(account, name)[0]
+    except LookupError as error:
+        raise DemoError(str(error)) from error
+
+
+def _ask(name: str, url: str, paths: tuple[str, ...]) -> None:
+    """One question through InvokeEndpoint and to every copy, which must agree."""
+    body = json.dumps({"question": QUESTION, "context": AMAZON}).encode()
+    whole = json.loads(
+        invoke(client(), Target(name, ONLY_VARIANT), Request(body=body, content_type="application/json"))
+    )
+    print(f"\n{QUESTION}\n  {name}: {whole['answer']}  (score {whole['score']:.2f})")
+    for path in paths:
+        response = httpx.post(
+            url + path, content=body, headers={"content-type": "application/json"}, timeout=60, trust_env=False
+        )
+        if response.status_code != 200 or response.json()["answer"] != whole["answer"]:
+            raise DemoError(f"{path} of {name} answered {response.status_code}: {response.text[:200]}")
+    print(f"  the same from {', '.join(paths)}")
+
+
+def _cores(url: str) -> dict[str, CoreReading]:
+    return read_cores(httpx.get(f"{url}/metrics", timeout=60, trust_env=False).text)
+
+
+def _table(name: str, endpoint: NeuronEndpoint, found: LoadResult) -> Table:
+    table = Table(
+        title=f"{name}, {endpoint.virtual_cores} virtual NeuronCores ({endpoint.device}), {USERS_OF_A_COPY} users a "
+        f"copy. LOCAL: {found.machine}; not Inferentia"
+    )
+    table.add_column("core and copy", no_wrap=True)
+    for column in ("requests/s", "P50 ms", "P90 ms", "P99 ms", "failed", "n"):
+        table.add_column(column, justify="right")
+    for each in (*found.names, found.total):
+        percentiles = [each.percentile(percent) for percent in (50, 90, 99)]
+        table.add_row(
+            "all" if each is found.total else each.name,
+            f"{each.answered_per_second:.1f}",
+            *("-" if value is None else f"{value.value_ms:.1f}" for value in percentiles),
+            str(each.failed),
+            str(each.answered),
+            end_section=each is found.names[-1],
+        )
+    return table
