@@ -23,6 +23,8 @@ from sizing.simulation.traffic import Trace
 
 _QUEUES = 128
 """Queues that stand for all."""
+_WITHIN: Floats = (np.arange(_QUEUES) + 0.5) / _QUEUES
+"""When in a second requests come."""
 _EXACT_SERVERS = 64
 _MOST_LOAD = 0.999
 """Load above which the share that finds a worker free is taken as at this load: it has a limit there, and no value."""
@@ -88,6 +90,7 @@ class _Run:
         self._behind: Floats = np.zeros(_QUEUES)
         self._behind_count = 0
         self._wait_of_waiting = 0.0
+        self._answers: Floats = np.zeros(trace.seconds + math.ceil(endpoint.timeout_seconds) + 2)
         self._invocations = 0.0
         self._in_flight_seconds = 0.0
         self._window = 0
@@ -106,7 +109,7 @@ class _Run:
         self._weights.append(count * (1 - refused))
         self.recorder.served(window, count, rejected=count * refused)
         self.recorder.span(second, second + 1, self.scaler)
-        self._invocations += count
+        self._invocations += self._counted(second, count, waits, refused)
         self._in_flight_seconds += self._in_flight(rate, count, waits, ready)
         self.scaler.advance(second + 1.0, self._invocations, self._in_flight_seconds)
         self._resize(ready, self.scaler.ready)
@@ -153,6 +156,15 @@ class _Run:
             self._behind_count = 0
         return self._behind_count
 
+    def _counted(self, second: int, count: float, waits: Floats, refused: float) -> float:
+        """Invocations that the metric grows by in this second."""
+        if self._endpoint.counted == "arrival":
+            return count
+        seconds = np.minimum(waits + self._rng.choice(self._service, _QUEUES), self._endpoint.timeout_seconds)
+        later = np.bincount((seconds + self._rng.permutation(_WITHIN)).astype(np.int64))
+        self._answers[second : second + len(later)] += later * (count * (1 - refused) / _QUEUES)
+        return float(self._answers[second]) + count * refused
+
     def _in_flight(self, rate: float, count: float, waits: Floats, ready: int) -> float:
         """Requests that are served, and those that wait.
 
@@ -163,8 +175,10 @@ class _Run:
         behind = self._behind_count * self._endpoint.workers
         load = min(1.0, rate * self._mean / taking)
         left = waits > _LEFT * self._wait_of_waiting
+        waits = np.minimum(waits, self._endpoint.timeout_seconds)
         waiting = float(np.where(left, waits, load * waits).mean()) * taking / self._mean
-        queued_behind = behind * (1 + max(0.0, float(self._behind.mean())) / self._mean)
+        kept = min(self._endpoint.timeout_seconds, max(0.0, float(self._behind.mean())))
+        queued_behind = behind * (1 + kept / self._mean)
         busy = float(left.mean()) * taking + (1 - float(left.mean())) * min(taking, count * self._mean)
         return busy + waiting + queued_behind
 

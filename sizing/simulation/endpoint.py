@@ -45,6 +45,8 @@ class Endpoint:
     timeout_seconds: after which a request has failed, while its instance still works on it.
     provisioning_seconds: from the decision to add an instance until it takes requests. CloudWatch's own delay until
         a datapoint is there can be added to it.
+    counted: when a request counts as an invocation: once it is answered, as in the local account, so that an instance
+        that is overloaded counts no more than it serves; or on arrival. In flight it is until its answer or timeout.
     tracking, steps, schedules: how it scales. Steps follow invocations per minute and instance.
     time_scale: how many times faster than the clock the alarms' periods and cooldowns pass, as in the local account.
     began: the time of day at second 0, which schedules count from.
@@ -59,6 +61,7 @@ class Endpoint:
     queue_limit: int | None = None
     timeout_seconds: float = TIMEOUT_SECONDS
     provisioning_seconds: float = 240.0
+    counted: Literal["answer", "arrival"] = "answer"
     tracking: Tracking | None = None
     steps: StepScaling | None = None
     schedules: tuple[Schedule, ...] = ()

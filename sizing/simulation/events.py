@@ -61,7 +61,7 @@ class _Run:
         self._now = 0.0
         self._invocations = 0.0
         self._in_flight_seconds = 0.0
-        self._unfinished: Floats = np.empty(0)
+        self._unanswered: Floats = np.empty(0)
 
     def serve(self, arrivals: Floats, end: float) -> None:
         """Requests up to a moment, and what changes meanwhile."""
@@ -88,9 +88,9 @@ class _Run:
         finishes = np.asarray(route(arrivals, services))
         served = finishes != _REFUSED
         begins, ends = arrivals[served], finishes[served]
-        self._account_in_flight(begins, ends, until)
-        self._invocations += len(arrivals)
         seconds = ends - begins
+        answered = np.minimum(ends, begins + self._endpoint.timeout_seconds)
+        self._account(begins, answered, len(arrivals) - len(begins), until)
         in_time = seconds <= self._endpoint.timeout_seconds
         self._record(arrivals, served, begins, seconds, in_time)
 
@@ -110,12 +110,15 @@ class _Run:
             )
             recorder.latencies.add(window, 1000 * seconds[here][answered])
 
-    def _account_in_flight(self, begins: Floats, ends: Floats, until: float) -> None:
+    def _account(self, begins: Floats, answered: Floats, refused: int, until: float) -> None:
+        """What the endpoint's metrics grow by up to a moment."""
         now = self._now
-        self._in_flight_seconds += float((np.minimum(self._unfinished, until) - now).sum())
-        self._in_flight_seconds += float((np.minimum(ends, until) - begins).sum())
-        both = np.concatenate([self._unfinished, ends])
-        self._unfinished = both[both > until]
+        self._in_flight_seconds += float((np.minimum(self._unanswered, until) - now).sum())
+        self._in_flight_seconds += float((np.minimum(answered, until) - begins).sum())
+        both = np.concatenate([self._unanswered, answered])
+        self._unanswered = both[both > until]
+        on_answer = len(both) - len(self._unanswered)
+        self._invocations += refused + (on_answer if self._endpoint.counted == "answer" else len(begins))
 
     def _randomly(self, arrivals: Floats, services: Floats) -> list[float]:
         picks = self.rng.integers(0, len(self._instances), len(arrivals)).tolist()

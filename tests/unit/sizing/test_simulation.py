@@ -148,7 +148,9 @@ def test_both_modes_agree_on_the_concurrency_metric(trace: Trace) -> None:
 
 @MODES
 def test_three_minutes_over_the_target_scale_out_and_fifteen_under_it_scale_in(simulate: Simulate) -> None:
-    one = endpoint(tracking=tracking(300, scale_in_cooldown=300), bounds=Bounds(1, 4), provisioning_seconds=100)
+    one = endpoint(
+        workers=4, tracking=tracking(300, scale_in_cooldown=300), bounds=Bounds(1, 4), provisioning_seconds=100
+    )
     trace = Trace("up and down", np.repeat([1.0, 12.0, 1.0], [600, 1200, 1800]))
     found = simulate(one, trace, seed=1)
     out, back = found.actions
@@ -180,7 +182,7 @@ def test_while_instances_are_made_no_other_change_is_taken(simulate: Simulate) -
 @MODES
 def test_steps_are_as_large_as_the_breach_and_schedules_move_the_bounds(simulate: Simulate) -> None:
     steps = StepScaling(threshold=600, periods=1, steps=(Step(0, 600, 1), Step(600, math.inf, 4)), cooldown=120)
-    stepped = simulate(endpoint(steps=steps, bounds=Bounds(1, 9)), constant(30, 90), seed=1)
+    stepped = simulate(endpoint(workers=8, steps=steps, bounds=Bounds(1, 9)), constant(30, 90), seed=1)
     assert [(action.seconds, action.after) for action in stepped.actions] == [(60, 5)]
     at_one = Schedule("cron(0 1 * * ? *)", Bounds(3, 5))
     scheduled = simulate(
@@ -191,9 +193,23 @@ def test_steps_are_as_large_as_the_breach_and_schedules_move_the_bounds(simulate
 
 @MODES
 def test_time_that_passes_faster_leaves_rates_their_meaning(simulate: Simulate) -> None:
-    fast = endpoint(tracking=tracking(300), bounds=Bounds(1, 4), provisioning_seconds=0, time_scale=60)
-    found = simulate(fast, constant(11, 4), seed=1)
-    assert [(action.seconds, action.after) for action in found.actions] == [(3, 3)]
+    fast = endpoint(
+        workers=9, tracking=tracking(300), bounds=Bounds(1, 4), provisioning_seconds=0, time_scale=60
+    )  # fmt: skip
+    found = simulate(fast, constant(60, 4), seed=1)
+    assert [(action.seconds, action.after) for action in found.actions] == [(3, 4)]
+
+
+@MODES
+def test_an_overloaded_instance_counts_what_it_answers_unless_arrivals_are_counted(simulate: Simulate) -> None:
+    trace = constant(40, 200)
+    overloaded = {"tracking": tracking(300), "bounds": Bounds(1, 40)}
+    on_answer, on_arrival = (
+        simulate(endpoint(counted=counted, **overloaded), trace, seed=1).actions[0] for counted in ("answer", "arrival")
+    )
+    # It answers ten a second, which is twice the target, and gets four times as many.
+    assert (on_answer.seconds, on_answer.after) in ((180, 2), (180, 3))
+    assert (on_arrival.seconds, on_arrival.after) in ((180, 8), (180, 9))
 
 
 def test_a_day_of_a_million_requests_a_second_runs_over_thousands_of_instances() -> None:
