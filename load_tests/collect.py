@@ -99,9 +99,9 @@ class Collector:
         return sum(each.latencies.count + sum(each.failures.values()) for each in self._names.values())
 
     @property
-    def all_final(self) -> bool:
-        """Whether every worker that ever came sent its final report."""
-        return all(worker.final for worker in self._workers.values())
+    def unfinished(self) -> set[str]:
+        """Workers that did not send their final report."""
+        return {name for name, worker in self._workers.items() if not worker.final}
 
     def last_second(self, before: int) -> Second | None:
         """The latest second below `before` that a worker told of."""

@@ -71,7 +71,8 @@ class Latencies:
     @property
     def min_ms(self) -> float:
         """The shortest in milliseconds; 0 without any."""
-        return float(self._histogram.get_min_value()) / 1000 if self.count else 0.0
+        # The library's own is 0 once an empty histogram was added.
+        return self.at_ranks_ms([1])[1] if self.count else 0.0
 
     @property
     def max_ms(self) -> float:

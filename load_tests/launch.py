@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,7 +54,8 @@ def run(
             log = stack.enter_context((folder / f"worker-{number}.log").open("wb"))
             workers.append(_start("worker", folder, f"127.0.0.1:{port}", log))
         _follow(events, workers, folder, on_event)
-        master.wait(_STOP_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            master.wait(_STOP_SECONDS)
     if not (folder / RESULT).exists():
         raise LoadTestError(_reason(folder, "master.log"))
     return LoadResult.read(folder / RESULT)

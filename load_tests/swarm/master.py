@@ -10,7 +10,7 @@ import gevent
 from locust import LoadTestShape, User
 from locust.env import Environment
 from locust.rpc.protocol import Message
-from locust.runners import MasterRunner
+from locust.runners import STATE_MISSING, MasterRunner
 
 from load_tests.collect import Collector
 from load_tests.feed import write_document
@@ -115,8 +115,13 @@ class _Test:
             self._runner.shape_greenlet = None
         self._runner.send_message(FINISH, {"seconds": self._plan.timeout})
         deadline = time.monotonic() + self._plan.timeout + _FINAL_SECONDS
-        while not self._collector.all_final and self._runner.worker_count and time.monotonic() < deadline:
+        while self._awaited() and time.monotonic() < deadline:
             gevent.sleep(0.05)
+
+    def _awaited(self) -> bool:
+        """Whether a worker that is still heard of has to send its final report."""
+        clients = self._runner.clients
+        return any(name in clients and clients[name].state != STATE_MISSING for name in self._collector.unfinished)
 
     def _on_report(self, client_id: str, data: dict[str, Any], **rest: Any) -> None:
         del rest

@@ -10,7 +10,7 @@ import psutil
 
 from load_tests.closed_loop import Request
 from load_tests.plan import Place, Plan, share
-from load_tests.swarm.recorder import Recorder
+from load_tests.recorder import Recorder
 from load_tests.swarm.senders import Sender, SendFailedError
 
 LOOK_SECONDS = 0.05

@@ -9,8 +9,8 @@ from locust.rpc.protocol import Message
 
 from load_tests.feed import read_feed
 from load_tests.plan import Plan
+from load_tests.recorder import Recorder
 from load_tests.swarm.messages import BEGIN, FINAL, FINISH, REPORT, REPORT_SECONDS
-from load_tests.swarm.recorder import Recorder
 from load_tests.swarm.senders import sender
 from load_tests.swarm.station import Station
 from load_tests.swarm.users import user_class
