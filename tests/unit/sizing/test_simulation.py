@@ -203,7 +203,7 @@ def test_time_that_passes_faster_leaves_rates_their_meaning(simulate: Simulate) 
 @MODES
 def test_an_overloaded_instance_counts_what_it_answers_unless_arrivals_are_counted(simulate: Simulate) -> None:
     trace = constant(40, 200)
-    overloaded = {"tracking": tracking(300), "bounds": Bounds(1, 40)}
+    overloaded = {"tracking": tracking(300), "bounds": Bounds(1, 40), "timeout_seconds": 1000}
     on_answer, on_arrival = (
         simulate(endpoint(counted=counted, **overloaded), trace, seed=1).actions[0] for counted in ("answer", "arrival")
     )
