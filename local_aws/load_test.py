@@ -60,13 +60,16 @@ def load_test(
         account = LocalAccount.read((state or default_state()).absolute())
         if account is not None:
             os.environ.update(account.environment())
-        found = served(settings, workload, endpoint, account=account, hosts=host or (), pairs=pairs)
-        found = [each for each in found if variant in (None, each.variant)]
-        if not found:
-            raise ValueError(f"variant is {variant!r}, which no endpoint chosen has: see deployments/")
         course = read_trace(trace.read_text()) if trace is not None else parse_shape(shape)
         mode = _mode(rate, course)
         gates = with_defaults([parse_gate(text) for text in gate or []], mode)
+        spawn = spawn_rate or chosen.spawn_rate
+        found = served(settings, workload, endpoint, account=account, hosts=host or (), pairs=pairs)
+        if variant is not None:
+            there = [each.variant for each in found if each.variant is not None]
+            found = [each for each in found if each.variant == variant]
+            if not found:
+                raise ValueError(f"variant is {variant!r}: choose from {', '.join(dict.fromkeys(there))}")
         plans = [
             Plan(
                 workload=workload,
@@ -79,10 +82,10 @@ def load_test(
                 feed="",
                 client=_client(client),
                 mode=mode,
-                level=_level(chosen, each, rate, users, course),
+                level=(level := _level(chosen, each, rate, users, course)),
                 shape=course,
-                spawn_rate=spawn_rate or chosen.spawn_rate,
-                warm_up=chosen.warm_up if warm_up is None else warm_up,
+                spawn_rate=spawn,
+                warm_up=_warm_up(chosen, mode, level, spawn) if warm_up is None else warm_up,
                 seconds=duration or (replay_seconds(course) if course.kind == "replay" else chosen.seconds),
                 requests=requests or (chosen.requests if mode == "closed" else None),
                 pause=chosen.pause if pause is None else (pause, pause),
@@ -130,6 +133,11 @@ def _level(chosen: Profile, each: Served, rate: float | None, users: int | None,
         return users
     places = len(each.target.urls) * len(each.target.paths) if each.target.kind == "http" else 1
     return chosen.users or places
+
+
+def _warm_up(chosen: Profile, mode: Mode, users: float, spawn_rate: float) -> float:
+    """The profile's, and in a closed loop no less than until all users are there."""
+    return max(chosen.warm_up, users / spawn_rate + 1) if mode == "closed" else chosen.warm_up
 
 
 def _client(name: str) -> Client:

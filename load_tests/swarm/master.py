@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import gevent
+import locust.runners
 from locust import LoadTestShape, User
 from locust.env import Environment
 from locust.rpc.protocol import Message
@@ -22,6 +23,8 @@ from load_tests.swarm.users import user_class
 _CONNECT_SECONDS = 120.0
 _LOOK_SECONDS = 0.2
 _FINAL_SECONDS = 10.0
+_HEARTBEATS = 6
+"""Seconds without a sign of a worker after which it is missing; Locust's own 3 are few on a machine that is busy."""
 
 
 class NoWorkersError(RuntimeError):
@@ -46,6 +49,7 @@ def run(plan: Plan, host: str, port: int, result: str) -> LoadResult:
 
     Raises NoWorkersError; errors of the file system and the client library pass through.
     """
+    locust.runners.HEARTBEAT_LIVENESS = _HEARTBEATS
     kind: type[User] = user_class(plan)
     environment = Environment(user_classes=[kind], shape_class=_Levels(plan) if plan.mode == "closed" else None)
     runner = environment.create_master_runner(host, port)
