@@ -28,7 +28,7 @@ def deployed(file: Path, cache: Path, folder: Path) -> Iterator[LocalAccount]:
     BenchmarkError. folder: of the account's state and the commands' output, empty.
     """
     common = ["--context", f"deployment={file}", "--output", str(folder / "cdk.out"), "--progress", "events"]
-    with _account(folder / "state", cache) as account:
+    with local_account(folder / "state", cache) as account:
         _cdk("bootstrap", [f"aws://{ACCOUNT_ID}/{REGION}", "--app", ""], folder)
         _cdk("deploy", ["--all", "--require-approval", "never", *common], folder)
         yield account
@@ -46,7 +46,11 @@ def endpoint_status(account: LocalAccount) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _account(state: Path, cache: Path) -> Iterator[LocalAccount]:
+def local_account(state: Path, cache: Path) -> Iterator[LocalAccount]:
+    """An account in a new folder, which ends with the block; its clients find it in this process's environment.
+
+    Raises BenchmarkError.
+    """
     try:
         account = cli.start(state, cache)
     except typer.Exit:

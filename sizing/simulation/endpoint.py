@@ -49,6 +49,7 @@ class Endpoint:
         that is overloaded counts no more than it serves; or on arrival. In flight it is until its answer or timeout.
     tracking, steps, schedules: how it scales. Steps follow invocations per minute and instance.
     time_scale: how many times faster than the clock the alarms' periods and cooldowns pass, as in the local account.
+    alarm_phase: share of the alarms' period that has passed at second 0; on AWS it is chance.
     began: the time of day at second 0, which schedules count from.
     Raises SimulationError for values out of range.
     """
@@ -66,6 +67,7 @@ class Endpoint:
     steps: StepScaling | None = None
     schedules: tuple[Schedule, ...] = ()
     time_scale: float = 1.0
+    alarm_phase: float = 0.0
     began: datetime = field(default=datetime(2026, 1, 1, tzinfo=UTC))
 
     def __post_init__(self) -> None:
@@ -82,6 +84,9 @@ class Endpoint:
             value = getattr(self, name)
             if not (value >= least and math.isfinite(value)):
                 raise SimulationError(f"{name} is {value}: give a number from {least:g} on")
+
+        if not 0 <= self.alarm_phase < 1:
+            raise SimulationError(f"alarm_phase is {self.alarm_phase}: give a share from 0 to below 1")
 
     @property
     def mean_service(self) -> float:

@@ -29,18 +29,16 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A change of the instances asked for; seen: of the real ones, foreseen: of the simulated, in seconds."""
+class Milestones:
+    """When the instances asked for first grew, when they were most, and when they were back at the fewest, in seconds.
 
-    before: int
-    after: int
-    seen: float | None
-    foreseen: float | None
+    None where they never did. most: how many they were then.
+    """
 
-    @property
-    def off(self) -> float | None:
-        """Seconds that it was foreseen too late; None where only one of both happened."""
-        return None if self.seen is None or self.foreseen is None else self.foreseen - self.seen
+    grew: float | None
+    at_most: float | None
+    back: float | None
+    most: int
 
 
 def read_moments(path: Path) -> tuple[Look, ...]:
@@ -77,17 +75,21 @@ def provisioning_seconds(looks: Sequence[Look]) -> float:
     return 0.0
 
 
-def changes(looks: Sequence[Look], result: Result) -> tuple[Change, ...]:
-    """Real changes beside simulated ones, the n-th to the n-th as long as both go the same way."""
+def milestones_of(looks: Sequence[Look]) -> Milestones:
+    """Of what was watched; a change is taken to have happened halfway between two looks."""
     begin = looks[0].seconds
-    # A change is seen after it was made: halfway between the looks on average.
-    seen = [
-        ((before.seconds + after.seconds) / 2 - begin, before.desired, after.desired)
+    changes = [
+        ((before.seconds + after.seconds) / 2 - begin, after.desired)
         for before, after in itertools.pairwise(looks)
         if before.desired != after.desired
     ]
-    foreseen = [(action.seconds, action.before, action.after) for action in result.actions]
-    return tuple(_pair(real, simulated) for real, simulated in itertools.zip_longest(seen, foreseen))
+    return _milestones(looks[0].desired, changes)
+
+
+def milestones_in(result: Result) -> Milestones:
+    """Of what was simulated."""
+    first = result.actions[0].before if result.actions else result.peak_instances
+    return _milestones(first, [(action.seconds, action.after) for action in result.actions])
 
 
 def instance_seconds(looks: Sequence[Look]) -> float:
@@ -95,13 +97,11 @@ def instance_seconds(looks: Sequence[Look]) -> float:
     return sum((after.seconds - before.seconds) * before.desired for before, after in itertools.pairwise(looks))
 
 
-def _pair(seen: tuple[float, int, int] | None, foreseen: tuple[float, int, int] | None) -> Change:
-    shown = seen or foreseen
-    assert shown is not None
-    alike = seen is not None and foreseen is not None and seen[1:] == foreseen[1:]
-    return Change(
-        shown[1],
-        shown[2],
-        None if seen is None else seen[0],
-        foreseen[0] if foreseen is not None and (alike or seen is None) else None,
-    )
+def _milestones(first: int, changes: Sequence[tuple[float, int]]) -> Milestones:
+    most = max([first, *(count for _, count in changes)])
+    grew = next((seconds for seconds, count in changes if count > first), None)
+    if grew is None:
+        return Milestones(None, None, None, most)
+    at_most = next(seconds for seconds, count in changes if count == most)
+    back = next((seconds for seconds, count in changes if seconds > at_most and count <= first), None)
+    return Milestones(grew, at_most, back, most)

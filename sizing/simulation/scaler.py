@@ -23,10 +23,10 @@ class Action:
 class _Points:
     """The datapoints of one policy, cut from running totals."""
 
-    def __init__(self, kind: MetricKind, time_scale: float) -> None:
+    def __init__(self, kind: MetricKind, endpoint: Endpoint) -> None:
         self.kind = kind
-        self.period = kind.period / time_scale
-        self.next = self.period
+        self.period = kind.period / endpoint.time_scale
+        self.next = self.period * (1 - endpoint.alarm_phase)
         self.values: deque[float] = deque(maxlen=max(kind.in_points, kind.out_points))
         self._total = 0.0
 
@@ -52,10 +52,9 @@ class Scaler:
         self._bounds = endpoint.bounds
         self._history = History()
         self._ready_at = math.inf
-        scale = endpoint.time_scale
-        self._tracked = _Points(endpoint.tracking.kind, scale) if endpoint.tracking else None
+        self._tracked = _Points(endpoint.tracking.kind, endpoint) if endpoint.tracking else None
         steps = endpoint.steps
-        self._stepped = _Points(MetricKind(INVOCATIONS.period, steps.periods, 1), scale) if steps else None
+        self._stepped = _Points(MetricKind(INVOCATIONS.period, steps.periods, 1), endpoint) if steps else None
         self._due = [(self._seconds_of(each, endpoint.began), each) for each in endpoint.schedules]
 
     @property

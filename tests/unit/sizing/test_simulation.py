@@ -16,6 +16,17 @@ from sizing.service_times import ServiceTimes
 from sizing.simulation.aggregated import simulate_aggregated
 from sizing.simulation.endpoint import Endpoint, Schedule, SimulationError, Tracking
 from sizing.simulation.events import simulate_events
+from sizing.simulation.observed import (
+    Look,
+    Milestones,
+    ObservedError,
+    instance_seconds,
+    milestones_in,
+    milestones_of,
+    provisioning_seconds,
+    read_moments,
+    traffic_of,
+)
 from sizing.simulation.plots import plot
 from sizing.simulation.result import Result
 from sizing.simulation.traffic import (
@@ -305,3 +316,38 @@ def test_a_bad_trace_is_refused_by_its_line(tmp_path: Path, text: str, part: str
     path.write_text(text)
     with pytest.raises(TrafficError, match=part):
         read_trace(path)
+
+
+HEADER = "seconds,loaded,desired,current,per_instance,answered,failed\n"
+
+
+def test_what_was_watched_gives_traffic_milestones_and_the_time_to_start(tmp_path: Path) -> None:
+    path = tmp_path / "moments.csv"
+    path.write_text(
+        HEADER
+        + "0.0,True,1,1,0,0,0\n2.0,True,1,1,0,20,0\n2.5,True,3,1,0,25,0\n4.25,True,3,3,0,60,0\n8.0,False,1,1,0,60,2\n"
+    )
+    looks = read_moments(path)
+    assert looks[2] == Look(2.5, 3, 1, 25)
+    assert traffic_of(looks).rates[:3].tolist() == [10, 10, 15]
+    assert traffic_of(looks).requests == pytest.approx(62)
+    assert milestones_of(looks) == Milestones(2.25, 2.25, 6.125, 3)
+    assert provisioning_seconds(looks) == 2.0
+    assert instance_seconds(looks) == 2.5 + 5.5 * 3
+
+
+def test_milestones_of_a_simulation_are_those_of_its_actions() -> None:
+    one = endpoint(workers=9, tracking=tracking(300), bounds=Bounds(1, 4), provisioning_seconds=0, time_scale=60)
+    found = simulate_events(one, Trace("up and down", np.repeat([2.0, 60.0, 2.0], [5, 10, 25])), seed=1)
+    reached = milestones_in(found)
+    assert (reached.most, reached.grew, reached.at_most) == (4, 8, 8)
+    assert reached.back == pytest.approx(30, abs=1)
+    assert milestones_in(simulate_events(endpoint(), constant(1, 5))) == Milestones(None, None, None, 1)
+
+
+@pytest.mark.parametrize("text", ["seconds,rate\n0,1\n", HEADER, HEADER + "0,True,x,1,0,0,0\n"])
+def test_what_is_no_watched_run_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "moments.csv"
+    path.write_text(text)
+    with pytest.raises(ObservedError, match=r"moments\.csv"):
+        read_moments(path)

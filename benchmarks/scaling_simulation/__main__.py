@@ -1,0 +1,120 @@
+"""`python -m benchmarks.scaling_simulation`: a real scale-out beside its simulation, and the simulation's two modes."""
+
+import datetime
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import httpx
+import numpy as np
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.machine import Machine
+from benchmarks.scaling_simulation import account_run, modes
+from benchmarks.scaling_simulation.account_run import BOUNDS, POLICY, TIME_SCALE, Watched
+from benchmarks.scaling_simulation.report import Result, record, show
+from local_aws.account import default_cache
+from sizing.service_times import ServiceTimes
+from sizing.simulation.endpoint import Endpoint, Tracking
+from sizing.simulation.events import simulate_events
+from sizing.simulation.result import Result as Simulated
+from sizing.simulation.traffic import Trace
+
+TRACES = (
+    Trace("step", np.repeat([3.0, 40.0, 3.0], [6, 20, 34])),
+    Trace("ramp", np.concatenate([np.linspace(3, 50, 25), np.full(5, 50.0), np.full(34, 3.0)])),
+)
+SEEDS = 25
+_MISSED, _NOT_MEASURED, _INTERRUPTED = 1, 2, 130
+
+
+def main(
+    cache: Annotated[
+        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
+    ],
+    seed: Annotated[int, typer.Option(help="of the requests that are sent")] = 7,
+    results: Annotated[
+        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
+    ] = Path(__file__).parent / "results",
+) -> None:
+    """Compares the simulation with real scaling in a local account of its own, and its modes with one another.
+
+    Exits with 1 when a target is missed, and with 2 when nothing could be measured.
+    """
+    for received in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(received, signal.default_int_handler)
+    try:
+        machine = Machine.read()
+        with tempfile.TemporaryDirectory(prefix="scaling-simulation-") as name:
+            _say("starting a local account and an endpoint")
+            with account_run.endpoint(cache, Path(name)):
+                service = account_run.service_times()
+                starting = account_run.starting_seconds()
+                foreseen = [_foresee(trace, service, starting) for trace in TRACES]
+                watched = [_watch(trace, seed) for trace in TRACES]
+        result = Result(
+            date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            machine=machine,
+            service=service,
+            starting_seconds=starting,
+            watched=tuple(zip(watched, foreseen, strict=True)),
+            agreements=modes.agreements(_say),
+            speeds=modes.speeds(_say),
+        )
+    except (BenchmarkError, OSError, httpx.HTTPError, BotoCoreError, ClientError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted: everything is stopped, nothing is recorded", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED) from None
+    console = Console(width=140)
+    show(result, console)
+    written = " and ".join(path.name for path in record(result, results))
+    console.print(f"{'every target is met' if result.met else 'a target is missed'}; recorded in {written}")
+    if not result.met:
+        raise typer.Exit(_MISSED)
+
+
+def _foresee(trace: Trace, service: ServiceTimes, starting_seconds: float) -> tuple[Simulated, ...]:
+    return tuple(
+        simulate_events(
+            Endpoint(
+                service=service,
+                workers=1,
+                instances=BOUNDS.minimum,
+                bounds=BOUNDS,
+                # The local account routes to the replica with the fewest requests.
+                routing="least_outstanding",
+                provisioning_seconds=starting_seconds,
+                tracking=Tracking(POLICY),
+                time_scale=TIME_SCALE,
+                alarm_phase=seed / SEEDS,
+            ),
+            trace,
+            seed=seed,
+            window_seconds=1,
+        )
+        for seed in range(SEEDS)
+    )
+
+
+def _watch(trace: Trace, seed: int) -> Watched:
+    _say(f"{trace.name}: sending {trace.requests:,.0f} requests in {trace.seconds} s")
+    return account_run.drive(trace, seed)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(_NOT_MEASURED)
+
+
+if __name__ == "__main__":
+    typer.run(main)
