@@ -8,7 +8,7 @@ import httpx
 from load_tests import bert_neuron
 from load_tests.plan import HttpTarget, SageMakerTarget
 from local_aws.account import LocalAccount
-from local_aws.demo.steps import stack_outputs
+from local_aws.deployed import stack_outputs
 from stacks.naming import camel, component_name
 from stacks.neuron_settings import NeuronEndpoint, NeuronFleet
 from stacks.settings import ONLY_VARIANT, BertInt8, Deployment, UnetTfs

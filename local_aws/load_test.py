@@ -17,7 +17,7 @@ from load_tests.plan import Client, Mode, Plan
 from load_tests.profiles import PROFILES, Profile, profile
 from load_tests.shapes import KINDS, Shape, ShapeError, parse_shape, read_trace, replay_seconds
 from local_aws.account import LocalAccount, default_state
-from local_aws.demo.steps import machine
+from local_aws.deployed import machine
 from local_aws.load_targets import Served, served
 from local_aws.watch_scaling import requests_of
 from stacks.settings import Deployment, DeploymentError

@@ -6,6 +6,7 @@ from local_aws import cli, neuron_top, tune
 from local_aws.dashboard import dashboard
 from local_aws.demo import demo
 from local_aws.load_test import load_test
+from local_aws.report import report
 from local_aws.watch_scaling import watch_scaling
 from sizing import churn_mme, price_list
 from sizing.simulate import simulate
@@ -18,6 +19,7 @@ cli.app.command()(dashboard)
 app.add_typer(cli.app, name="local")
 app.command()(demo)
 app.command()(watch_scaling)
+app.command()(report)
 app.command()(load_test)
 app.command()(simulate)
 size = typer.Typer(help="How large an endpoint must be.", no_args_is_help=True)

@@ -18,7 +18,7 @@ from load_tests.tuning import report, space
 from load_tests.tuning.endpoint import EndpointBench
 from load_tests.tuning.search import SLICES, Plan, Sweep, Trial, TrialFailedError, sweep
 from local_aws.account import REGION, LocalAccount, default_state
-from local_aws.demo.steps import machine
+from local_aws.deployed import machine
 from local_aws.watch_scaling import requests_of
 from sizing.instances import instance
 from sizing.prices import PriceError, price

@@ -20,7 +20,7 @@ from load_tests import bert_int8, churn_mme
 from load_tests.closed_loop import Request, Target
 from load_tests.watch_scaling import Load, Moment, NoPolicyError, Policy, read_policy, watch
 from local_aws.account import TIME_SCALE_VARIABLE, LocalAccount, default_state
-from local_aws.demo.steps import read_object, stack_outputs
+from local_aws.deployed import read_object, stack_outputs
 from stacks.naming import component_name
 from stacks.settings import ONLY_VARIANT, Deployment, DeploymentError
 

@@ -19,7 +19,7 @@ from load_tests import churn_mme
 from load_tests.closed_loop import Request, Target, client, invoke
 from load_tests.cloudwatch import ModelCacheReading, read_model_cache
 from local_aws.account import LocalAccount, default_state
-from local_aws.demo.steps import list_objects, read_object, stack_outputs
+from local_aws.deployed import list_objects, read_object, stack_outputs
 from model_build.churn_mme.schema import STATES
 from sizing.instances import instance
 from sizing.prices import price, priced_types

@@ -33,7 +33,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.machine import Machine
 from load_tests import churn_mme
 from local_aws.account import default_cache
-from local_aws.demo.steps import list_objects, read_object
+from local_aws.deployed import list_objects, read_object
 from model_build.churn_mme.schema import STATES
 from sizing.churn_mme import CONTAINER_MIB
 from sizing.instances import instance

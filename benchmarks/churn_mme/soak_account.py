@@ -13,7 +13,7 @@ from benchmarks.account import deployed, endpoint_status
 from benchmarks.errors import BenchmarkError
 from load_tests.closed_loop import Target
 from local_aws.account import LocalAccount, ProcessRecord
-from local_aws.demo.steps import stack_outputs
+from local_aws.deployed import stack_outputs
 from sizing.churn_mme import CONTAINER_MIB, WORKLOAD
 from sizing.instances import instance
 from sizing.working_set import memory_for_models_mib

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from local_aws import cli
-from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE
+from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, LocalAccount
 from local_aws.demo import bert_int8, churn_mme
 from local_aws.demo.steps import DemoError, run
+from local_aws.report import FOLDER, make, print_verdicts
+from local_aws.report.model import Report, ReportError
 from stacks.naming import camel
 from stacks.settings import Deployment, DeploymentError
 
@@ -35,6 +38,8 @@ DEFAULT = (bert_int8.WORKLOAD, churn_mme.WORKLOAD)
 """What a demo without arguments shows: the others install more than a gigabyte each."""
 TIME_SCALE = "30"
 """The published cooldown of 500 s passes in 17 s, and the quarter of an hour before scaling in, in half a minute."""
+REPORT_SECONDS, REPORT_RATE = 8.0, 100.0
+"""Of each load test of the report; requests a second that it sizes for."""
 SHOWS: dict[str, Callable[[Deployment, float], None]] = {
     bert_int8.WORKLOAD: bert_int8.show,
     churn_mme.WORKLOAD: churn_mme.show,
@@ -49,6 +54,9 @@ def demo(
     workloads: Annotated[
         list[str] | None, typer.Argument(help=f"{', '.join(SHOWS)}; without any {', '.join(DEFAULT)}")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="every workload of the deployment, and a report over all of them")
+    ] = False,
     deployment: Annotated[str, typer.Option(help="a name in deployments/, or a path")] = "dev",
     seconds: Annotated[float, typer.Option(min=1, help="measured time for each variant")] = 10.0,
     keep: Annotated[bool, typer.Option("--keep", help="leave the deployment and the local account running")] = False,
@@ -59,7 +67,10 @@ def demo(
         settings = Deployment.named(deployment)
     except DeploymentError as error:
         cli.fail(str(error))
-    chosen = workloads or [workload for workload in DEFAULT if workload in settings.workloads.enabled]
+    if everything and workloads:
+        cli.fail(f"--all is given beside {', '.join(workloads)}: give one of the two")
+    enabled = list(settings.workloads.enabled)
+    chosen = enabled if everything else workloads or [workload for workload in DEFAULT if workload in enabled]
     for workload in chosen:
         if workload not in settings.workloads.enabled:
             cli.fail(
@@ -74,6 +85,8 @@ def demo(
         deploy(settings, chosen, deployment, logs)
         for workload in chosen:
             SHOWS[workload](settings, seconds)
+        if everything:
+            print_verdicts(_report(settings, chosen, account), Console(width=None if sys.stdout.isatty() else 140))
         if not keep:
             run("destroy", ["cdk", "destroy", "--all", "--force", "--context", f"deployment={deployment}"], logs)
     except KeyboardInterrupt:
@@ -87,6 +100,14 @@ def demo(
     else:
         cli.stop(Path(account.state))
     print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def _report(settings: Deployment, workloads: Sequence[str], account: LocalAccount) -> Report:
+    """The report over what is deployed, in build/report; raises DemoError."""
+    try:
+        return make(settings, workloads, account, FOLDER, seconds=REPORT_SECONDS, rate=REPORT_RATE, p99_ms=None)
+    except ReportError as error:
+        raise DemoError(str(error)) from error
 
 
 def deploy(settings: Deployment, workloads: Sequence[str], deployment: str, logs: Path) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from load_tests import bert_int8
 from load_tests.closed_loop import Measurement, Request, Target, client, invoke, measure
 from local_aws.account import REGION
-from local_aws.demo.steps import machine, read_object, stack_outputs
+from local_aws.deployed import machine, read_object, stack_outputs
 from sizing.prices import price, usd_per_million
 from stacks.naming import camel
 from stacks.settings import Deployment

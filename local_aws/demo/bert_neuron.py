@@ -19,7 +19,8 @@ from load_tests.result import LoadResult
 from local_aws import neuron_top
 from local_aws.account import ROOT, LocalAccount, default_state
 from local_aws.demo.bert_int8 import AMAZON, QUESTION
-from local_aws.demo.steps import DemoError, machine
+from local_aws.demo.steps import DemoError
+from local_aws.deployed import machine
 from stacks.neuron_settings import NeuronEndpoint
 from stacks.settings import ONLY_VARIANT, Deployment
 

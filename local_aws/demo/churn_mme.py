@@ -13,7 +13,8 @@ from load_tests import churn_mme
 from load_tests.closed_loop import Measurement, Target, client, invoke, measure
 from load_tests.cloudwatch import ModelCacheReading, Totals, read_model_cache
 from local_aws.account import REGION
-from local_aws.demo.steps import DemoError, list_objects, machine, read_object, stack_outputs
+from local_aws.demo.steps import DemoError
+from local_aws.deployed import list_objects, machine, read_object, stack_outputs
 from sizing.prices import price, usd_per_million
 from stacks.settings import ONLY_VARIANT, Deployment
 

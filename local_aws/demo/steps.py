@@ -1,16 +1,11 @@
-"""What the demos have in common: the CDK's commands, and the machine that the figures come from."""
+"""The steps that the demos have in common: the CDK's commands."""
 
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import boto3
-
 from local_aws.account import ROOT
-from stacks.naming import camel
-from stacks.settings import Deployment
 
 
 class DemoError(RuntimeError):
@@ -31,33 +26,3 @@ def run(name: str, command: list[str], logs: Path) -> None:
         reasons = [line for line in log.read_text(errors="replace").splitlines() if "FAILED" in line or "❌" in line]
         raise DemoError(f"{name} failed: " + "\n".join(reasons[-4:] or [f"see {log.name}"]))
     print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-
-
-def machine() -> str:
-    """Processor and core count, to stand beside every figure."""
-    name = "unknown processor"
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            name = line.partition(":")[2].strip()
-            break
-    return f"{name}, {os.cpu_count()} cores"
-
-
-def stack_outputs(settings: Deployment, workload: str) -> dict[str, str]:
-    """Outputs of a workload's stack, by their keys."""
-    name = f"{settings.environment.capitalize()}-{camel(workload)}"
-    stack = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
-    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-
-
-def read_object(url: str) -> str:
-    """The text of an S3 object by its `s3://` URL."""
-    bucket, _, key = url.removeprefix("s3://").partition("/")
-    return boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
-
-
-def list_objects(url: str) -> list[str]:
-    """What follows a prefix's `s3://` URL in the keys of its objects, in order."""
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return [found["Key"].removeprefix(prefix) for page in pages for found in page.get("Contents", [])]

@@ -19,7 +19,8 @@ from load_tests.closed_loop import Measurement, Target, client, invoke, measure
 from load_tests.watch_scaling import Load, read_policy
 from local_aws import watch_scaling
 from local_aws.account import REGION, ROOT, LocalAccount, default_state
-from local_aws.demo.steps import DemoError, machine, read_object, stack_outputs
+from local_aws.demo.steps import DemoError
+from local_aws.deployed import machine, read_object, stack_outputs
 from sizing.prices import price, usd_per_million
 from stacks.settings import ONLY_VARIANT, Deployment, UnetEndpoint
 

@@ -25,7 +25,7 @@ from load_tests.closed_loop import Target
 from load_tests.cloudwatch import INSTANCES, SAGEMAKER, read_model_cache, totals
 from local_aws.account import ACCOUNT_ID, LocalAccount
 from local_aws.demo.churn_mme import TOLERANCE, ask_all
-from local_aws.demo.steps import list_objects, read_object, stack_outputs
+from local_aws.deployed import list_objects, read_object, stack_outputs
 from model_build.churn_mme.generate import generate
 from model_build.churn_mme.recipe import GeneratedSource
 from stacks.settings import Deployment
