@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from load_tests.plan import HttpTarget, Plan
 from load_tests.result import LoadResult
 from local_aws.account import LocalAccount
 from local_aws.demo.bert_int8 import AMAZON, QUESTION
+from local_aws.report.model import Report
 from tests.end_to_end.conftest import (
     assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
@@ -196,6 +198,43 @@ def test_a_core_whose_process_dies_comes_back_and_the_endpoint_answers_meanwhile
     wait_until(lambda: httpx.get(f"{server()}/ping", timeout=20, trust_env=False).status_code == 200, 60, "readiness")
     for core, model in PAIRS:
         assert ask(core, model, ITEM)["answer"]
+
+
+def report(state: Path, folder: Path, output: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    deployment = str(folder / "e2e.yaml")
+    return inference(
+        state, "report", "--deployment", deployment, "--output", str(output), "--state", str(state), *arguments
+    )
+
+
+def test_the_report_says_what_was_measured_where_and_when_and_what_became_worse(
+    state: Path, folder: Path, tmp_path: Path
+) -> None:
+    done = report(state, folder, tmp_path, "--seconds", "2", "--rate", "20")
+    assert done.returncode == 0, done.stderr
+    made = Report.read(tmp_path / "report.json")
+    (group,) = made.groups
+    (candidate,) = group.candidates
+    assert (made.location, group.chosen) == ("local", f"{ENDPOINT}/AllTraffic")
+    assert candidate.alone is not None and candidate.busy is not None
+    assert candidate.alone.samples > 0 and candidate.busy.users == 8
+    assert group.sized[0].instances is not None and group.scaling is not None
+    assert "pretended on processors: no figure of Inferentia" in (tmp_path / "report.html").read_text()
+    assert f"### bert_neuron: {ENDPOINT}/AllTraffic" in (tmp_path / "report.md").read_text()
+
+    same = report(state, folder, tmp_path, "--no-measure", "--compare", str(tmp_path / "report.json"))
+    assert same.returncode == 0, same.stdout + same.stderr
+    faster = candidate.busy.model_copy(update={"rate": 2 * candidate.busy.rate})
+    better = candidate.model_copy(update={"busy": faster})
+    earlier = made.model_copy(update={"groups": (group.model_copy(update={"candidates": (better,)}),)})
+    (tmp_path / "earlier.json").write_text(earlier.model_dump_json())
+    worse = report(state, folder, tmp_path, "--no-measure", "--compare", str(tmp_path / "earlier.json"))
+    assert worse.returncode == 1
+    assert "worse" in worse.stdout
+
+    unknown = report(state, folder, tmp_path, "bert_int8")
+    assert unknown.returncode == 2
+    assert "workload 'bert_int8' is not in" in unknown.stderr
 
 
 def test_every_metric_on_the_dashboards_was_measured() -> None:
