@@ -101,7 +101,7 @@ class Result:
             f"{self.service.mean_ms:.1f} ms), and the {self.starting_seconds:.2f} s that instances take to start, all "
             f"known before the run. Figures are medians of {seeds} simulations with other "
             "requests and other beginnings of the alarms' minutes, which are chance, and the range of all of them.",
-            f"Beyond: how far what was seen is outside of it. Moments may be so by {CHANGE_SECONDS:g} s, which are "
+            f"Beyond: how far what was seen is outside the range. Moments may be so by {CHANGE_SECONDS:g} s, which are "
             "as many of the alarms' minutes. P90 and P99 have no target: they rest on the seconds of overload.",
             "Modes: the same scaling endpoint simulated request by request (seen) and second by second (foreseen).",
         )

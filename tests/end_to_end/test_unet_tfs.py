@@ -21,7 +21,18 @@ from botocore.exceptions import ClientError
 from load_tests import unet_tfs
 from load_tests.closed_loop import Target, invoke
 from local_aws.account import CACHE_VARIABLE, ROOT, STATE_VARIABLE, LocalAccount
-from local_aws.demo.steps import read_object, stack_outputs
+from local_aws.deployed import read_object, stack_outputs
+from sizing.autoscaling import Bounds, TargetTracking
+from sizing.service_times import ServiceTimes
+from sizing.simulation.endpoint import Endpoint, Tracking
+from sizing.simulation.events import simulate_events
+from sizing.simulation.observed import (
+    milestones_in,
+    milestones_of,
+    provisioning_seconds,
+    read_moments,
+    traffic_of,
+)
 from stacks.settings import Deployment, UnetEndpoint
 from tests.end_to_end.conftest import (
     INFERENCE,
@@ -277,6 +288,25 @@ def test_instances_follow_the_load_out_and_in(state: Path, folder: Path, tmp_pat
     seen = [int(row["current"]) for row in rows]
     assert (seen[0], max(seen), seen[-1]) == (1, 3, 1)
     assert rows[-1]["failed"] == "0"
+    assert_the_simulation_foresees(tmp_path / SCALED.endpoint / "moments.csv")
+
+
+def assert_the_simulation_foresees(watched: Path) -> None:
+    """The requests as they were sent, simulated with the same scaling: seconds here are minutes of the alarms."""
+    looks = read_moments(watched)
+    endpoint = Endpoint(
+        service=ServiceTimes.constant(5),
+        workers=4,
+        instances=1,
+        bounds=Bounds(1, 3),
+        tracking=Tracking(TargetTracking(10, scale_out_cooldown=30, scale_in_cooldown=60)),
+        provisioning_seconds=provisioning_seconds(looks),
+        time_scale=60,
+    )
+    foreseen, seen = milestones_in(simulate_events(endpoint, traffic_of(looks))), milestones_of(looks)
+    assert seen.most == foreseen.most == 3
+    for real, simulated in ((seen.grew, foreseen.grew), (seen.at_most, foreseen.at_most), (seen.back, foreseen.back)):
+        assert simulated == pytest.approx(real, abs=4), (seen, foreseen)
 
 
 def test_every_metric_on_the_dashboards_was_measured() -> None:
