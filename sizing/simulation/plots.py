@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sizing.simulation.result import Result
 
@@ -25,6 +25,7 @@ def plot(result: Result, path: Path) -> None:
     latency.set_yscale("log")
     latency.set_ylabel("latency, ms")
     latency.set_xlabel(unit)
+    instances.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (traffic, instances):
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
