@@ -1,0 +1,199 @@
+"""The result: what was expected of the server's known behaviour, what was found, and whether that is near enough."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import recorded
+from benchmarks.load_tests.measure import (
+    ATTEMPTS,
+    BEYOND,
+    BUSY,
+    CAPACITY,
+    CLIENT_USERS,
+    CLIENTS,
+    EVERY,
+    SERVICE,
+    STALL,
+    STALL_RATE,
+    STALL_USERS,
+    client_is_the_limit,
+    predicted_p99_ms,
+)
+from benchmarks.machine import Machine
+from benchmarks.recorded import Sheet, digits, verdict
+from load_tests.result import LoadResult
+
+RATE_TOLERANCE, STALL_TOLERANCE, HIDDEN_SHARE = 0.01, 0.05, 0.1
+_NAMES = {
+    "boto3": "boto3, one shared client",
+    "fast": "fast: geventhttpclient, signed by botocore",
+    "http": "the same unsigned",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure beside what was expected of it; met: None for one that nothing was expected of."""
+
+    run: str
+    figure: str
+    found: str
+    expected: str
+    met: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One run of the benchmark on one machine.
+
+    date: ISO 8601. beyond: the rate that the server cannot do. clients: every run of each, the last of which counts.
+    """
+
+    date: str
+    machine: Machine
+    closed: LoadResult
+    opened: LoadResult
+    rates: tuple[LoadResult, ...]
+    beyond: LoadResult
+    clients: dict[str, list[LoadResult]]
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Every figure."""
+        predicted = predicted_p99_ms()
+        opened, closed = _p99(self.opened), _p99(self.closed)
+        stall = f"{STALL:g} s stall every {EVERY:g} s"
+        near = abs(opened - predicted) <= STALL_TOLERANCE * predicted
+        return (
+            Line(f"open loop, {STALL_RATE:g}/s, {stall}", "P99 ms", digits(opened), f"{predicted:g} +- 5 %", near),
+            Line(
+                f"closed loop, {STALL_USERS} users, {stall}",
+                "P99 ms",
+                digits(closed),
+                f"hides it: below {HIDDEN_SHARE * predicted:g}",
+                closed < HIDDEN_SHARE * predicted,
+            ),
+            Line(
+                f"closed loop, {STALL_USERS} users, {stall}",
+                "longest ms",
+                digits(self.closed.total.max_ms),
+                "",
+                None,
+            ),
+            *(self._rate(result) for result in self.rates),
+            Line(
+                f"open loop, {BEYOND:g}/s of {CAPACITY:g}/s that it can do",
+                "answered a second",
+                digits(self.beyond.total.answered_per_second),
+                f"{CAPACITY:g} +- 5 %",
+                abs(self.beyond.total.answered_per_second / CAPACITY - 1) <= 0.05,
+            ),
+            Line(
+                f"open loop, {BEYOND:g}/s of {CAPACITY:g}/s that it can do",
+                "client saturated",
+                "yes" if self.beyond.saturation.saturated else "no",
+                "yes, and not passed",
+                self.beyond.saturation.saturated and not self.beyond.passed,
+            ),
+        )
+
+    @staticmethod
+    def _rate(result: LoadResult) -> Line:
+        share = result.reached.share or 0.0
+        met = abs(share - 1) <= RATE_TOLERANCE
+        return Line(f"open loop, {result.level:g}/s", "sent of the rate", f"{share:.2%}", "100 +- 1 %", met)
+
+    @property
+    def met(self) -> bool:
+        """Whether all is as expected, and every client's rate is its own limit and not the server's."""
+        return all(line.met is not False for line in self.lines) and all(
+            client_is_the_limit(runs[-1]) for runs in self.clients.values()
+        )
+
+    def sheets(self) -> list[Sheet]:
+        """What was expected and found, and the rates of the clients."""
+        client_rows = []
+        for client in CLIENTS:
+            runs = self.clients[client]
+            last = runs[-1]
+            client_rows.append(
+                (
+                    _NAMES[client],
+                    digits(last.total.answered_per_second),
+                    f"{last.saturation.cpu_mean:.0%}",
+                    f"{last.total.error_rate:.2%}",
+                    str(len(runs)),
+                    verdict(client_is_the_limit(last)),
+                )
+            )
+        return [
+            Sheet(
+                ("run", "figure", "found", "expected", "verdict"),
+                ("found", "expected"),
+                [(each.run, each.figure, each.found, each.expected, verdict(each.met)) for each in self.lines],
+            ),
+            Sheet(
+                ("client, one worker", "requests/s", "its core busy", "failed", "runs", "client is the limit"),
+                ("requests/s", "its core busy", "failed", "runs"),
+                client_rows,
+            ),
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "label": "local",
+            "date": self.date,
+            "machine": asdict(self.machine),
+            "figures": [asdict(line) for line in self.lines],
+            "clients": {
+                name: [
+                    {
+                        "requests_per_second": run.total.answered_per_second,
+                        "cpu": run.saturation.cpu_mean,
+                        "error_rate": run.total.error_rate,
+                        "client_is_the_limit": client_is_the_limit(run),
+                    }
+                    for run in runs
+                ]
+                for name, runs in self.clients.items()
+            },
+            "met": self.met,
+        }
+
+    def title(self) -> str:
+        """What is compared, and where."""
+        return "load_tests against a server of known behaviour, local"
+
+    def notes(self) -> tuple[str, ...]:
+        """How the figures came about, and what they leave out."""
+        return (
+            f"Machine: {self.machine.describe()}. Local: a figure of another machine differs.",
+            f"Server: load_tests.stub, {1000 * SERVICE:g} ms a request, one at a time, on the same machine.",
+            f"Expected P99: a tenth of the arrivals finds it stalled and waits up to {STALL:g} s, so that one in a "
+            f"hundred waits longer than {predicted_p99_ms():g} ms.",
+            f"{self.opened.measured_seconds:.0f} s for each loop, with {self.opened.total.answered} and "
+            f"{self.closed.total.answered} requests answered.",
+            f"Clients: {CLIENT_USERS} users without pause, a CSV row of about 100 bytes, a server that takes no time "
+            f"and has the other core. A rate is the client's limit only where its core is over {BUSY:.0%} busy: a run "
+            f"without that is repeated, {ATTEMPTS} runs at the most, and all of them are in the JSON. An endpoint that "
+            "shares the machine leaves the client less, and larger bodies cost more to sign.",
+        )
+
+
+def show(result: Result, console: Console) -> None:
+    """Prints tables and notes."""
+    recorded.show(result, result.sheets(), console)
+
+
+def record(result: Result, folder: Path) -> tuple[Path, Path]:
+    """Writes JSON and Markdown; a later run replaces both."""
+    return recorded.record(result, result.sheets(), folder, "load_tests")
+
+
+def _p99(result: LoadResult) -> float:
+    found = result.total.percentile(99.0)
+    return found.value_ms if found is not None else float("nan")
