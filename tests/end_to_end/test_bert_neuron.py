@@ -21,6 +21,7 @@ from load_tests.plan import HttpTarget, Plan
 from load_tests.result import LoadResult
 from local_aws.account import LocalAccount
 from local_aws.demo.bert_int8 import AMAZON, QUESTION
+from local_aws.processes import free_port
 from local_aws.report.model import Report
 from tests.end_to_end.conftest import (
     assert_every_metric_on_the_dashboards_was_measured,
@@ -188,6 +189,35 @@ def test_a_dead_port_is_a_failure_and_never_looks_fast(tmp_path: Path) -> None:
     silent = [each for each in gone if each not in alive]
     assert len(silent) == 4
     assert all(each.failed and not each.answered and not each.percentiles for each in silent)
+
+
+def load(state: Path, folder: Path, *options: str) -> tuple[int, LoadResult]:
+    """Exit code and result of a short load test through the real command line."""
+    file = folder / "load.json"
+    file.unlink(missing_ok=True)
+    done = inference(
+        state, "load-test", "bert_neuron", "--deployment", str(folder / "e2e.yaml"), "--users", "4", "--duration", "2",
+        "--warm-up", "1", "--json", str(file), *options,
+    )  # fmt: skip
+    assert file.exists(), done.stderr
+    return done.returncode, LoadResult.read(file)
+
+
+def test_load_on_every_core_and_copy_is_told_one_by_one(state: Path, folder: Path) -> None:
+    code, result = load(state, folder, "--workers", "2")
+    assert (code, result.passed, result.location) == (0, True, "local"), result.gates
+    assert [each.name for each in result.names] == [
+        f"/predictions_neuron_core_{core}/model_{model}" for core, model in PAIRS
+    ]
+    assert all(each.answered > 0 and each.failed == 0 for each in result.names)
+    assert (result.endpoint, result.instance_type, result.reached.users_reached) == (ENDPOINT, "ml.c6i.xlarge", 4)
+
+
+def test_load_through_sagemaker_or_on_a_port_where_nobody_listens(state: Path, folder: Path) -> None:
+    code, result = load(state, folder, "--no-pairs")
+    assert (code, [each.name for each in result.names]) == (0, [ENDPOINT])
+    code, result = load(state, folder, "--host", f"http://127.0.0.1:{free_port()}")
+    assert (code, result.total.answered, set(result.total.failures)) == (1, 0, {"ConnectionRefusedError"})
 
 
 def test_a_core_whose_process_dies_comes_back_and_the_endpoint_answers_meanwhile() -> None:
