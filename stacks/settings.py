@@ -16,6 +16,7 @@ from model_build.unet_tfs.recipe import UnetTfsRecipe
 from sizing.instances import instance
 from stacks.frozen import Key, Settings
 from stacks.hosting_settings import DataCapture, EndpointAlarms, GuardedEndpoint, InferenceComponent, InstanceType
+from stacks.load_test_settings import LoadTest
 from stacks.neo import NeoCompilation, check_endpoint
 from stacks.neuron_settings import BertNeuron
 from stacks.scaling_settings import Scaling as Scaling
@@ -362,6 +363,7 @@ class Deployment(Settings):
 
     region: absent, the templates suit any region.
     retain_data: keep the artifact bucket and its key on destroy.
+    load_test: where `inference load-test --on fargate` runs; absent, load tests run on the machine that starts them.
     """
 
     environment: str = Field(pattern=r"^[a-z][a-z0-9-]{1,20}$")
@@ -373,6 +375,7 @@ class Deployment(Settings):
     workloads: Workloads
     vpc: Vpc | None = None
     budget: Budget | None = None
+    load_test: LoadTest | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Deployment":

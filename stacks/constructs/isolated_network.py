@@ -1,29 +1,31 @@
 """A network without internet: private subnets in two zones, and endpoints of just the services that are needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import Aws, RemovalPolicy
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-_SERVICES = {
+CONTAINER_SERVICES: Mapping[str, ec2.InterfaceVpcEndpointAwsService] = {
     "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
     "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
     "Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
-    "Ssm": ec2.InterfaceVpcEndpointAwsService.SSM,
-    "SsmMessages": ec2.InterfaceVpcEndpointAwsService.SSM_MESSAGES,
 }
-"""Images, logs with the metrics in them, and sessions. S3, for archives, layers and packages, has a gateway."""
+"""What every container needs: its image, and a place for its output. Layers of images come from S3's gateway."""
+IMAGE_LAYERS = f"arn:{Aws.PARTITION}:s3:::prod-{Aws.REGION}-starport-layer-bucket/*"
+"""Objects that hold the layers of images in ECR ("Amazon ECR interface VPC endpoints" in its user guide)."""
 
 
 class IsolatedNetwork(Construct):
     """Two zones, no internet gateway and no NAT: nothing comes in or goes out but through the endpoints.
 
-    It costs five interface endpoints in two zones, less than two NAT gateways with their traffic, and what has no way
-    out cannot be made to send anything there.
+    It costs an interface endpoint for each service in two zones, five of them less than two NAT gateways with traffic,
+    and what has no way out cannot be made to send anything there.
+
+    services: with an interface endpoint. readable, writable: ARNs of objects that S3's gateway lets through.
+    clients: who the endpoints are for, in the words of the rules' descriptions.
     """
 
     def __init__(
@@ -33,7 +35,10 @@ class IsolatedNetwork(Construct):
         *,
         cidr: str,
         availability_zones: Sequence[str] | None,
-        artifacts: s3.IBucket,
+        services: Mapping[str, ec2.InterfaceVpcEndpointAwsService],
+        readable: Sequence[str],
+        writable: Sequence[str] = (),
+        clients: str,
     ) -> None:
         super().__init__(scope, construct_id)
         self.vpc = ec2.Vpc(
@@ -54,32 +59,26 @@ class IsolatedNetwork(Construct):
             traffic_type=ec2.FlowLogTrafficType.REJECT,
         )
         gateway = self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
-        gateway.add_to_policy(
-            iam.PolicyStatement(
-                principals=[iam.AnyPrincipal()],
-                actions=["s3:GetObject"],
-                resources=[
-                    artifacts.arn_for_objects("*"),
-                    # Layers of images in ECR, and the repositories of Amazon Linux 2023.
-                    f"arn:{Aws.PARTITION}:s3:::prod-{Aws.REGION}-starport-layer-bucket/*",
-                    f"arn:{Aws.PARTITION}:s3:::al2023-repos-{Aws.REGION}-de612dc2/*",
-                ],
-            )
-        )
+        for action, objects in (("s3:GetObject", readable), ("s3:PutObject", writable)):
+            if objects:
+                gateway.add_to_policy(
+                    iam.PolicyStatement(principals=[iam.AnyPrincipal()], actions=[action], resources=list(objects))
+                )
+        self._clients = clients
         self._security_group = ec2.SecurityGroup(
             self,
             "Endpoints",
             vpc=self.vpc,
-            description="Interface endpoints: HTTPS from the instances only",
+            description=f"Interface endpoints: HTTPS from {clients} only",
             allow_all_outbound=False,
         )
-        for name, service in _SERVICES.items():
+        for name, service in services.items():
             self.vpc.add_interface_endpoint(
                 name, service=service, security_groups=[self._security_group], open=False, private_dns_enabled=True
             )
 
     def admit(self, clients: ec2.ISecurityGroup) -> None:
         """Lets a security group's members use the endpoints, and S3, whose addresses have no group."""
-        self._security_group.add_ingress_rule(clients, ec2.Port.tcp(443), "HTTPS from the instances")
+        self._security_group.add_ingress_rule(clients, ec2.Port.tcp(443), f"HTTPS from {self._clients}")
         # The only ways out of the network are the endpoints; S3's prefix list has another id in every region.
         clients.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "HTTPS to the endpoints of this network")

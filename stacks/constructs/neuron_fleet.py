@@ -15,7 +15,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from containers.bert_neuron.placement import Placement
-from stacks.constructs.isolated_network import IsolatedNetwork
+from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork
 from stacks.constructs.neuron_host import FRONT_PORT, METRICS_NAMESPACE, HostProps, start_script
 from stacks.images import ServedImage
 from stacks.neuron_settings import NeuronFleet
@@ -25,6 +25,10 @@ _BASE_IMAGE = "/aws/service/neuron/dlami/base/amazon-linux-2023/latest/image_id"
 
 Source: "Neuron DLAMI User Guide" of the AWS Neuron documentation, SSM parameters.
 """
+_SESSIONS = {
+    "Ssm": ec2.InterfaceVpcEndpointAwsService.SSM,
+    "SsmMessages": ec2.InterfaceVpcEndpointAwsService.SSM_MESSAGES,
+}
 _GRACE = Duration.minutes(15)
 """From an instance's start until its processes have loaded their traces."""
 
@@ -68,7 +72,14 @@ class LoadBalancedFleet(Construct):
             "Network",
             cidr=settings.vpc_cidr,
             availability_zones=settings.availability_zones,
-            artifacts=artifacts,
+            services={**CONTAINER_SERVICES, **_SESSIONS},
+            readable=[
+                artifacts.arn_for_objects("*"),
+                IMAGE_LAYERS,
+                # The repositories of Amazon Linux 2023.
+                f"arn:{Aws.PARTITION}:s3:::al2023-repos-{Aws.REGION}-de612dc2/*",
+            ],
+            clients="the instances",
         )
         self._serving_logs, self._metrics_logs = self._log_group("Logs"), self._log_group("MetricsLogs")
         script = start_script(
