@@ -167,18 +167,6 @@ def drive(folder: Path, *urls: str) -> LoadResult:
     return run(plan, bert_neuron.requests(), folder)
 
 
-def test_the_client_drives_every_core_and_copy_and_has_percentiles_of_each(tmp_path: Path) -> None:
-    found = drive(tmp_path, server())
-    assert found.passed, [gate.found for gate in found.gates]
-    assert {each.name for each in found.names} == set(bert_neuron.pairs((0, 1), 2))
-    for each in found.names:
-        assert each.answered > 0
-        p50, p99 = each.percentile(50), each.percentile(99)
-        assert p50 is not None and p99 is not None
-        assert 0 < p50.value_ms <= p99.value_ms
-    assert found.total.answered == sum(each.answered for each in found.names)
-
-
 def test_a_dead_port_is_a_failure_and_never_looks_fast(tmp_path: Path) -> None:
     with socket.socket() as dead:
         dead.bind(("127.0.0.1", 0))
@@ -209,7 +197,10 @@ def test_load_on_every_core_and_copy_is_told_one_by_one(state: Path, folder: Pat
     assert [each.name for each in result.names] == [
         f"/predictions_neuron_core_{core}/model_{model}" for core, model in PAIRS
     ]
-    assert all(each.answered > 0 and each.failed == 0 for each in result.names)
+    for each in result.names:
+        p50, p99 = each.percentile(50), each.percentile(99)
+        assert each.answered > 0 and each.failed == 0
+        assert p50 is not None and p99 is not None and 0 < p50.value_ms <= p99.value_ms
     assert (result.endpoint, result.instance_type, result.reached.users_reached) == (ENDPOINT, "ml.c6i.xlarge", 4)
 
 
