@@ -9,6 +9,7 @@ from stacks.bert_int8 import BertInt8Stack
 from stacks.bert_neuron import BertNeuronStack
 from stacks.churn_mme import ChurnMmeStack
 from stacks.foundation import FoundationStack
+from stacks.load_test import LoadTestStack
 from stacks.model_build import ModelBuildStack
 from stacks.monitoring import MonitoringStack
 from stacks.naming import camel
@@ -42,6 +43,16 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
             artifacts=foundation.artifacts,
             key=foundation.key,
             alerts=foundation.alerts,
+            region=region,
+        )
+    if deployment.load_test is not None:
+        LoadTestStack(
+            app,
+            f"{prefix}-LoadTest",
+            deployment=deployment,
+            settings=deployment.load_test,
+            artifacts=foundation.artifacts,
+            key=foundation.key,
             region=region,
         )
     MonitoringStack(app, f"{prefix}-Monitoring", deployment=deployment, region=region)

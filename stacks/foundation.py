@@ -1,6 +1,6 @@
 """What every other stack stands on: key, buckets, alert topic, budget."""
 
-from aws_cdk import CfnResource, Duration, RemovalPolicy, Stack
+from aws_cdk import Aws, CfnResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -9,6 +9,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from load_tests import tasks
 from stacks.settings import Budget, Deployment
 
 
@@ -47,6 +48,8 @@ class FoundationStack(Stack):
                 conditions={"StringEquals": {"aws:SourceAccount": self.account}},
             )
         )
+        if deployment.load_test is not None:
+            self._load_tests(deployment.environment.capitalize())
         if not deployment.retain_data:
             self._own_logs_of_the_emptying_function()
         if deployment.budget is not None:
@@ -68,6 +71,22 @@ class FoundationStack(Stack):
                 )
             ],
             **properties,  # type: ignore[arg-type]  # forwarded keyword arguments of Bucket
+        )
+
+    def _load_tests(self, prefix: str) -> None:
+        """Lets the logs of the LoadTestStack be encrypted, and ends what its tests leave."""
+        self.artifacts.add_lifecycle_rule(
+            id="LoadTests", prefix=f"{tasks.FOLDER}/", expiration=Duration.days(tasks.KEPT_DAYS)
+        )
+        group = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{prefix}-LoadTest-*"
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogsOfLoadTests",
+                principals=[iam.ServicePrincipal(f"logs.{Aws.REGION}.{Aws.URL_SUFFIX}")],
+                actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
+                resources=["*"],
+                conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": group}},
+            )
         )
 
     def _own_logs_of_the_emptying_function(self) -> None:

@@ -10,7 +10,8 @@ from constructs import Construct
 
 from stacks.neo import Processor
 
-CONTAINERS = Path(__file__).parents[1] / "containers"
+ROOT = Path(__file__).parents[1]
+CONTAINERS = ROOT / "containers"
 _BUILTIN_XGBOOST = "sagemaker-xgboost:3.0-5"
 _BUILTIN_XGBOOST_ACCOUNTS = {
     "af-south-1": "510948584623",
@@ -142,6 +143,28 @@ def container_image(
         file=f"{workload}/Dockerfile",
         build_args=dict(build_args) if build_args else None,
         exclude=["*", "!__init__.py", "!serving", f"!{workload}", "**/__pycache__", "**/*.pyc"],
+        platform=ecr_assets.Platform.LINUX_AMD64,
+    )
+    return ServedImage(asset.image_uri, asset.repository.repository_arn)
+
+
+def load_test_image(scope: Construct, construct_id: str) -> ServedImage:
+    """The image of load tests, whose context is `load_tests` and what it is built from."""
+    asset = ecr_assets.DockerImageAsset(
+        scope,
+        construct_id,
+        directory=str(ROOT),
+        file="containers/load_test/Dockerfile",
+        exclude=[
+            "*",
+            "!containers",
+            "containers/*",
+            "!containers/load_test",
+            "!load_tests",
+            "load_tests/tuning",
+            "**/__pycache__",
+            "**/*.pyc",
+        ],
         platform=ecr_assets.Platform.LINUX_AMD64,
     )
     return ServedImage(asset.image_uri, asset.repository.repository_arn)

@@ -1,0 +1,216 @@
+"""Load tests on Fargate: where a Locust master and its workers run, for as long as a test takes."""
+
+from collections.abc import Mapping
+
+from aws_cdk import Aws, CfnOutput, Fn, RemovalPolicy, Stack
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from load_tests import tasks
+from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork
+from stacks.images import ServedImage, load_test_image
+from stacks.load_test_settings import LoadTest
+from stacks.naming import component_name
+from stacks.neuron_settings import NeuronFleet
+from stacks.settings import Deployment, UnetEndpoint
+
+_SERVICES: Mapping[str, ec2.InterfaceVpcEndpointAwsService] = {
+    **CONTAINER_SERVICES,
+    "SageMakerRuntime": ec2.InterfaceVpcEndpointAwsService.SAGEMAKER_RUNTIME,
+}
+_USER = "10001:10001"
+
+
+class LoadTestStack(Stack):
+    """A cluster, one task definition and their network; nothing in it runs until a load test does."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        deployment: Deployment,
+        settings: LoadTest,
+        artifacts: s3.IBucket,
+        key: kms.IKey,
+        region: str | None,
+    ) -> None:
+        super().__init__(scope, construct_id, env={"region": region} if region else None)
+        self._deployment, self._settings = deployment, settings
+        self._artifacts, self._key = artifacts, key
+        cluster = self._build_cluster(f"{deployment.environment}-load-test")
+        log_group = logs.LogGroup(
+            self,
+            "Logs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
+            encryption_key=key,
+        )
+        definition = self._build_definition(load_test_image(self, "Image"), log_group)
+        if settings.vpc is not None:
+            subnet_ids, group_ids = list(settings.vpc.subnet_ids), list(settings.vpc.security_group_ids)
+        else:
+            subnet_ids, group_ids = self._build_network(settings)
+        outputs = {
+            "ClusterName": cluster.ref,
+            "TaskDefinition": definition.ref,
+            "Subnets": Fn.join(",", subnet_ids),
+            "SecurityGroups": Fn.join(",", group_ids),
+            "Results": f"s3://{artifacts.bucket_name}/{tasks.FOLDER}/",
+            "LogGroup": log_group.log_group_name,
+        }
+        for name, value in outputs.items():
+            CfnOutput(self, name, value=value)
+
+    def _build_cluster(self, name: str) -> ecs.CfnCluster:
+        # Container Insights would make this group itself, and leave it behind.
+        insights = logs.LogGroup(
+            self,
+            "Insights",
+            log_group_name=f"/aws/ecs/containerinsights/{name}/performance",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        cluster = ecs.CfnCluster(
+            self,
+            "Cluster",
+            cluster_name=name,
+            capacity_providers=["FARGATE", "FARGATE_SPOT"],
+            cluster_settings=[ecs.CfnCluster.ClusterSettingsProperty(name="containerInsights", value="enabled")],
+        )
+        cluster.node.add_dependency(insights)
+        return cluster
+
+    def _build_network(self, settings: LoadTest) -> tuple[list[str], list[str]]:
+        objects = self._artifacts.arn_for_objects(f"{tasks.FOLDER}/*")
+        network = IsolatedNetwork(
+            self,
+            "Network",
+            cidr=settings.vpc_cidr,
+            availability_zones=settings.availability_zones,
+            services=_SERVICES,
+            readable=[objects, IMAGE_LAYERS],
+            writable=[self._result_objects],
+            clients="the tasks",
+        )
+        group = ec2.SecurityGroup(
+            self,
+            "Tasks",
+            vpc=network.vpc,
+            description="Tasks of load tests: each other on the port of Locust only",
+            allow_all_outbound=False,
+        )
+        port = ec2.Port.tcp(tasks.PORT)
+        group.add_ingress_rule(group, port, "Workers to their master")
+        group.add_egress_rule(group, port, "Workers to their master")
+        network.admit(group)
+        return [subnet.subnet_id for subnet in network.vpc.isolated_subnets], [group.security_group_id]
+
+    @property
+    def _result_objects(self) -> str:
+        return self._artifacts.arn_for_objects(f"{tasks.FOLDER}/*/result.json")
+
+    def _build_definition(self, image: ServedImage, log_group: logs.LogGroup) -> ecs.CfnTaskDefinition:
+        settings = self._settings
+        definition = ecs.CfnTaskDefinition
+        return ecs.CfnTaskDefinition(
+            self,
+            "Task",
+            requires_compatibilities=["FARGATE"],
+            network_mode="awsvpc",
+            cpu=f"{settings.vcpus * 1024:.0f}",
+            memory=f"{settings.memory_gib * 1024:.0f}",
+            runtime_platform=definition.RuntimePlatformProperty(
+                cpu_architecture="X86_64", operating_system_family="LINUX"
+            ),
+            execution_role_arn=self._execution_role(image, log_group).role_arn,
+            task_role_arn=self._task_role().role_arn,
+            container_definitions=[
+                definition.ContainerDefinitionProperty(
+                    name=tasks.CONTAINER,
+                    image=image.uri,
+                    essential=True,
+                    user=_USER,
+                    readonly_root_filesystem=True,
+                    stop_timeout=tasks.STOP_SECONDS,
+                    linux_parameters=definition.LinuxParametersProperty(
+                        capabilities=definition.KernelCapabilitiesProperty(drop=["ALL"]), init_process_enabled=True
+                    ),
+                    log_configuration=definition.LogConfigurationProperty(
+                        log_driver="awslogs",
+                        options={
+                            "awslogs-group": log_group.log_group_name,
+                            "awslogs-region": Aws.REGION,
+                            "awslogs-stream-prefix": tasks.STREAM_PREFIX,
+                            # CloudWatch being slow must not hold the clients up.
+                            "mode": "non-blocking",
+                            "max-buffer-size": "4m",
+                        },
+                    ),
+                )
+            ],
+        )
+
+    def _execution_role(self, image: ServedImage, log_group: logs.LogGroup) -> iam.Role:
+        """What Fargate itself does for a task: it takes the image and brings its output to the logs."""
+        return self._role(
+            "ExecutionRole",
+            _allow(
+                ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+                [image.repository_arn],
+            ),
+            _allow(["ecr:GetAuthorizationToken"], ["*"]),
+            _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),
+        )
+
+    def _task_role(self) -> iam.Role:
+        invoked = self._invoked()
+        return self._role(
+            "TaskRole",
+            *([_allow(["sagemaker:InvokeEndpoint"], invoked)] if invoked else []),
+            _allow(["s3:GetObject"], [self._artifacts.arn_for_objects(f"{tasks.FOLDER}/*")]),
+            _allow(["s3:PutObject"], [self._result_objects]),
+            iam.PolicyStatement(
+                actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                resources=[self._key.key_arn],
+                conditions={"StringEquals": {"kms:ViaService": f"s3.{Aws.REGION}.{Aws.URL_SUFFIX}"}},
+            ),
+        )
+
+    def _invoked(self) -> list[str]:
+        """ARNs of every endpoint of the deployment, and of every inference component on them."""
+        found: list[str] = []
+        for workload, settings in self._deployment.workloads.enabled.items():
+            for key, endpoint in settings.endpoints.items():
+                if isinstance(endpoint, NeuronFleet):
+                    continue
+                name = self._deployment.endpoint_name(workload, key)
+                found.append(_sagemaker(f"endpoint/{name}"))
+                if isinstance(endpoint, UnetEndpoint) and endpoint.inference_component is not None:
+                    found.append(_sagemaker(f"inference-component/{component_name(name)}"))
+        return found
+
+    def _role(self, construct_id: str, *statements: iam.PolicyStatement) -> iam.Role:
+        account = {"aws:SourceAccount": Aws.ACCOUNT_ID}
+        source = {"aws:SourceArn": f"arn:{Aws.PARTITION}:ecs:{Aws.REGION}:{Aws.ACCOUNT_ID}:*"}
+        return iam.Role(
+            self,
+            construct_id,
+            assumed_by=iam.PrincipalWithConditions(
+                iam.ServicePrincipal("ecs-tasks.amazonaws.com"), {"StringEquals": account, "ArnLike": source}
+            ),
+            inline_policies={"LoadTest": iam.PolicyDocument(statements=list(statements))},
+        )
+
+
+def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
+    return iam.PolicyStatement(actions=actions, resources=resources)
+
+
+def _sagemaker(resource: str) -> str:
+    return f"arn:{Aws.PARTITION}:sagemaker:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"
