@@ -1,26 +1,20 @@
 """`python -m benchmarks.bert_neuron`: measures the server beside the published pattern and records the result."""
 
-import datetime
-import signal
-import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import psutil
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from benchmarks.bert_neuron.measure import measure
 from benchmarks.bert_neuron.report import Result, record, show
 from benchmarks.bert_neuron.servers import Environments, container, published
-from benchmarks.errors import BenchmarkError
+from benchmarks.command import COLUMNS, conclude, measuring, today
 from benchmarks.machine import Machine
 from local_aws.account import default_cache
-
-_MISSED, _NOT_MEASURED, _INTERRUPTED = 1, 2, 130
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
 def main(
@@ -39,21 +33,9 @@ def main(
 
     Exits with 1 when a target is missed, and with 2 when nothing could be measured.
     """
-    for received in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(received, signal.default_int_handler)
-    try:
+    with measuring(psutil.Error):
         result = _run(cores, models, connections, turns, cache)
-    except (BenchmarkError, OSError, psutil.Error) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print("interrupted: everything is stopped, nothing is recorded", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED) from None
-    console = Console(width=120)
-    show(result, console)
-    written = " and ".join(path.name for path in record(result, results))
-    console.print(f"{'every target is met' if result.met else 'a target is missed'}; recorded in {written}")
-    if not result.met:
-        raise typer.Exit(_MISSED)
+    conclude(result, show, record, results, width=120)
 
 
 def _run(cores: int, models: int, connections: int, turns: int, cache: Path) -> Result:
@@ -61,7 +43,7 @@ def _run(cores: int, models: int, connections: int, turns: int, cache: Path) -> 
     machine = Machine.read()
     # A thread that redraws the bar would take time from the requests that are measured.
     with (
-        Progress(*_COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
+        Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
         tempfile.TemporaryDirectory(prefix="bert-neuron-") as name,
         container(environments, cores, models, Path(name) / "ours") as ours,
         published(environments, cores, models, Path(name) / "published") as theirs,
@@ -74,7 +56,7 @@ def _run(cores: int, models: int, connections: int, turns: int, cache: Path) -> 
             on_turn=lambda: progress.update(task, advance=1, refresh=True),
         )
     return Result(
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        date=today(),
         machine=machine,
         cores=cores,
         models=models,
@@ -82,11 +64,6 @@ def _run(cores: int, models: int, connections: int, turns: int, cache: Path) -> 
         ours=our_side,
         published=their_side,
     )
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(_NOT_MEASURED)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,25 @@
 """`python -m benchmarks.churn_mme`: measures the container beside Multi Model Server and records the result."""
 
 import contextlib
-import datetime
-import signal
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import psutil
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from benchmarks.churn_mme.measure import WARM_UP, Agreement, compare, invoke_in_turns, load_all, turns
 from benchmarks.churn_mme.models import Models, build_models
 from benchmarks.churn_mme.report import Measured, Result, record, show
 from benchmarks.churn_mme.servers import Environments, Packages, Server, container, java_version, multi_model_server
-from benchmarks.errors import BenchmarkError
+from benchmarks.command import COLUMNS, conclude, measuring, today
 from benchmarks.machine import Machine
 from benchmarks.memory import TreeMemory, tree_memory
 from local_aws.account import default_cache
 from model_build.churn_mme.schema import STATES
-
-_MISSED, _NOT_MEASURED, _INTERRUPTED = 1, 2, 130
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
 def main(
@@ -49,21 +43,9 @@ def main(
 
     Exits with 1 when a target is missed or answers differ, and with 2 when nothing could be measured.
     """
-    for received in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(received, signal.default_int_handler)
-    try:
+    with measuring(psutil.Error):
         result = _run(models, requests, packages, cache)
-    except (BenchmarkError, OSError, psutil.Error) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print("interrupted: everything is stopped, nothing is recorded", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED) from None
-    console = Console(width=120)
-    show(result, console)
-    written = " and ".join(path.name for path in record(result, results))
-    console.print(f"{'every target is met' if result.met else 'a target is missed'}; recorded in {written}")
-    if not result.met:
-        raise typer.Exit(_MISSED)
+    conclude(result, show, record, results, width=120)
 
 
 def _run(count: int, requests: int, packages: Packages, cache: Path) -> Result:
@@ -72,7 +54,7 @@ def _run(count: int, requests: int, packages: Packages, cache: Path) -> Result:
     environments = Environments.make(cache, packages)
     # A thread that redraws the bars would take time from the requests that are measured.
     with (
-        Progress(*_COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
+        Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
         tempfile.TemporaryDirectory(prefix="churn-mme-") as name,
     ):
         folder = Path(name)
@@ -85,7 +67,7 @@ def _run(count: int, requests: int, packages: Packages, cache: Path) -> Result:
         ):
             (our_side, their_side), agreement = _measure((ours, theirs), models, requests, progress)
     return Result(
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        date=today(),
         machine=machine,
         java=java,
         packages=packages,
@@ -127,11 +109,6 @@ def _step(progress: Progress, description: str, total: int) -> Iterator[Callable
     task = progress.add_task(description, total=total)
     progress.refresh()
     yield lambda: progress.update(task, advance=1, refresh=True)
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(_NOT_MEASURED)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,17 @@
 """`python -m benchmarks.load_tests`: checks the load generator against a known server and records the result."""
 
-import datetime
-import signal
-import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
-from benchmarks.errors import BenchmarkError
+from benchmarks.command import COLUMNS, conclude, measuring, today
 from benchmarks.load_tests import measure
 from benchmarks.load_tests.report import Result, record, show
 from benchmarks.machine import Machine
-
-_MISSED, _NOT_MEASURED, _INTERRUPTED = 1, 2, 130
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
 def main(
@@ -31,28 +25,16 @@ def main(
 
     Exits with 1 when something is not as expected, and with 2 when nothing could be measured.
     """
-    for received in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(received, signal.default_int_handler)
-    try:
+    with measuring():
         result = _run(stall_seconds, seconds)
-    except (BenchmarkError, OSError) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print("interrupted: everything is stopped, nothing is recorded", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED) from None
-    console = Console(width=140)
-    show(result, console)
-    written = " and ".join(path.name for path in record(result, results))
-    console.print(f"{'all is as expected' if result.met else 'something is not as expected'}; recorded in {written}")
-    if not result.met:
-        raise typer.Exit(_MISSED)
+    conclude(result, show, record, results)
 
 
 def _run(stall_seconds: float, seconds: float) -> Result:
     machine = Machine.read()
     # A thread that redraws the bar would take time from the requests that are measured.
     with (
-        Progress(*_COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
+        Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
         tempfile.TemporaryDirectory(prefix="load-tests-") as name,
     ):
         folder = Path(name)
@@ -65,7 +47,7 @@ def _run(stall_seconds: float, seconds: float) -> Result:
         *rates, beyond = measure.rates(folder, seconds, done)
         clients = measure.clients(folder, seconds, done)
     return Result(
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        date=today(),
         machine=machine,
         closed=closed,
         opened=opened,
@@ -73,11 +55,6 @@ def _run(stall_seconds: float, seconds: float) -> Result:
         beyond=beyond,
         clients=clients,
     )
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(_NOT_MEASURED)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,15 @@
 """`python -m benchmarks.scaling_simulation`: a real scale-out beside its simulation, and the simulation's two modes."""
 
-import datetime
-import signal
-import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import httpx
 import numpy as np
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 
-from benchmarks.errors import BenchmarkError
+from benchmarks.command import conclude, measuring, say, today
 from benchmarks.machine import Machine
 from benchmarks.scaling_simulation import account_run, modes
 from benchmarks.scaling_simulation.account_run import BOUNDS, POLICY, TIME_SCALE, Watched
@@ -30,7 +26,6 @@ TRACES = (
     Trace("ramp", np.concatenate([np.linspace(3, 50, 25), np.full(5, 50.0), np.full(34, 3.0)])),
 )
 SEEDS = 25
-_MISSED, _NOT_MEASURED, _INTERRUPTED = 1, 2, 130
 
 
 def main(
@@ -46,37 +41,25 @@ def main(
 
     Exits with 1 when a target is missed, and with 2 when nothing could be measured.
     """
-    for received in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(received, signal.default_int_handler)
-    try:
+    with measuring(httpx.HTTPError, BotoCoreError, ClientError):
         machine = Machine.read()
         with tempfile.TemporaryDirectory(prefix="scaling-simulation-") as name:
-            _say("starting a local account and an endpoint")
+            say("starting a local account and an endpoint")
             with account_run.endpoint(cache, Path(name)):
                 service = account_run.service_times()
                 starting = account_run.starting_seconds()
                 foreseen = [_foresee(trace, service, starting) for trace in TRACES]
                 watched = [_watch(trace, seed) for trace in TRACES]
         result = Result(
-            date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            date=today(),
             machine=machine,
             service=service,
             starting_seconds=starting,
             watched=tuple(zip(watched, foreseen, strict=True)),
-            agreements=modes.agreements(_say),
-            speeds=modes.speeds(_say),
+            agreements=modes.agreements(say),
+            speeds=modes.speeds(say),
         )
-    except (BenchmarkError, OSError, httpx.HTTPError, BotoCoreError, ClientError) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print("interrupted: everything is stopped, nothing is recorded", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED) from None
-    console = Console(width=140)
-    show(result, console)
-    written = " and ".join(path.name for path in record(result, results))
-    console.print(f"{'every target is met' if result.met else 'a target is missed'}; recorded in {written}")
-    if not result.met:
-        raise typer.Exit(_MISSED)
+    conclude(result, show, record, results)
 
 
 def _foresee(trace: Trace, service: ServiceTimes, starting_seconds: float) -> tuple[Simulated, ...]:
@@ -103,17 +86,8 @@ def _foresee(trace: Trace, service: ServiceTimes, starting_seconds: float) -> tu
 
 
 def _watch(trace: Trace, seed: int) -> Watched:
-    _say(f"{trace.name}: sending {trace.requests:,.0f} requests in {trace.seconds} s")
+    say(f"{trace.name}: sending {trace.requests:,.0f} requests in {trace.seconds} s")
     return account_run.drive(trace, seed)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(_NOT_MEASURED)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from benchmarks.recorded import Sheet, digits, verdict
 from benchmarks.scaling_simulation.account_run import BOUNDS, POLICY, TIME_SCALE, Watched
 from benchmarks.scaling_simulation.modes import Agreement, Speed
 from sizing.service_times import ServiceTimes
-from sizing.simulation.observed import instance_seconds, milestones_in, milestones_of
+from sizing.simulation.observed import Look, instance_seconds, milestones_in, milestones_of
 from sizing.simulation.result import Result as Simulated
 
 CHANGE_SECONDS, INSTANCES, MEDIAN = 3.0, 0.1, 0.25
@@ -116,8 +116,9 @@ class Result:
             "starting_seconds": self.starting_seconds,
             "lines": [{**asdict(line), "off": line.off, "met": line.met} for line in self.lines],
             "speeds": [{**asdict(speed), "limit_seconds": _limit(speed)} for speed in self.speeds],
-            "looks": [
-                {"traffic": run.trace.name, "looks": [asdict(look) for look in run.looks]} for run, _ in self.watched
+            "changes": [
+                {"traffic": run.trace.name, "changes": [asdict(look) for look in _changes(run.looks)]}
+                for run, _ in self.watched
             ],
             "met": self.met,
         }
@@ -225,6 +226,15 @@ def _mode_lines(agreement: Agreement) -> list[Line]:
 
 def _line(figure: str, unit: str, seen: float, foreseen: float, most: float | None) -> Line:
     return Line(figure, unit, seen, foreseen, foreseen, foreseen, most)
+
+
+def _changes(looks: Sequence[Look]) -> list[Look]:
+    """The first look and every one that saw another number of instances."""
+    return [
+        look
+        for before, look in zip([None, *looks], looks, strict=False)
+        if before is None or (before.desired, before.ready) != (look.desired, look.ready)
+    ]
 
 
 def _limit(speed: Speed) -> float:

@@ -1,0 +1,76 @@
+"""What every benchmark's command line does around its measurement: signals, errors, exit codes, the last lines."""
+
+import contextlib
+import datetime
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from benchmarks.errors import BenchmarkError
+
+MISSED, NOT_MEASURED, INTERRUPTED = 1, 2, 130
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+"""Of a progress bar whose total is a number of steps."""
+
+
+class Judged(Protocol):
+    """A result with targets."""
+
+    @property
+    def met(self) -> bool:
+        """Whether every target is."""
+
+
+_Result = TypeVar("_Result", bound=Judged)
+
+
+@contextlib.contextmanager
+def measuring(*errors: type[Exception]) -> Iterator[None]:
+    """Ends the process with 2 and one line for a BenchmarkError, an OSError or one of `errors`, with 130 by a signal.
+
+    SIGTERM and SIGHUP interrupt like Ctrl-C, so that what was started is stopped.
+    """
+    for received in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(received, signal.default_int_handler)
+    caught: tuple[type[Exception], ...] = (BenchmarkError, OSError, *errors)
+    try:
+        yield
+    except caught as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(NOT_MEASURED) from None
+    except KeyboardInterrupt:
+        print("interrupted: everything is stopped, nothing is recorded", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def conclude(
+    result: _Result,
+    show: Callable[[_Result, Console], None],
+    record: Callable[[_Result, Path], tuple[Path, Path]],
+    results: Path,
+    *,
+    width: int = 140,
+) -> None:
+    """Shows and records a result; ends the process with 1 where a target is missed."""
+    console = Console(width=width)
+    show(result, console)
+    written = " and ".join(path.name for path in record(result, results))
+    console.print(f"{'every target is met' if result.met else 'a target is missed'}; recorded in {written}")
+    if not result.met:
+        raise typer.Exit(MISSED)
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def today() -> str:
+    """The day, in UTC, as ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
