@@ -55,6 +55,13 @@ def deploy(path: Path) -> "subprocess.CompletedProcess[str]":
     )  # fmt: skip
 
 
+def bring_up(path: Path) -> None:
+    """Bootstraps the running account and deploys every stack of a deployment file."""
+    bootstrap()
+    done = deploy(path)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
 def destroy(path: Path) -> "subprocess.CompletedProcess[str]":
     """Destroys every stack of a deployment file."""
     return cdk(
@@ -131,6 +138,12 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
     while not true():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
         time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a module writes its deployment files."""
+    return tmp_path_factory.mktemp("deployment")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from local_aws.demo.bert_int8 import AMAZON, QUESTION
 from tests.end_to_end.conftest import (
     assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
-    bootstrap,
+    bring_up,
     deploy,
     destroy,
     endpoint_status,
@@ -93,16 +93,9 @@ class Load:
                 self.failures.append(str(error))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("deployment")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:
-    bootstrap()
-    done = deploy(deployment_file(folder))
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    bring_up(deployment_file(folder))
     yield
 
 

@@ -33,8 +33,7 @@ from tests.end_to_end.conftest import (
     INFERENCE,
     assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
-    bootstrap,
-    deploy,
+    bring_up,
     destroy,
     endpoint_status,
     inference,
@@ -74,20 +73,13 @@ def deployment_file(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("deployment")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:
-    bootstrap()
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket=SAMPLE_BUCKET)
     table = generate(GeneratedSource(customers=1530, seed=3))
     s3.put_object(Bucket=SAMPLE_BUCKET, Key=SAMPLE_KEY, Body=table)
-    done = deploy(deployment_file(folder))
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    bring_up(deployment_file(folder))
     yield
 
 

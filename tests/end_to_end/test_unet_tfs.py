@@ -38,8 +38,7 @@ from tests.end_to_end.conftest import (
     INFERENCE,
     assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
-    bootstrap,
-    deploy,
+    bring_up,
     destroy,
     endpoint_status,
     inference,
@@ -90,16 +89,9 @@ def deployment_file(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("deployment")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:
-    bootstrap()
-    done = deploy(deployment_file(folder))
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    bring_up(deployment_file(folder))
     yield
 
 
