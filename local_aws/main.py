@@ -2,14 +2,14 @@
 
 import typer
 
-from local_aws import cli, neuron_top, tune
+from local_aws import cli, neuron_top, size_churn_mme, tune
 from local_aws.dashboard import dashboard
 from local_aws.demo import demo
 from local_aws.load_test import load_test
 from local_aws.report import report
+from local_aws.simulate import simulate
 from local_aws.watch_scaling import watch_scaling
-from sizing import churn_mme, price_list
-from sizing.simulate import simulate
+from sizing import price_list
 from sizing.size import WORKLOADS, command
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app.command()(load_test)
 app.command()(simulate)
 size = typer.Typer(help="How large an endpoint must be.", no_args_is_help=True)
 for workload in WORKLOADS:
-    size.command(workload)(churn_mme.size if workload == churn_mme.WORKLOAD else command(workload))
+    size.command(workload)(size_churn_mme.size if workload == size_churn_mme.WORKLOAD else command(workload))
 app.add_typer(size, name="size")
 prices = typer.Typer(help="The price table.", no_args_is_help=True)
 prices.command()(price_list.refresh)

@@ -34,8 +34,8 @@ from benchmarks.machine import Machine
 from load_tests import churn_mme
 from local_aws.account import default_cache
 from local_aws.deployed import list_objects, read_object
+from local_aws.size_churn_mme import CONTAINER_MIB
 from model_build.churn_mme.schema import STATES
-from sizing.churn_mme import CONTAINER_MIB
 from sizing.instances import instance
 from sizing.working_set import Prediction, Workload, memory_for_models_mib, predict, zipf
 

@@ -14,7 +14,7 @@ from benchmarks.errors import BenchmarkError
 from load_tests.closed_loop import Target
 from local_aws.account import LocalAccount, ProcessRecord
 from local_aws.deployed import stack_outputs
-from sizing.churn_mme import CONTAINER_MIB, WORKLOAD
+from local_aws.size_churn_mme import CONTAINER_MIB, WORKLOAD
 from sizing.instances import instance
 from sizing.working_set import memory_for_models_mib
 from stacks.settings import Deployment

@@ -13,10 +13,10 @@ from local_aws.report.builds import Built, described, qualities, read_builds
 from local_aws.report.decide import decide, unfit
 from local_aws.report.measure import Measured, load, read_measured
 from local_aws.report.model import Candidate, Group, Quality, Report, ReportError, Scaling, SizedRow
+from local_aws.simulate import endpoint_of
 from sizing.prices import Price, PriceError, price
 from sizing.profiles import ServiceProfile
 from sizing.recommend import Demand, RecommendError, Verdict, recommend
-from sizing.simulate import endpoint_of
 from sizing.simulation.aggregated import simulate_aggregated
 from sizing.simulation.plots import plot
 from sizing.simulation.traffic import diurnal
