@@ -52,7 +52,8 @@ class Plan(_Part):
     after warm_up seconds that are not. requests: end once so many were measured, at the latest after `seconds`; closed
     loop only. pause: seconds between a user's answer and its next request, evenly drawn from this range. workers:
     processes. max_in_flight: of all workers together in an open loop; an arrival beyond it is not sent, and counted.
-    feed: path or s3:// URL of the requests (load_tests.feed). location, machine: what the result is labelled with.
+    connect: seconds until all workers must be there. feed: path or s3:// URL of the requests (load_tests.feed).
+    location, machine: what the result is labelled with.
     """
 
     workload: str
@@ -75,6 +76,7 @@ class Plan(_Part):
     workers: int = Field(default=1, ge=1)
     max_in_flight: int = Field(default=1000, ge=1)
     timeout: float = Field(default=70.0, gt=0)
+    connect: float = Field(default=120.0, gt=0)
     seed: int = 0
     gates: tuple[Gate, ...] = ()
 

@@ -19,7 +19,9 @@ from load_tests.shapes import KINDS, Shape, ShapeError, parse_shape, read_trace,
 from local_aws.account import LocalAccount, default_state
 from local_aws.deployed import machine
 from local_aws.load_targets import Served, served
+from local_aws.load_test_fargate import check, describe, run_on_fargate, settings_of
 from local_aws.watch_scaling import requests_of
+from stacks.load_test_settings import LoadTest
 from stacks.settings import Deployment, DeploymentError
 
 FOLDER = Path("build/load_tests")
@@ -47,6 +49,7 @@ def load_test(
     seed: Annotated[int, typer.Option(help="of arrivals and pauses")] = 0,
     host: Annotated[list[str] | None, typer.Option(help="bert_neuron: servers to ask, http://HOST:PORT")] = None,
     pairs: Annotated[bool, typer.Option(help="bert_neuron: ask each NeuronCore and model by its path")] = True,
+    on: Annotated[str, typer.Option(help="machine, this one, or fargate, the deployment's LoadTestStack")] = "machine",
     json: Annotated[Path | None, typer.Option(help="where the result goes; several get their names added")] = None,
     state: Annotated[Path | None, typer.Option(help="folder of the local account's state")] = None,
 ) -> None:
@@ -57,6 +60,7 @@ def load_test(
     try:
         chosen = profile(profile_name)
         settings = Deployment.named(deployment)
+        fargate = _fargate(on, settings)
         account = LocalAccount.read((state or default_state()).absolute())
         if account is not None:
             os.environ.update(account.environment())
@@ -77,7 +81,11 @@ def load_test(
                 variant=each.variant,
                 instance_type=each.instance_type,
                 location="local" if account is not None else "aws",
-                machine=machine(),
+                machine=(
+                    describe(fargate, workers or chosen.workers)
+                    if fargate is not None and account is None
+                    else machine()
+                ),
                 target=each.target,
                 feed="",
                 client=_client(client),
@@ -96,8 +104,11 @@ def load_test(
             )
             for each in found
         ]
+        if fargate is not None:
+            for plan in plans:
+                check(fargate, plan)
         passed = [
-            _run(settings, plan, each.key, json, several=len(plans) > 1)
+            _run(settings, plan, each.key, json, several=len(plans) > 1, fargate=fargate is not None)
             for plan, each in zip(plans, found, strict=True)
         ]
     except ValidationError as error:
@@ -112,6 +123,12 @@ def load_test(
         raise typer.Exit(130) from None
     if not all(passed):
         raise typer.Exit(1)
+
+
+def _fargate(on: str, settings: Deployment) -> LoadTest | None:
+    if on not in ("machine", "fargate"):
+        raise ValueError(f"on is {on!r}: choose machine or fargate")
+    return settings_of(settings) if on == "fargate" else None
 
 
 def _mode(rate: float | None, course: Shape) -> Mode:
@@ -148,7 +165,7 @@ def _client(name: str) -> Client:
     raise ValueError(f"client is {name!r}: choose boto3 or fast")
 
 
-def _run(settings: Deployment, plan: Plan, key: str, path: Path | None, *, several: bool) -> bool:
+def _run(settings: Deployment, plan: Plan, key: str, path: Path | None, *, several: bool, fargate: bool) -> bool:
     """Runs one plan, prints its result and writes it; returns whether it passed."""
     try:
         from load_tests.launch import LoadTestError, run
@@ -163,7 +180,10 @@ def _run(settings: Deployment, plan: Plan, key: str, path: Path | None, *, sever
     folder = FOLDER / name
     try:
         with progress(plan) as on_event:
-            result = run(plan, feed, folder.absolute(), on_event)
+            if fargate:
+                result = run_on_fargate(settings, plan, feed, folder.absolute(), on_event)
+            else:
+                result = run(plan, feed, folder.absolute(), on_event)
     except LoadTestError as error:
         _fail(str(error))
     if path is not None:

@@ -23,6 +23,8 @@ def progress(plan: Plan) -> Iterator[Callable[[Event], None]]:
         task = bar.add_task(f"loading {plan.endpoint}", total=plan.warm_up + plan.seconds, now="starting")
 
         def on_event(event: Event) -> None:
+            if event["event"] == "status":
+                bar.update(task, now=event["text"])
             if event["event"] != "second":
                 return
             latency = f", P99 {event['p99_ms']:.3g} ms" if event["p99_ms"] is not None else ""

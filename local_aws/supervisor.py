@@ -12,7 +12,7 @@ import urllib.request
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount, ProcessRecord, write_json
+from local_aws.account import ACCOUNT_ID, REGION, ROOT, STATE_VARIABLE, LocalAccount, ProcessRecord, write_json
 from local_aws.processes import alive, die_with_parent, free_port, kill_group
 
 START_SECONDS = 60
@@ -70,6 +70,7 @@ class Supervisor:
                     "LAMBDA_EXECUTOR": "local",
                     "MINISTACK_REGION": REGION,
                     "MINISTACK_ACCOUNT_ID": ACCOUNT_ID,
+                    STATE_VARIABLE: str(state),
                     "INFERENCE_HOSTING_URL": self._account.runtime_url,
                     "INFERENCE_BUILD_CACHE": str(cache / "builds"),
                 },

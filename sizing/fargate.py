@@ -55,5 +55,7 @@ def fargate_price(region: str, table: Path = _TABLE) -> FargatePrice:
     found = [row for row in rows if row.region == region]
     if len(found) != 1:
         known = ", ".join(row.region for row in rows)
-        raise PriceError(f"{len(found)} prices of Fargate in {region}: exactly one is needed in {table.name}; it has {known}")
+        raise PriceError(
+            f"{len(found)} prices of Fargate in {region}: exactly one is needed in {table.name}; it has {known}"
+        )
     return found[0]

@@ -20,7 +20,6 @@ from load_tests.result import LoadResult
 from load_tests.swarm.messages import BEGIN, FINAL, FINISH, REPORT
 from load_tests.swarm.users import user_class
 
-_CONNECT_SECONDS = 120.0
 _LOOK_SECONDS = 0.2
 _FINAL_SECONDS = 10.0
 _HEARTBEATS = 6
@@ -84,12 +83,12 @@ class _Test:
         return self._collector.result(ended)
 
     def _wait_for_workers(self) -> None:
-        deadline = time.monotonic() + _CONNECT_SECONDS
+        deadline = time.monotonic() + self._plan.connect
         while len(self._runner.clients.ready) < self._plan.workers:
             if time.monotonic() > deadline:
                 raise NoWorkersError(
                     f"{len(self._runner.clients.ready)} of {self._plan.workers} workers came within "
-                    f"{_CONNECT_SECONDS:g} s: see what the others wrote, and whether they reach the master's port"
+                    f"{self._plan.connect:g} s: see what the others wrote, and whether they reach the master's port"
                 )
             gevent.sleep(0.05)
         tell(event="connected", workers=self._plan.workers)

@@ -5,10 +5,10 @@ import logging
 import ministack.app as ministack_app
 from ministack.services import cloudformation  # noqa: F401  (its import fills the tables that the extension adds to)
 
-from local_aws.emulator import absent, budgets, codebuild, sagemaker, scaling, snapshots, storage
+from local_aws.emulator import absent, alarms, budgets, codebuild, network, sagemaker, scaling, snapshots, storage, tasks
 
 if __name__ == "__main__":
-    for extension in (sagemaker, scaling, codebuild, storage, budgets, absent):
+    for extension in (sagemaker, scaling, alarms, codebuild, storage, budgets, network, tasks, absent):
         extension.register()
     # Both log every request or every second, and drown what the emulator has to say.
     for name in ("httpx", "persistence"):

@@ -1,0 +1,281 @@
+"""The tasks of one load test on Fargate: started, looked at, listened to and stopped."""
+
+import contextlib
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from load_tests.launch import Event, LoadTestError
+from load_tests.tasks import CONTAINER, log_stream
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_ecs.type_defs import RunTaskRequestTypeDef, TaskTypeDef
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_logs.type_defs import GetLogEventsRequestTypeDef
+
+Role = Literal["master", "worker"]
+AT_ONCE = 10
+"""Tasks that one RunTask starts at the most (API reference)."""
+_DESCRIBED = 100
+"""Tasks that one DescribeTasks tells of at the most (API reference)."""
+_NO_CAPACITY = "Capacity is unavailable"
+"""What ECS says of Fargate without room ("How do I resolve insufficient capacity", AWS re:Post)."""
+_STOPPED_SECONDS = 120.0
+_QUOTED_LINES = 3
+
+
+class NoCapacityError(LoadTestError):
+    """There is no capacity of that kind now; the message is what ECS says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where the tasks run: the outputs of the LoadTestStack. results: s3:// URL that ends in a slash."""
+
+    name: str
+    task_definition: str
+    subnets: tuple[str, ...]
+    security_groups: tuple[str, ...]
+    results: str
+    log_group: str
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, str]) -> "Cluster":
+        """From the stack's outputs; raises KeyError for one that is not there."""
+        return cls(
+            name=outputs["ClusterName"],
+            task_definition=outputs["TaskDefinition"],
+            subnets=tuple(outputs["Subnets"].split(",")),
+            security_groups=tuple(outputs["SecurityGroups"].split(",")),
+            results=outputs["Results"],
+            log_group=outputs["LogGroup"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as ECS tells of it. address: private IPv4. began: when Fargate began to bill it, and ended."""
+
+    arn: str
+    role: Role
+    spot: bool
+    status: str
+    address: str | None = None
+    reason: str = ""
+    stop_code: str = ""
+    exit_code: int | None = None
+    began: datetime | None = None
+    ended: datetime | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is over."""
+        return self.status == "STOPPED"
+
+    @property
+    def seconds(self) -> float:
+        """That are billed: from the download of the image to the end, 60 at least (AWS Fargate pricing)."""
+        if self.began is None or self.ended is None:
+            return 0.0
+        return max(60.0, (self.ended - self.began).total_seconds())
+
+    def why(self) -> str:
+        """Why it stopped, in the words of ECS."""
+        code = f", exit code {self.exit_code}" if self.exit_code is not None else ""
+        return f"{self.role} task {self.arn.rpartition('/')[2]} stopped: {self.reason or 'no reason given'}{code}"
+
+
+class Output:
+    """What a task's container writes, from CloudWatch Logs: events, one JSON document a line, and words."""
+
+    def __init__(self, client: "CloudWatchLogsClient", log_group: str, task_arn: str) -> None:
+        self._client, self._group, self._stream = client, log_group, log_stream(task_arn)
+        self._token: str | None = None
+        self.words: deque[str] = deque(maxlen=_QUOTED_LINES)
+
+    def events(self) -> list[Event]:
+        """The events that are new; none before the task has written anything."""
+        found: list[Event] = []
+        for line in self._lines():
+            try:
+                document = json.loads(line)
+            except ValueError:
+                document = None
+            if isinstance(document, dict) and "event" in document:
+                found.append(document)
+            elif line.strip():
+                self.words.append(line.strip())
+        return found
+
+    def _lines(self) -> list[str]:
+        lines: list[str] = []
+        with contextlib.suppress(self._client.exceptions.ResourceNotFoundException):
+            while True:
+                request: GetLogEventsRequestTypeDef = {
+                    "logGroupName": self._group,
+                    "logStreamName": self._stream,
+                    "startFromHead": True,
+                }
+                if self._token is not None:
+                    request["nextToken"] = self._token
+                page = self._client.get_log_events(**request)
+                lines += [event.get("message", "") for event in page["events"]]
+                before, self._token = self._token, page["nextForwardToken"]
+                if not page["events"] or before == self._token:
+                    break
+        return lines
+
+
+class Tasks:
+    """Every task that this load test started. started_by: their mark in ECS, at most 128 characters."""
+
+    def __init__(self, cluster: Cluster, started_by: str, poll_seconds: float) -> None:
+        self.poll_seconds = poll_seconds
+        self._cluster, self._started_by = cluster, started_by
+        config = Config(retries={"mode": "standard", "total_max_attempts": 8})
+        self._ecs: ECSClient = boto3.client("ecs", config=config)
+        self._logs: CloudWatchLogsClient = boto3.client("logs", config=config)
+        self._roles: dict[str, tuple[Role, bool]] = {}
+
+    def start(self, role: Role, count: int, environment: Mapping[str, str], *, spot: bool) -> list[str]:
+        """Starts tasks and returns their ARNs; raises LoadTestError, NoCapacityError for what can be had later."""
+        started: list[str] = []
+        while len(started) < count:
+            request: RunTaskRequestTypeDef = {
+                "cluster": self._cluster.name,
+                "taskDefinition": self._cluster.task_definition,
+                "count": min(AT_ONCE, count - len(started)),
+                "startedBy": self._started_by,
+                "capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT" if spot else "FARGATE", "weight": 1}],
+                "networkConfiguration": {
+                    "awsvpcConfiguration": {
+                        "subnets": list(self._cluster.subnets),
+                        "securityGroups": list(self._cluster.security_groups),
+                        "assignPublicIp": "DISABLED",
+                    }
+                },
+                "overrides": {
+                    "containerOverrides": [
+                        {
+                            "name": CONTAINER,
+                            "command": [role],
+                            "environment": [{"name": name, "value": value} for name, value in environment.items()],
+                        }
+                    ]
+                },
+            }
+            try:
+                answer = self._ecs.run_task(**request)
+            except ClientError as error:
+                if _NO_CAPACITY in str(error):
+                    raise NoCapacityError(str(error)) from error
+                raise
+            arns = [task.get("taskArn", "") for task in answer["tasks"]]
+            self._roles.update(dict.fromkeys(arns, (role, spot)))
+            started += arns
+            if answer["failures"]:
+                reasons = ", ".join(sorted({each.get("reason", "no reason given") for each in answer["failures"]}))
+                kind = NoCapacityError if _NO_CAPACITY in reasons else LoadTestError
+                raise kind(f"ECS started {len(started)} of {count} {role} tasks: {reasons}")
+        return started
+
+    def count(self, role: Role) -> int:
+        """Tasks of that role that were started."""
+        return sum(each == role for each, _ in self._roles.values())
+
+    def look(self) -> list[Task]:
+        """Every task, in the order of their start; one that ECS does not tell of yet is left out."""
+        arns = list(self._roles)
+        found: dict[str, Task] = {}
+        for first in range(0, len(arns), _DESCRIBED):
+            described = self._ecs.describe_tasks(cluster=self._cluster.name, tasks=arns[first : first + _DESCRIBED])
+            for task in described["tasks"]:
+                arn = task.get("taskArn", "")
+                found[arn] = _task(task, *self._roles[arn])
+        return [found[arn] for arn in arns if arn in found]
+
+    def output(self, arn: str) -> Output:
+        """What a task writes."""
+        return Output(self._logs, self._cluster.log_group, arn)
+
+    def stopped_because(self, task: Task, output: Output | None = None, seconds: float = 10.0) -> str:
+        """Why a task stopped, and its container's last words, which the logs may have some seconds later."""
+        output = output or self.output(task.arn)
+        deadline = time.monotonic() + seconds
+        while task.exit_code is not None:
+            output.events()
+            if output.words or time.monotonic() > deadline:
+                break
+            time.sleep(self.poll_seconds)
+        said = f"; it said: {' '.join(output.words)}" if output.words else ""
+        return f"{task.why()}{said}; its log is {log_stream(task.arn)} in {self._cluster.log_group}"
+
+    def stop(self, reason: str, on_note: Callable[[str], object]) -> list[Task]:
+        """Stops every task that still runs and waits for that; returns all, with their ends.
+
+        Never raises what the client library does: a note names every task that may run on.
+        """
+        left: Sequence[str] = list(self._roles)
+        try:
+            left = self._stop(reason)
+            deadline = time.monotonic() + _STOPPED_SECONDS
+            while True:
+                tasks = self.look()
+                left = [task.arn for task in tasks if not task.stopped]
+                if not left:
+                    return tasks
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(self.poll_seconds)
+        except (BotoCoreError, ClientError) as error:
+            on_note(f"tasks could not be stopped: {error}")
+            tasks = []
+        on_note(
+            f"{len(left)} tasks may run on and be billed: aws ecs stop-task --cluster {self._cluster.name} --task "
+            f"{' '.join(left)}"
+        )
+        return tasks
+
+    def _stop(self, reason: str) -> list[str]:
+        """Asks for the end of all; also of a task whose start was never answered."""
+        pages = self._ecs.get_paginator("list_tasks").paginate(cluster=self._cluster.name, startedBy=self._started_by)
+        for arn in (arn for page in pages for arn in page["taskArns"]):
+            self._roles.setdefault(arn, ("worker", False))
+        running = [task.arn for task in self.look() if not task.stopped]
+        for arn in running:
+            self._ecs.stop_task(cluster=self._cluster.name, task=arn, reason=reason)
+        return running
+
+
+def no_capacity(task: Task) -> bool:
+    """Whether a task never ran because Fargate had no room for it."""
+    return task.stopped and _NO_CAPACITY in task.reason
+
+
+def _task(task: "TaskTypeDef", role: Role, spot: bool) -> Task:
+    details: list[Any] = [d for each in task.get("attachments", []) for d in each.get("details", [])]
+    addresses = [each["value"] for each in details if each.get("name") == "privateIPv4Address"]
+    codes = [each["exitCode"] for each in task.get("containers", []) if each.get("exitCode") is not None]
+    return Task(
+        arn=task.get("taskArn", ""),
+        role=role,
+        spot=spot,
+        status=task.get("lastStatus", ""),
+        address=addresses[0] if addresses else None,
+        reason=" ".join(
+            filter(None, [task.get("stoppedReason", ""), *(c.get("reason", "") for c in task.get("containers", []))])
+        ),
+        stop_code=task.get("stopCode", ""),
+        exit_code=codes[0] if codes else None,
+        began=task.get("pullStartedAt"),
+        ended=task.get("stoppedAt"),
+    )

@@ -1,0 +1,176 @@
+"""Containers as process groups on this machine, in the words of the Docker client that the emulator's ECS speaks."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from local_aws.hosting.images import Image, find
+from local_aws.processes import die_with_parent, kill_group
+
+_STOP_SECONDS = 30.0
+"""ECS's default for stopTimeout."""
+_ADDRESS = "127.0.0.1"
+
+
+class NoSuchContainerError(LookupError):
+    """There is no container, or no image, of that name; the text names it."""
+
+
+class Container:
+    """A process group that runs an image's entrypoint, with its output kept in memory.
+
+    Neither memory nor processors are limited, and the root file system is this machine's own.
+    """
+
+    def __init__(
+        self, image: Image, command: Sequence[str], environment: Mapping[str, str], stop_seconds: float
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.attrs = {"NetworkSettings": {"Networks": {"loopback": {"IPAddress": _ADDRESS}}}}
+        self._command, self._stop_seconds = [*image.entrypoint, *command], stop_seconds
+        self._folder = Path(tempfile.mkdtemp(prefix="container-"))
+        self._workdir = Path(image.rootfs) / image.workdir.lstrip("/")
+        self._environment = {
+            **{name: value for name, value in image.environment.items() if name != "PATH"},
+            "PATH": f"{image.venv}/bin:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self._folder),
+            "TMPDIR": str(self._folder),
+            "LANG": "C.UTF-8",
+            **environment,
+            # The emulator gives addresses that only containers reach.
+            **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
+        }
+        self._changed = threading.Condition()
+        self._lines: list[bytes] = []
+        self._pid: int | None = None
+        self._exit_code: int | None = None
+        self._error: OSError | None = None
+
+    def start(self) -> None:
+        """Returns when the process runs; raises OSError."""
+        # The kernel ends a child with the thread that started it, so this one stays until the child has ended.
+        threading.Thread(target=self._run, daemon=True, name=f"container-{self.id[:8]}").start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._pid is not None or self._error is not None)
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            process = subprocess.Popen(
+                self._command,
+                cwd=self._workdir,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        except OSError as error:
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+            return
+        self._note(pid=process.pid)
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                with self._changed:
+                    self._lines.append(line)
+                    self._changed.notify_all()
+        code = process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        # As a shell and Docker tell of a signal.
+        self._note(exit_code=code if code >= 0 else 128 - code)
+
+    def _note(self, *, pid: int | None = None, exit_code: int | None = None) -> None:
+        with self._changed:
+            self._pid = pid or self._pid
+            self._exit_code = exit_code
+            self._changed.notify_all()
+
+    @property
+    def status(self) -> str:
+        """`running` or `exited`."""
+        return "running" if self._exit_code is None else "exited"
+
+    def reload(self) -> None:
+        """Nothing: what is told is never old."""
+
+    def wait(self) -> dict[str, int]:
+        """Waits for the end; the exit code as `StatusCode`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._exit_code is not None)
+        return {"StatusCode": self._exit_code or 0}
+
+    def logs(self, **options: Any) -> Iterator[bytes]:
+        """Every line of both outputs, from the first, until the end."""
+        del options
+        told = 0
+        while lines := self._lines_after(told):
+            told += len(lines)
+            yield from lines
+
+    def _lines_after(self, told: int) -> list[bytes]:
+        """Waits for more lines than were told of, and gives them; none after the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._lines) > told or self._exit_code is not None)
+            return self._lines[told:]
+
+    def stop(self, timeout: float | None = None) -> None:
+        """SIGTERM, and SIGKILL after the task definition's stopTimeout, which comes before the caller's."""
+        del timeout
+        if self._pid is not None and self._exit_code is None:
+            kill_group(self._pid, self._stop_seconds)
+            self.wait()
+
+    def remove(self, **options: Any) -> None:
+        """Nothing: what a process leaves is removed when it ends."""
+        del options
+
+
+class Containers:
+    """All containers, by their ids."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._known: dict[str, Container] = {}
+
+    def run(
+        self,
+        image: str,
+        *,
+        command: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        stop_timeout: float | None = None,
+        **options: Any,
+    ) -> Container:
+        """Starts one; options that are for a kernel of its own are left out. Raises NoSuchContainerError, OSError."""
+        del options
+        found = find(self._state, image)
+        if found is None:
+            raise NoSuchContainerError(f"there is no image {image}: deploy the stack that builds it")
+        container = Container(found, command or (), environment or {}, stop_timeout or _STOP_SECONDS)
+        container.start()
+        self._known[container.id] = container
+        return container
+
+    def get(self, container_id: str) -> Container:
+        """One that was started; raises NoSuchContainerError."""
+        if container_id not in self._known:
+            raise NoSuchContainerError(f"there is no container {container_id!r}")
+        return self._known[container_id]
+
+
+class Client:
+    """What `docker.from_env` gives, as far as the emulator's ECS asks for it."""
+
+    def __init__(self, state: Path) -> None:
+        self.containers = Containers(state)

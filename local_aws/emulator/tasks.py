@@ -1,0 +1,61 @@
+"""ECS in the emulator: a task's containers are processes of this machine, and a stopped task tells its exit code."""
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ministack.services import ecs
+
+from local_aws.account import STATE_VARIABLE
+from local_aws.emulator.containers import Client
+
+_MOST_TASKS = 10
+"""Of one RunTask (API reference)."""
+_build_run_kwargs, _run_task, _stop_task = ecs._build_run_kwargs, ecs._run_task, ecs._stop_task
+_mark_task_stopped = ecs._mark_task_stopped
+_reasons: dict[str, str] = {}
+
+
+def _run_kwargs(definition: dict[str, Any], *arguments: Any) -> dict[str, Any]:
+    seconds = definition.get("stopTimeout")
+    return {**_build_run_kwargs(definition, *arguments), "stop_timeout": float(seconds) if seconds else None}
+
+
+def _run_few_tasks(data: dict[str, Any]) -> Any:
+    if not 1 <= int(data.get("count", 1)) <= _MOST_TASKS:
+        return ecs.error_response_json("InvalidParameterException", f"count must be from 1 to {_MOST_TASKS}.", 400)
+    return _run_task(data)
+
+
+def _stop_processes(data: dict[str, Any]) -> Any:
+    """Answers at once, as ECS does, and stops behind: processes have until stopTimeout to end by themselves."""
+    task = ecs._resolve_task(data.get("task", ""), ecs._resolve_cluster_name(data.get("cluster", "default")))
+    if not task or task["lastStatus"] == "STOPPED" or not task.get("_docker_ids"):
+        return _stop_task(data)
+    _reasons[task["taskArn"]] = data.get("reason", "Task stopped by user")
+    threading.Thread(target=_stop, args=(list(task["_docker_ids"]),), daemon=True, name="stop-task").start()
+    return ecs.json_response({"task": {**ecs._sanitize(task), "desiredStatus": "STOPPED"}})
+
+
+def _stop(container_ids: Sequence[str]) -> None:
+    for container_id in container_ids:
+        ecs._docker.containers.get(container_id).stop()
+
+
+def _mark_stopped(
+    task_arn: str, task: dict[str, Any], reason: str, stop_code: str, exit_code: int | None = None
+) -> Any:
+    if task_arn in _reasons:
+        reason, stop_code = _reasons.pop(task_arn), "UserInitiated"
+    return _mark_task_stopped(task_arn, task, reason, stop_code, exit_code)
+
+
+def register() -> None:
+    """Gives ECS containers that are processes, in place of a Docker daemon's."""
+    ecs._docker = Client(Path(os.environ[STATE_VARIABLE]))
+    ecs._build_run_kwargs = _run_kwargs
+    ecs._run_task = _run_few_tasks
+    ecs._stop_task = _stop_processes
+    ecs._mark_task_stopped = _mark_stopped
