@@ -10,6 +10,9 @@ from constructs import Construct
 
 from stacks.hosting_settings import EndpointAlarms
 
+RUNBOOK = "docs/runbook.md"
+"""What an alarm means, what to look at, and what to do, by the alarm's kind."""
+
 
 def alarm_names(endpoint_name: str, variants: Sequence[str], *, multi_model: bool) -> list[str]:
     """Names of an endpoint's alarms, known before they are made, since its role may describe just these."""
@@ -46,7 +49,9 @@ def serving_alarms(
             scope,
             f"{variant}Latency",
             name=f"{endpoint_name}-{variant}-latency",
-            description=f"P99 ModelLatency of {variant} is over {alarms.p99_model_latency_ms:g} ms",
+            description=(
+                f"P99 ModelLatency of {variant} is over {alarms.p99_model_latency_ms:g} ms; see {RUNBOOK}#latency"
+            ),
             metric=metric("ModelLatency", "p99"),
             threshold=alarms.p99_model_latency_ms * 1000,
         ),
@@ -54,7 +59,10 @@ def serving_alarms(
             scope,
             f"{variant}ServerErrors",
             alarm_name=f"{endpoint_name}-{variant}-server-errors",
-            alarm_description=f"{variant} answered {alarms.server_errors} or more requests with 5XX in a minute",
+            alarm_description=(
+                f"{variant} answered {alarms.server_errors} or more requests with 5XX in a minute; "
+                f"see {RUNBOOK}#server-errors"
+            ),
             metric=metric("Invocation5XXErrors", "Sum"),
             threshold=alarms.server_errors,
             evaluation_periods=1,
@@ -68,7 +76,10 @@ def serving_alarms(
                 scope,
                 f"{variant}LoadingWait",
                 name=f"{endpoint_name}-{variant}-loading-wait",
-                description=f"requests of {variant} wait more than {alarms.model_loading_wait_ms:g} ms for models",
+                description=(
+                    f"requests of {variant} wait more than {alarms.model_loading_wait_ms:g} ms for models; "
+                    f"see {RUNBOOK}#loading-wait"
+                ),
                 metric=metric("ModelLoadingWaitTime", "Average"),
                 threshold=alarms.model_loading_wait_ms * 1000,
             )

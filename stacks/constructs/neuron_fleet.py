@@ -15,6 +15,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from containers.bert_neuron.placement import Placement
+from stacks.constructs.endpoint_alarms import RUNBOOK
 from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork
 from stacks.constructs.neuron_host import FRONT_PORT, METRICS_NAMESPACE, HostProps, start_script
 from stacks.images import ServedImage
@@ -288,25 +289,28 @@ class LoadBalancedFleet(Construct):
         alarms = {
             "Latency": (
                 f"P99 of the answers is over {limits.p99_model_latency_ms:g} ms",
+                "latency",
                 metrics.target_response_time(statistic="p99", period=minute),
                 limits.p99_model_latency_ms / 1000,
             ),
             "ServerErrors": (
                 f"{limits.server_errors} or more answers in a minute are 5XX",
+                "server-errors",
                 metrics.http_code_target(elb.HttpCodeTarget.TARGET_5XX_COUNT, period=minute),
                 limits.server_errors,
             ),
             "Unhealthy": (
                 "an instance does not answer /ping",
+                "unhealthy",
                 metrics.unhealthy_host_count(statistic="Maximum", period=minute),
                 1,
             ),
         }
-        for construct_id, (description, metric, threshold) in alarms.items():
+        for construct_id, (description, anchor, metric, threshold) in alarms.items():
             alarm = cloudwatch.Alarm(
                 self,
                 construct_id,
-                alarm_description=f"{self._name}: {description}",
+                alarm_description=f"{self._name}: {description}; see {RUNBOOK}#{anchor}",
                 metric=metric,
                 threshold=threshold,
                 evaluation_periods=3,
