@@ -21,8 +21,12 @@ _INTEGERS = frozenset(
         "InitialSamplingPercentage",
         "MinInstanceCount",
         "MaxInstanceCount",
+        "WaitIntervalInSeconds",
+        "TerminationWaitInSeconds",
+        "MaximumExecutionTimeoutInSeconds",
     }
 )
+_SIZES = ("CanarySize", "LinearStepSize", "MaximumBatchSize", "RollbackMaximumBatchSize")
 
 
 def _call(operation: str, request: Properties) -> Properties:
@@ -32,7 +36,8 @@ def _call(operation: str, request: Properties) -> Properties:
 def _plain(value: Any, name: str = "") -> Any:
     """CloudFormation carries numbers as text, and names as ARNs."""
     if isinstance(value, dict):
-        return {key: _plain(member, key) for key, member in value.items()}
+        size = {"Value": int(value["Value"])} if name in _SIZES else {}
+        return {key: _plain(member, key) for key, member in value.items()} | size
     if isinstance(value, list):
         return [_plain(member, name) for member in value]
     if name in _INTEGERS:
@@ -77,24 +82,28 @@ def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: 
     del old, stack, logical_id
     request = _plain(new)
     name = physical_id.rpartition("/")[2]
-    _settle(name)
-    _call(
-        "UpdateEndpoint",
-        {
-            "EndpointName": name,
-            "EndpointConfigName": request["EndpointConfigName"],
-            "RetainAllVariantProperties": str(new.get("RetainAllVariantProperties", "")).lower() == "true",
-        },
-    )
+    made = physical_id, {"EndpointName": name, "EndpointArn": physical_id, "Id": physical_id}
+    # Rolling a stack back, CloudFormation asks for what an endpoint that was rolled back has already.
+    now = _settle(name)
+    if (now["EndpointStatus"], now["EndpointConfigName"]) == ("InService", request["EndpointConfigName"]):
+        return made
+    update: Properties = {
+        "EndpointName": name,
+        "EndpointConfigName": request["EndpointConfigName"],
+        "RetainAllVariantProperties": str(new.get("RetainAllVariantProperties", "")).lower() == "true",
+    }
+    if "DeploymentConfig" in request:
+        update["DeploymentConfig"] = request["DeploymentConfig"]
+    _call("UpdateEndpoint", update)
     _wait(name, "updated")
-    return physical_id, {"EndpointName": name, "EndpointArn": physical_id, "Id": physical_id}
+    return made
 
 
 def _settle(name: str) -> dict[str, Any]:
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         endpoint = _call("DescribeEndpoint", {"EndpointName": name})
-        if endpoint["EndpointStatus"] not in ("Creating", "Updating", "SystemUpdating"):
+        if endpoint["EndpointStatus"] not in ("Creating", "Updating", "SystemUpdating", "RollingBack"):
             return endpoint
         if time.monotonic() > deadline:
             raise HostingError(f"endpoint {name} is still {endpoint['EndpointStatus']} after {_WAIT_SECONDS} s")

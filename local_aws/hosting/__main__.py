@@ -175,16 +175,14 @@ class Runtime:
         return copies, (component,)
 
     def _variant(self, name: str, endpoint: dict[str, object], wanted: str | None) -> VariantFleet:
-        fleet = self._control.fleets[name]
-        if wanted is None:
-            return fleet.pick_variant()
-        if wanted not in fleet.variants:
+        try:
+            return self._control.pick(name, wanted)
+        except KeyError:
             raise ApiError(
                 "ValidationError",
                 f"Variant {wanted} was not found in endpoint {endpoint['EndpointArn']}; "
-                f"it has: {', '.join(fleet.variants)}",
-            )
-        return fleet.variants[wanted]
+                f"it has: {', '.join(self._control.fleets[name].variants)}",
+            ) from None
 
     def _model_error(
         self,

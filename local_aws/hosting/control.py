@@ -4,13 +4,15 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from local_aws.account import ACCOUNT_ID, REGION, write_json
+from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, write_json
 from local_aws.hosting import compilation, components
+from local_aws.hosting.alarms import Alarms
 from local_aws.hosting.artifacts import ModelDataError
 from local_aws.hosting.compilation import CompilationJobs
 from local_aws.hosting.components import Components
@@ -18,6 +20,7 @@ from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import Fleet, VariantFleet
 from local_aws.hosting.models import container_of, replica_spec
 from local_aws.hosting.replica import ReplicaFailedError
+from local_aws.hosting.rollout import AlarmStates, Clock, Plan, Rollout, ScaledClock
 
 Document = dict[str, Any]
 _KINDS = {
@@ -35,17 +38,24 @@ _STATUSES = {
 _PLURALS = {compilation.KIND: "CompilationJobSummaries"}
 _LISTED = {components.KIND: ("EndpointName", "EndpointArn", "VariantName"), compilation.KIND: compilation.LISTED}
 _DEFAULT_START_SECONDS = 300
+_IN_PROGRESS = ("Creating", "Updating", "RollingBack")
 
 
 class ControlPlane:
-    """Holds what was created, written to disk at every change, and the fleets that serve it."""
+    """Holds what was created, written to disk at every change, and the fleets that serve it.
 
-    def __init__(self, state: Path) -> None:
+    alarms: gives the states of the alarms that an update watches. clock: passes its waits.
+    """
+
+    def __init__(self, state: Path, alarms: AlarmStates | None = None, clock: Clock | None = None) -> None:
         self._state = state
         self._file = state / "hosting.json"
         self._records: dict[str, dict[str, Document]] = {kind: {} for kind in _KINDS}
         self._tags: dict[str, dict[str, str]] = {}
         self.fleets: dict[str, Fleet] = {}
+        self.rollouts: dict[str, Rollout] = {}
+        self._alarms = alarms or Alarms().states
+        self._clock = clock or ScaledClock(max(1.0, float(os.environ.get(TIME_SCALE_VARIABLE, "1"))))
         self.components = Components(state, self)
         self._compilations = CompilationJobs(state, self)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,7 +78,8 @@ class ControlPlane:
         """Stops every replica."""
         for task in self._tasks:
             task.cancel()
-        fleets = (fleet.stop() for fleet in self.fleets.values())
+        fleets = [fleet.stop() for fleet in self.fleets.values()]
+        fleets += [rollout.new.stop() for rollout in self.rollouts.values()]
         await asyncio.gather(self.components.close(), self._compilations.close(), *fleets)
 
     def handle(self, operation: str, request: Document) -> Document:
@@ -112,6 +123,7 @@ class ControlPlane:
                     variant.status() for variant in (self.fleets[name].variants.values() if name in self.fleets else [])
                 ]
                 + self.components.status(name),
+                **({"rollout": self.rollouts[name].status()} if name in self.rollouts else {}),
             }
             for name, endpoint in self._records["Endpoint"].items()
         ]
@@ -119,6 +131,13 @@ class ControlPlane:
     def endpoint(self, name: str) -> Document:
         """An endpoint's record; raises ApiError as SageMaker words it."""
         return self.get("Endpoint", name)
+
+    def pick(self, name: str, variant: str | None) -> VariantFleet:
+        """A variant of a served endpoint, by weight without a name; raises KeyError for one that there is not."""
+        if name in self.rollouts:
+            return self.rollouts[name].pick(variant)
+        fleet = self.fleets[name]
+        return fleet.pick_variant() if variant is None else fleet.variants[variant]
 
     def hosts_components(self, name: str) -> bool:
         """Whether an endpoint that is served leaves its models to inference components."""
@@ -222,15 +241,37 @@ class ControlPlane:
         counts = None
         if request.get("RetainAllVariantProperties") and (fleet := self.fleets.get(endpoint["EndpointName"])):
             counts = {name: variant.desired for name, variant in fleet.variants.items()}
+        plan = self._plan(endpoint, config, request, counts or {})
         endpoint |= {"EndpointStatus": "Updating", "LastModifiedTime": time.time()}
         endpoint.pop("FailureReason", None)
         self.save()
-        self.run(self._deploy(endpoint, request["EndpointConfigName"], counts))
+        self.run(self._deploy(endpoint, request["EndpointConfigName"], counts, plan))
         return {"EndpointArn": endpoint["EndpointArn"]}
+
+    def _plan(self, endpoint: Document, config: Document, request: Document, counts: dict[str, int]) -> Plan:
+        """The steps of an update; raises ApiError for what SageMaker refuses."""
+        asked = request.get("DeploymentConfig")
+        if asked is None and request.get("RetainDeploymentConfig"):
+            asked = endpoint.get("LastDeploymentConfig")
+        variants = {
+            each["VariantName"]: counts.get(each["VariantName"]) or int(each.get("InitialInstanceCount", 1))
+            for each in config["ProductionVariants"]
+        }
+        plan = Plan.parse(asked, list(variants.values()))
+        old = self.fleets.get(endpoint["EndpointName"])
+        if asked is not None and old is not None and old.variants and set(old.variants) != set(variants):
+            raise ApiError(
+                "ValidationException",
+                f"DeploymentConfig needs the same variant names before and after: {', '.join(old.variants)} are "
+                f"served, {', '.join(variants)} configured",
+            )
+        if asked is not None:
+            endpoint["LastDeploymentConfig"] = asked
+        return plan
 
     def _delete_endpoint(self, request: Document) -> Document:
         endpoint = self.get("Endpoint", request["EndpointName"])
-        if endpoint["EndpointStatus"] in ("Creating", "Updating"):
+        if endpoint["EndpointStatus"] in _IN_PROGRESS:
             raise ApiError("ValidationException", f'Cannot delete in-progress endpoint "{endpoint["EndpointArn"]}".')
         if names := [each["InferenceComponentName"] for each in self.components.on_endpoint(endpoint["EndpointName"])]:
             raise ApiError(
@@ -250,9 +291,11 @@ class ControlPlane:
         del self._records["Endpoint"][name]
         self.save()
 
-    async def _deploy(self, endpoint: Document, config_name: str, counts: dict[str, int] | None) -> None:
-        """Brings up a new fleet beside the old one and switches over; a failure leaves the old one serving."""
-        name = endpoint["EndpointName"]
+    async def _deploy(
+        self, endpoint: Document, config_name: str, counts: dict[str, int] | None, plan: Plan | None = None
+    ) -> None:
+        """Brings up a new fleet beside the old one and moves over; a failure leaves the old one serving."""
+        name, plan = endpoint["EndpointName"], plan or Plan()
         config = self._records["EndpointConfig"][config_name]
         old = self.fleets.get(name)
         try:
@@ -261,10 +304,17 @@ class ControlPlane:
                 for variant in config["ProductionVariants"]
                 if "ModelName" in variant
             ]
+            wanted = {variant.name: variant.desired for variant in variants}
+            if old is not None and old.variants:
+                for variant in variants:
+                    variant.desired = plan.first(variant.desired)
             fleet = Fleet(name, self._state, variants, self.save)
             await fleet.start()
+            reason = await self._move_over(endpoint, config_name, old, fleet, plan, wanted)
         except (ReplicaFailedError, ModelDataError, ApiError) as error:
-            endpoint["FailureReason"] = str(error)
+            reason = str(error)
+        if reason is not None:
+            endpoint["FailureReason"] = reason
             endpoint["EndpointStatus"] = "Failed" if old is None else "InService"
         else:
             self.fleets[name] = fleet
@@ -280,6 +330,28 @@ class ControlPlane:
         self.save()
         if old is not None and self.fleets[name] is not old:
             await old.stop()
+
+    async def _move_over(
+        self, endpoint: Document, config_name: str, old: Fleet | None, new: Fleet, plan: Plan, counts: dict[str, int]
+    ) -> str | None:
+        """Moves the requests from one fleet to the other; gives the reason when they had to go back."""
+        if old is None or not old.variants or set(old.variants) != set(new.variants):
+            return None
+        name = endpoint["EndpointName"]
+
+        def changed() -> None:
+            endpoint["EndpointStatus"] = "RollingBack" if rollout.rolling_back else "Updating"
+            self.save()
+
+        rollout = Rollout(
+            old, new, plan, config=config_name, counts=counts, alarms=self._alarms, clock=self._clock, changed=changed
+        )
+        self.rollouts[name] = rollout
+        try:
+            return await rollout.run()
+        finally:
+            # Nothing awaits from here to the switch to the new fleet, so no request comes in between.
+            del self.rollouts[name]
 
     def _variant(self, variant: Document, count: int | None) -> VariantFleet:
         container = container_of(self.get("Model", variant["ModelName"]))
@@ -308,6 +380,8 @@ class ControlPlane:
     def _describe_endpoint(self, request: Document) -> Document:
         endpoint = dict(self.get("Endpoint", request["EndpointName"]))
         config = self._records["EndpointConfig"].get(endpoint["EndpointConfigName"])
+        if rollout := self.rollouts.get(endpoint["EndpointName"]):
+            endpoint["PendingDeploymentSummary"] = rollout.pending()
         if config is not None and endpoint["EndpointName"] in self.fleets:
             endpoint["ProductionVariants"] = endpoint["ProductionVariants"] + [
                 self._component_variant(endpoint["EndpointName"], variant)

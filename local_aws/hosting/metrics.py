@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import boto3
 import psutil
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local_aws.account import TIME_SCALE_VARIABLE
 from local_aws.hosting.components import KIND as COMPONENT
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.fleet import VariantFleet
@@ -67,6 +69,7 @@ class Metrics:
 
     def __init__(self, control: ControlPlane, clock: Callable[[], float] = time.time) -> None:
         self._control, self._clock = control, clock
+        self._scale = max(1.0, float(os.environ.get(TIME_SCALE_VARIABLE, "1")))
         self._minutes: dict[Subject, _Minute] = defaultdict(_Minute)
         self.invocations: Counter[Subject] = Counter()
         self.refusals: Counter[Subject] = Counter()
@@ -94,10 +97,14 @@ class Metrics:
         return VariantMetrics(lambda: self._minutes[subject])
 
     async def publish_forever(self) -> None:
-        """Publishes at every period's end."""
+        """Publishes at every period's end: a minute, and while an endpoint is updated a minute of its alarms' time."""
+        published = time.monotonic()
         while True:
-            await asyncio.sleep(PERIOD_SECONDS)
-            await self.publish()
+            await asyncio.sleep(PERIOD_SECONDS / max(self._scale, PERIOD_SECONDS))
+            due = PERIOD_SECONDS / (self._scale if self._control.rollouts else 1)
+            if (now := time.monotonic()) - published >= due:
+                published = now
+                await self.publish()
 
     async def publish(self) -> None:
         """Publishes what was collected since the last call, and what the instances use once in each minute.

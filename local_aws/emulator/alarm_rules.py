@@ -1,0 +1,104 @@
+"""When an alarm is in which state: CloudWatch's rules over the datapoints of one metric."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PERIOD_SECONDS = 60.0
+"""How far apart endpoints send their metrics at the most."""
+Statistic = Callable[[Sequence[Mapping[str, Any]]], float | None]
+_COUNTS = ("Sum", "SampleCount")
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
+    "GreaterThanThreshold": lambda value, threshold: value > threshold,
+    "LessThanThreshold": lambda value, threshold: value < threshold,
+    "LessThanOrEqualToThreshold": lambda value, threshold: value <= threshold,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A metric alarm's rule.
+
+    period: seconds. scale: how many times faster the alarm's time passes; sums keep the meaning of so much a period.
+    """
+
+    statistic: str
+    comparison: str
+    threshold: float
+    period: float
+    periods: int
+    datapoints: int
+    missing: str
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, alarm: Mapping[str, Any], scale: float) -> "Rule":
+        """The rule of an alarm as CloudWatch describes it."""
+        periods = int(alarm.get("EvaluationPeriods") or 1)
+        return cls(
+            alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average",
+            alarm.get("ComparisonOperator") or "",
+            float(alarm.get("Threshold") or 0),
+            float(alarm.get("Period") or PERIOD_SECONDS),
+            periods,
+            int(alarm.get("DatapointsToAlarm") or periods),
+            alarm.get("TreatMissingData") or "missing",
+            scale,
+        )
+
+    @property
+    def window(self) -> float:
+        """Seconds of the time of day that one period takes."""
+        return self.period / self.scale
+
+    def state(
+        self, points: Sequence[Mapping[str, Any]], statistic: Statistic, before: str, now: float
+    ) -> tuple[str, str]:
+        """The state now and the reason: enough of the newest periods with data breach the threshold, or not.
+
+        points: oldest first, each with a Timestamp in seconds. As in CloudWatch older periods stand in for missing
+        ones, here up to as many again, and what is then still missing is treated as the alarm says.
+        """
+        values = self._values(points, statistic, now)[: self.periods]
+        breach = _COMPARISONS[self.comparison]
+        breaching = sum(breach(value, self.threshold) for value in values)
+        if self.missing == "breaching":
+            breaching += self.periods - len(values)
+        shown = ", ".join(f"{value:g}" for value in values) or "no data"
+        reason = f"Threshold Crossed: {breaching} of {self.periods} datapoints [{shown}] {self.comparison} "
+        reason += f"{self.threshold:g}"
+        if breaching >= self.datapoints:
+            return "ALARM", reason
+        if values or self.missing in ("notBreaching", "breaching"):
+            return "OK", reason
+        return (before if self.missing == "ignore" else "INSUFFICIENT_DATA"), reason
+
+    def _values(self, points: Sequence[Mapping[str, Any]], statistic: Statistic, now: float) -> list[float]:
+        """The statistic of every period with data that has ended, newest first."""
+        last = int(now // self.window)
+        first = last - 2 * self.periods
+        periods: dict[int, list[Mapping[str, Any]]] = {}
+        earlier: float | None = None
+        for point in reversed(points):
+            index = int(point["Timestamp"] // self.window)
+            if index < first:
+                earlier = float(point["Timestamp"])
+                break
+            if index < last:
+                periods.setdefault(index, []).append(point)
+        values = []
+        for index in sorted(periods, reverse=True):
+            value = statistic(periods[index])
+            if value is None:
+                continue
+            if self.statistic in _COUNTS and self.scale > 1:
+                end = max(float(point["Timestamp"]) for point in periods[index])
+                before = max((p["Timestamp"] for i in periods if i < index for p in periods[i]), default=earlier)
+                value *= self.period / self._covered(end, before)
+            values.append(value)
+        return values
+
+    def _covered(self, end: float, before: float | None) -> float:
+        """Seconds that a datapoint counts: since the one before it."""
+        return PERIOD_SECONDS if before is None else max(self.window / 2, min(PERIOD_SECONDS, end - before))

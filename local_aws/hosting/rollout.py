@@ -1,0 +1,274 @@
+"""How an update goes out: which share of the requests the new instances get when, and what takes it back."""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from local_aws.hosting.errors import ApiError
+from local_aws.hosting.fleet import Fleet, VariantFleet
+from local_aws.hosting.replica import ReplicaFailedError
+
+Document = dict[str, Any]
+AlarmStates = Callable[[Sequence[str]], Awaitable[dict[str, str] | None]]
+"""Gives the state of each alarm that exists, by name; None when CloudWatch does not answer."""
+_POLL_SECONDS = 0.5
+
+
+class RolledBackError(Exception):
+    """An update must be taken back; the message is the endpoint's FailureReason."""
+
+
+class Clock(Protocol):
+    """Passes the seconds of a deployment configuration."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits that long."""
+
+    @property
+    def poll_seconds(self) -> float:
+        """How long to wait between two looks at the alarms."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledClock:
+    """A clock that runs `scale` times faster than the time of day."""
+
+    scale: float
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits that long divided by the scale."""
+        await asyncio.sleep(seconds / self.scale)
+
+    @property
+    def poll_seconds(self) -> float:
+        """Half a second of the time of day."""
+        return _POLL_SECONDS * self.scale
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps of an update.
+
+    shares: of the requests on the new instances after each step, up to 1. wait_seconds: after each step, watching the
+    alarms. keep_seconds: after the last, until the old instances end. timeout_seconds: of all waits together.
+    rolling: new instances start, and old ones end, with each step instead of all before the first and after the last.
+    """
+
+    shares: tuple[float, ...] = (1.0,)
+    wait_seconds: float = 0.0
+    keep_seconds: float = 0.0
+    timeout_seconds: float = math.inf
+    alarms: tuple[str, ...] = ()
+    rolling: bool = False
+
+    @classmethod
+    def parse(cls, config: Document | None, instances: Sequence[int]) -> "Plan":
+        """The plan of a DeploymentConfig for variants of so many instances; raises ApiError as UpdateEndpoint would.
+
+        Without one, all requests move at once and nothing is watched. Several variants move together, in steps that
+        the smallest allows.
+        """
+        config = config or {}
+        alarms = tuple(
+            alarm["AlarmName"] for alarm in (config.get("AutoRollbackConfiguration") or {}).get("Alarms") or []
+        )
+        if len(alarms) > 10:
+            raise _refused(f"AutoRollbackConfiguration has {len(alarms)} alarms: SageMaker takes ten at the most")
+        green, rolling = config.get("BlueGreenUpdatePolicy"), config.get("RollingUpdatePolicy")
+        if green and rolling:
+            raise _refused("BlueGreenUpdatePolicy and RollingUpdatePolicy are both given: give one of them")
+        if rolling:
+            if len(instances) > 1:
+                raise _refused("RollingUpdatePolicy is not supported on an endpoint with several variants")
+            batch = _part(rolling["MaximumBatchSize"], instances, "MaximumBatchSize", 0.05)
+            # Whole instances move.
+            step = max(1, math.floor(batch * instances[0])) / instances[0]
+            return cls(
+                _steps(step),
+                float(rolling["WaitIntervalInSeconds"]),
+                timeout_seconds=_timeout(rolling),
+                alarms=alarms,
+                rolling=True,
+            )
+        if not green:
+            return cls(alarms=alarms)
+        routing = green["TrafficRoutingConfiguration"]
+        shares: tuple[float, ...] = (1.0,)
+        if routing["Type"] == "CANARY":
+            shares = (_part(routing["CanarySize"], instances, "CanarySize", 0.0), 1.0)
+        elif routing["Type"] == "LINEAR":
+            shares = _steps(_part(routing["LinearStepSize"], instances, "LinearStepSize", 0.1))
+        plan = cls(
+            shares,
+            float(routing["WaitIntervalInSeconds"]),
+            float(green.get("TerminationWaitInSeconds") or 0),
+            _timeout(green),
+            alarms,
+        )
+        waits = len(plan.shares) * plan.wait_seconds + plan.keep_seconds
+        if waits > plan.timeout_seconds:
+            raise _refused(
+                f"MaximumExecutionTimeoutInSeconds is {plan.timeout_seconds:g}: the waits alone take {waits:g} s"
+            )
+        return plan
+
+    def first(self, count: int) -> int:
+        """How many of a variant's new instances start before the first step."""
+        return max(1, round(self.shares[0] * count)) if self.rolling else count
+
+
+def _part(size: Document, instances: Sequence[int], name: str, least: float) -> float:
+    """The share of the capacity that a CapacitySize is; raises ApiError outside `least` to a half."""
+    value, few = float(size["Value"]), min(instances)
+    share = value / few if size["Type"] == "INSTANCE_COUNT" else value / 100
+    if not least <= share <= 0.5 or share == 0:
+        raise _refused(
+            f"{name} is {size['Value']} ({size['Type']}) for {few} instance{'s' * (few != 1)}: it must be "
+            f"{f'{least:.0%} to ' if least else 'at most '}50% of the variant's total instance count"
+        )
+    return share
+
+
+def _steps(part: float) -> tuple[float, ...]:
+    count = math.ceil(round(1 / part, 6))
+    return (*(round(part * step, 6) for step in range(1, count)), 1.0)
+
+
+def _timeout(policy: Document) -> float:
+    return float(policy.get("MaximumExecutionTimeoutInSeconds") or math.inf)
+
+
+def _refused(message: str) -> ApiError:
+    return ApiError("ValidationException", message)
+
+
+class Rollout:
+    """Moves the requests from one fleet to another step by step, and back when an alarm goes off.
+
+    old: serves, with all its instances. new: started, with as many instances as the plan's first step needs.
+    config: name of the new endpoint configuration. counts: the new instances that each variant is to have.
+    changed: is called when something is to be seen.
+    """
+
+    def __init__(
+        self,
+        old: Fleet,
+        new: Fleet,
+        plan: Plan,
+        *,
+        config: str,
+        counts: dict[str, int],
+        alarms: AlarmStates,
+        clock: Clock,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.old, self.new, self.plan = old, new, plan
+        self.share = 0.0
+        self.stage = "Creating"
+        self.rolling_back = False
+        self._config, self._started = config, time.time()
+        self._counts, self._alarms, self._clock, self._changed = counts, alarms, clock, changed
+        self._before = {variant.name: variant.desired for variant in old.variants.values()}
+        self._waited = 0.0
+
+    def pick(self, variant: str | None) -> VariantFleet:
+        """Where a request goes: to one fleet by the share, to the other when the first has nobody to take it.
+
+        variant: by name; by weight without one. Raises KeyError for a name that there is not.
+        """
+        fleets = [self.new, self.old] if random.random() < self.share else [self.old, self.new]
+        chosen = fleets[0].pick_variant() if variant is None else fleets[0].variants[variant]
+        other = fleets[1].variants[chosen.name]
+        return chosen if chosen.ready or not other.ready else other
+
+    def status(self) -> Document:
+        """What `inference local status` shows."""
+        return {"config": self._config, "share": self.share, "stage": self.stage, "rolling_back": self.rolling_back}
+
+    def pending(self) -> Document:
+        """What DescribeEndpoint shows of the new instances."""
+        state = {"Status": self.stage, "StatusMessage": f"{self.share:.0%} of the requests", "StartTime": self._started}
+        return {
+            "EndpointConfigName": self._config,
+            "StartTime": self._started,
+            "ProductionVariants": [
+                {
+                    "VariantName": variant.name,
+                    "CurrentWeight": variant.weight,
+                    "DesiredWeight": variant.weight,
+                    "CurrentInstanceCount": len(variant.ready),
+                    "DesiredInstanceCount": self._counts[variant.name],
+                    "VariantStatus": [state],
+                }
+                for variant in self.new.variants.values()
+            ],
+        }
+
+    async def run(self) -> str | None:
+        """Takes every step, and lets go of the old instances; gives the reason when it had to go back instead."""
+        try:
+            for share in self.plan.shares:
+                if self.plan.rolling:
+                    await self._resize(self.new, self._counts, share)
+                self._move(share)
+                await self._bake()
+                if self.plan.rolling:
+                    await self._resize(self.old, self._before, 1 - share)
+        except (RolledBackError, ReplicaFailedError) as error:
+            await self._back()
+            return str(error)
+        await self._clock.sleep(self.plan.keep_seconds)
+        return None
+
+    def _move(self, share: float) -> None:
+        self.share = share
+        self.stage = "Baking" if self.plan.wait_seconds else "ActivatingTraffic"
+        self._changed()
+
+    async def _resize(self, fleet: Fleet, counts: dict[str, int], share: float) -> None:
+        for name, count in counts.items():
+            await fleet.resize(name, round(share * count))
+
+    async def _bake(self) -> None:
+        left = self.plan.wait_seconds
+        while True:
+            await self._check_alarms()
+            if left <= 0:
+                return
+            pause = min(left, self._clock.poll_seconds)
+            await self._clock.sleep(pause)
+            left -= pause
+            self._waited += pause
+            if self._waited > self.plan.timeout_seconds:
+                raise RolledBackError(
+                    f"The deployment took more than {self.plan.timeout_seconds:g} seconds and was rolled back."
+                )
+
+    async def _check_alarms(self) -> None:
+        if not self.plan.alarms:
+            return
+        states = await self._alarms(self.plan.alarms)
+        if states is None:
+            return
+        if absent := [name for name in self.plan.alarms if name not in states]:
+            raise RolledBackError(f"The deployment was rolled back: there is no alarm {', '.join(absent)}.")
+        if tripped := [name for name in self.plan.alarms if states[name] == "ALARM"]:
+            raise RolledBackError(
+                f"The deployment was rolled back with {self.share:.0%} of the requests on the new instances: "
+                f"these alarms went to ALARM: {', '.join(tripped)}."
+            )
+
+    async def _back(self) -> None:
+        """Gives all requests back to the old instances, those that have ended started again first."""
+        self.rolling_back = True
+        self._changed()
+        # Its watcher goes on trying to start what does not start now.
+        await asyncio.gather(
+            *(self.old.resize(name, count) for name, count in self._before.items()), return_exceptions=True
+        )
+        self._move(0.0)
+        await self.new.stop()
