@@ -68,6 +68,9 @@ def run(
         write_document(f"{url}/{PLAN}", plan.model_dump_json(indent=1) + "\n")
         try:
             _Run(plan, url, tasks, capacity, on_event, on_note).run()
+        except KeyboardInterrupt:
+            on_note("interrupted: the tasks are stopped")
+            raise
         finally:
             on_event({"event": "status", "text": "stopping the tasks"})
             ended = tasks.stop(_REASON, on_note)

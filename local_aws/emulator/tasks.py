@@ -56,6 +56,5 @@ def register() -> None:
     """Gives ECS containers that are processes, in place of a Docker daemon's."""
     ecs._docker = Client(Path(os.environ[STATE_VARIABLE]))
     ecs._build_run_kwargs = _run_kwargs
-    ecs._run_task = _run_few_tasks
-    ecs._stop_task = _stop_processes
     ecs._mark_task_stopped = _mark_stopped
+    ecs._ACTION_MAP |= {"RunTask": _run_few_tasks, "StopTask": _stop_processes}
