@@ -1,20 +1,15 @@
-"""How SageMaker hosts an endpoint: guardrails, alarms, data capture, and inference components with their instances."""
+"""How SageMaker hosts an endpoint: alarms, data capture, and inference components with their instances."""
 
 import difflib
-import re
-from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
 from botocore.loaders import Loader
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from sizing.instances import Instance, instance
 from stacks.frozen import Settings
 from stacks.scaling_settings import Scaling
-
-_WITHOUT_GUARDRAILS = re.compile(r"^ml\.inf1\.")
-""""Exclusions" of deployment guardrails in the SageMaker developer guide: endpoints on Inf1."""
 
 
 @cache
@@ -33,46 +28,6 @@ def _known_instance_type(value: str) -> str:
 
 
 InstanceType = Annotated[str, AfterValidator(_known_instance_type)]
-
-
-class Guardrails(Settings):
-    """How an update goes out and comes back: blue/green, or one half after the other for an inference component.
-
-    bake_seconds: how long the alarms are watched before what was there is let go; one that alarms rolls back.
-    timeout_seconds: of the whole update.
-    """
-
-    bake_seconds: int = Field(default=120, ge=0, le=3600)
-    timeout_seconds: int = Field(default=1800, ge=600, le=28800)
-
-
-def _switched(value: Any) -> Any:
-    """`on` and `off`, which are booleans in YAML."""
-    if value is True or value == "on":
-        return Guardrails()
-    return None if value is False or value == "off" else value
-
-
-class GuardedEndpoint(Settings):
-    """What every endpoint has: deployment guardrails, or `guardrails: off`."""
-
-    guardrails: Annotated[Guardrails | None, BeforeValidator(_switched)] = Guardrails()
-
-    @property
-    def instance_types(self) -> Mapping[str, str]:
-        """The endpoint's instance types, by the path of their setting."""
-        raise NotImplementedError
-
-    @model_validator(mode="after")
-    def _guardrails_possible(self) -> "GuardedEndpoint":
-        for setting, instance_type in self.instance_types.items():
-            if self.guardrails is not None and _WITHOUT_GUARDRAILS.match(instance_type):
-                raise ValueError(
-                    f"{setting} is {instance_type!r} with guardrails: SageMaker has none on Inf1, where an update "
-                    "shifts all traffic at once, watches no alarm and rolls nothing back; set guardrails: off, or use "
-                    "ml.inf2"
-                )
-        return self
 
 
 class DataCapture(Settings):

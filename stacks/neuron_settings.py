@@ -9,7 +9,8 @@ from containers.bert_neuron.placement import Demand, Placement, place
 from containers.bert_neuron.settings import PREFIX
 from model_build.bert_neuron.recipe import BertNeuronRecipe
 from stacks.frozen import Key, Settings
-from stacks.hosting_settings import DataCapture, EndpointAlarms, GuardedEndpoint, InstanceType
+from stacks.guardrails import SingleVariantEndpoint
+from stacks.hosting_settings import DataCapture, EndpointAlarms, InstanceType
 from stacks.scaling_settings import Scaling
 
 Device = Literal["neuron", "cpu", "timed"]
@@ -65,7 +66,7 @@ class NeuronServing(Settings):
             )
 
 
-class NeuronEndpoint(NeuronServing, GuardedEndpoint):
+class NeuronEndpoint(NeuronServing, SingleVariantEndpoint):
     """A SageMaker endpoint: one container an instance, which starts a process for each group of NeuronCores.
 
     device, virtual_cores: "cpu" and "timed" pretend so many NeuronCores on an instance without them, one answering
@@ -76,7 +77,6 @@ class NeuronEndpoint(NeuronServing, GuardedEndpoint):
 
     hosting: Literal["sagemaker"]
     instance_type: InstanceType = "ml.inf2.xlarge"
-    instance_count: int = Field(default=1, ge=1)
     device: Device = "neuron"
     virtual_cores: int | None = Field(default=None, ge=1, le=64)
     scaling: Scaling | None = None
@@ -84,14 +84,9 @@ class NeuronEndpoint(NeuronServing, GuardedEndpoint):
     alarms: EndpointAlarms = EndpointAlarms()
 
     @property
-    def instance_types(self) -> dict[str, str]:
-        """The endpoint's one instance type, by its setting."""
-        return {"instance_type": self.instance_type}
-
-    @property
     def counts(self) -> dict[str, int]:
         """How many instances there are at the least, by the path of the setting."""
-        return {"instance_count": self.instance_count}
+        return self.instance_counts
 
     @model_validator(mode="after")
     def _possible(self) -> "NeuronEndpoint":
@@ -102,6 +97,7 @@ class NeuronEndpoint(NeuronServing, GuardedEndpoint):
             )
         if self.scaling is not None:
             self.scaling.check_count(self.instance_count, "instance_count")
+        self.check_guardrails(self.scaling)
         return self
 
     def check(self, recipe: BertNeuronRecipe) -> None:

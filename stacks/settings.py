@@ -15,7 +15,8 @@ from model_build.unet_tfs.recipe import Precision as UnetPrecision
 from model_build.unet_tfs.recipe import UnetTfsRecipe
 from sizing.instances import instance
 from stacks.frozen import Key, Settings
-from stacks.hosting_settings import DataCapture, EndpointAlarms, GuardedEndpoint, InferenceComponent, InstanceType
+from stacks.guardrails import GuardedEndpoint, SingleVariantEndpoint
+from stacks.hosting_settings import DataCapture, EndpointAlarms, InferenceComponent, InstanceType
 from stacks.load_test_settings import LoadTest
 from stacks.neo import NeoCompilation, check_endpoint
 from stacks.neuron_settings import BertNeuron
@@ -84,6 +85,11 @@ class Endpoint(GuardedEndpoint):
         """The enabled variants' instance types, by the path of their setting."""
         return {f"variants.{name}.instance_type": v.instance_type for name, v in self.enabled_variants.items()}
 
+    @property
+    def instance_counts(self) -> dict[str, int]:
+        """How many instances each enabled variant begins with, by the path of the setting."""
+        return {f"variants.{name}.instance_count": v.instance_count for name, v in self.enabled_variants.items()}
+
     @model_validator(mode="after")
     def _possible(self) -> "Endpoint":
         enabled = self.enabled_variants
@@ -96,6 +102,7 @@ class Endpoint(GuardedEndpoint):
         if self.scaling is not None:
             for name, variant in enabled.items():
                 self.scaling.check_count(variant.instance_count, f"variants.{name}.instance_count")
+        self.check_guardrails(self.scaling)
         return self
 
 
@@ -123,23 +130,18 @@ class BertInt8(Settings):
         return tuple(sorted({url for recipe in self.models.values() for url in recipe.s3_urls}))
 
 
-class MultiModelEndpoint(GuardedEndpoint):
+class MultiModelEndpoint(SingleVariantEndpoint):
     """One endpoint that serves every model under the workload's prefix."""
 
     instance_type: InstanceType = "ml.c5.2xlarge"
-    instance_count: int = Field(default=1, ge=1)
     scaling: Scaling | None = None
     alarms: EndpointAlarms = EndpointAlarms()
-
-    @property
-    def instance_types(self) -> dict[str, str]:
-        """The endpoint's one instance type, by its setting."""
-        return {"instance_type": self.instance_type}
 
     @model_validator(mode="after")
     def _possible(self) -> "MultiModelEndpoint":
         if self.scaling is not None:
             self.scaling.check_count(self.instance_count, "instance_count")
+        self.check_guardrails(self.scaling)
         return self
 
 
@@ -172,7 +174,7 @@ class ChurnMme(Settings):
         return self.recipe.s3_urls
 
 
-class UnetEndpoint(GuardedEndpoint):
+class UnetEndpoint(SingleVariantEndpoint):
     """One endpoint of unet_tfs.
 
     server: "tensorflow_serving" is SageMaker's TensorFlow Serving container with the build's SavedModel,
@@ -191,16 +193,10 @@ class UnetEndpoint(GuardedEndpoint):
     tensorflow_serving: TensorFlowServing | None = None
     neo: NeoCompilation | None = None
     instance_type: InstanceType = "ml.c6i.2xlarge"
-    instance_count: int = Field(default=1, ge=1)
     inference_component: InferenceComponent | None = None
     scaling: Scaling | None = None
     data_capture: DataCapture | None = None
     alarms: EndpointAlarms = EndpointAlarms()
-
-    @property
-    def instance_types(self) -> dict[str, str]:
-        """The endpoint's one instance type, by its setting."""
-        return {"instance_type": self.instance_type}
 
     @property
     def knobs(self) -> TensorFlowServing:
@@ -238,8 +234,12 @@ class UnetEndpoint(GuardedEndpoint):
             )
         if self.inference_component is not None:
             self.inference_component.check(self.instance_type, self.instance_count, self.scaling)
-        elif self.scaling is not None:
-            self.scaling.check_count(self.instance_count, "instance_count")
+            if self.guardrails is not None:
+                self.guardrails.check_copies(self.inference_component.copies, self.scaling)
+        else:
+            if self.scaling is not None:
+                self.scaling.check_count(self.instance_count, "instance_count")
+            self.check_guardrails(self.scaling)
         return self
 
     @property

@@ -16,7 +16,8 @@ from stacks.constructs.realtime_endpoint import (
     data_capture_config,
     volume_key,
 )
-from stacks.hosting_settings import DataCapture, EndpointAlarms, Guardrails, InferenceComponent
+from stacks.guardrails import Guardrails
+from stacks.hosting_settings import DataCapture, EndpointAlarms, InferenceComponent
 from stacks.naming import component_name
 from stacks.scaling_settings import Scaling
 from stacks.settings import Vpc
@@ -140,14 +141,14 @@ class ComponentEndpoint(Construct):
     ) -> sagemaker.CfnInferenceComponent.InferenceComponentDeploymentConfigProperty | None:
         if guardrails is None:
             return None
+        batch = guardrails.size_of_copies
         return sagemaker.CfnInferenceComponent.InferenceComponentDeploymentConfigProperty(
             auto_rollback_configuration=sagemaker.CfnInferenceComponent.AutoRollbackConfigurationProperty(
                 alarms=[sagemaker.CfnInferenceComponent.AlarmProperty(alarm_name=a.alarm_name) for a in self.alarms]
             ),
             rolling_update_policy=sagemaker.CfnInferenceComponent.InferenceComponentRollingUpdatePolicyProperty(
-                # From 5 % to 50 % of the copies are allowed, however many scaling has made of them.
                 maximum_batch_size=sagemaker.CfnInferenceComponent.InferenceComponentCapacitySizeProperty(
-                    type="CAPACITY_PERCENT", value=50
+                    type="CAPACITY_PERCENT" if batch.percent else "COPY_COUNT", value=batch.value
                 ),
                 wait_interval_in_seconds=guardrails.bake_seconds,
                 maximum_execution_timeout_in_seconds=guardrails.timeout_seconds,

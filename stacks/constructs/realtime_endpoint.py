@@ -13,7 +13,8 @@ from constructs import Construct
 
 from stacks.constructs.endpoint_alarms import serving_alarms
 from stacks.constructs.endpoint_scaling import add_scaling, scaled_variant
-from stacks.hosting_settings import DataCapture, EndpointAlarms, Guardrails
+from stacks.guardrails import Capacity, Guardrails
+from stacks.hosting_settings import DataCapture, EndpointAlarms
 from stacks.scaling_settings import Scaling
 
 
@@ -106,14 +107,37 @@ class RealtimeEndpoint(Construct):
             auto_rollback_configuration=sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
                 alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=a.alarm_name) for a in self.alarms[:10]]
             ),
-            blue_green_update_policy=sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty(
-                traffic_routing_configuration=sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
-                    type="ALL_AT_ONCE", wait_interval_in_seconds=guardrails.bake_seconds
-                ),
-                termination_wait_in_seconds=0,
-                maximum_execution_timeout_in_seconds=guardrails.timeout_seconds,
-            ),
+            blue_green_update_policy=None if guardrails.traffic == "rolling" else _blue_green(guardrails),
+            rolling_update_policy=_rolling(guardrails) if guardrails.traffic == "rolling" else None,
         )
+
+
+def _blue_green(guardrails: Guardrails) -> sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty:
+    step = _capacity(guardrails.size)
+    return sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty(
+        traffic_routing_configuration=sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
+            type=guardrails.traffic.upper(),
+            wait_interval_in_seconds=guardrails.bake_seconds,
+            canary_size=step if guardrails.traffic == "canary" else None,
+            linear_step_size=step if guardrails.traffic == "linear" else None,
+        ),
+        termination_wait_in_seconds=guardrails.keep_seconds,
+        maximum_execution_timeout_in_seconds=guardrails.timeout_seconds,
+    )
+
+
+def _rolling(guardrails: Guardrails) -> sagemaker.CfnEndpoint.RollingUpdatePolicyProperty:
+    return sagemaker.CfnEndpoint.RollingUpdatePolicyProperty(
+        maximum_batch_size=_capacity(guardrails.size),
+        wait_interval_in_seconds=guardrails.bake_seconds,
+        maximum_execution_timeout_in_seconds=guardrails.timeout_seconds,
+    )
+
+
+def _capacity(size: Capacity) -> sagemaker.CfnEndpoint.CapacitySizeProperty:
+    return sagemaker.CfnEndpoint.CapacitySizeProperty(
+        type="CAPACITY_PERCENT" if size.percent else "INSTANCE_COUNT", value=size.value
+    )
 
 
 def data_capture_config(

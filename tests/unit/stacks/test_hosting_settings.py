@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stacks.hosting_settings import Guardrails
+from stacks.guardrails import Guardrails
 from stacks.settings import Deployment
 
 PER_COPY = {"target_invocations_per_copy": 60}
@@ -28,8 +28,13 @@ def asleep(*, scaling: Any = None, **changes: Any) -> dict[str, Any]:
     )
 
 
-def bert(instance_type: str, **endpoint: Any) -> dict[str, Any]:
-    variants = {"A": {"precision": "fp32", "instance_type": instance_type}}
+def fleet(count: int, *, scaling: Any = None, **guardrails: Any) -> dict[str, Any]:
+    return unet(instance_count=count, guardrails=guardrails, **({} if scaling is None else {"scaling": scaling}))
+
+
+def bert(instance_type: str, *, more: dict[str, str] | None = None, **endpoint: Any) -> dict[str, Any]:
+    of = {"A": instance_type, **(more or {})}
+    variants = {name: {"precision": "fp32", "instance_type": each} for name, each in of.items()}
     chosen = {"model": "m", "variants": variants, **endpoint}
     settings = {"models": {"m": {"source": {"kind": "demo"}}}, "endpoints": {"e": chosen}}
     return {"environment": "dev", "workloads": {"bert_int8": settings}}
@@ -48,6 +53,47 @@ def churn(instance_type: str, **endpoint: Any) -> dict[str, Any]:
         (churn("ml.inf1.xlarge", guardrails={"bake_seconds": 60}), ["'ml.inf1.xlarge' with guardrails"]),
         (unet(guardrails={"bake_seconds": 4000}), ["guardrails", "3600"]),
         (unet(guardrails="maybe"), ["guardrails", "maybe"]),
+        (unet(guardrails={"traffic": "slowly"}), ["guardrails", "'canary'"]),
+        (unet(guardrails={"step": "10%"}), ["step is 10% with traffic 'all_at_once'", "remove it, or set traffic"]),
+        (
+            unet(guardrails={"traffic": "canary", "step": "tenth"}),
+            ["'tenth' is neither a percentage such as 10% nor a number of instances"],
+        ),
+        (unet(guardrails={"traffic": "canary", "step": 0}), ["step.value", "greater than or equal to 1"]),
+        (fleet(10, traffic="canary", step="51%"), ["step is 51%", "at most 50% of a variant's instances for canary"]),
+        (fleet(3, traffic="canary", step=2), ["step is 2 instances and instance_count 3", "at most 50%"]),
+        (fleet(10, traffic="linear", step="9%"), ["step is 9%", "10% to 50%"]),
+        (fleet(11, traffic="linear", step=1), ["step is 1 instance and instance_count 11", "10% to 50%"]),
+        (fleet(10, traffic="rolling", step="4%"), ["step is 4%", "5% to 50%"]),
+        (
+            fleet(1, traffic="canary"),
+            ["traffic is 'canary' and instance_count 1", "no half of one", "instance_count 2"],
+        ),
+        (
+            fleet(2, scaling={"min_capacity": 1, **PER_INSTANCE}, traffic="linear"),
+            ["traffic is 'linear' and scaling.min_capacity 1", "set scaling.min_capacity 2"],
+        ),
+        (
+            fleet(4, scaling={"min_capacity": 4, "max_capacity": 20, **PER_INSTANCE}, traffic="linear", step=1),
+            ["step is 1 instance with up to 20 instances"],
+        ),
+        (
+            fleet(4, traffic="linear", step="10%", bake_seconds=300),
+            ["timeout_seconds is 1800: 10 steps with bake_seconds 300", "alone take 3000 s"],
+        ),
+        (fleet(4, traffic="rolling", keep_seconds=60), ["keep_seconds is 60 with traffic 'rolling'"]),
+        (
+            bert("ml.c6i.large", guardrails={"traffic": "rolling"}, more={"B": "ml.c6i.large"}),
+            ["traffic is 'rolling' with 2 variants", "set traffic: linear"],
+        ),
+        (
+            unet(inference_component=component(), guardrails={"traffic": "canary"}),
+            ["traffic is 'canary' with an inference_component", "set traffic: rolling"],
+        ),
+        (
+            unet(inference_component=component(copies=3), guardrails={"traffic": "rolling", "step": 2}),
+            ["step is 2 instances and inference_component.copies 3", "5% to 50%"],
+        ),
         (
             unet(scaling={"min_capacity": 0, **PER_INSTANCE}),
             ["scaling.min_capacity is 0", "only an endpoint of inference components scales to zero"],
