@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import boto3
 import typer
@@ -22,7 +22,10 @@ from load_tests.watch_scaling import Load, Moment, NoPolicyError, Policy, read_p
 from local_aws.account import TIME_SCALE_VARIABLE, LocalAccount, default_state
 from local_aws.deployed import read_object, stack_outputs
 from stacks.naming import component_name
-from stacks.settings import ONLY_VARIANT, Deployment, DeploymentError
+from stacks.settings import ONLY_VARIANT, Deployment, DeploymentError, UnetTfs
+
+if TYPE_CHECKING:
+    from load_tests.unet_tfs import Form
 
 _ROWS = 12
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -108,8 +111,15 @@ def requests_of(settings: Deployment, workload: str, key: str) -> list[Request]:
     bucket, _, prefix = outputs["Artifacts"].removeprefix("s3://").partition("/")
     samples = boto3.client("s3").get_object(Bucket=bucket, Key=f"{prefix}samples.zip")["Body"].read()
     assert settings.workloads.unet_tfs is not None
-    form: unet_tfs.Form = "npy" if settings.workloads.unet_tfs.endpoints[key].server == "openvino" else "json"
-    return unet_tfs.requests(unet_tfs.read_samples(samples), form)
+    return unet_tfs.requests(unet_tfs.read_samples(samples), image_form(settings.workloads.unet_tfs, key))
+
+
+def image_form(settings: UnetTfs, key: str) -> "Form":
+    """In which an endpoint takes images fastest."""
+    server = settings.endpoints[key].server
+    if server == "openvino":
+        return "npy"
+    return "png" if server == "tensorflow_serving" and settings.recipe.png_signature else "json"
 
 
 def time_scale(account: LocalAccount | None) -> float:

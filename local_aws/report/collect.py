@@ -14,6 +14,7 @@ from local_aws.report.decide import decide, unfit
 from local_aws.report.measure import Measured, load, read_measured
 from local_aws.report.model import Candidate, Group, Quality, Report, ReportError, Scaling, SizedRow
 from local_aws.simulate import endpoint_of
+from local_aws.watch_scaling import image_form
 from sizing.prices import Price, PriceError, price
 from sizing.profiles import ServiceProfile
 from sizing.recommend import Demand, RecommendError, Verdict, recommend
@@ -22,7 +23,7 @@ from sizing.simulation.plots import plot
 from sizing.simulation.traffic import diurnal
 from stacks import scaling_settings
 from stacks.neuron_settings import NeuronEndpoint
-from stacks.settings import ONLY_VARIANT, BertInt8, Deployment, MultiModelEndpoint, UnetEndpoint
+from stacks.settings import ONLY_VARIANT, BertInt8, Deployment, MultiModelEndpoint, UnetEndpoint, UnetTfs
 from stacks.shown import PRICED_REGION
 
 _DAY = 86_400
@@ -183,6 +184,13 @@ def _caveats(settings: Deployment, workload: str, keys: Sequence[str], candidate
         isinstance(endpoints[key], UnetEndpoint) and getattr(endpoints[key], "server", "") != "openvino" for key in keys
     ):
         found.append("TensorFlow Serving and Neo are stand-ins of this project here.")
+    unet = settings.workloads.enabled[workload]
+    forms = {key: image_form(unet, key) for key in keys} if isinstance(unet, UnetTfs) else {}
+    if len(set(forms.values())) > 1:
+        sent = ", ".join(f"{form} to {key}" for key, form in forms.items())
+        found.append(
+            f"Each endpoint is sent images in the form that it takes fastest ({sent}): part of the difference."
+        )
     virtual = [key for key in keys if getattr(endpoints[key], "virtual_cores", None) is not None]
     if virtual:
         found.append(f"The NeuronCores of {', '.join(virtual)} are pretended on processors: no figure of Inferentia.")
