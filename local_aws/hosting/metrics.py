@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("metrics")
 PERIOD_SECONDS = 60
+_FOLLOWED_PERIODS = 5
 Subject = tuple[str, ...]
 """What a metric is about: (endpoint, variant), or (inference component,)."""
 _MAX_VALUES = 150
@@ -97,12 +98,16 @@ class Metrics:
         return VariantMetrics(lambda: self._minutes[subject])
 
     async def publish_forever(self) -> None:
-        """Publishes at every period's end: a minute, and while an endpoint is updated a minute of its alarms' time."""
-        published = time.monotonic()
+        """Publishes at every period's end: a minute, and around an update a minute of its alarms' time."""
+        published = followed = time.monotonic()
+        period = PERIOD_SECONDS / self._scale
         while True:
-            await asyncio.sleep(PERIOD_SECONDS / max(self._scale, PERIOD_SECONDS))
-            due = PERIOD_SECONDS / (self._scale if self._control.rollouts else 1)
-            if (now := time.monotonic()) - published >= due:
+            await asyncio.sleep(min(1.0, period))
+            now = time.monotonic()
+            if self._control.rollouts:
+                # What the last requests of an update met must not be left for the next one's alarms.
+                followed = now + _FOLLOWED_PERIODS * period
+            if now - published >= (period if now < followed else PERIOD_SECONDS):
                 published = now
                 await self.publish()
 

@@ -1,0 +1,245 @@
+"""Updates of a guarded endpoint under live load, in this order: a good version, one that fails, one that is slow."""
+
+import contextlib
+import io
+import json
+import sys
+import tarfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from aws_cdk import App, DefaultStackSynthesizer, Stack
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sagemaker as sagemaker
+from aws_cdk import aws_sns as sns
+from botocore.exceptions import ClientError
+
+from local_aws.account import ACCOUNT_ID, REGION, LocalAccount
+from local_aws.hosting.images import Image
+from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps
+from stacks.guardrails import Guardrails
+from stacks.hosting_settings import EndpointAlarms
+from tests.end_to_end.conftest import replica_pids, runtime, wait_until
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
+ACCOUNT_ENVIRONMENT = {"INFERENCE_LOCAL_TIME_SCALE": "60"}
+ENDPOINT, VARIANT, STACK, BUCKET = "rollout", "AllTraffic", "Rollout", "rollout-models"
+INSTANCES, LOADERS = 4, 4
+CANARY = Guardrails.model_validate({"traffic": "canary", "step": 1, "bake_seconds": 360})
+ROLLING = Guardrails.model_validate({"traffic": "rolling", "step": "50%", "bake_seconds": 360})
+SERVER = """
+import os, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+name = Path(os.environ["SAGEMAKER_BASE_DIR"], "model/name.txt").read_text()
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        invoked = self.path == "/invocations"
+        time.sleep(0.4 if invoked and name == "slow" else 0)
+        self.send_response(500 if invoked and name == "failing" else 200)
+        self.send_header("Content-Length", str(len(name)))
+        self.end_headers()
+        self.wfile.write(name.encode())
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *arguments):
+        pass
+
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+"""
+
+
+def archive(name: str) -> bytes:
+    """A model.tar.gz whose one file is the name that the server answers with."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        member = tarfile.TarInfo("name.txt")
+        member.size = len(name)
+        tar.addfile(member, io.BytesIO(name.encode()))
+    return content.getvalue()
+
+
+def template(model: str, guardrails: Guardrails, folder: Path) -> str:
+    """A stack of the endpoint as every workload has it, serving a model."""
+    app = App(outdir=str(folder))
+    stack = Stack(app, STACK, synthesizer=DefaultStackSynthesizer(generate_bootstrap_version_rule=False))
+    container = sagemaker.CfnModel.ContainerDefinitionProperty(
+        image=f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/tiny:1",
+        model_data_url=f"s3://{BUCKET}/{model}/model.tar.gz",
+    )
+    made = sagemaker.CfnModel(
+        stack, "Model", execution_role_arn=f"arn:aws:iam::{ACCOUNT_ID}:role/any", primary_container=container
+    )
+    RealtimeEndpoint(
+        stack,
+        "Endpoint",
+        endpoint_name=ENDPOINT,
+        variants=[VariantProps(name=VARIANT, model=made, instance_type="ml.c6i.large", instance_count=INSTANCES)],
+        alarms=EndpointAlarms(p99_model_latency_ms=300, server_errors=20),
+        scaling=None,
+        guardrails=guardrails,
+        data_capture=None,
+        artifacts=s3.Bucket.from_bucket_name(stack, "Artifacts", BUCKET),
+        key=kms.Key.from_key_arn(
+            stack, "Key", f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/00000000-0000-0000-0000-000000000000"
+        ),
+        alerts=sns.Topic.from_topic_arn(stack, "Alerts", f"arn:aws:sns:{REGION}:{ACCOUNT_ID}:any"),
+    )
+    written: dict[str, Any] = app.synth().get_stack_by_name(STACK).template
+    return json.dumps(written)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request's: when it began (monotonic seconds), and the version that answered it or the error."""
+
+    began: float
+    version: str
+    error: str = ""
+
+
+class Load:
+    """Threads that ask without a pause until they are stopped."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self._stopped = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(LOADERS)]
+
+    def _ask(self) -> None:
+        client = runtime()
+        while not self._stopped.wait(0.01):
+            began = time.monotonic()
+            try:
+                body = client.invoke_endpoint(EndpointName=ENDPOINT, Body=b"{}")["Body"].read()
+                self.answers.append(Answer(began, body.decode()))
+            except ClientError as error:
+                self.answers.append(Answer(began, error.response.get("OriginalMessage", ""), str(error)))
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    def shares(self, begin: float, end: float) -> Counter[str]:
+        """Requests by the version that took them, of those that began in that time."""
+        return Counter(answer.version for answer in self.answers if begin <= answer.began < end)
+
+
+def update(model: str, guardrails: Guardrails, folder: Path) -> tuple[str, list[tuple[float, str]]]:
+    """Updates the stack; gives how that ended, and the stages of the endpoint with the time each was first seen."""
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.update_stack(StackName=STACK, TemplateBody=template(model, guardrails, folder / model))
+    stages: list[tuple[float, str]] = []
+
+    def ended() -> bool:
+        described = endpoint()
+        message = ""
+        if pending := described.get("PendingDeploymentSummary"):
+            message = pending["ProductionVariants"][0]["VariantStatus"][0]["StatusMessage"]
+        stage = f"{described['EndpointStatus']} {message}".strip()
+        if not stages or stages[-1][1] != stage:
+            stages.append((time.monotonic(), stage))
+        return bool(stack_status().endswith(("UPDATE_COMPLETE", "ROLLBACK_COMPLETE", "FAILED")))
+
+    wait_until(ended, 90, f"the update to {model}")
+    return stack_status(), stages
+
+
+def stack_status() -> str:
+    return str(boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"])
+
+
+def endpoint() -> Any:
+    return boto3.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
+
+
+def failure() -> str:
+    events = boto3.client("cloudformation").describe_stack_events(StackName=STACK)["StackEvents"]
+    return next(e["ResourceStatusReason"] for e in events if e["ResourceStatus"] == "UPDATE_FAILED")
+
+
+def alarms() -> set[str]:
+    return {alarm["StateValue"] for alarm in boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("templates")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deployed(account: LocalAccount, state: Path, folder: Path) -> Iterator[None]:
+    """The endpoint with the model `first`."""
+    (folder / "server.py").write_text(SERVER)
+    Image(str(folder), "/", (sys.executable, str(folder / "server.py")), {}, sys.prefix).save(state, "tiny:1")
+    boto3.client("s3").create_bucket(Bucket=BUCKET)
+    for name in ("first", "second", "failing", "slow"):
+        boto3.client("s3").put_object(Bucket=BUCKET, Key=f"{name}/model.tar.gz", Body=archive(name))
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.create_stack(StackName=STACK, TemplateBody=template("first", CANARY, folder / "first"))
+    wait_until(lambda: stack_status() == "CREATE_COMPLETE", 60, "the deployment")
+    yield
+    cloudformation.delete_stack(StackName=STACK)
+    with contextlib.suppress(ClientError):
+        wait_until(lambda: stack_status() == "DELETE_COMPLETE", 60, "the end of the stack")
+
+
+def test_a_good_version_goes_out_by_canary_without_a_failed_request(folder: Path) -> None:
+    with Load() as load:
+        status, stages = update("second", CANARY, folder)
+        time.sleep(0.5)
+        ended = time.monotonic()
+    assert status == "UPDATE_COMPLETE"
+    seen = [stage for _, stage in stages]
+    assert "Updating 25% of the requests" in seen
+    assert seen.index("Updating 25% of the requests") < seen.index("Updating 100% of the requests")
+    assert [answer.error for answer in load.answers if answer.error] == []
+    times = {stage: began for began, stage in stages}
+    canary = load.shares(times["Updating 25% of the requests"], times["Updating 100% of the requests"] - 1)
+    assert 0.1 < canary["second"] / canary.total() < 0.4, canary
+    assert set(load.shares(ended - 0.4, ended)) == {"second"}
+    assert len(replica_pids(ENDPOINT, VARIANT)) == INSTANCES
+
+
+@pytest.mark.parametrize(
+    ("model", "alarm", "guardrails"), [("failing", "server-errors", CANARY), ("slow", "latency", ROLLING)]
+)
+def test_a_version_that_sets_off_an_alarm_is_rolled_back_under_load_and_the_deployment_says_so(
+    folder: Path, model: str, alarm: str, guardrails: Guardrails
+) -> None:
+    before = endpoint()["EndpointConfigName"]
+    with Load() as load:
+        status, stages = update(model, guardrails, folder)
+        time.sleep(0.5)
+        ended = time.monotonic()
+    assert status == "UPDATE_ROLLBACK_COMPLETE", stages
+    assert f"{ENDPOINT}-{VARIANT}-{alarm}" in failure()
+    described = endpoint()
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", before)
+    assert "went to ALARM" in described["FailureReason"]
+    assert not any("100%" in stage for _, stage in stages)
+    by_version = Counter((answer.version, bool(answer.error)) for answer in load.answers)
+    assert set(by_version) == {("second", False), (model, model == "failing")}, by_version
+    assert set(load.shares(ended - 0.4, ended)) == {"second"}, "every request is the old version's again"
+    assert len(replica_pids(ENDPOINT, VARIANT)) == INSTANCES
+    wait_until(lambda: alarms() == {"OK"}, 30, "the alarms' end")
