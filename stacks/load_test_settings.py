@@ -33,11 +33,13 @@ class TaskVpc(Settings):
 class LoadTest(Settings):
     """Load tests on Fargate: a Locust master and its workers, a task each, which stand only while a test runs.
 
-    vcpus, memory_gib: of a task; a worker drives one core.
+    vcpus: of a task; a worker drives one core. memory_gib: of a task.
     spot: workers run on Fargate Spot, which costs less and may be taken away; the master never does.
     without_spot: what a test does when there is no Spot capacity: "fail", or take tasks at full price.
-    max_workers: of one test. vpc: in place of a network of the stack's own, which has no way to the internet and whose
-        addresses are vpc_cidr, over availability_zones; absent, the first two of the region that is deployed to.
+    max_workers: of one test.
+    vpc: an existing one; absent, the stack makes a network that has no way to the internet.
+    vpc_cidr: addresses of the network that the stack makes.
+    availability_zones: two of that network; absent, the first two of the region that is deployed to.
     """
 
     vcpus: float = 1
