@@ -148,7 +148,9 @@ def status(state: State) -> None:
     for endpoint in endpoints:
         healthy &= endpoint["status"] == "InService"
         if endpoint["status"] != "InService":
-            table.add_row(endpoint["endpoint"], "", endpoint["status"], "", "", endpoint["reason"])
+            moving = endpoint.get("rollout")
+            note = f"{moving['share']:.0%} of the requests on {moving['config']}" if moving else endpoint["reason"]
+            table.add_row(endpoint["endpoint"], "", endpoint["status"], "", "", note)
         for variant in endpoint["variants"]:
             ready = [replica for replica in variant["replicas"] if replica["ready"]]
             healthy &= len(ready) >= variant["desired"]

@@ -57,7 +57,7 @@ def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> t
     changes = {member: after[member] for member in members if member in after and after[member] != before.get(member)}
     if changes:
         _call("UpdateInferenceComponent", {"InferenceComponentName": name, **changes})
-    return physical_id, _wait(name, "updated")
+    return physical_id, _wait(name, "updated", changes.get("Specification"))
 
 
 def _delete(physical_id: str, properties: Properties) -> None:
@@ -86,8 +86,11 @@ def _settle(name: str) -> Properties:
         time.sleep(_POLL_SECONDS)
 
 
-def _wait(name: str, done: str) -> Properties:
+def _wait(name: str, done: str, specification: Properties | None = None) -> Properties:
     component = _settle(name)
+    if component["InferenceComponentStatus"] == "InService" and specification not in (None, component["Specification"]):
+        # An update that ended without an outcome, as when the hosting process died, was not made.
+        component.setdefault("FailureReason", "it has another specification than the template")
     if component["InferenceComponentStatus"] != "InService" or "FailureReason" in component:
         reason = component.get("FailureReason", "no reason given")
         raise HostingError(f"inference component {name} could not be {done}: {reason}")

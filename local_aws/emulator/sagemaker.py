@@ -95,7 +95,7 @@ def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: 
     if "DeploymentConfig" in request:
         update["DeploymentConfig"] = request["DeploymentConfig"]
     _call("UpdateEndpoint", update)
-    _wait(name, "updated")
+    _wait(name, "updated", update["EndpointConfigName"])
     return made
 
 
@@ -110,8 +110,11 @@ def _settle(name: str) -> dict[str, Any]:
         time.sleep(_POLL_SECONDS)
 
 
-def _wait(name: str, done: str) -> None:
+def _wait(name: str, done: str, config: str | None = None) -> None:
     endpoint = _settle(name)
+    if endpoint["EndpointStatus"] == "InService" and config not in (None, endpoint["EndpointConfigName"]):
+        # An update that ended without an outcome, as when the hosting process died, was not made.
+        endpoint.setdefault("FailureReason", f"it serves {endpoint['EndpointConfigName']} and not {config}")
     if endpoint["EndpointStatus"] != "InService" or "FailureReason" in endpoint:
         raise HostingError(f"endpoint {name} could not be {done}: {endpoint.get('FailureReason', 'no reason given')}")
 

@@ -164,7 +164,7 @@ class Runtime:
                 f"Inference component {component} was not found on endpoint {endpoint['EndpointArn']}; "
                 f"it has: {', '.join(records) or 'none'}",
             )
-        copies = self._control.components.copies(component)
+        copies = self._control.components.pick(component)
         if copies is None:
             raise ApiError(
                 "ValidationError",

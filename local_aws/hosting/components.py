@@ -12,6 +12,7 @@ from local_aws.hosting.fleet import Fleet, VariantFleet
 from local_aws.hosting.models import container_of, replica_spec
 from local_aws.hosting.placement import Compute, instances_needed
 from local_aws.hosting.replica import ReplicaFailedError
+from local_aws.hosting.rollout import AlarmStates, Clock, Plan, Rollout
 
 Document = dict[str, Any]
 KIND = "InferenceComponent"
@@ -69,11 +70,16 @@ def instance_limits(variant: Document) -> tuple[int, int]:
 
 
 class Components:
-    """Creates, resizes, updates and removes components, and has the fleets that serve them."""
+    """Creates, resizes, updates and removes components, and has the fleets that serve them.
 
-    def __init__(self, state: Path, plane: Plane) -> None:
+    alarms: gives the states of the alarms that an update watches. clock: passes its waits.
+    """
+
+    def __init__(self, state: Path, plane: Plane, alarms: AlarmStates, clock: Clock) -> None:
         self._state, self._plane = state, plane
+        self._alarms, self._clock = alarms, clock
         self.fleets: dict[str, Fleet] = {}
+        self.rollouts: dict[str, Rollout] = {}
 
     @property
     def handlers(self) -> dict[str, Callable[[Document], Document]]:
@@ -97,12 +103,17 @@ class Components:
 
     async def close(self) -> None:
         """Stops every copy."""
-        await asyncio.gather(*(fleet.stop() for fleet in self.fleets.values()))
+        fleets = [*self.fleets.values(), *(rollout.new for rollout in self.rollouts.values())]
+        await asyncio.gather(*(fleet.stop() for fleet in fleets))
 
     def copies(self, name: str) -> VariantFleet | None:
         """A component's copies; None before its first deployment."""
         fleet = self.fleets.get(name)
         return next(iter(fleet.variants.values())) if fleet is not None else None
+
+    def pick(self, name: str) -> VariantFleet | None:
+        """Where a request goes, while an update is under way to the old or to the new copies."""
+        return self.rollouts[name].pick(None) if name in self.rollouts else self.copies(name)
 
     def on_endpoint(self, endpoint: str) -> list[Document]:
         """The records of an endpoint's components."""
@@ -182,13 +193,16 @@ class Components:
         copies = int((request.get("RuntimeConfig") or {}).get("CopyCount", _copies(record)))
         self._check({"RuntimeConfig": {"CopyCount": copies}}, specification)
         self._check_update(record, specification, copies)
-        if "DeploymentConfig" in request:
-            record["LastDeploymentConfig"] = request["DeploymentConfig"]
+        config = request.get("DeploymentConfig") or record.get("LastDeploymentConfig")
+        same = specification == record["Specification"] and record["InferenceComponentName"] in self.fleets
+        plan = Plan() if same or not copies else Plan.parse(config, [copies])
+        if config is not None:
+            record["LastDeploymentConfig"] = config
         self._begin(record, "Updating")
-        if specification == record["Specification"] and record["InferenceComponentName"] in self.fleets:
+        if same:
             self._plane.run(self._apply_count(record, copies))
         else:
-            self._plane.run(self._deploy(record, specification, copies))
+            self._plane.run(self._deploy(record, specification, copies, plan))
         return {"InferenceComponentArn": record["InferenceComponentArn"]}
 
     def _resize(self, request: Document) -> Document:
@@ -290,16 +304,21 @@ class Components:
             start_timeout_seconds=float(startup.get("ContainerStartupHealthCheckTimeoutInSeconds", _START_SECONDS)),
         )
 
-    async def _deploy(self, record: Document, specification: Document, count: int) -> None:
-        """Brings up new copies beside the old ones and switches over; a failure leaves the old ones serving."""
+    async def _deploy(self, record: Document, specification: Document, count: int, plan: Plan | None = None) -> None:
+        """Brings up new copies beside the old ones and moves over; a failure leaves the old ones serving."""
         name = record["InferenceComponentName"]
         old = self.fleets.get(name)
         try:
             copies = await asyncio.to_thread(self._copies_of, record, specification, count)
+            if old is not None and plan is not None:
+                copies.desired = plan.first(count)
             fleet = Fleet(f"{LABEL}/{name}", self._state, [copies], self._plane.save)
             await fleet.start()
+            reason = await self._move_over(name, old, fleet, plan, count)
         except (ReplicaFailedError, ModelDataError, ApiError) as error:
-            record["FailureReason"] = str(error)
+            reason = str(error)
+        if reason is not None:
+            record["FailureReason"] = reason
             self._end(record, "Failed" if old is None else "InService")
             return
         self.fleets[name] = fleet
@@ -308,6 +327,19 @@ class Components:
         self._end(record, "InService")
         if old is not None:
             await old.stop()
+
+    async def _move_over(self, name: str, old: Fleet | None, new: Fleet, plan: Plan | None, count: int) -> str | None:
+        """Moves the requests from the old copies to the new; gives the reason when they had to go back."""
+        if old is None or plan is None:
+            return None
+        counts = dict.fromkeys(new.variants, count)
+        rollout = Rollout(old, new, plan, config=name, counts=counts, alarms=self._alarms, clock=self._clock)
+        self.rollouts[name] = rollout
+        try:
+            return await rollout.run()
+        finally:
+            # Nothing awaits from here to the switch to the new copies, so no request comes in between.
+            del self.rollouts[name]
 
     async def _apply_count(self, record: Document, count: int) -> None:
         record["RuntimeConfig"] = {"DesiredCopyCount": count}

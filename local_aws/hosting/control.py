@@ -1,7 +1,6 @@
 """The SageMaker control plane: models, endpoint configurations and endpoints."""
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, write_json
-from local_aws.hosting import compilation, components
+from local_aws.hosting import compilation, components, listing
 from local_aws.hosting.alarms import Alarms
 from local_aws.hosting.artifacts import ModelDataError
 from local_aws.hosting.compilation import CompilationJobs
@@ -30,13 +29,6 @@ _KINDS = {
     components.KIND: "inference-component",
     compilation.KIND: "compilation-job",
 }
-_STATUSES = {
-    "Endpoint": "EndpointStatus",
-    components.KIND: "InferenceComponentStatus",
-    compilation.KIND: "CompilationJobStatus",
-}
-_PLURALS = {compilation.KIND: "CompilationJobSummaries"}
-_LISTED = {components.KIND: ("EndpointName", "EndpointArn", "VariantName"), compilation.KIND: compilation.LISTED}
 _DEFAULT_START_SECONDS = 300
 _IN_PROGRESS = ("Creating", "Updating", "RollingBack")
 
@@ -56,7 +48,7 @@ class ControlPlane:
         self.rollouts: dict[str, Rollout] = {}
         self._alarms = alarms or Alarms().states
         self._clock = clock or ScaledClock(max(1.0, float(os.environ.get(TIME_SCALE_VARIABLE, "1"))))
-        self.components = Components(state, self)
+        self.components = Components(state, self, self._alarms, self._clock)
         self._compilations = CompilationJobs(state, self)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -95,7 +87,9 @@ class ControlPlane:
             "ListTags": self._list_tags,
             **self.components.handlers,
             **self._compilations.handlers,
-            "ListCompilationJobs": lambda asked: self._list(compilation.KIND, {"SortOrder": "Ascending", **asked}),
+            "ListCompilationJobs": lambda asked: listing.page(
+                compilation.KIND, self.all(compilation.KIND), {"SortOrder": "Ascending", **asked}
+            ),
         }
         if operation in handlers:
             return handlers[operation](request)
@@ -109,7 +103,7 @@ class ControlPlane:
                 self.forget(kind, request[f"{kind}Name"])
                 return {}
             if operation == f"List{kind}s":
-                return self._list(kind, request)
+                return listing.page(kind, self.all(kind), request)
         raise ApiError("UnknownOperationException", f"the local account does not implement SageMaker {operation}")
 
     def status(self) -> list[Document]:
@@ -190,32 +184,6 @@ class ControlPlane:
             noun = _KINDS[kind].replace("-", " ")
             raise ApiError("ValidationException", f'Could not find {noun} "{_arn(kind, name)}".')
         return record
-
-    def _list(self, kind: str, request: Document) -> Document:
-        status = _STATUSES.get(kind, "")
-        exact = {status: "StatusEquals", "EndpointName": "EndpointNameEquals", "VariantName": "VariantNameEquals"}
-        rows = [
-            record
-            for name, record in self._records[kind].items()
-            if request.get("NameContains", "") in name
-            and all(request.get(asked, record.get(member)) == record.get(member) for member, asked in exact.items())
-        ]
-        by = {"Name": f"{kind}Name", "Status": status}.get(request.get("SortBy", "CreationTime"), "CreationTime")
-        rows.sort(key=lambda record: record[by], reverse=request.get("SortOrder", "Descending") == "Descending")
-        begin = 0
-        if token := request.get("NextToken"):
-            try:
-                begin = int(base64.b64decode(token))
-            except ValueError:
-                raise ApiError("ValidationException", "NextToken is not one that this list gave") from None
-        end = begin + int(request.get("MaxResults", 100))
-        members = [f"{kind}Name", f"{kind}Arn", "CreationTime", "LastModifiedTime", status]
-        members += _LISTED.get(kind, ())
-        plural = _PLURALS.get(kind, f"{kind}s")
-        answer: Document = {plural: [{m: r[m] for m in members if m in r} for r in rows[begin:end]]}
-        if end < len(rows):
-            answer["NextToken"] = base64.b64encode(str(end).encode()).decode()
-        return answer
 
     def _create_endpoint(self, request: Document) -> Document:
         config = request["EndpointConfigName"]

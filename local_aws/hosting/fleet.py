@@ -92,7 +92,9 @@ class Fleet:
         variant = self.variants[name]
         variant.desired = count
         if count > len(variant.replicas):
-            await asyncio.gather(*(self._add(variant) for _ in range(count - len(variant.replicas))))
+            # All are there before the first await, so that the watcher misses none.
+            replicas = [self._make(variant) for _ in range(count - len(variant.replicas))]
+            await asyncio.gather(*(self._start(variant, replica) for replica in replicas))
         else:
             surplus, variant.replicas = variant.replicas[count:], variant.replicas[:count]
             await asyncio.gather(*(_drain(replica) for replica in surplus))
@@ -104,8 +106,14 @@ class Fleet:
         return random.choices(names, weights=[variant.weight for variant in names])[0]
 
     async def _add(self, variant: VariantFleet) -> None:
+        await self._start(variant, self._make(variant))
+
+    def _make(self, variant: VariantFleet) -> Replica:
         replica = Replica(self._state, variant.spec, f"{self.endpoint}/{variant.name}")
         variant.replicas.append(replica)
+        return replica
+
+    async def _start(self, variant: VariantFleet, replica: Replica) -> None:
         try:
             await replica.start(variant.start_timeout_seconds)
         except BaseException:

@@ -104,7 +104,7 @@ class Metrics:
         while True:
             await asyncio.sleep(min(1.0, period))
             now = time.monotonic()
-            if self._control.rollouts:
+            if self._control.rollouts or self._control.components.rollouts:
                 # What the last requests of an update met must not be left for the next one's alarms.
                 followed = now + _FOLLOWED_PERIODS * period
             if now - published >= (period if now < followed else PERIOD_SECONDS):

@@ -124,11 +124,12 @@ class Plan:
 def _part(size: Document, instances: Sequence[int], name: str, least: float) -> float:
     """The share of the capacity that a CapacitySize is; raises ApiError outside `least` to a half."""
     value, few = float(size["Value"]), min(instances)
-    share = value / few if size["Type"] == "INSTANCE_COUNT" else value / 100
+    share = value / 100 if size["Type"] == "CAPACITY_PERCENT" else value / few
     if not least <= share <= 0.5 or share == 0:
+        of = "copy count" if size["Type"] == "COPY_COUNT" else "variant's total instance count"
         raise _refused(
-            f"{name} is {size['Value']} ({size['Type']}) for {few} instance{'s' * (few != 1)}: it must be "
-            f"{f'{least:.0%} to ' if least else 'at most '}50% of the variant's total instance count"
+            f"{name} is {size['Value']} ({size['Type']}) for a count of {few}: it must be "
+            f"{f'{least:.0%} to ' if least else 'at most '}50% of the {of}"
         )
     return share
 

@@ -35,6 +35,8 @@ from tests.end_to_end.conftest import (
 )
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+# A minute of baking passes in a second.
+ACCOUNT_ENVIRONMENT = {"INFERENCE_LOCAL_TIME_SCALE": "60"}
 ENDPOINT = "e2e-bert-int8-demo"
 BODY = json.dumps({"question": QUESTION, "context": AMAZON})
 
@@ -43,7 +45,9 @@ def deployment_file(folder: Path, **recipe: Any) -> Path:
     path = folder / "e2e.yaml"
     model = {"source": {"kind": "demo"}, "max_seq_length": 320, "doc_stride": 96, **recipe}
     variants = {name: {"precision": name.lower(), "instance_type": "ml.c6i.2xlarge"} for name in ("FP32", "INT8")}
-    endpoints = {"demo": {"model": "minilm_demo", "variants": variants}}
+    # The requests that a killed replica fails must not take the update after it back.
+    alarms = {"p99_model_latency_ms": 20000, "server_errors": 1000}
+    endpoints = {"demo": {"model": "minilm_demo", "variants": variants, "alarms": alarms}}
     bert = {"models": {"minilm_demo": model}, "endpoints": endpoints}
     path.write_text(yaml.safe_dump({"environment": "e2e", "workloads": {"bert_int8": bert}}))
     return path

@@ -128,7 +128,7 @@ class Load:
                 body = client.invoke_endpoint(EndpointName=ENDPOINT, Body=b"{}")["Body"].read()
                 self.answers.append(Answer(began, body.decode()))
             except ClientError as error:
-                self.answers.append(Answer(began, error.response.get("OriginalMessage", ""), str(error)))
+                self.answers.append(Answer(began, str(error.response.get("OriginalMessage")), str(error)))
 
     def __enter__(self) -> "Load":
         for thread in self._threads:

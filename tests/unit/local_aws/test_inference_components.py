@@ -1,7 +1,7 @@
 """Inference components in the control plane: what is refused, what fails and goes back, what outlives the process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,11 +107,14 @@ async def endpoint(control: ControlPlane) -> None:
     await until(lambda: control.endpoint("e")["EndpointStatus"] == "InService")
 
 
-def run(tmp_path: Path, steps: Step) -> None:
-    """Runs the steps on a control plane with the endpoint."""
+def run(tmp_path: Path, steps: Step, alarm: str = "OK") -> None:
+    """Runs the steps on a control plane with the endpoint, where every alarm is in that state."""
+
+    async def states(names: Sequence[str]) -> dict[str, str]:
+        return dict.fromkeys(names, alarm)
 
     async def main() -> None:
-        control = ControlPlane(tmp_path)
+        control = ControlPlane(tmp_path, states)
         try:
             await endpoint(control)
             await steps(control)
@@ -244,6 +247,56 @@ def test_an_update_that_fails_leaves_the_old_copies_serving(tmp_path: Path) -> N
         assert found["FailureReason"] == "the container ended with exit code 3"
         assert found["Specification"]["ModelName"] == "good"
         assert found["RuntimeConfig"]["CurrentCopyCount"] == 2
+
+    run(tmp_path, steps)
+
+
+@pytest.mark.parametrize(("alarm", "served", "told"), [("OK", "other", ""), ("ALARM", "good", "went to ALARM: slow")])
+def test_an_update_goes_out_in_batches_of_copies_and_an_alarm_takes_it_back(
+    tmp_path: Path, alarm: str, served: str, told: str
+) -> None:
+    async def steps(control: ControlPlane) -> None:
+        batch = {"MaximumBatchSize": {"Type": "COPY_COUNT", "Value": 1}, "WaitIntervalInSeconds": 0}
+        config = {
+            "RollingUpdatePolicy": batch,
+            "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "slow"}]},
+        }
+        container = {"Image": "i", "ModelDataUrl": "other"}
+        control.handle("CreateModel", {"ModelName": "other", "PrimaryContainer": container})
+        control.handle("CreateInferenceComponent", request(copies=2, DeploymentConfig=config))
+        await in_service(control)
+        control.handle(
+            "UpdateInferenceComponent", {"InferenceComponentName": "c", "Specification": specification("other")}
+        )
+
+        def updated() -> bool:
+            if rollout := control.components.rollouts.get("c"):
+                assert rollout.plan.shares == (0.5, 1.0)
+            picked = control.components.pick("c")
+            assert picked is not None and picked.ready, "somebody can take every request"
+            return bool(describe(control)["InferenceComponentStatus"] == "InService")
+
+        await until(updated)
+        found = describe(control)
+        assert found["Specification"]["ModelName"] == served
+        assert told in found.get("FailureReason", "")
+        assert found["RuntimeConfig"] == {"DesiredCopyCount": 2, "CurrentCopyCount": 2}
+        assert found["LastDeploymentConfig"] == config
+
+    run(tmp_path, steps, alarm)
+
+
+def test_a_batch_of_more_than_half_of_the_copies_is_refused(tmp_path: Path) -> None:
+    async def steps(control: ControlPlane) -> None:
+        batch = {"MaximumBatchSize": {"Type": "COPY_COUNT", "Value": 2}, "WaitIntervalInSeconds": 0}
+        control.handle("CreateInferenceComponent", request(copies=3, DeploymentConfig={"RollingUpdatePolicy": batch}))
+        await in_service(control)
+        with pytest.raises(ApiError, match="50% of the copy count"):
+            control.handle(
+                "UpdateInferenceComponent",
+                {"InferenceComponentName": "c", "Specification": specification("good", NumberOfCpuCoresRequired=0.5)},
+            )
+        assert describe(control)["InferenceComponentStatus"] == "InService"
 
     run(tmp_path, steps)
 

@@ -142,12 +142,12 @@ def test_the_requests_move_in_the_steps_that_are_asked_for(
 @pytest.mark.parametrize(
     ("config", "instances", "part"),
     [
-        (canary(percent(51)), [10], "CanarySize is 51 (CAPACITY_PERCENT) for 10 instances: it must be at most 50%"),
-        (canary(size(2)), [3], "CanarySize is 2 (INSTANCE_COUNT) for 3 instances"),
-        (canary(size(1)), [1], "for 1 instance:"),
-        (linear(percent(9)), [10], "LinearStepSize is 9 (CAPACITY_PERCENT) for 10 instances: it must be 10% to 50%"),
+        (canary(percent(51)), [10], "CanarySize is 51 (CAPACITY_PERCENT) for a count of 10: it must be at most 50%"),
+        (canary(size(2)), [3], "CanarySize is 2 (INSTANCE_COUNT) for a count of 3"),
+        (canary(size(1)), [1], "for a count of 1:"),
+        (linear(percent(9)), [10], "LinearStepSize is 9 (CAPACITY_PERCENT) for a count of 10: it must be 10% to 50%"),
         (linear(size(1)), [11], "10% to 50%"),
-        (rolling(percent(4)), [10], "MaximumBatchSize is 4 (CAPACITY_PERCENT) for 10 instances: it must be 5% to 50%"),
+        (rolling(percent(4)), [10], "MaximumBatchSize is 4 (CAPACITY_PERCENT) for a count of 10: it must be 5% to 50%"),
         (rolling(size(1)), [2, 2], "several variants"),
         ({**canary(), **rolling(size(1))}, [2], "give one of them"),
         (canary(wait=400, MaximumExecutionTimeoutInSeconds=600), [2], "the waits alone take 800 s"),
