@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import boto3
 import httpx
@@ -23,6 +23,7 @@ from containers.churn_mme.features import archive_name
 from load_tests import churn_mme
 from load_tests.closed_loop import Target
 from load_tests.cloudwatch import INSTANCES, SAGEMAKER, read_model_cache, totals
+from load_tests.result import LoadResult
 from local_aws.account import ACCOUNT_ID, LocalAccount
 from local_aws.demo.churn_mme import TOLERANCE, ask_all
 from local_aws.deployed import list_objects, read_object, stack_outputs
@@ -69,7 +70,8 @@ def deployment_file(folder: Path) -> Path:
         },
     }
     budget = {"monthly_usd": 100, "email": "ml-platform@example.com"}
-    path.write_text(yaml.safe_dump({"environment": "e2e", "workloads": {"churn_mme": churn}, "budget": budget}))
+    document = {"environment": "e2e", "workloads": {"churn_mme": churn}, "budget": budget, "load_test": {}}
+    path.write_text(yaml.safe_dump(document))
     return path
 
 
@@ -299,6 +301,51 @@ def test_instances_follow_the_load_within_their_bounds(state: Path, folder: Path
     assert told == ["Setting desired instance count to 1.", "Setting desired instance count to 2."]
 
 
+def load_on_fargate(state: Path, folder: Path, *options: str) -> list[str]:
+    return [
+        *INFERENCE, "load-test", "churn_mme", "--endpoint", "large", "--on", "fargate", "--state", str(state),
+        "--deployment", str(folder / "e2e.yaml"), "--workers", "2", "--users", "2", "--warm-up", "1", *options,
+    ]  # fmt: skip
+
+
+def tasks_of_load_tests(status: Literal["RUNNING", "STOPPED"]) -> list[Any]:
+    ecs = boto3.client("ecs")
+    arns = ecs.list_tasks(cluster="e2e-load-test", desiredStatus=status)["taskArns"]
+    return list(ecs.describe_tasks(cluster="e2e-load-test", tasks=arns)["tasks"]) if arns else []
+
+
+def test_a_load_test_on_fargate_leaves_its_result_and_no_task(state: Path, folder: Path, tmp_path: Path) -> None:
+    command = load_on_fargate(state, folder, "--duration", "3", "--json", str(tmp_path / "result.json"))
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = LoadResult.read(tmp_path / "result.json")
+    assert (result.passed, result.location, len(result.workers), result.workers_lost) == (True, "local", 2, 0)
+    assert result.total.answered > 0
+    assert "3 tasks took" in done.stderr and "which on Fargate would cost $" in done.stderr
+    url = stack_outputs(Deployment.load(folder / "e2e.yaml"), "load_test")["Results"]
+    assert {key.rpartition("/")[2] for key in list_objects(url)} == {"plan.json", "feed.jsonl", "result.json"}
+    assert tasks_of_load_tests("RUNNING") == []
+    ended = tasks_of_load_tests("STOPPED")
+    assert sorted(task["capacityProviderName"] for task in ended) == ["FARGATE", "FARGATE_SPOT", "FARGATE_SPOT"]
+    assert {task["containers"][0]["exitCode"] for task in ended} == {0}
+    assert {task["stopCode"] for task in ended} == {"EssentialContainerExited"}
+
+
+def test_a_load_test_on_fargate_that_is_ended_stops_its_tasks(state: Path, folder: Path, tmp_path: Path) -> None:
+    before = {task["taskArn"] for task in tasks_of_load_tests("STOPPED")}
+    with subprocess.Popen(load_on_fargate(state, folder, "--duration", "300"), cwd=tmp_path) as running:
+        wait_until(
+            lambda: [task["lastStatus"] for task in tasks_of_load_tests("RUNNING")] == ["RUNNING"] * 3, 60, "the start"
+        )
+        running.terminate()
+        assert running.wait(60) == 130
+    assert tasks_of_load_tests("RUNNING") == []
+    ended = [task for task in tasks_of_load_tests("STOPPED") if task["taskArn"] not in before]
+    assert {(task["stopCode"], task["stoppedReason"]) for task in ended} == {("UserInitiated", "the load test is over")}
+    # 143 is SIGTERM: none had to be killed.
+    assert {task["containers"][0]["exitCode"] for task in ended} == {143}
+
+
 def test_what_containers_print_is_in_cloudwatch_logs_with_an_end_to_its_retention() -> None:
     logs = boto3.client("logs")
     name = f"/aws/sagemaker/Endpoints/{SMALL.endpoint}"
@@ -417,4 +464,8 @@ def test_destroy_leaves_nothing_of_the_deployment(folder: Path) -> None:
     done = destroy(deployment_file(folder))
     assert done.returncode == 0, done.stderr[-3000:]
     assert_nothing_is_deployed()
+    assert boto3.client("ecs").list_clusters()["clusterArns"] == []
+    ec2 = boto3.client("ec2")
+    assert (ec2.describe_vpc_endpoints()["VpcEndpoints"], ec2.describe_flow_logs()["FlowLogs"]) == ([], [])
+    assert [vpc["IsDefault"] for vpc in ec2.describe_vpcs()["Vpcs"]] == [True]
     assert [bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]][1:] == [SAMPLE_BUCKET]
