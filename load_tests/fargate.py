@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from containers.load_test.contract import PORT
 from load_tests.closed_loop import Request
 from load_tests.fargate_tasks import Cluster, NoCapacityError, Output, Task, Tasks, no_capacity
 from load_tests.feed import read_document, write_document, write_feed
 from load_tests.launch import FEED, PLAN, RESULT, Event, LoadTestError
 from load_tests.plan import Plan
 from load_tests.result import LoadResult
-from load_tests.tasks import PORT
 
 _START_SECONDS = 900.0
 """For tasks to be placed, to take their image and to start; on Fargate it takes about one minute."""

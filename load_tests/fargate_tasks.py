@@ -13,8 +13,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from containers.load_test.contract import CONTAINER, log_stream
 from load_tests.launch import Event, LoadTestError
-from load_tests.tasks import CONTAINER, log_stream
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient

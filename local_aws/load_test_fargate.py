@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 
+from containers.load_test.contract import KEPT_DAYS
 from load_tests.closed_loop import Request
 from load_tests.plan import Plan
 from local_aws.deployed import stack_outputs
@@ -74,7 +75,7 @@ def run_on_fargate(
         lambda text: print(text, file=sys.stderr),
     )
     print(cost_line(settings, done, boto3.session.Session().region_name or ""), file=sys.stderr)
-    print(f"its plan, requests and result are in {done.url}/ for 30 days", file=sys.stderr)
+    print(f"its plan, requests and result are in {done.url}/ for {KEPT_DAYS} days", file=sys.stderr)
     return done.result
 
 

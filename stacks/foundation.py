@@ -9,7 +9,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from load_tests import tasks
+from containers.load_test import contract
 from stacks.settings import Budget, Deployment
 
 
@@ -76,7 +76,7 @@ class FoundationStack(Stack):
     def _load_tests(self, prefix: str) -> None:
         """Lets the logs of the LoadTestStack be encrypted, and ends what its tests leave."""
         self.artifacts.add_lifecycle_rule(
-            id="LoadTests", prefix=f"{tasks.FOLDER}/", expiration=Duration.days(tasks.KEPT_DAYS)
+            id="LoadTests", prefix=f"{contract.FOLDER}/", expiration=Duration.days(contract.KEPT_DAYS)
         )
         group = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{prefix}-LoadTest-*"
         self.key.add_to_resource_policy(

@@ -11,7 +11,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from load_tests import tasks
+from containers.load_test import contract
 from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork
 from stacks.images import ServedImage, load_test_image
 from stacks.load_test_settings import LoadTest
@@ -61,7 +61,7 @@ class LoadTestStack(Stack):
             "TaskDefinition": definition.ref,
             "Subnets": Fn.join(",", subnet_ids),
             "SecurityGroups": Fn.join(",", group_ids),
-            "Results": f"s3://{artifacts.bucket_name}/{tasks.FOLDER}/",
+            "Results": f"s3://{artifacts.bucket_name}/{contract.FOLDER}/",
             "LogGroup": log_group.log_group_name,
         }
         for name, value in outputs.items():
@@ -87,7 +87,7 @@ class LoadTestStack(Stack):
         return cluster
 
     def _build_network(self, settings: LoadTest) -> tuple[list[str], list[str]]:
-        objects = self._artifacts.arn_for_objects(f"{tasks.FOLDER}/*")
+        objects = self._artifacts.arn_for_objects(f"{contract.FOLDER}/*")
         network = IsolatedNetwork(
             self,
             "Network",
@@ -105,7 +105,7 @@ class LoadTestStack(Stack):
             description="Tasks of load tests: each other on the port of Locust only",
             allow_all_outbound=False,
         )
-        port = ec2.Port.tcp(tasks.PORT)
+        port = ec2.Port.tcp(contract.PORT)
         group.add_ingress_rule(group, port, "Workers to their master")
         group.add_egress_rule(group, port, "Workers to their master")
         network.admit(group)
@@ -113,7 +113,7 @@ class LoadTestStack(Stack):
 
     @property
     def _result_objects(self) -> str:
-        return self._artifacts.arn_for_objects(f"{tasks.FOLDER}/*/result.json")
+        return self._artifacts.arn_for_objects(f"{contract.FOLDER}/*/result.json")
 
     def _build_definition(self, image: ServedImage, log_group: logs.LogGroup) -> ecs.CfnTaskDefinition:
         settings = self._settings
@@ -132,12 +132,12 @@ class LoadTestStack(Stack):
             task_role_arn=self._task_role().role_arn,
             container_definitions=[
                 definition.ContainerDefinitionProperty(
-                    name=tasks.CONTAINER,
+                    name=contract.CONTAINER,
                     image=image.uri,
                     essential=True,
                     user=_USER,
                     readonly_root_filesystem=True,
-                    stop_timeout=tasks.STOP_SECONDS,
+                    stop_timeout=contract.STOP_SECONDS,
                     linux_parameters=definition.LinuxParametersProperty(
                         capabilities=definition.KernelCapabilitiesProperty(drop=["ALL"]), init_process_enabled=True
                     ),
@@ -146,7 +146,7 @@ class LoadTestStack(Stack):
                         options={
                             "awslogs-group": log_group.log_group_name,
                             "awslogs-region": Aws.REGION,
-                            "awslogs-stream-prefix": tasks.STREAM_PREFIX,
+                            "awslogs-stream-prefix": contract.STREAM_PREFIX,
                             # CloudWatch being slow must not hold the clients up.
                             "mode": "non-blocking",
                             "max-buffer-size": "4m",
@@ -173,7 +173,7 @@ class LoadTestStack(Stack):
         return self._role(
             "TaskRole",
             *([_allow(["sagemaker:InvokeEndpoint"], invoked)] if invoked else []),
-            _allow(["s3:GetObject"], [self._artifacts.arn_for_objects(f"{tasks.FOLDER}/*")]),
+            _allow(["s3:GetObject"], [self._artifacts.arn_for_objects(f"{contract.FOLDER}/*")]),
             _allow(["s3:PutObject"], [self._result_objects]),
             iam.PolicyStatement(
                 actions=["kms:Decrypt", "kms:GenerateDataKey"],

@@ -213,7 +213,7 @@ def test_the_image_is_made_of_the_load_generator_and_nothing_else(assembly: Asse
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {path.partition("/")[0] for path in files} == {"containers", "load_tests"}
     assert {path for path in files if path.startswith("containers/")} == {
-        f"containers/load_test/{name}" for name in ("Dockerfile", "__init__.py", "requirements.txt")
+        f"containers/load_test/{name}" for name in ("Dockerfile", "__init__.py", "contract.py", "requirements.txt")
     }
     assert {"load_tests/swarm/__main__.py", "load_tests/plan.py"} <= files
     assert not any(Path(path).suffix == ".pyc" or "tuning" in path for path in files)

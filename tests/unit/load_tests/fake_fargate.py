@@ -10,8 +10,8 @@ from typing import Any
 import botocore.session
 from botocore.exceptions import ClientError
 
+from containers.load_test.contract import CONTAINER, log_stream
 from load_tests.fargate_tasks import Cluster
-from load_tests.tasks import CONTAINER, log_stream
 
 CLUSTER = Cluster(
     "c", "arn:task-definition/t:1", ("subnet-1", "subnet-2"), ("sg-1",), "s3://artifacts/load-tests/", "l"

@@ -1,13 +1,16 @@
 """A task's container in the local account is a process: its image's entrypoint, its output, its end."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from local_aws.account import ROOT
 from local_aws.emulator.containers import Client, Container, NoSuchContainerError
 from local_aws.hosting.images import Image
+from local_aws.processes import alive
 
 URI = "000000000000.dkr.ecr.us-east-1.amazonaws.com/assets:abc"
 
@@ -89,6 +92,27 @@ def test_one_that_does_not_is_killed_after_its_stop_timeout(client: Client) -> N
     container.stop(timeout=60)
     assert container.wait() == {"StatusCode": 137}, "128 and SIGKILL, as Docker tells it"
     assert time.monotonic() - began >= 0.2
+
+
+def test_it_does_not_outlive_the_account(client: Client, tmp_path: Path) -> None:
+    del client
+    account = (
+        "import sys, pathlib; from local_aws.emulator.containers import Client; "
+        "container = Client(pathlib.Path(sys.argv[1])).containers.run('assets:abc', "
+        "command=['import os, time; print(os.getpid()); time.sleep(600)']); "
+        "print(int(next(container.logs())), flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", account, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert alive(child)
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while alive(child):
+        assert time.monotonic() < deadline, "the container goes on without its account"
+        time.sleep(0.02)
 
 
 def test_it_is_found_by_its_id_as_long_as_the_account_runs(client: Client) -> None:
