@@ -132,7 +132,7 @@ class _Run:
             if not (self._capacity.spot and self._capacity.on_demand_instead):
                 raise self._shortage(str(error)) from error
             left = count - (self._tasks.count("worker") - before)
-            self._on_note(f"no Fargate Spot capacity: {left} workers run at full price")
+            self._on_note(f"no Fargate Spot capacity: of the workers, {left} at full price")
             self._tasks.start("worker", left, environment, spot=False)
 
     def _shortage(self, words: str) -> LoadTestError:
@@ -175,7 +175,7 @@ class _Run:
         if short and not (self._capacity.on_demand_instead and all(task.spot for task in short)):
             raise self._shortage(short[0].reason)
         if short:
-            self._on_note(f"no Fargate Spot capacity: {len(short)} workers run at full price")
+            self._on_note(f"no Fargate Spot capacity: of the workers, {len(short)} at full price")
             environment = {**self._documents, "LOAD_TEST_MASTER": address}
             self._tasks.start("worker", len(short), environment, spot=False)
 

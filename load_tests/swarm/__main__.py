@@ -22,9 +22,7 @@ from load_tests.plan import Plan
 from load_tests.swarm import master, worker
 from load_tests.swarm.senders import SendFailedError
 
-_ERRORS = (
-    KeyError, OSError, ValueError, ValidationError, BotoCoreError, ClientError, SendFailedError, master.NoWorkersError
-)  # fmt: skip
+_ERRORS = (KeyError, OSError, ValueError, BotoCoreError, ClientError, SendFailedError, master.NoWorkersError)
 
 
 def main(arguments: list[str]) -> int:
@@ -42,6 +40,14 @@ def main(arguments: list[str]) -> int:
             worker.run(plan, host, int(port))
             return 0
         return 0 if master.run(plan, host, int(port), _setting("LOAD_TEST_RESULT")).passed else 1
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        print(
+            f"error: the plan cannot be read: {wrong}. Whoever wrote it may have another version than this process: "
+            "deploy the LoadTestStack again",
+            file=sys.stderr,
+        )
+        return 2
     except _ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -179,3 +179,16 @@ def test_a_worker_that_cannot_begin_ends_the_test_and_says_why(tmp_path: Path, m
     target = SageMakerTarget(endpoint="stub", variant="AllTraffic")
     with pytest.raises(LoadTestError, match="no AWS credentials: set AWS_PROFILE"):
         measured(tmp_path, plan("http://127.0.0.1:1", target=target, client="fast"))
+
+
+def test_a_plan_of_another_version_is_told_with_what_helps(tmp_path: Path) -> None:
+    written = {**plan("http://127.0.0.1:1").model_dump(mode="json"), "invented_later": 1}
+    (tmp_path / "plan.json").write_text(json.dumps(written))
+    done = subprocess.run(
+        [sys.executable, "-m", "load_tests.swarm", "master"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "LOAD_TEST_PLAN": str(tmp_path / "plan.json")},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "the plan cannot be read: invented_later: Extra inputs are not permitted." in done.stderr
+    assert "deploy the LoadTestStack again" in done.stderr

@@ -167,7 +167,7 @@ def test_where_the_setting_says_so_what_spot_has_no_room_for_runs_at_full_price(
     loaded(tmp_path, notes, plan(workers=3), FALLING_BACK)
     workers = account.of("worker")
     assert (len(workers), sum(task.spot for task in workers)) == (3, spot)
-    assert notes == [f"no Fargate Spot capacity: {3 - spot} workers run at full price"]
+    assert notes == [f"no Fargate Spot capacity: of the workers, {3 - spot} at full price"]
 
 
 def test_a_worker_that_spot_never_placed_is_replaced_at_full_price(
@@ -182,7 +182,7 @@ def test_a_worker_that_spot_never_placed_is_replaced_at_full_price(
     account.turn = turn
     loaded(tmp_path, notes, capacity=FALLING_BACK)
     assert [task.spot for task in account.of("worker")] == [True, False]
-    assert notes == ["no Fargate Spot capacity: 1 workers run at full price"]
+    assert notes == ["no Fargate Spot capacity: of the workers, 1 at full price"]
 
 
 def test_a_worker_that_cannot_begin_ends_the_test_with_its_reason_and_last_words(
