@@ -63,7 +63,7 @@ def served(
         elif isinstance(found, BertInt8):
             made += [
                 Served(name, full, variant, each.instance_type, SageMakerTarget(endpoint=full, variant=variant))
-                for variant, each in found.endpoints[name].enabled_variants.items()
+                for variant, each in found.endpoints[name].production_variants.items()
             ]
         else:
             component = (

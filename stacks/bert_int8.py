@@ -103,6 +103,7 @@ class BertInt8Stack(Stack):
                         instance_type=variant.instance_type,
                         instance_count=variant.instance_count,
                         weight=variant.weight,
+                        shadow=variant.shadow,
                     )
                     for variant_name, variant in variants.items()
                 ],
@@ -118,7 +119,7 @@ class BertInt8Stack(Stack):
             CfnOutput(
                 self,
                 f"{camel(endpoint_key)}Invoke",
-                value=_invoke_command(name, next(iter(endpoint.enabled_variants))),
+                value=_invoke_command(name, next(iter(endpoint.production_variants))),
             )
         workload_dashboard(self, deployment=deployment, workload=WORKLOAD)
 

@@ -167,6 +167,25 @@ def _switched(value: Any) -> Any:
     return None if value is False or value == "off" else value
 
 
+def check_shadows(variants: Mapping[str, tuple[float, bool]]) -> None:
+    """Raises ValueError for shadow variants that SageMaker refuses. variants: weight, and whether it is a shadow."""
+    shadows = {name: weight for name, (weight, shadow) in variants.items() if shadow}
+    production = {name: weight for name, (weight, shadow) in variants.items() if not shadow}
+    if not shadows:
+        return
+    if len(shadows) > 1 or len(production) != 1:
+        raise ValueError(
+            f"variants.{next(iter(shadows))}.shadow is true with {len(production)} production and {len(shadows)} "
+            "shadow variants enabled: SageMaker takes one of each; disable the others"
+        )
+    ((name, weight),), ((served, most),) = shadows.items(), production.items()
+    if not 0 < weight <= most:
+        raise ValueError(
+            f"variants.{name}.weight is {weight:g} and variants.{served}.weight {most:g}: the shadow's divided by the "
+            f"other's is the share of requests that it gets a copy of; set one above 0 and at most {most:g}"
+        )
+
+
 class GuardedEndpoint(Settings):
     """What every endpoint has: deployment guardrails, or `guardrails: off`."""
 
@@ -206,6 +225,12 @@ class SingleVariantEndpoint(GuardedEndpoint):
 
     instance_type: InstanceType
     instance_count: int = Field(default=1, ge=1)
+
+    def check_instances(self, scaling: Scaling | None) -> None:
+        """Raises ValueError for a count outside the bounds of scaling, or too small for the guardrails' steps."""
+        if scaling is not None:
+            scaling.check_count(self.instance_count, "instance_count")
+        self.check_guardrails(scaling)
 
     @property
     def instance_types(self) -> dict[str, str]:

@@ -95,9 +95,7 @@ class NeuronEndpoint(NeuronServing, SingleVariantEndpoint):
                 f"device is {self.device!r} and virtual_cores {self.virtual_cores}: cpu and timed need the number of "
                 "cores to pretend, neuron has its own and takes none"
             )
-        if self.scaling is not None:
-            self.scaling.check_count(self.instance_count, "instance_count")
-        self.check_guardrails(self.scaling)
+        self.check_instances(self.scaling)
         return self
 
     def check(self, recipe: BertNeuronRecipe) -> None:

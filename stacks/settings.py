@@ -15,7 +15,7 @@ from model_build.unet_tfs.recipe import Precision as UnetPrecision
 from model_build.unet_tfs.recipe import UnetTfsRecipe
 from sizing.instances import instance
 from stacks.frozen import Key, Settings
-from stacks.guardrails import GuardedEndpoint, SingleVariantEndpoint
+from stacks.guardrails import GuardedEndpoint, SingleVariantEndpoint, check_shadows
 from stacks.hosting_settings import DataCapture, EndpointAlarms, InferenceComponent, InstanceType
 from stacks.load_test_settings import LoadTest
 from stacks.neo import NeoCompilation, check_endpoint
@@ -48,12 +48,14 @@ class Variant(Settings):
     """A production variant; its name is the TargetVariant of InvokeEndpoint.
 
     weight: share of the requests that name no variant.
+    shadow: gets copies of the other variant's requests, its weight divided by that one's; its answers go nowhere.
     """
 
     precision: Precision
     instance_type: InstanceType = "ml.c6i.2xlarge"
     instance_count: int = Field(default=1, ge=1)
     weight: float = Field(default=1.0, ge=0)
+    shadow: bool = False
     enabled: bool = True
 
     @model_validator(mode="after")
@@ -86,9 +88,14 @@ class Endpoint(GuardedEndpoint):
         return {f"variants.{name}.instance_type": v.instance_type for name, v in self.enabled_variants.items()}
 
     @property
+    def production_variants(self) -> dict[str, Variant]:
+        """The enabled variants whose answers go somewhere."""
+        return {name: variant for name, variant in self.enabled_variants.items() if not variant.shadow}
+
+    @property
     def instance_counts(self) -> dict[str, int]:
-        """How many instances each enabled variant begins with, by the path of the setting."""
-        return {f"variants.{name}.instance_count": v.instance_count for name, v in self.enabled_variants.items()}
+        """How many instances the production variants begin with, by the path of the setting."""
+        return {f"variants.{name}.instance_count": v.instance_count for name, v in self.production_variants.items()}
 
     @model_validator(mode="after")
     def _possible(self) -> "Endpoint":
@@ -99,8 +106,9 @@ class Endpoint(GuardedEndpoint):
             raise ValueError(f"{len(enabled)} variants are enabled: SageMaker allows 10 an endpoint; split it in two")
         if not any(variant.weight for variant in enabled.values()):
             raise ValueError("every weight is 0: give at least one enabled variant a weight above 0")
+        check_shadows({name: (variant.weight, variant.shadow) for name, variant in enabled.items()})
         if self.scaling is not None:
-            for name, variant in enabled.items():
+            for name, variant in self.production_variants.items():
                 self.scaling.check_count(variant.instance_count, f"variants.{name}.instance_count")
         self.check_guardrails(self.scaling)
         return self
@@ -119,8 +127,7 @@ class BertInt8(Settings):
                 raise ValueError(
                     f"endpoints.{name}.model is {endpoint.model!r}: choose one of models: {', '.join(self.models)}"
                 )
-        unused = set(self.models) - {endpoint.model for endpoint in self.endpoints.values()}
-        if unused:
+        if unused := set(self.models) - {endpoint.model for endpoint in self.endpoints.values()}:
             raise ValueError(f"models.{sorted(unused)[0]} is served by no endpoint: remove it or add an endpoint")
         return self
 
@@ -139,9 +146,7 @@ class MultiModelEndpoint(SingleVariantEndpoint):
 
     @model_validator(mode="after")
     def _possible(self) -> "MultiModelEndpoint":
-        if self.scaling is not None:
-            self.scaling.check_count(self.instance_count, "instance_count")
-        self.check_guardrails(self.scaling)
+        self.check_instances(self.scaling)
         return self
 
 
@@ -237,9 +242,7 @@ class UnetEndpoint(SingleVariantEndpoint):
             if self.guardrails is not None:
                 self.guardrails.check_copies(self.inference_component.copies, self.scaling)
         else:
-            if self.scaling is not None:
-                self.scaling.check_count(self.instance_count, "instance_count")
-            self.check_guardrails(self.scaling)
+            self.check_instances(self.scaling)
         return self
 
     @property

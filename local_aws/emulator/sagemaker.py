@@ -151,6 +151,7 @@ def register() -> None:
         "EndpointConfig": (
             "EndpointConfigName",
             "ProductionVariants",
+            "ShadowProductionVariants",
             "KmsKeyId",
             "DataCaptureConfig",
             "ExecutionRoleArn",

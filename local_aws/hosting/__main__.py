@@ -27,6 +27,7 @@ from local_aws.hosting.metrics import Metrics, Subject
 from local_aws.hosting.multi_model import ModelNotLoadableError
 from local_aws.hosting.replica import Replica
 from local_aws.hosting.scaling import ScalingService
+from local_aws.hosting.shadow import Mirror
 
 _COMPONENT_HEADER = "x-amzn-sagemaker-inference-component"
 _FORWARDED = ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")
@@ -50,6 +51,7 @@ class Runtime:
 
     def __init__(self, control: ControlPlane, metrics: Metrics) -> None:
         self._control, self._metrics = control, metrics
+        self._mirror = Mirror(metrics)
 
     async def invoke(self, request: Request) -> Response:
         """POST /endpoints/{name}/invocations."""
@@ -83,6 +85,8 @@ class Runtime:
                 raise ApiError(
                     "ModelNotReadyException", f"no instance of variant {variant.name} is ready; try again", 429
                 )
+            if not attempt and component is None and target is None:
+                self._mirror.reflect(self._control.fleets[name], variant, body, headers)
             last = attempt == _ATTEMPTS - 1
             replica.in_flight += 1
             # What the request waits for before it is sent counts as neither latency, as on SageMaker.
@@ -181,7 +185,7 @@ class Runtime:
             raise ApiError(
                 "ValidationError",
                 f"Variant {wanted} was not found in endpoint {endpoint['EndpointArn']}; "
-                f"it has: {', '.join(self._control.fleets[name].variants)}",
+                f"it has: {', '.join(self._control.fleets[name].production)}",
             ) from None
 
     def _model_error(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, write_json
-from local_aws.hosting import compilation, components, listing
+from local_aws.hosting import compilation, components, endpoint_configs, listing
 from local_aws.hosting.alarms import Alarms
 from local_aws.hosting.artifacts import ModelDataError
 from local_aws.hosting.compilation import CompilationJobs
@@ -131,7 +131,7 @@ class ControlPlane:
         if name in self.rollouts:
             return self.rollouts[name].pick(variant)
         fleet = self.fleets[name]
-        return fleet.pick_variant() if variant is None else fleet.variants[variant]
+        return fleet.pick_variant() if variant is None else fleet.production[variant]
 
     def hosts_components(self, name: str) -> bool:
         """Whether an endpoint that is served leaves its models to inference components."""
@@ -155,27 +155,13 @@ class ControlPlane:
                 "ValidationException", f'Cannot create already existing {_KINDS[kind].replace("-", " ")} "{arn}".'
             )
         if kind == "EndpointConfig":
-            self._check_config(request)
+            endpoint_configs.check(request, self.get)
         record = {key: value for key, value in request.items() if key != "Tags"}
         record |= {f"{kind}Arn": arn, "CreationTime": time.time()}
         self._records[kind][name] = record
         self._tags[arn] = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
         self.save()
         return {f"{kind}Arn": arn}
-
-    def _check_config(self, request: Document) -> None:
-        for variant in request["ProductionVariants"]:
-            if "ModelName" in variant:
-                self.get("Model", variant["ModelName"])
-                if "ManagedInstanceScaling" in variant:
-                    raise ApiError(
-                        "ValidationException",
-                        "ManagedInstanceScaling is only supported for inference component endpoints.",
-                    )
-        if _hosts_components(request) and "ExecutionRoleArn" not in request:
-            raise ApiError(
-                "ValidationException", "ExecutionRoleArn is missing: it is needed where a variant names no model"
-            )
 
     def get(self, kind: str, name: str) -> Document:
         """A record; raises ApiError as SageMaker words it."""
@@ -200,7 +186,7 @@ class ControlPlane:
         if endpoint["EndpointStatus"] not in ("InService", "Failed"):
             raise ApiError("ValidationException", f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
         config = self.get("EndpointConfig", request["EndpointConfigName"])
-        if self.components.on_endpoint(endpoint["EndpointName"]) and not _hosts_components(config):
+        if self.components.on_endpoint(endpoint["EndpointName"]) and not endpoint_configs.hosts_components(config):
             raise ApiError(
                 "ValidationException",
                 f'Cannot update endpoint "{endpoint["EndpointArn"]}" with inference components to a configuration '
@@ -227,10 +213,10 @@ class ControlPlane:
         }
         plan = Plan.parse(asked, list(variants.values()))
         old = self.fleets.get(endpoint["EndpointName"])
-        if asked is not None and old is not None and old.variants and set(old.variants) != set(variants):
+        if asked is not None and old is not None and old.variants and set(old.production) != set(variants):
             raise ApiError(
                 "ValidationException",
-                f"DeploymentConfig needs the same variant names before and after: {', '.join(old.variants)} are "
+                f"DeploymentConfig needs the same variant names before and after: {', '.join(old.production)} are "
                 f"served, {', '.join(variants)} configured",
             )
         if asked is not None:
@@ -268,8 +254,13 @@ class ControlPlane:
         old = self.fleets.get(name)
         try:
             variants = [
-                await asyncio.to_thread(self._variant, variant, (counts or {}).get(variant["VariantName"]))
-                for variant in config["ProductionVariants"]
+                await asyncio.to_thread(
+                    self._variant,
+                    variant,
+                    (counts or {}).get(variant["VariantName"]),
+                    variant not in config["ProductionVariants"],
+                )
+                for variant in endpoint_configs.variants(config)
                 if "ModelName" in variant
             ]
             wanted = {variant.name: variant.desired for variant in variants}
@@ -286,12 +277,14 @@ class ControlPlane:
             endpoint["EndpointStatus"] = "Failed" if old is None else "InService"
         else:
             self.fleets[name] = fleet
-            moved = _instance_types(self._records["EndpointConfig"].get(endpoint["EndpointConfigName"], config))
+            moved = endpoint_configs.instance_types(
+                self._records["EndpointConfig"].get(endpoint["EndpointConfigName"], config)
+            )
             endpoint["EndpointConfigName"] = config_name
-            if moved != _instance_types(config):
+            if moved != endpoint_configs.instance_types(config):
                 await self.components.move(name)
             endpoint["EndpointStatus"] = "InService"
-            endpoint["ProductionVariants"] = [self._variant_summary(variant, config) for variant in variants]
+            endpoint |= self._summaries(fleet, config)
             if "DataCaptureConfig" in config:
                 endpoint["DataCaptureConfig"] = config["DataCaptureConfig"]
         endpoint["LastModifiedTime"] = time.time()
@@ -303,7 +296,7 @@ class ControlPlane:
         self, endpoint: Document, config_name: str, old: Fleet | None, new: Fleet, plan: Plan, counts: dict[str, int]
     ) -> str | None:
         """Moves the requests from one fleet to the other; gives the reason when they had to go back."""
-        if old is None or not old.variants or set(old.variants) != set(new.variants):
+        if old is None or not old.variants or set(old.production) != set(new.production):
             return None
         name = endpoint["EndpointName"]
 
@@ -321,7 +314,7 @@ class ControlPlane:
             # Nothing awaits from here to the switch to the new fleet, so no request comes in between.
             del self.rollouts[name]
 
-    def _variant(self, variant: Document, count: int | None) -> VariantFleet:
+    def _variant(self, variant: Document, count: int | None, shadow: bool) -> VariantFleet:
         container = container_of(self.get("Model", variant["ModelName"]))
         return VariantFleet(
             name=variant["VariantName"],
@@ -331,10 +324,16 @@ class ControlPlane:
             start_timeout_seconds=float(
                 variant.get("ContainerStartupHealthCheckTimeoutInSeconds", _DEFAULT_START_SECONDS)
             ),
+            shadow=shadow,
         )
 
+    def _summaries(self, fleet: Fleet, config: Document) -> Document:
+        shadows = [self._variant_summary(variant, config) for variant in fleet.shadows]
+        production = [self._variant_summary(variant, config) for variant in fleet.production.values()]
+        return {"ProductionVariants": production, **({"ShadowProductionVariants": shadows} if shadows else {})}
+
     def _variant_summary(self, variant: VariantFleet, config: Document) -> Document:
-        configured = next(v for v in config["ProductionVariants"] if v["VariantName"] == variant.name)
+        configured = next(v for v in endpoint_configs.variants(config) if v["VariantName"] == variant.name)
         image = container_of(self.get("Model", configured["ModelName"]))["Image"]
         return {
             "VariantName": variant.name,
@@ -391,7 +390,7 @@ class ControlPlane:
         except ReplicaFailedError as error:
             endpoint["FailureReason"] = str(error)
         config = self._records["EndpointConfig"][endpoint["EndpointConfigName"]]
-        endpoint["ProductionVariants"] = [self._variant_summary(v, config) for v in fleet.variants.values()]
+        endpoint |= self._summaries(fleet, config)
         endpoint["EndpointStatus"] = "InService"
         endpoint["LastModifiedTime"] = time.time()
         self.save()
@@ -426,11 +425,3 @@ class ControlPlane:
 
 def _arn(kind: str, name: str) -> str:
     return f"arn:aws:sagemaker:{REGION}:{ACCOUNT_ID}:{_KINDS[kind]}/{name}"
-
-
-def _hosts_components(config: Document) -> bool:
-    return any("ModelName" not in variant for variant in config["ProductionVariants"])
-
-
-def _instance_types(config: Document) -> dict[str, str]:
-    return {variant["VariantName"]: variant.get("InstanceType", "") for variant in config["ProductionVariants"]}

@@ -17,13 +17,17 @@ _BUSY = 8
 
 @dataclass
 class VariantFleet:
-    """A variant's replicas and how many there should be."""
+    """A variant's replicas and how many there should be.
+
+    shadow: gets copies of the requests of a production variant, its weight divided by that one's of them.
+    """
 
     name: str
     spec: ReplicaSpec
     desired: int
     weight: float
     start_timeout_seconds: float
+    shadow: bool = False
     replicas: list[Replica] = field(default_factory=list)
     restarts: int = 0
     note: str = ""
@@ -68,6 +72,16 @@ class Fleet:
         self._state, self._changed = state, changed
         self._watcher: asyncio.Task[None] | None = None
 
+    @property
+    def production(self) -> dict[str, VariantFleet]:
+        """The variants that answer requests."""
+        return {name: variant for name, variant in self.variants.items() if not variant.shadow}
+
+    @property
+    def shadows(self) -> list[VariantFleet]:
+        """The variants that get copies of requests."""
+        return [variant for variant in self.variants.values() if variant.shadow]
+
     async def start(self) -> None:
         """Starts every replica and waits until all answer; on a failure stops all and raises ReplicaFailedError."""
         starting = [self._add(variant) for variant in self.variants.values() for _ in range(variant.desired)]
@@ -102,7 +116,7 @@ class Fleet:
 
     def pick_variant(self) -> VariantFleet:
         """A variant by weight."""
-        names = list(self.variants.values())
+        names = list(self.production.values())
         return random.choices(names, weights=[variant.weight for variant in names])[0]
 
     async def _add(self, variant: VariantFleet) -> None:

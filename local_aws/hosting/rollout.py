@@ -182,8 +182,8 @@ class Rollout:
         variant: by name; by weight without one. Raises KeyError for a name that there is not.
         """
         fleets = [self.new, self.old] if random.random() < self.share else [self.old, self.new]
-        chosen = fleets[0].pick_variant() if variant is None else fleets[0].variants[variant]
-        other = fleets[1].variants[chosen.name]
+        chosen = fleets[0].pick_variant() if variant is None else fleets[0].production[variant]
+        other = fleets[1].production[chosen.name]
         return chosen if chosen.ready or not other.ready else other
 
     def status(self) -> Document:

@@ -20,13 +20,14 @@ from stacks.scaling_settings import Scaling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantProps:
-    """One production variant and the model that it serves."""
+    """One variant and the model that it serves; a shadow gets copies of the production variant's requests."""
 
     name: str
     model: sagemaker.CfnModel
     instance_type: str
     instance_count: int
     weight: float = 1.0
+    shadow: bool = False
 
 
 class RealtimeEndpoint(Construct):
@@ -50,10 +51,8 @@ class RealtimeEndpoint(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.endpoint_name = endpoint_name
-        self.alarms = [
-            alarm
-            for variant in variants
-            for alarm in serving_alarms(
+        made = {
+            variant.name: serving_alarms(
                 self,
                 endpoint_name=endpoint_name,
                 variant=variant.name,
@@ -62,22 +61,16 @@ class RealtimeEndpoint(Construct):
                 multi_model=multi_model,
                 alerts=alerts,
             )
-        ]
+            for variant in variants
+        }
+        self.alarms = [alarm for each in made.values() for alarm in each]
+        # Nobody gets a shadow's answers, so nothing that it does takes an update back.
+        self._watched = [alarm for variant in variants if not variant.shadow for alarm in made[variant.name]]
         config = sagemaker.CfnEndpointConfig(
             self,
             "Config",
-            production_variants=[
-                sagemaker.CfnEndpointConfig.ProductionVariantProperty(
-                    variant_name=variant.name,
-                    model_name=variant.model.attr_model_name,
-                    instance_type=variant.instance_type,
-                    initial_instance_count=variant.instance_count,
-                    initial_variant_weight=variant.weight,
-                    model_data_download_timeout_in_seconds=600,
-                    container_startup_health_check_timeout_in_seconds=300,
-                )
-                for variant in variants
-            ],
+            production_variants=[_variant(variant) for variant in variants if not variant.shadow],
+            shadow_production_variants=[_variant(variant) for variant in variants if variant.shadow] or None,
             kms_key_id=volume_key((variant.instance_type for variant in variants), key),
             data_capture_config=data_capture_config(data_capture, artifacts, key, capture_prefix(endpoint_name)),
         )
@@ -96,7 +89,7 @@ class RealtimeEndpoint(Construct):
         )
         self.endpoint.node.add_dependency(log_group)
         if scaling is not None:
-            for variant in variants:
+            for variant in (each for each in variants if not each.shadow):
                 add_scaling(self, scaled_variant(endpoint_name, variant.name), scaling, after=self.endpoint)
 
     def _build_guardrails(self, guardrails: Guardrails | None) -> sagemaker.CfnEndpoint.DeploymentConfigProperty | None:
@@ -105,11 +98,23 @@ class RealtimeEndpoint(Construct):
         return sagemaker.CfnEndpoint.DeploymentConfigProperty(
             # SageMaker takes ten alarms at the most.
             auto_rollback_configuration=sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
-                alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=a.alarm_name) for a in self.alarms[:10]]
+                alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=a.alarm_name) for a in self._watched[:10]]
             ),
             blue_green_update_policy=None if guardrails.traffic == "rolling" else _blue_green(guardrails),
             rolling_update_policy=_rolling(guardrails) if guardrails.traffic == "rolling" else None,
         )
+
+
+def _variant(variant: VariantProps) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
+    return sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+        variant_name=variant.name,
+        model_name=variant.model.attr_model_name,
+        instance_type=variant.instance_type,
+        initial_instance_count=variant.instance_count,
+        initial_variant_weight=variant.weight,
+        model_data_download_timeout_in_seconds=600,
+        container_startup_health_check_timeout_in_seconds=300,
+    )
 
 
 def _blue_green(guardrails: Guardrails) -> sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty:

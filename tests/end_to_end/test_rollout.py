@@ -1,8 +1,9 @@
-"""Updates of a guarded endpoint under live load, in this order: a good version, one that fails, one that is slow."""
+"""Updates of a guarded endpoint under live load, in this order: a good version, a failing, a slow one; and a shadow."""
 
 import contextlib
 import io
 import json
+import os
 import sys
 import tarfile
 import threading
@@ -10,10 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from aws_cdk import App, DefaultStackSynthesizer, Stack
 from aws_cdk import aws_kms as kms
@@ -243,3 +246,51 @@ def test_a_version_that_sets_off_an_alarm_is_rolled_back_under_load_and_the_depl
     assert set(load.shares(ended - 0.4, ended)) == {"second"}, "every request is the old version's again"
     assert len(replica_pids(ENDPOINT, VARIANT)) == INSTANCES
     wait_until(lambda: alarms() == {"OK"}, 30, "the alarms' end")
+
+
+def test_a_shadow_gets_copies_of_the_requests_and_answers_nobody() -> None:
+    sagemaker_client = boto3.client("sagemaker")
+    served = sagemaker_client.describe_endpoint_config(EndpointConfigName=endpoint()["EndpointConfigName"])
+    (production,) = served["ProductionVariants"]
+    image = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/tiny:1"
+    sagemaker_client.create_model(
+        ModelName="candidate",
+        ExecutionRoleArn=f"arn:aws:iam::{ACCOUNT_ID}:role/any",
+        PrimaryContainer={"Image": image, "ModelDataUrl": f"s3://{BUCKET}/failing/model.tar.gz"},
+    )
+    variant: Any = {"InstanceType": "ml.c6i.large", "InitialInstanceCount": 1}
+    of: Any = {"VariantName": "Served", "ModelName": production["ModelName"], "InitialVariantWeight": 2.0, **variant}
+    by: Any = {"VariantName": "Shadow", "ModelName": "candidate", "InitialVariantWeight": 1.0, **variant}
+    sagemaker_client.create_endpoint_config(
+        EndpointConfigName="shadowed", ProductionVariants=[of], ShadowProductionVariants=[by]
+    )
+    sagemaker_client.create_endpoint(EndpointName="shadowed", EndpointConfigName="shadowed")
+    sagemaker_client.get_waiter("endpoint_in_service").wait(EndpointName="shadowed", WaiterConfig={"Delay": 1})
+    described = sagemaker_client.describe_endpoint(EndpointName="shadowed")
+    assert [each["VariantName"] for each in described["ProductionVariants"]] == ["Served"]
+    assert [each["VariantName"] for each in described["ShadowProductionVariants"]] == ["Shadow"]
+    client = runtime()
+    for _ in range(100):
+        assert client.invoke_endpoint(EndpointName="shadowed", Body=b"{}")["Body"].read() == b"second"
+    with pytest.raises(ClientError, match="it has: Served"):
+        client.invoke_endpoint(EndpointName="shadowed", Body=b"{}", TargetVariant="Shadow")
+    wait_until(lambda: published("Invocations", "Served") == 100, 30, "the production variant's metrics")
+    wait_until(lambda: 25 <= published("Invocation5XXErrors", "Shadow") <= 75, 30, "the shadow's metrics")
+    assert published("Invocation5XXErrors", "Served") == 0
+    sagemaker_client.delete_endpoint(EndpointName="shadowed")
+
+
+def published(metric: str, variant: str) -> float:
+    url = f"{os.environ['AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME']}/_local/publish"
+    httpx.post(url, trust_env=False, timeout=30).raise_for_status()
+    now = datetime.now(UTC)
+    points = boto3.client("cloudwatch").get_metric_statistics(
+        Namespace="AWS/SageMaker",
+        MetricName=metric,
+        Dimensions=[{"Name": "EndpointName", "Value": "shadowed"}, {"Name": "VariantName", "Value": variant}],
+        StartTime=now - timedelta(minutes=10),
+        EndTime=now + timedelta(minutes=1),
+        Period=60,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    return sum(point["Sum"] for point in points)

@@ -11,6 +11,16 @@ Synthesise = Callable[..., Assembly]
 DEPLOYMENT = """
 environment: ways
 workloads:
+  bert_int8:
+    models: {demo: {source: {kind: demo}}}
+    endpoints:
+      shadowed:
+        model: demo
+        variants:
+          FP32: {precision: fp32, instance_count: 2}
+          INT8: {precision: int8, shadow: true, weight: 0.25}
+        scaling: {min_capacity: 2, max_capacity: 4, target_invocations_per_instance: 100}
+        guardrails: {traffic: canary, step: 1}
   churn_mme:
     endpoints:
       whole: {instance_count: 1}
@@ -110,6 +120,22 @@ def test_every_way_watches_every_alarm_and_keeps_what_scaling_has_made(assembly:
     assert kinds == {f"-AllTraffic-{kind}" for kind in ("latency", "server-errors", "loading-wait")}
     assert properties["RetainAllVariantProperties"] is True
     assert properties["ExcludeRetainedVariantProperties"] == [{"VariantPropertyType": "DesiredWeight"}]
+
+
+def test_a_shadow_gets_a_share_of_the_requests_and_takes_nothing_back(assembly: Assembly) -> None:
+    (config,) = (
+        resource["Properties"]
+        for resource in assembly.resources("AWS::SageMaker::EndpointConfig").values()
+        if "ShadowProductionVariants" in resource["Properties"]
+    )
+    (production,), (shadow,) = config["ProductionVariants"], config["ShadowProductionVariants"]
+    assert (production["VariantName"], production["InitialVariantWeight"]) == ("FP32", 1)
+    assert (shadow["VariantName"], shadow["InitialVariantWeight"]) == ("INT8", 0.25)
+    watched = endpoint(assembly, "shadowed")["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
+    assert len(watched) == 2
+    assert all("FP32" in alarm["AlarmName"]["Ref"] for alarm in watched)
+    targets = assembly.resources("AWS::ApplicationAutoScaling::ScalableTarget").values()
+    assert [t["Properties"]["ResourceId"].rpartition("/")[2] for t in targets] == ["FP32"]
 
 
 def test_copies_of_an_inference_component_go_out_in_batches_of_the_size_set(assembly: Assembly) -> None:

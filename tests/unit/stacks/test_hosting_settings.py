@@ -28,6 +28,13 @@ def asleep(*, scaling: Any = None, **changes: Any) -> dict[str, Any]:
     )
 
 
+def shadowed(**variants: Any) -> dict[str, Any]:
+    content = bert("ml.c6i.large")
+    chosen = content["workloads"]["bert_int8"]["endpoints"]["e"]["variants"]
+    chosen |= {name: {"precision": "int8", "instance_type": "ml.c6i.large", **v} for name, v in variants.items()}
+    return content
+
+
 def fleet(count: int, *, scaling: Any = None, **guardrails: Any) -> dict[str, Any]:
     return unet(instance_count=count, guardrails=guardrails, **({} if scaling is None else {"scaling": scaling}))
 
@@ -62,6 +69,12 @@ def churn(instance_type: str, **endpoint: Any) -> dict[str, Any]:
         (unet(guardrails={"traffic": "canary", "step": 0}), ["step.value", "greater than or equal to 1"]),
         (fleet(10, traffic="canary", step="51%"), ["step is 51%", "at most 50% of a variant's instances for canary"]),
         (fleet(3, traffic="canary", step=2), ["step is 2 instances and instance_count 3", "at most 50%"]),
+        (shadowed(B={"shadow": True, "weight": 2}), ["variants.B.weight is 2 and variants.A.weight 1", "at most 1"]),
+        (shadowed(B={"shadow": True, "weight": 0}), ["variants.B.weight is 0", "set one above 0"]),
+        (
+            shadowed(B={}, C={"shadow": True}),
+            ["variants.C.shadow is true with 2 production and 1 shadow variants", "SageMaker takes one of each"],
+        ),
         (fleet(10, traffic="linear", step="9%"), ["step is 9%", "10% to 50%"]),
         (fleet(11, traffic="linear", step=1), ["step is 1 instance and instance_count 11", "10% to 50%"]),
         (fleet(10, traffic="rolling", step="4%"), ["step is 4%", "5% to 50%"]),
@@ -191,3 +204,13 @@ def test_guardrails_are_on_unless_they_are_switched_off(on: Any) -> None:
 )
 def test_components_that_fit_their_instances_are_valid(content: dict[str, Any]) -> None:
     assert Deployment.model_validate(content).workloads.unet_tfs is not None
+
+
+def test_a_shadow_is_enabled_but_answers_nobody_and_bounds_no_step() -> None:
+    content = shadowed(B={"shadow": True, "weight": 0.5})
+    content["workloads"]["bert_int8"]["endpoints"]["e"]["guardrails"] = {"traffic": "canary", "step": 1}
+    content["workloads"]["bert_int8"]["endpoints"]["e"]["variants"]["A"]["instance_count"] = 2
+    workload = Deployment.model_validate(content).workloads.bert_int8
+    assert workload is not None
+    endpoint = workload.endpoints["e"]
+    assert (list(endpoint.enabled_variants), list(endpoint.production_variants)) == (["A", "B"], ["A"])
