@@ -5,7 +5,18 @@ import logging
 import ministack.app as ministack_app
 from ministack.services import cloudformation  # noqa: F401  (its import fills the tables that the extension adds to)
 
-from local_aws.emulator import absent, alarms, budgets, codebuild, network, sagemaker, scaling, snapshots, storage, tasks
+from local_aws.emulator import (
+    absent,
+    alarms,
+    budgets,
+    codebuild,
+    network,
+    sagemaker,
+    scaling,
+    snapshots,
+    storage,
+    tasks,
+)
 
 if __name__ == "__main__":
     for extension in (sagemaker, scaling, alarms, codebuild, storage, budgets, network, tasks, absent):
