@@ -167,6 +167,8 @@ class _Run:
             for task in ended:
                 if task.stop_code == "SpotInterruption":
                     self._on_note(f"Fargate Spot took a worker away: {task.why()}")
+                elif task.exit_code:
+                    self._on_note(f"a worker was lost: {self._tasks.stopped_because(task, seconds=0)}")
             return
         short = [task for task in ended if no_capacity(task)]
         for task in ended:
