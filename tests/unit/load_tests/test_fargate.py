@@ -227,22 +227,25 @@ def test_a_master_without_a_result_is_told_with_its_last_words(
     assert still_running(account) == []
 
 
-def test_a_worker_that_spot_takes_away_is_told_and_the_test_goes_on(
-    account: FakeAccount, tmp_path: Path, notes: list[str]
+@pytest.mark.parametrize(
+    ("reason", "code", "exit_code", "told"),
+    [
+        ("Your Spot Task was interrupted.", "SpotInterruption", 143, "Fargate Spot took a worker away: worker task 1"),
+        ("Essential container exited", "EssentialContainerExited", 137, "a worker was lost: worker task 1 stopped"),
+    ],
+)
+def test_a_worker_that_is_lost_is_told_and_the_test_goes_on(
+    reason: str, code: str, exit_code: int, told: str, account: FakeAccount, tmp_path: Path, notes: list[str]
 ) -> None:
-    def interrupt(event: Any) -> None:
+    def lose(event: Any) -> None:
         if event["event"] == "connected":
-            account.of("worker")[0].stop("Your Spot Task was interrupted.", "SpotInterruption", 143)
-            account.turn = lambda fake: None if not seen() else ordinary_course(fake)
+            account.of("worker")[0].stop(reason, code, exit_code)
+            account.turn = lambda fake: ordinary_course(fake) if notes else None
 
-    def seen() -> bool:
-        return bool(notes)
-
-    assert loaded(tmp_path, notes, on_event=interrupt).result.passed
+    assert loaded(tmp_path, notes, on_event=lose).result.passed
     assert len(notes) == 1
-    assert notes[0].startswith(
-        "Fargate Spot took a worker away: worker task 1 stopped: Your Spot Task was interrupted."
-    )
+    assert notes[0].startswith(told)
+    assert f"{reason}, exit code {exit_code}" in notes[0]
 
 
 @pytest.mark.parametrize("received", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
