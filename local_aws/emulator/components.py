@@ -5,7 +5,7 @@ from typing import Any
 
 from ministack.services.cloudformation import provisioners
 
-from local_aws.emulator.hosting import HostingError, Properties, call
+from local_aws.emulator.hosting import HostingError, Properties, ask, call
 
 TYPE = "AWS::SageMaker::InferenceComponent"
 _POLL_SECONDS = 0.5
@@ -77,7 +77,7 @@ def _delete(physical_id: str, properties: Properties) -> None:
 def _settle(name: str) -> Properties:
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
-        component = _call("DescribeInferenceComponent", {"InferenceComponentName": name})
+        component = ask("SageMaker.DescribeInferenceComponent", {"InferenceComponentName": name})
         status = component["InferenceComponentStatus"]
         if status not in ("Creating", "Updating"):
             return component

@@ -2,17 +2,24 @@
 
 import json
 import os
+import time
 from typing import Any
 
 import httpx
 
 Properties = dict[str, Any]
 _URL = os.environ.get("INFERENCE_HOSTING_URL", "")
+_ABSENT = "the hosting process of the local account does not answer; see `inference local status`"
+_RESTART_SECONDS = 60
 _client = httpx.AsyncClient(base_url=_URL, timeout=90, trust_env=False)
 
 
 class HostingError(RuntimeError):
     """The hosting process refused a call; the text is its message."""
+
+
+class HostingAbsentError(HostingError):
+    """The hosting process does not answer."""
 
 
 async def forward(
@@ -28,11 +35,10 @@ async def forward(
     try:
         answer = await _client.request(method, path, content=body, headers=kept)
     except httpx.HTTPError:
-        message = "the hosting process of the local account does not answer; see `inference local status`"
         return (
             503,
             {"Content-Type": "application/json"},
-            json.dumps({"__type": "ServiceUnavailable", "message": message}).encode(),
+            json.dumps({"__type": "ServiceUnavailable", "message": _ABSENT}).encode(),
         )
     dropped = {"content-length", "date", "server", "connection"}
     return answer.status_code, {n: v for n, v in answer.headers.items() if n not in dropped}, answer.content
@@ -40,8 +46,23 @@ async def forward(
 
 def call(target: str, request: Properties) -> Properties:
     """One call to the hosting process, by the value of its X-Amz-Target; raises HostingError with its message."""
-    answer = httpx.post(_URL, json=request, headers={"X-Amz-Target": target}, timeout=60, trust_env=False)
+    try:
+        answer = httpx.post(_URL, json=request, headers={"X-Amz-Target": target}, timeout=60, trust_env=False)
+    except httpx.TransportError as error:
+        raise HostingAbsentError(_ABSENT) from error
     content: Properties = answer.json()
     if answer.status_code >= 400:
         raise HostingError(content["message"])
     return content
+
+
+def ask(target: str, request: Properties) -> Properties:
+    """A call that changes nothing, made again while the hosting process is started again; raises HostingError."""
+    deadline = time.monotonic() + _RESTART_SECONDS
+    while True:
+        try:
+            return call(target, request)
+        except HostingAbsentError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)

@@ -8,7 +8,7 @@ from ministack.core import router
 from ministack.services.cloudformation import provisioners, stacks
 
 from local_aws.emulator import components
-from local_aws.emulator.hosting import HostingError, Properties, call, forward
+from local_aws.emulator.hosting import HostingError, Properties, ask, call, forward
 
 _POLL_SECONDS = 0.5
 _WAIT_SECONDS = 1800
@@ -102,7 +102,7 @@ def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: 
 def _settle(name: str) -> dict[str, Any]:
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
-        endpoint = _call("DescribeEndpoint", {"EndpointName": name})
+        endpoint = ask("SageMaker.DescribeEndpoint", {"EndpointName": name})
         if endpoint["EndpointStatus"] not in ("Creating", "Updating", "SystemUpdating", "RollingBack"):
             return endpoint
         if time.monotonic() > deadline:

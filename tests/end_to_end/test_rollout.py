@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 import tarfile
 import threading
@@ -186,7 +187,7 @@ def endpoint() -> Any:
 
 def failure() -> str:
     events = boto3.client("cloudformation").describe_stack_events(StackName=STACK)["StackEvents"]
-    return next(e["ResourceStatusReason"] for e in events if e["ResourceStatus"] == "UPDATE_FAILED")
+    return str(next(e["ResourceStatusReason"] for e in events if e["ResourceStatus"] == "UPDATE_FAILED"))
 
 
 def alarms() -> set[str]:
@@ -252,6 +253,20 @@ def test_a_version_that_sets_off_an_alarm_is_rolled_back_under_load_and_the_depl
     assert after == {"second"}, "every request is the old version's again"
     assert len(replica_pids(ENDPOINT, VARIANT)) == INSTANCES
     wait_until(lambda: alarms() == {"OK"}, 30, "the alarms' end")
+
+
+def test_an_update_during_which_the_hosting_process_dies_is_reported_as_failed(folder: Path, state: Path) -> None:
+    before = endpoint()["EndpointConfigName"]
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.update_stack(StackName=STACK, TemplateBody=template("first", CANARY, folder / "again"))
+    wait_until(lambda: "PendingDeploymentSummary" in endpoint(), 30, "the canary")
+    (pid,) = [row["pid"] for row in json.loads((state / "processes.json").read_text()) if row["name"] == "hosting"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not stack_status().endswith("IN_PROGRESS"), 60, "the end of the update")
+    assert stack_status() == "UPDATE_ROLLBACK_COMPLETE"
+    assert f"it serves {before} and not " in failure()
+    wait_until(lambda: endpoint()["EndpointStatus"] == "InService", 30, "the endpoint")
+    assert endpoint()["EndpointConfigName"] == before
 
 
 def test_a_shadow_gets_copies_of_the_requests_and_answers_nobody() -> None:
