@@ -43,6 +43,15 @@ class _Minute:
     microseconds: defaultdict[str, Counter[float]] = field(default_factory=lambda: defaultdict(Counter))
 
 
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """minute: of the sample. busy: processor seconds until then. moment: of the monotonic clock."""
+
+    minute: int
+    busy: float
+    moment: float
+
+
 class VariantMetrics:
     """Takes what SageMaker measures about a multi-model variant's models; see ModelMetrics.
 
@@ -74,9 +83,7 @@ class Metrics:
         self._minutes: dict[Subject, _Minute] = defaultdict(_Minute)
         self.invocations: Counter[Subject] = Counter()
         self.refusals: Counter[Subject] = Counter()
-        self._sampled_minute = -1
-        self._used_before: dict[tuple[int, float], tuple[float, float]] = {}
-        self._used_now: dict[tuple[int, float], tuple[float, float]] = {}
+        self._samples: dict[tuple[int, float], _Sample] = {}
 
     def record(self, subject: Subject, status: int, model_us: float, overhead_us: float) -> None:
         """One invocation: the HTTP status and both latencies in microseconds."""
@@ -112,21 +119,18 @@ class Metrics:
                 await self.publish()
 
     async def publish(self) -> None:
-        """Publishes what was collected since the last call, and what the instances use once in each minute.
+        """Publishes what was collected since the last call, and what each instance uses once in each minute.
 
         As on AWS an instance sends one sample a minute, so that the samples count the instances.
         """
         minutes, self._minutes = self._minutes, defaultdict(_Minute)
-        minute = int(self._clock() // PERIOD_SECONDS)
-        sampled = minute == self._sampled_minute
-        self._sampled_minute = minute
         data: dict[str, list[MetricDatumTypeDef]] = {
             "AWS/SageMaker": [datum for item in minutes.items() for datum in self._invocations(*item)],
-            "/aws/sagemaker/Endpoints": self._loaded_models() + ([] if sampled else self._utilization()),
-            "/aws/sagemaker/InferenceComponents": [] if sampled else self._component_utilization(),
+            "/aws/sagemaker/Endpoints": self._loaded_models() + self._utilization(),
+            "/aws/sagemaker/InferenceComponents": self._component_utilization(),
         }
-        if not sampled:
-            self._used_before, self._used_now = self._used_now, {}
+        minute = self._minute()
+        self._samples = {key: sample for key, sample in self._samples.items() if sample.minute >= minute - 1}
         try:
             await asyncio.to_thread(_put, data)
         except (ClientError, BotoCoreError):
@@ -181,7 +185,10 @@ class Metrics:
             for variant in fleet.variants.values():
                 for replica in variant.ready:
                     with contextlib.suppress(psutil.Error):
-                        processor, memory = self._use(replica.pid)
+                        used = self._use(replica.pid)
+                        if used is None:
+                            continue
+                        processor, memory = used
                         values = {
                             "CPUUtilization": processor,
                             "MemoryUtilization": 100 * memory / psutil.virtual_memory().total,
@@ -198,12 +205,20 @@ class Metrics:
                         ]
         return made
 
-    def _use(self, pid: int) -> tuple[float, float]:
+    def _minute(self) -> int:
+        return int(self._clock() // PERIOD_SECONDS)
+
+    def _use(self, pid: int) -> tuple[float, float] | None:
         """Percent of one processor since the last sample, and bytes of memory, of a replica and its children.
 
-        Raises psutil.Error for a process that is gone.
+        None where this minute has its sample. Raises psutil.Error for a process that is gone.
         """
         main = psutil.Process(pid)
+        # A process id comes again; with the time of its start it does not.
+        key, minute = (pid, main.create_time()), self._minute()
+        earlier = self._samples.get(key)
+        if earlier is not None and earlier.minute == minute:
+            return None
         busy, memory = 0.0, 0.0
         for process in (main, *main.children(recursive=True)):
             # A child may end while it is looked at.
@@ -212,11 +227,9 @@ class Metrics:
                 busy += times.user + times.system
                 memory += process.memory_info().rss
         now = time.monotonic()
-        # A process id comes again; with the time of its start it does not.
-        key = pid, main.create_time()
-        before, since = self._used_before.get(key, (0.0, now - (self._clock() - key[1])))
-        self._used_now[key] = busy, now
-        return max(0.0, 100 * (busy - before) / max(now - since, 1e-3)), memory
+        since = earlier or _Sample(minute, 0.0, now - (self._clock() - key[1]))
+        self._samples[key] = _Sample(minute, busy, now)
+        return max(0.0, 100 * (busy - since.busy) / max(now - since.moment, 1e-3)), memory
 
     def _loaded_models(self) -> "list[MetricDatumTypeDef]":
         return [
@@ -241,7 +254,10 @@ class Metrics:
             copies = self._control.components.copies(name)
             for replica in copies.ready if copies is not None else []:
                 with contextlib.suppress(psutil.Error):
-                    processor, memory = self._use(replica.pid)
+                    used = self._use(replica.pid)
+                    if used is None:
+                        continue
+                    processor, memory = used
                     values = {"MemoryUtilizationNormalized": memory / 2**20 / reserved.memory_mib}
                     if reserved.cpu_cores:
                         values["CPUUtilizationNormalized"] = processor / 100 / reserved.cpu_cores

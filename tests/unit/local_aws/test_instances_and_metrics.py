@@ -78,16 +78,23 @@ def test_a_components_metrics_are_its_own_and_count_what_was_refused(monkeypatch
 def test_instances_are_counted_by_their_samples_however_often_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(metrics, "_put", sent.append)
-    monkeypatch.setattr(Metrics, "_use", lambda self, pid: (1.0, 1.0))
-    replica = SimpleNamespace(pid=0, models=SimpleNamespace(loaded=7))
-    fleet = SimpleNamespace(variants={"v": SimpleNamespace(name="v", ready=[replica, replica])})
-    moments = iter((6000.0, 6005.0, 6059.0, 6060.0))
-    collected = Metrics(SimpleNamespace(fleets={"e": fleet}, all=lambda kind: []), moments.__next__)  # type: ignore[arg-type]
-    for _ in range(4):
-        asyncio.run(collected.publish())
+    first, later = (SimpleNamespace(pid=pid, models=SimpleNamespace(loaded=7)) for pid in (os.getpid(), os.getppid()))
+    variant = SimpleNamespace(name="v", ready=list[SimpleNamespace]())
+    now = 6000.0
+    control = SimpleNamespace(fleets={"e": SimpleNamespace(variants={"v": variant})}, all=lambda kind: [])
+    collected = Metrics(control, lambda: now)  # type: ignore[arg-type]
+    asyncio.run(collected.publish())
+    variant.ready = [first]
+    asyncio.run(collected.publish())
+    variant.ready = [first, later]
+    now += 5
+    asyncio.run(collected.publish())
+    asyncio.run(collected.publish())
+    now += 55
+    asyncio.run(collected.publish())
     names = [[datum["MetricName"] for datum in each["/aws/sagemaker/Endpoints"]] for each in sent]
-    assert [each.count("CPUUtilization") for each in names] == [2, 0, 0, 2]
-    assert [each.count("LoadedModelCount") for each in names] == [2, 2, 2, 2]
+    assert [each.count("CPUUtilization") for each in names] == [0, 1, 1, 0, 2]
+    assert [each.count("LoadedModelCount") for each in names] == [0, 1, 2, 2, 2]
 
 
 def test_a_replicas_processor_and_memory_are_those_of_its_children_too(monkeypatch: pytest.MonkeyPatch) -> None:
