@@ -95,8 +95,8 @@ def choose(settings: Deployment, workload: str, key: str | None) -> tuple[str, T
     return chosen, Target(name, variant, component_name(name) if hosts_component else None)
 
 
-def requests_of(settings: Deployment, workload: str, key: str) -> list[Request]:
-    """The workload's own requests, in the form that this endpoint takes them in fastest."""
+def requests_of(settings: Deployment, workload: str, key: str, *, form: "Form | None" = None) -> list[Request]:
+    """The workload's own requests; images in that form, or in the one that this endpoint takes fastest."""
     if workload == "bert_int8":
         return bert_int8.requests()
     outputs = stack_outputs(settings, workload)
@@ -111,7 +111,7 @@ def requests_of(settings: Deployment, workload: str, key: str) -> list[Request]:
     bucket, _, prefix = outputs["Artifacts"].removeprefix("s3://").partition("/")
     samples = boto3.client("s3").get_object(Bucket=bucket, Key=f"{prefix}samples.zip")["Body"].read()
     assert settings.workloads.unet_tfs is not None
-    return unet_tfs.requests(unet_tfs.read_samples(samples), image_form(settings.workloads.unet_tfs, key))
+    return unet_tfs.requests(unet_tfs.read_samples(samples), form or image_form(settings.workloads.unet_tfs, key))
 
 
 def image_form(settings: UnetTfs, key: str) -> "Form":
