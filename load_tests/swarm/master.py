@@ -17,7 +17,7 @@ from load_tests.collect import Collector
 from load_tests.feed import write_document
 from load_tests.plan import Plan
 from load_tests.result import LoadResult
-from load_tests.swarm.messages import BEGIN, FINAL, FINISH, REPORT
+from load_tests.swarm.messages import BEGIN, FINAL, FINISH, LISTENS, REPORT
 from load_tests.swarm.users import user_class
 
 _LOOK_SECONDS = 0.2
@@ -52,9 +52,10 @@ def run(plan: Plan, host: str, port: int, result: str) -> LoadResult:
     kind: type[User] = user_class(plan)
     environment = Environment(user_classes=[kind], shape_class=_Levels(plan) if plan.mode == "closed" else None)
     runner = environment.create_master_runner(host, port)
+    test = _Test(plan, environment, runner)
     tell(event="listening", port=runner.server.port)
     try:
-        made = _Test(plan, environment, runner).run()
+        made = test.run()
     finally:
         runner.quit()
     write_document(result, made.model_dump_json(indent=1) + "\n")
@@ -66,6 +67,8 @@ class _Test:
         self._plan, self._environment, self._runner = plan, environment, runner
         self._collector = Collector(plan, datetime.now(UTC))
         self._told = -1
+        self._listening: set[str] = set()
+        runner.register_message(LISTENS, self._on_listening)
 
     def run(self) -> LoadResult:
         self._wait_for_workers()
@@ -84,7 +87,7 @@ class _Test:
 
     def _wait_for_workers(self) -> None:
         deadline = time.monotonic() + self._plan.connect
-        while len(self._runner.clients.ready) < self._plan.workers:
+        while sum(client.id in self._listening for client in self._runner.clients.ready) < self._plan.workers:
             if time.monotonic() > deadline:
                 raise NoWorkersError(
                     f"{len(self._runner.clients.ready)} of {self._plan.workers} workers came within "
@@ -130,6 +133,10 @@ class _Test:
         del rest
         if REPORT in data:
             self._collector.add(client_id, data[REPORT])
+
+    def _on_listening(self, environment: Environment, msg: Message, **rest: Any) -> None:
+        del environment, rest
+        self._listening.add(msg.node_id)
 
     def _on_final(self, environment: Environment, msg: Message, **rest: Any) -> None:
         del environment, rest

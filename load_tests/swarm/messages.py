@@ -9,3 +9,5 @@ FINAL = "load_tests.final"
 REPORT = "load_tests"
 """The key of a recorder's report in the reports that Locust's workers send."""
 REPORT_SECONDS = 1.0
+LISTENS = "load_test_listens"
+"""A worker hears BEGIN from now on; Locust calls it ready before that."""

@@ -10,7 +10,7 @@ from locust.rpc.protocol import Message
 from load_tests.feed import read_feed
 from load_tests.plan import Plan
 from load_tests.recorder import Recorder
-from load_tests.swarm.messages import BEGIN, FINAL, FINISH, REPORT, REPORT_SECONDS
+from load_tests.swarm.messages import BEGIN, FINAL, FINISH, LISTENS, REPORT, REPORT_SECONDS
 from load_tests.swarm.senders import sender
 from load_tests.swarm.station import Station
 from load_tests.swarm.users import user_class
@@ -48,4 +48,5 @@ def run(plan: Plan, host: str, port: int) -> None:
     runner.register_message(BEGIN, begin)
     runner.register_message(FINISH, finish, concurrent=True)
     environment.events.report_to_master.add_listener(report)
+    runner.send_message(LISTENS)
     runner.greenlet.join()
