@@ -26,10 +26,14 @@ State = Annotated[Path, typer.Option("--state", default_factory=default_state, h
 Cache = Annotated[Path, typer.Option("--cache", default_factory=default_cache, help="folder that survives `down`")]
 
 
-def fail(message: str) -> NoReturn:
-    """Prints one line on stderr and ends with exit code 1."""
+NO_RESULT = 2
+"""Exit code of a command that measured nothing, where 1 says that what it measured is not good enough."""
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Prints one line on stderr and ends with that exit code."""
     print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(1)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -4,9 +4,13 @@ import os
 from pathlib import Path
 
 import boto3
+import httpx
 
+from local_aws.account import LocalAccount
 from stacks.naming import camel
 from stacks.settings import Deployment
+
+_STATUS_SECONDS = 10.0
 
 
 def machine() -> str:
@@ -37,3 +41,18 @@ def list_objects(url: str) -> list[str]:
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return [found["Key"].removeprefix(prefix) for page in pages for found in page.get("Contents", [])]
+
+
+def ready_servers(account: LocalAccount) -> dict[str, tuple[str, ...]]:
+    """URLs of the replicas of a local account that take requests, by endpoint; errors of httpx pass through."""
+    status = httpx.get(f"{account.runtime_url}/_local/status", timeout=_STATUS_SECONDS, trust_env=False)
+    status.raise_for_status()
+    return {
+        endpoint["endpoint"]: tuple(
+            f"http://127.0.0.1:{replica['port']}"
+            for variant in endpoint["variants"]
+            for replica in variant["replicas"]
+            if replica["ready"]
+        )
+        for endpoint in status.json()
+    }

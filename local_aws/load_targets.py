@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import httpx
-
 from load_tests import bert_neuron
 from load_tests.plan import HttpTarget, SageMakerTarget
 from local_aws.account import LocalAccount
-from local_aws.deployed import stack_outputs
+from local_aws.deployed import ready_servers, stack_outputs
 from stacks.naming import camel, component_name
 from stacks.neuron_settings import NeuronEndpoint, NeuronFleet
 from stacks.settings import ONLY_VARIANT, BertInt8, Deployment, UnetTfs
-
-_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +86,7 @@ def _neuron(
 
 
 def _replicas(account: LocalAccount, name: str) -> tuple[str, ...]:
-    status = httpx.get(f"{account.runtime_url}/_local/status", timeout=_SECONDS, trust_env=False)
-    status.raise_for_status()
-    urls = tuple(
-        f"http://127.0.0.1:{replica['port']}"
-        for endpoint in status.json()
-        if endpoint["endpoint"] == name
-        for variant in endpoint["variants"]
-        for replica in variant["replicas"]
-        if replica["ready"]
-    )
+    urls = ready_servers(account).get(name, ())
     if not urls:
         raise ValueError(f"endpoint {name} has no replica that takes requests: deploy it, or wait until it is there")
     return urls

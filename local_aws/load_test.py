@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import httpx
 import typer
@@ -11,12 +11,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 from rich.console import Console
 
-from load_tests import bert_neuron
 from load_tests.gates import FORMS, GateError, parse_gate, with_defaults
 from load_tests.plan import Client, Mode, Plan
 from load_tests.profiles import PROFILES, Profile, profile
 from load_tests.shapes import KINDS, Shape, ShapeError, parse_shape, read_trace, replay_seconds
 from local_aws.account import LocalAccount, default_state
+from local_aws.cli import NO_RESULT, fail
 from local_aws.deployed import machine
 from local_aws.load_targets import Served, served
 from local_aws.load_test_fargate import check, describe, run_on_fargate, settings_of
@@ -112,13 +112,13 @@ def load_test(
             for plan, each in zip(plans, found, strict=True)
         ]
     except ValidationError as error:
-        _fail("; ".join(str(each["msg"]) for each in error.errors()))
+        fail("; ".join(str(each["msg"]) for each in error.errors()), NO_RESULT)
     except (DeploymentError, GateError, ShapeError, ValueError, OSError) as error:
-        _fail(str(error))
+        fail(str(error), NO_RESULT)
     except (BotoCoreError, ClientError) as error:
-        _fail(f"the workload cannot be loaded: {error}; is it deployed?")
+        fail(f"the workload cannot be loaded: {error}; is it deployed?", NO_RESULT)
     except httpx.HTTPError as error:
-        _fail(f"the local account does not answer: {error}; see `inference local status`")
+        fail(f"the local account does not answer: {error}; see `inference local status`", NO_RESULT)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not all(passed):
@@ -171,11 +171,11 @@ def _run(settings: Deployment, plan: Plan, key: str, path: Path | None, *, sever
         from load_tests.launch import LoadTestError, run
         from local_aws.load_test_report import progress, show
     except ImportError as error:
-        _fail(f"{error.name} is missing: install the extra `load`, pip install -e '.[load]' -c constraints.txt")
+        fail(
+            f"{error.name} is missing: install the extra `load`, pip install -e '.[load]' -c constraints.txt", NO_RESULT
+        )
     console = Console(width=None if sys.stdout.isatty() else 140)
-    feed = (
-        bert_neuron.requests() if plan.workload == bert_neuron.WORKLOAD else requests_of(settings, plan.workload, key)
-    )
+    feed = requests_of(settings, plan.workload, key)
     name = "-".join(filter(None, [plan.endpoint, plan.variant]))
     folder = FOLDER / name
     try:
@@ -185,7 +185,7 @@ def _run(settings: Deployment, plan: Plan, key: str, path: Path | None, *, sever
             else:
                 result = run(plan, feed, folder.absolute(), on_event)
     except LoadTestError as error:
-        _fail(str(error))
+        fail(str(error), NO_RESULT)
     if path is not None:
         written = path.with_name(f"{path.stem}-{name}{path.suffix}") if several else path
         result.write(written)
@@ -194,8 +194,3 @@ def _run(settings: Deployment, plan: Plan, key: str, path: Path | None, *, sever
     show(result, console)
     print(f"the result is in {written}", file=sys.stderr)
     return result.passed
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(2)

@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import httpx
 import typer
@@ -13,6 +13,8 @@ from rich.table import Table
 
 from load_tests.neuron_metrics import CoreActivity, CoreReading, NotMetricsError, activity, read_cores
 from local_aws.account import LocalAccount, default_state
+from local_aws.cli import fail
+from local_aws.deployed import ready_servers
 
 WORKLOAD = "bert_neuron"
 _BAR = 24
@@ -36,9 +38,9 @@ def top(
         found = urls or local_servers(LocalAccount.read((state or default_state()).absolute()))
         watch(found, interval, looks, Console(width=None if sys.stdout.isatty() else 120))
     except (LookupError, NotMetricsError) as error:
-        _fail(str(error))
+        fail(str(error))
     except httpx.HTTPError as error:
-        _fail(f"{error.request.url} does not answer: {error}; is the server up, and the port right?")
+        fail(f"{error.request.url} does not answer: {error}; is the server up, and the port right?")
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -50,15 +52,11 @@ def local_servers(account: LocalAccount | None, endpoint_name: str | None = None
     """
     if account is None:
         raise LookupError("no local account runs and no URL is given: `inference local up`, or name http://HOST:PORT")
-    status = httpx.get(f"{account.runtime_url}/_local/status", timeout=_SECONDS, trust_env=False)
-    status.raise_for_status()
     found = [
-        f"http://127.0.0.1:{replica['port']}"
-        for endpoint in status.json()
-        if WORKLOAD.replace("_", "-") in endpoint["endpoint"] and endpoint_name in (None, endpoint["endpoint"])
-        for variant in endpoint["variants"]
-        for replica in variant["replicas"]
-        if replica["ready"]
+        url
+        for name, urls in ready_servers(account).items()
+        if WORKLOAD.replace("_", "-") in name and endpoint_name in (None, name)
+        for url in urls
     ]
     if not found:
         raise LookupError(f"the local account serves no {WORKLOAD}: deploy it, or name http://HOST:PORT")
@@ -107,8 +105,3 @@ def _read(url: str) -> dict[str, CoreReading]:
     answer = httpx.get(f"{url.rstrip('/')}/metrics", timeout=_SECONDS, trust_env=False)
     answer.raise_for_status()
     return read_cores(answer.text)
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(1)

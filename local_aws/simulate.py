@@ -4,13 +4,14 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from local_aws.cli import fail
 from sizing.autoscaling import CONCURRENCY, INVOCATIONS, Bounds, Step, StepScaling, TargetTracking
 from sizing.prices import PriceError, price
 from sizing.profiles import ProfileError, ServiceProfile, of_workload, read_profiles
@@ -70,7 +71,7 @@ def simulate(
         from sizing.simulation.plots import plot
         from sizing.simulation.traffic import TrafficError
     except ImportError as error:
-        _fail(f"{error.name} is missing: install the extra `sizing`")
+        fail(f"{error.name} is missing: install the extra `sizing`")
     try:
         profile = choose_profile(of_workload(read_profiles(measured) if measured else read_profiles(), workload),
                                  variant, instance_type)  # fmt: skip
@@ -93,7 +94,7 @@ def simulate(
         usd = price(region, profile.instance_type).usd_per_hour
         result = _run(simulated, trace, mode, usd, seed)
     except (ProfileError, PriceError, TrafficError, SimulationError, DeploymentError, ChoiceError) as error:
-        _fail(str(error))
+        fail(str(error))
     output.mkdir(parents=True, exist_ok=True)
     summary = {"profile": profile.model_dump(), "scaling": scaling.model_dump(), "seed": seed, **result.summary()}
     (output / "simulation.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -266,8 +267,3 @@ def _print(result: "Result", profile: ServiceProfile) -> None:
     ):
         table.add_row(name, value)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(1)

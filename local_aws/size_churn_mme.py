@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,6 +19,7 @@ from load_tests import churn_mme
 from load_tests.closed_loop import Request, Target, client, invoke
 from load_tests.cloudwatch import ModelCacheReading, read_model_cache
 from local_aws.account import LocalAccount, default_state
+from local_aws.cli import fail
 from local_aws.deployed import list_objects, read_object, stack_outputs
 from model_build.churn_mme.schema import STATES
 from sizing.instances import instance
@@ -106,7 +107,7 @@ def size(
         settings = Deployment.named(deployment)
         churn = settings.workloads.churn_mme
         if churn is None:
-            _fail(f"deployment {deployment} has no churn_mme: choose another with --deployment")
+            fail(f"deployment {deployment} has no churn_mme: choose another with --deployment")
         workload = Workload(
             popularity=_popularity(requests, models, exponent),
             model_mib=churn.memory_per_model_mib or MODEL_MIB if model_mib is None else model_mib,
@@ -128,14 +129,9 @@ def size(
             _point_at_the_local_account(state or default_state())
             _check(settings, endpoints, workload, container_mib, check_requests)
     except (DeploymentError, WorkingSetError, LookupError, ProfileError, RecommendError) as error:
-        _fail(str(error))
+        fail(str(error))
     except (BotoCoreError, ClientError) as error:
-        _fail(f"the deployed endpoints cannot be asked: {error}; run `scripts/demo churn_mme --keep` first")
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(1)
+        fail(f"the deployed endpoints cannot be asked: {error}; run `scripts/demo churn_mme --keep` first")
 
 
 def _popularity(requests: str, models: int, exponent: float) -> Popularity:
@@ -265,7 +261,7 @@ def _check(
         checks.append(Check(target.endpoint, endpoint.instance_type, predict(workload, memory), measured))
     _print_checks(checks)
     if any(abs(check.difference) > TOLERANCE for check in checks):
-        _fail(f"a measured hit rate differs from its prediction by more than {TOLERANCE:.0%}")
+        fail(f"a measured hit rate differs from its prediction by more than {TOLERANCE:.0%}")
 
 
 def _drive(target: Target, requests: Sequence[Request], warm_up: int) -> ModelCacheReading:

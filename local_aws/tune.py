@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,6 +18,7 @@ from load_tests.tuning import report, space
 from load_tests.tuning.endpoint import EndpointBench
 from load_tests.tuning.search import SLICES, Plan, Sweep, Trial, TrialFailedError, sweep
 from local_aws.account import REGION, LocalAccount, default_state
+from local_aws.cli import fail
 from local_aws.deployed import machine
 from local_aws.watch_scaling import requests_of
 from sizing.instances import instance
@@ -78,15 +79,15 @@ def tune(
             only,
         )
         if account is None and not yes:
-            _fail(f"{_estimate(plan, settings.region or REGION, chosen)}; repeat with --yes to agree")
+            fail(f"{_estimate(plan, settings.region or REGION, chosen)}; repeat with --yes to agree")
         target = Target(settings.endpoint_name(WORKLOAD, key), ONLY_VARIANT)
         found = _run(plan, settings, key, target, seconds, open_seconds)
     except ValidationError as error:
-        _fail("; ".join(f"candidate: {'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in error.errors()))
+        fail("; ".join(f"candidate: {'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in error.errors()))
     except (DeploymentError, TrialFailedError, ValueError) as error:
-        _fail(str(error))
+        fail(str(error))
     except (BotoCoreError, ClientError) as error:
-        _fail(f"the endpoint cannot be tuned: {error}; is the workload deployed?")
+        fail(f"the endpoint cannot be tuned: {error}; is the workload deployed?")
     except KeyboardInterrupt:
         print("interrupted: the endpoint beside is removed", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -177,8 +178,3 @@ def _show(found: Sweep, key: str, target: Target, endpoint: UnetEndpoint, where:
     if text is not None:
         console.print(f"for the deployment file:\n{text}")
     print(f"the figures, the plot and the snippet are in {folder}", file=sys.stderr)
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(1)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import boto3
 import typer
@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from load_tests import bert_int8, churn_mme
+from load_tests import bert_int8, bert_neuron, churn_mme
 from load_tests.closed_loop import Request, Target
 from load_tests.watch_scaling import Load, Moment, NoPolicyError, Policy, read_policy, watch
 from local_aws.account import TIME_SCALE_VARIABLE, LocalAccount, default_state
+from local_aws.cli import fail
 from local_aws.deployed import read_object, stack_outputs
 from stacks.naming import component_name
 from stacks.settings import ONLY_VARIANT, Deployment, DeploymentError, UnetTfs
@@ -61,17 +62,12 @@ def watch_scaling(
             target, policy, Load(target, requests, clients, pause), load_seconds, limit_seconds, time_scale(account)
         )
     except (DeploymentError, NoPolicyError, ValueError) as error:
-        _fail(str(error))
+        fail(str(error))
     except (BotoCoreError, ClientError) as error:
-        _fail(f"the endpoint cannot be watched: {error}; is the workload deployed?")
+        fail(f"the endpoint cannot be watched: {error}; is the workload deployed?")
     print(f"the figures and the plot are in {write(target, policy, moments, output)}", file=sys.stderr)
     if not scaled(policy, moments):
-        _fail("the endpoint did not scale out to its most instances and back: see the plot")
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(1)
+        fail("the endpoint did not scale out to its most instances and back: see the plot")
 
 
 def choose(settings: Deployment, workload: str, key: str | None) -> tuple[str, Target]:
@@ -97,7 +93,7 @@ def choose(settings: Deployment, workload: str, key: str | None) -> tuple[str, T
 
 def requests_of(settings: Deployment, workload: str, key: str, *, form: "Form | None" = None) -> list[Request]:
     """The workload's own requests; images in that form, or in the one that this endpoint takes fastest."""
-    if workload == "bert_int8":
+    if workload in (bert_int8.WORKLOAD, bert_neuron.WORKLOAD):
         return bert_int8.requests()
     outputs = stack_outputs(settings, workload)
     if workload == "churn_mme":

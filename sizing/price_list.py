@@ -2,10 +2,9 @@
 
 import datetime
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import boto3
 import typer
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sizing.prices import Price, PriceError, read_prices, write_prices
+from sizing.size import fail
 
 if TYPE_CHECKING:
     from mypy_boto3_pricing import PricingClient
@@ -63,9 +63,9 @@ def refresh(
             for place, kind in track(wanted, "asking the price list", console=Console(stderr=True), transient=True)
         ]
     except PriceError as error:
-        _fail(f"{error}; {_KEPT}")
+        fail(f"{error}; {_KEPT}")
     except (BotoCoreError, ClientError) as error:
-        _fail(f"the AWS Price List cannot be asked: {error}; {_KEPT}, its newest row of {newest(rows)}")
+        fail(f"the AWS Price List cannot be asked: {error}; {_KEPT}, its newest row of {newest(rows)}")
     write_prices(found, table)
     before = {(row.region, row.instance_type): row.usd_per_hour for row in rows}
     for row in found:
@@ -119,8 +119,3 @@ def look_up(client: "PricingClient", *, region: str, instance_type: str, as_of: 
 def _describe(product: dict[str, Any]) -> str:
     found = product["product"]
     return f"{found['attributes'].get('usagetype', 'no usage type')} (SKU {found['sku']})"
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(1)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import httpx
 import typer
@@ -15,6 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from local_aws.account import ROOT, LocalAccount, default_state
+from local_aws.cli import NO_RESULT, fail
 from local_aws.deployed import machine
 from local_aws.report.compare import TOLERANCE, Difference, compare, regressed
 from local_aws.report.model import Report, ReportError
@@ -56,11 +57,11 @@ def report(
         made = make(settings, chosen, account, output, seconds=seconds, rate=rate, p99_ms=p99, measure=measure)
         differences = [] if before is None else compare(before, made, tolerance)
     except (DeploymentError, ReportError, ValueError) as error:
-        _fail(str(error))
+        fail(str(error), NO_RESULT)
     except (BotoCoreError, ClientError) as error:
-        _fail(f"the report cannot be made: {error}; is everything deployed?")
+        fail(f"the report cannot be made: {error}; is everything deployed?", NO_RESULT)
     except httpx.HTTPError as error:
-        _fail(f"the local account does not answer: {error}; see `inference local status`")
+        fail(f"the local account does not answer: {error}; see `inference local status`", NO_RESULT)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -159,8 +160,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(2)

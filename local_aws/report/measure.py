@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from load_tests import bert_neuron
 from load_tests.gates import with_defaults
 from load_tests.launch import Event, LoadTestError, run
 from load_tests.plan import Plan
@@ -56,11 +55,7 @@ def measure(
     done = 0
     for workload in workloads:
         for each in targets(settings, workload, account):
-            feed = (
-                bert_neuron.requests()
-                if workload == bert_neuron.WORKLOAD
-                else requests_of(settings, workload, each.key)
-            )
+            feed = requests_of(settings, workload, each.key)
             for name, users in ((ALONE, 1), (BUSY, BUSY_USERS)):
                 on_test(" ".join(filter(None, [each.endpoint, each.variant, name])), done)
                 done += 1
