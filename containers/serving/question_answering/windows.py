@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
+from containers.serving.question_answering.wordpiece import AsciiWordPiece, Tokens
+
 TokenArray = npt.NDArray[np.int64]
 
 
@@ -72,7 +74,8 @@ class Windower:
         if cls_id is None or sep_id is None:
             raise ValueError("tokenizer.json has no [CLS] or [SEP] token: it is not a BERT tokenizer")
         self._tokenizer = tokenizer
-        self._cls_id, self._sep_id = cls_id, sep_id
+        self._cls, self._sep = np.array([cls_id], dtype=np.int64), np.array([sep_id], dtype=np.int64)
+        self._plain = AsciiWordPiece.of(tokenizer)
         self.limits = limits
 
     @classmethod
@@ -85,26 +88,29 @@ class Windower:
 
         Raises ContextTooLongError when the context needs more than `max_windows` windows.
         """
-        encode = self._tokenizer.encode
-        return self._cut(encode(question, add_special_tokens=False), encode(context, add_special_tokens=False))
+        return self._cut(*self._tokens([question, context]))
 
     def windows_of_all(self, pairs: Sequence[tuple[str, str]]) -> list[list[Window] | ContextTooLongError]:
         """Cuts many pairs, letting the GIL go once for all of them; a pair's error stands in its place."""
-        texts = [text for pair in pairs for text in pair]
-        encoded = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        tokens = self._tokens([text for pair in pairs for text in pair])
         found: list[list[Window] | ContextTooLongError] = []
-        for question, context in zip(encoded[::2], encoded[1::2], strict=True):
+        for question, context in zip(tokens[::2], tokens[1::2], strict=True):
             try:
                 found.append(self._cut(question, context))
             except ContextTooLongError as error:
                 found.append(error)
         return found
 
-    def _cut(self, question: Encoding, encoded: Encoding) -> list[Window]:
+    def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
+        """Of each text: from the table where it is plain, and of all others from the tokenizer at once."""
+        found = [self._plain.tokens(text) if self._plain is not None else None for text in texts]
+        others = [text for text, tokens in zip(texts, found, strict=True) if tokens is None]
+        encoded = iter(self._tokenizer.encode_batch(others, add_special_tokens=False) if others else ())
+        return [_encoded(next(encoded)) if tokens is None else tokens for tokens in found]
+
+    def _cut(self, question: Tokens, context: Tokens) -> list[Window]:
         limits = self.limits
-        question_ids = question.ids[: limits.max_query_length]
-        context_ids = np.asarray(encoded.ids, dtype=np.int64)
-        offsets = np.asarray(encoded.offsets, dtype=np.int64).reshape(-1, 2)
+        question_ids, context_ids, offsets = question.ids[: limits.max_query_length], context.ids, context.offsets
         room = limits.max_seq_length - len(question_ids) - 3
         step = room - limits.doc_stride
         count = 1 + max(0, -(-(len(context_ids) - room) // step))
@@ -114,17 +120,22 @@ class Windower:
                 f"context has {len(context_ids)} tokens; at most {most} fit with this question. "
                 "Split it into parts and ask each part"
             )
-        prefix = np.array([self._cls_id, *question_ids, self._sep_id], dtype=np.int64)
+        prefix = np.concatenate([self._cls, question_ids, self._sep])
         return [
             self._window(prefix, context_ids[begin : begin + room], offsets[begin : begin + room])
             for begin in range(0, count * step, step)
         ]
 
     def _window(self, prefix: TokenArray, context_ids: TokenArray, offsets: TokenArray) -> Window:
-        input_ids = np.concatenate([prefix, context_ids, np.array([self._sep_id], dtype=np.int64)])
+        input_ids = np.concatenate([prefix, context_ids, self._sep])
         token_type_ids = np.zeros(len(input_ids), dtype=np.int64)
         token_type_ids[len(prefix) :] = 1
         return Window(input_ids, token_type_ids, len(prefix), offsets)
+
+
+def _encoded(encoding: Encoding) -> Tokens:
+    ids, offsets = np.asarray(encoding.ids, dtype=np.int64), np.asarray(encoding.offsets, dtype=np.int64)
+    return Tokens(ids, offsets.reshape(-1, 2))
 
 
 @dataclass(frozen=True, slots=True)
