@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
-from containers.serving.question_answering.wordpiece import AsciiWordPiece, Tokens
+from containers.serving.question_answering.wordpiece import Tokens, WordPieceTable
 
 TokenArray = npt.NDArray[np.int64]
 
@@ -75,7 +75,7 @@ class Windower:
             raise ValueError("tokenizer.json has no [CLS] or [SEP] token: it is not a BERT tokenizer")
         self._tokenizer = tokenizer
         self._cls, self._sep = np.array([cls_id], dtype=np.int64), np.array([sep_id], dtype=np.int64)
-        self._plain = AsciiWordPiece.of(tokenizer)
+        self._table = WordPieceTable.of(tokenizer)
         self.limits = limits
 
     @classmethod
@@ -102,8 +102,8 @@ class Windower:
         return found
 
     def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
-        """Of each text: from the table where it is plain, and of all others from the tokenizer at once."""
-        found = [self._plain.tokens(text) if self._plain is not None else None for text in texts]
+        """Of each text: by the table where it can, and of all others by the tokenizer at once."""
+        found = [self._table.tokens(text) if self._table is not None else None for text in texts]
         others = [text for text, tokens in zip(texts, found, strict=True) if tokens is None]
         encoded = iter(self._tokenizer.encode_batch(others, add_special_tokens=False) if others else ())
         return [_encoded(next(encoded)) if tokens is None else tokens for tokens in found]

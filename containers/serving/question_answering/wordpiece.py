@@ -1,7 +1,7 @@
-"""BERT's tokenization of plain ASCII text, several times faster than the library's general way.
+"""BERT's tokenization by table, several times faster than the library's general way.
 
-Such text needs no Unicode normalization, and what stands between two spaces always has the same tokens. So these
-chunks are looked up in a table that the library's own tokenizer fills; any other text goes through the library.
+BERT splits at white space, and its normalization looks at no character beyond it: so what stands between two spaces
+always has the same tokens. These chunks are looked up in a table that the library's own tokenizer fills.
 """
 
 import re
@@ -41,55 +41,59 @@ class _Chunk:
 
 
 _CHUNK = re.compile(r"[^ ]+")
-_ZERO = np.zeros(1, dtype=np.int64)
 _IDS, _RANGES, _COUNT = attrgetter("ids"), attrgetter("ranges"), attrgetter("count")
 
 
-class AsciiWordPiece:
-    """Tokenizes plain text as the tokenizer does; safe to share between threads."""
+class WordPieceTable:
+    """Tokenizes as the tokenizer does; safe to share between threads."""
 
     def __init__(self, tokenizer: Tokenizer, *, lowercase: bool) -> None:
         self._tokenizer, self._lowercase = tokenizer, lowercase
-        self._added = [token.content.lower() for token in tokenizer.get_added_tokens_decoder().values()]
+        self._added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
         self._known: dict[str, _Chunk] = {}
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> "AsciiWordPiece | None":
-        """For a tokenizer of BERT's kind; None for one that normalizes or splits in another way."""
+    def of(cls, tokenizer: Tokenizer) -> "WordPieceTable | None":
+        """For a tokenizer of BERT's kind; None for one that normalizes, splits or finds added tokens in another way."""
         normalizer = tokenizer.normalizer
         if not (
             isinstance(normalizer, BertNormalizer)
             and normalizer.clean_text
             and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
             and isinstance(tokenizer.model, WordPiece)
+            and not any(token.normalized for token in tokenizer.get_added_tokens_decoder().values())
         ):
             return None
         return cls(tokenizer, lowercase=normalizer.lowercase)
 
     def tokens(self, text: str) -> Tokens | None:
-        """What the tokenizer makes of a text; None for text that is not plain.
+        """What the tokenizer makes of a text.
 
-        Plain is printable ASCII and white space, without any of the tokenizer's added tokens, such as [SEP].
+        None for one that holds an added token, such as [SEP], which may lie across spaces, or that has a chunk without
+        any token, such as a control character.
         """
-        plain = text.replace("\n", " ").replace("\t", " ").replace("\r", " ")
-        if not plain.isascii() or not plain.isprintable():
+        if any(each in text for each in self._added):
             return None
-        lowered = plain.lower()
-        if any(each in lowered for each in self._added):
-            return None
-        if self._lowercase:
-            plain = lowered
-        texts = plain.split()
+        spaced = text.replace("\n", " ").replace("\t", " ").replace("\r", " ")
+        if self._lowercase and spaced.isascii():
+            spaced = spaced.lower()
+        texts = spaced.split(" ")
+        if "" in texts:
+            texts = [each for each in texts if each]
+            starts = np.array([match.start() for match in _CHUNK.finditer(spaced)], dtype=np.int64)
+        else:
+            starts = _starts(texts)
         chunks = self._chunks(texts)
+        if chunks is None:
+            return None
         ids = _unpacked(map(_IDS, chunks))
         offsets = _unpacked(map(_RANGES, chunks)).reshape(-1, 2)
-        starts = _starts(plain, texts)
-        if len(offsets) != len(starts):
+        if len(ids) != len(chunks):
             starts = np.repeat(starts, np.fromiter(map(_COUNT, chunks), np.int64, len(chunks)))
         offsets += starts[:, None]
         return Tokens(ids, offsets)
 
-    def _chunks(self, texts: Sequence[str]) -> list[_Chunk]:
+    def _chunks(self, texts: Sequence[str]) -> list[_Chunk] | None:
         known = self._known
         try:
             return [known[text] for text in texts]
@@ -97,6 +101,8 @@ class AsciiWordPiece:
             missing = [text for text in dict.fromkeys(texts) if text not in known]
         encodings = self._tokenizer.encode_batch(missing, add_special_tokens=False)
         found = {text: _packed(encoding) for text, encoding in zip(missing, encodings, strict=True)}
+        if not all(chunk.count for chunk in found.values()):
+            return None
         chunks = [found[text] if text in found else known[text] for text in texts]
         if len(known) + len(found) > _KNOWN_CHUNKS:
             self._known = known = {}
@@ -113,10 +119,10 @@ def _unpacked(packed: Iterable[bytes]) -> IntArray:
     return np.frombuffer(b"".join(packed), dtype=np.int32).astype(np.int64)
 
 
-def _starts(text: str, chunks: Sequence[str]) -> IntArray:
-    """Where each chunk begins in the text that it was split from."""
-    if " ".join(chunks) != text:
-        return np.array([match.start() for match in _CHUNK.finditer(text)], dtype=np.int64)
-    ends = np.fromiter(map(len, chunks), np.int64, len(chunks))
-    ends += 1
-    return np.concatenate([_ZERO, np.cumsum(ends[:-1])]) if len(chunks) else ends
+def _starts(chunks: Sequence[str]) -> IntArray:
+    """Where each chunk begins in a text that has one space between any two."""
+    lengths = np.fromiter(map(len, chunks), np.int64, len(chunks))
+    lengths += 1
+    starts = np.cumsum(lengths)
+    starts -= lengths
+    return starts
