@@ -13,7 +13,7 @@ from starlette.responses import Response
 from containers.bert_neuron.answering import Answering
 from containers.bert_neuron.devices.core import CoreGroup
 from containers.bert_neuron.metrics import CONTENT_TYPE, Metrics
-from containers.serving.app import CUSTOM_ATTRIBUTES, JSON, error_response, http_error, read_body
+from containers.serving.app import CUSTOM_ATTRIBUTES, JSON, error_response, http_error, read_body, redirect_nothing
 from containers.serving.errors import ServingError
 from containers.serving.question_answering.requests import decode_items, encode_answers
 
@@ -44,6 +44,7 @@ def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precisio
     app = FastAPI(
         title="bert_neuron", exception_handlers={HTTPException: http_error(ANSWERS)}, docs_url=None, redoc_url=None
     )
+    redirect_nothing(app)
     headers = {CUSTOM_ATTRIBUTES: f"precision={precision}"}
     this_process = {PROCESS_ID: str(os.getpid())}
 

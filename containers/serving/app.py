@@ -178,10 +178,17 @@ def create_app(invoke: Callable[[Invocation], Answer], options: ServingOptions) 
     async def invocations(request: Request) -> Response:
         return await invoker.respond(request, invoke)
 
-    return Starlette(
+    app = Starlette(
         routes=[Route("/ping", ping, methods=["GET"]), Route("/invocations", invocations, methods=["POST"])],
         exception_handlers={HTTPException: http_error("GET /ping and POST /invocations")},
     )
+    redirect_nothing(app)
+    return app
+
+
+def redirect_nothing(app: Starlette) -> None:
+    """Answers a path with a slash too many with 404: SageMaker follows no redirect, and one goes where Host says."""
+    app.router.redirect_slashes = False
 
 
 def log_ready(what: str, started: float) -> None:

@@ -34,6 +34,7 @@ from containers.serving.app import (
     http_error,
     ping,
     read_body,
+    redirect_nothing,
 )
 from containers.serving.errors import ServingError
 from containers.serving.memory import resident_bytes
@@ -323,7 +324,7 @@ def create_multi_model_app(
             "no model fits: %d of %d bytes are left for models", max(0, budget.model_bytes), budget.limit_bytes
         )
     api = _Api(ModelStore(load, budget), options)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/models/{name}/invoke", api.invoke, methods=["POST"]),
             Route("/ping", ping, methods=["GET"]),
@@ -338,6 +339,8 @@ def create_multi_model_app(
             ClientDisconnect: _client_left,
         },
     )
+    redirect_nothing(app)
+    return app
 
 
 def budget_in(limit_bytes: int, reservation_bytes: int) -> MemoryBudget:
