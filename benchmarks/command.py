@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -31,10 +31,12 @@ _Result = TypeVar("_Result", bound=Judged)
 
 
 @contextlib.contextmanager
-def measuring(*errors: type[Exception]) -> Iterator[None]:
+def measuring(
+    *errors: type[Exception], interrupted: str = "everything is stopped, nothing is recorded"
+) -> Iterator[None]:
     """Ends the process with 2 and one line for a BenchmarkError, an OSError or one of `errors`, with 130 by a signal.
 
-    SIGTERM and SIGHUP interrupt like Ctrl-C, so that what was started is stopped.
+    SIGTERM and SIGHUP interrupt like Ctrl-C, so that what was started is stopped. interrupted: what is then said.
     """
     for received in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(received, signal.default_int_handler)
@@ -45,23 +47,22 @@ def measuring(*errors: type[Exception]) -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(NOT_MEASURED) from None
     except KeyboardInterrupt:
-        print("interrupted: everything is stopped, nothing is recorded", file=sys.stderr)
+        print(f"interrupted: {interrupted}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
 def conclude(
     result: _Result,
     show: Callable[[_Result, Console], None],
-    record: Callable[[_Result, Path], tuple[Path, Path]],
-    results: Path,
+    written: Sequence[Path],
     *,
     width: int = 140,
 ) -> None:
-    """Shows and records a result; ends the process with 1 where a target is missed."""
+    """Shows a result and where it is recorded; ends the process with 1 where a target is missed."""
     console = Console(width=width)
     show(result, console)
-    written = " and ".join(path.name for path in record(result, results))
-    console.print(f"{'every target is met' if result.met else 'a target is missed'}; recorded in {written}")
+    names = " and ".join(path.name for path in written)
+    console.print(f"{'every target is met' if result.met else 'a target is missed'}; recorded in {names}")
     if not result.met:
         raise typer.Exit(MISSED)
 

@@ -86,33 +86,30 @@ def rows(endpoint: Endpoint, region: str) -> list[Row]:
     return made
 
 
-def instances(endpoint: str, variant: Variant, *, id: str, hidden: bool = True) -> Line:
+def instances(endpoint: str, variant: Variant, label: str = "in service", *, id: str, hidden: bool = True) -> Line:
     """How many instances are in service: each sends its processor's utilisation once a minute, and they are counted.
 
     SageMaker publishes no number of instances.
     """
-    return metric(
-        INSTANCES, "CPUUtilization", variant.placed_on(endpoint), "SampleCount", "in service", id=id, hidden=hidden
-    )
+    return metric(INSTANCES, "CPUUtilization", variant.placed_on(endpoint), "SampleCount", label, id=id, hidden=hidden)
 
 
 def _title(endpoint: Endpoint, variant: Variant, what: str) -> str:
     return f"{endpoint.name} {variant.name}: {what}"
 
 
-def _served(endpoint: Endpoint, variant: Variant, name: str, stat: str, **drawn: str | bool | None) -> Line:
-    label, id = drawn.get("label"), drawn.get("id")
-    assert not isinstance(label, bool) and not isinstance(id, bool)
-    return metric(
-        SERVING,
-        name,
-        variant.served_by(endpoint.name),
-        stat,
-        label,
-        id=id,
-        hidden=bool(drawn.get("hidden")),
-        right=bool(drawn.get("right")),
-    )
+def _served(
+    endpoint: Endpoint,
+    variant: Variant,
+    name: str,
+    stat: str,
+    label: str | None = None,
+    *,
+    id: str | None = None,
+    hidden: bool = False,
+    right: bool = False,
+) -> Line:
+    return metric(SERVING, name, variant.served_by(endpoint.name), stat, label, id=id, hidden=hidden, right=right)
 
 
 def _milliseconds(
@@ -172,7 +169,7 @@ def _latest(endpoint: Endpoint, variant: Variant, region: str) -> Row:
         lines.append(
             metric(INSTANCES, "LoadedModelCount", variant.placed_on(endpoint.name), "Average", "loaded models")
         )
-    lines += [line for line in _money(endpoint, variant)]
+    lines += _money(endpoint, variant)
     return Row((("metric", numbers(_title(endpoint, variant, "latest values"), lines, region), 24),), height=4)
 
 

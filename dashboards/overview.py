@@ -81,7 +81,7 @@ def _errors(served: Served, number: int, label: str) -> list[Line]:
 
 def _running(served: Served, number: int, label: str) -> list[Line]:
     endpoint, variant = served
-    return [instances(endpoint.name, variant, id=f"n{number}"), calculated(f"n{number}", label)]
+    return [instances(endpoint.name, variant, label, id=f"n{number}", hidden=False)]
 
 
 def _cost(served: Served, number: int, label: str) -> list[Line]:

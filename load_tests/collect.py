@@ -50,8 +50,8 @@ class _Worker:
 class Collector:
     """Adds reports up, in any order, and makes the result of them."""
 
-    def __init__(self, plan: Plan, started_at: datetime) -> None:
-        self._plan, self._started_at = plan, started_at
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._names: defaultdict[str, _Name] = defaultdict(_Name)
         for place in plan.places:
             self._names[place.name] = _Name()
@@ -103,12 +103,12 @@ class Collector:
         """Workers that did not send their final report."""
         return {name for name, worker in self._workers.items() if not worker.final}
 
-    def last_second(self, before: int) -> Second | None:
-        """The latest second below `before` that a worker told of."""
-        numbers = [number for number in self._seconds if number < before]
+    def last_second(self, *, after: int, before: int) -> Second | None:
+        """The latest second between these two that a worker told of."""
+        numbers = [number for number in self._seconds if after < number < before]
         return self._second(max(numbers)) if numbers else None
 
-    def result(self, ended: float) -> LoadResult:
+    def result(self, started_at: datetime, ended: float) -> LoadResult:
         """The result of a test whose users were told to end at that second."""
         plan = self._plan
         until = min(ended, plan.warm_up + plan.seconds)
@@ -125,7 +125,7 @@ class Collector:
             instance_type=plan.instance_type,
             location=plan.location,
             machine=plan.machine,
-            started_at=self._started_at,
+            started_at=started_at,
             client=plan.client,
             mode=plan.mode,
             shape=plan.shape,

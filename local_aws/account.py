@@ -25,6 +25,11 @@ def default_cache() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE, ROOT / ".cache")).absolute()
 
 
+def time_scale() -> float:
+    """INFERENCE_LOCAL_TIME_SCALE of this process, 1 at the least."""
+    return max(1.0, float(os.environ.get(TIME_SCALE_VARIABLE, "1")))
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
     """One process of the account: its last start (seconds since 1970), restarts, and why the last one ended."""

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
 
 
 def rendered(page: str) -> str:
-    """A page with everything between its marks made anew; raises KeyError for settings that there are not."""
+    """A page with everything between its marks made anew; raises KeyError for settings that there are not, or twice."""
 
     def fresh(found: re.Match[str]) -> str:
         what = found[2]
@@ -57,13 +57,13 @@ def rendered(page: str) -> str:
 
 
 def models() -> Mapping[str, type[BaseModel]]:
-    """Every model of settings by its name."""
-    return {
-        name: kind
-        for module in _MODULES
-        for name, kind in vars(module).items()
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and not name.startswith("_")
-    }
+    """Every model of settings by its name, without names that several models have."""
+    found: dict[str, set[type[BaseModel]]] = {}
+    for module in _MODULES:
+        for name, kind in vars(module).items():
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and not name.startswith("_"):
+                found.setdefault(name, set()).add(kind)
+    return {name: kinds.pop() for name, kinds in found.items() if len(kinds) == 1}
 
 
 def table(model: type[BaseModel]) -> str:

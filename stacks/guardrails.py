@@ -2,6 +2,7 @@
 
 import math
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -192,14 +193,14 @@ class GuardedEndpoint(Settings):
     guardrails: Annotated[Guardrails | None, BeforeValidator(_switched)] = Guardrails()
 
     @property
+    @abstractmethod
     def instance_types(self) -> Mapping[str, str]:
         """The endpoint's instance types, by the path of their setting."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def instance_counts(self) -> Mapping[str, int]:
         """How many instances each variant begins with, by the path of the setting."""
-        raise NotImplementedError
 
     def check_guardrails(self, scaling: Scaling | None) -> None:
         """Raises ValueError for guardrails whose steps the endpoint's instances cannot take."""

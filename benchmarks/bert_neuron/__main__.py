@@ -21,7 +21,7 @@ def main(
     cache: Annotated[
         Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps Python environments")
     ],
-    cores: Annotated[int, typer.Option(min=1, max=24, help="virtual NeuronCores")] = 4,
+    cores: Annotated[int, typer.Option(min=1, max=24, help="virtual NeuronCores")] = 12,
     models: Annotated[int, typer.Option(min=1, max=8, help="models on each core")] = 2,
     connections: Annotated[int, typer.Option(min=1, max=1024, help="requests in flight at any time")] = 128,
     turns: Annotated[int, typer.Option(min=1, help="turns of three seconds for each server")] = 8,
@@ -35,7 +35,7 @@ def main(
     """
     with measuring(psutil.Error):
         result = _run(cores, models, connections, turns, cache)
-    conclude(result, show, record, results, width=120)
+    conclude(result, show, record(result, results), width=120)
 
 
 def _run(cores: int, models: int, connections: int, turns: int, cache: Path) -> Result:

@@ -45,7 +45,7 @@ def main(
     """
     with measuring(psutil.Error):
         result = _run(models, requests, packages, cache)
-    conclude(result, show, record, results, width=120)
+    conclude(result, show, record(result, results), width=120)
 
 
 def _run(count: int, requests: int, packages: Packages, cache: Path) -> Result:

@@ -1,14 +1,10 @@
 """`python -m benchmarks.churn_mme.soak`: hours of traffic to a multi-model endpoint of the local account."""
 
 import asyncio
-import datetime
-import signal
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import httpx
 import psutil
@@ -29,6 +25,7 @@ from benchmarks.churn_mme.soak_answers import Catalogue, contents
 from benchmarks.churn_mme.soak_memory import PROCESSES, Sampler, trend
 from benchmarks.churn_mme.soak_report import Options, Published, Reloaded, Result, record, show
 from benchmarks.churn_mme.soak_traffic import ADDED, SHIFTS, Plan, Soak
+from benchmarks.command import conclude, measuring, today
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import Machine
 from load_tests import churn_mme
@@ -43,7 +40,6 @@ SLOTS = 20
 """Models that fit at once."""
 _ADDED_RECIPE = '{"source": {"kind": "generated", "seed": 1}}'
 """Other customers than the deployment's, so that an added model answers as no other does."""
-_MISSED, _NOT_MEASURED, _INTERRUPTED = 1, 2, 130
 _CLOUDWATCH_SECONDS = 60
 _REFRESH_SECONDS = 0.5
 _COLUMNS = (
@@ -73,8 +69,6 @@ def main(
 
     Exits with 1 when any of that is not so, and with 2 when nothing could be measured.
     """
-    for received in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(received, signal.default_int_handler)
     options = Options(
         requests=requests,
         clients=clients,
@@ -84,22 +78,12 @@ def main(
         slots=SLOTS,
         memory_per_model_mib=memory_per_model_mib(SLOTS),
     )
-    try:
+    with measuring(psutil.Error, httpx.HTTPError, BotoCoreError, ClientError, interrupted="everything is stopped"):
         result, written = _run(options, cache, results)
-    except (BenchmarkError, OSError, psutil.Error, httpx.HTTPError, BotoCoreError, ClientError) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print("interrupted: everything is stopped", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED) from None
-    console = Console(width=120)
-    show(result, console)
-    names = " and ".join(path.name for path in written)
-    console.print(f"{'every target is met' if result.met else 'a target is missed'}; recorded in {names}")
-    if not result.met:
-        raise typer.Exit(_MISSED)
+    conclude(result, show, written, width=120)
 
 
-def _run(options: Options, cache: Path, results: Path) -> tuple[Result, Sequence[Path]]:
+def _run(options: Options, cache: Path, results: Path) -> tuple[Result, tuple[Path, Path]]:
     machine = Machine.read()
     # A thread that redraws the bar would take time from the requests that are measured.
     with (
@@ -149,7 +133,7 @@ def _measure(endpoint: SoakedEndpoint, soak: Soak, options: Options, machine: Ma
     reloaded = _reload(endpoint, soak, after)
     published = after.since(before)
     return Result(
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        date=today(),
         machine=machine,
         options=options,
         seconds=seconds,
@@ -239,11 +223,6 @@ def _restarts(endpoint: SoakedEndpoint, before: Running) -> int:
     except BenchmarkError:
         return 1
     return sum(getattr(after, name) != getattr(before, name) for name in PROCESSES)
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(_NOT_MEASURED)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main(
     """
     with measuring():
         result = _run(stall_seconds, seconds)
-    conclude(result, show, record, results)
+    conclude(result, show, record(result, results))
 
 
 def _run(stall_seconds: float, seconds: float) -> Result:

@@ -59,7 +59,7 @@ def main(
             agreements=modes.agreements(say),
             speeds=modes.speeds(say),
         )
-    conclude(result, show, record, results)
+    conclude(result, show, record(result, results))
 
 
 def _foresee(trace: Trace, service: ServiceTimes, starting_seconds: float) -> tuple[Simulated, ...]:

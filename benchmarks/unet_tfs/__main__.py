@@ -41,7 +41,7 @@ def main(
         with tempfile.TemporaryDirectory(prefix="unet-tfs-") as folder:
             figures = measure(built, environments, Path(folder), rounds=rounds, seconds=seconds, on_step=say)
     result = Result(date=today(), machine=machine, figures=figures)
-    conclude(result, show, record, results)
+    conclude(result, show, record(result, results))
 
 
 if __name__ == "__main__":

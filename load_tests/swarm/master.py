@@ -65,7 +65,7 @@ def run(plan: Plan, host: str, port: int, result: str) -> LoadResult:
 class _Test:
     def __init__(self, plan: Plan, environment: Environment, runner: MasterRunner) -> None:
         self._plan, self._environment, self._runner = plan, environment, runner
-        self._collector = Collector(plan, datetime.now(UTC))
+        self._collector = Collector(plan)
         self._told = -1
         self._listening: set[str] = set()
         runner.register_message(LISTENS, self._on_listening)
@@ -73,7 +73,7 @@ class _Test:
     def run(self) -> LoadResult:
         self._wait_for_workers()
         clients = sorted(self._runner.clients)
-        self._collector = Collector(self._plan, datetime.now(UTC))
+        began = datetime.now(UTC)
         for client in clients:
             self._collector.connected(client)
         self._environment.events.worker_report.add_listener(self._on_report)
@@ -83,18 +83,22 @@ class _Test:
         self._start()
         ended = self._watch(zero)
         self._finish()
-        return self._collector.result(ended)
+        return self._collector.result(began, ended)
 
     def _wait_for_workers(self) -> None:
         deadline = time.monotonic() + self._plan.connect
-        while sum(client.id in self._listening for client in self._runner.clients.ready) < self._plan.workers:
+        while (there := self._there()) < self._plan.workers:
             if time.monotonic() > deadline:
                 raise NoWorkersError(
-                    f"{len(self._runner.clients.ready)} of {self._plan.workers} workers came within "
+                    f"{there} of {self._plan.workers} workers came within "
                     f"{self._plan.connect:g} s: see what the others wrote, and whether they reach the master's port"
                 )
             gevent.sleep(0.05)
         tell(event="connected", workers=self._plan.workers)
+
+    def _there(self) -> int:
+        """Workers that will hear that the test begins."""
+        return sum(client.id in self._listening for client in self._runner.clients.ready)
 
     def _start(self) -> None:
         if self._plan.mode == "closed":
@@ -144,8 +148,8 @@ class _Test:
 
     def _tell_progress(self, now: int) -> None:
         # The second before the last is the latest that every worker told of.
-        last = self._collector.last_second(now - 1)
-        if last is not None and last.second > self._told:
+        last = self._collector.last_second(after=self._told, before=now - 1)
+        if last is not None:
             self._told = last.second
             tell(event="second", workers=self._runner.worker_count, **last.model_dump())
 

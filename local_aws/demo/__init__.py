@@ -1,9 +1,10 @@
 """`inference demo`: deploys into the local account, asks, measures, prints the published tables, destroys."""
 
+import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,40 +20,21 @@ from local_aws.report.model import Report, ReportError
 from stacks.naming import camel
 from stacks.settings import Deployment, DeploymentError
 
-
-def _show_bert_neuron(settings: Deployment, seconds: float) -> None:
-    # Locust's parts come with the extra `load`, which no other command needs.
-    from local_aws.demo import bert_neuron
-
-    bert_neuron.show(settings, seconds)
-
-
-def _show_unet_tfs(settings: Deployment, seconds: float) -> None:
-    # Pillow comes with the extra `unet`, which no other command needs.
-    from local_aws.demo import unet_tfs
-
-    unet_tfs.show(settings, seconds)
-
-
 DEFAULT = (bert_int8.WORKLOAD, churn_mme.WORKLOAD)
 """What a demo without arguments shows: the others install more than a gigabyte each."""
 TIME_SCALE = "30"
 """The published cooldown of 500 s passes in 17 s, and the quarter of an hour before scaling in, in half a minute."""
 REPORT_SECONDS, REPORT_RATE = 8.0, 100.0
 """Of each load test of the report; requests a second that it sizes for."""
-SHOWS: dict[str, Callable[[Deployment, float], None]] = {
-    bert_int8.WORKLOAD: bert_int8.show,
-    churn_mme.WORKLOAD: churn_mme.show,
-    "unet_tfs": _show_unet_tfs,
-    "bert_neuron": _show_bert_neuron,
-}
+WORKLOADS = (bert_int8.WORKLOAD, churn_mme.WORKLOAD, "unet_tfs", "bert_neuron")
+"""Each is shown by the module of its name."""
 
 
 def demo(
     state: cli.State,
     cache: cli.Cache,
     workloads: Annotated[
-        list[str] | None, typer.Argument(help=f"{', '.join(SHOWS)}; without any {', '.join(DEFAULT)}")
+        list[str] | None, typer.Argument(help=f"{', '.join(WORKLOADS)}; without any {', '.join(DEFAULT)}")
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="every workload of the deployment, and a report over all of them")
@@ -84,7 +66,8 @@ def demo(
         run("bootstrap", ["cdk", "bootstrap", f"aws://{ACCOUNT_ID}/{REGION}", "--app", ""], logs)
         deploy(settings, chosen, deployment, logs)
         for workload in chosen:
-            SHOWS[workload](settings, seconds)
+            # Imported here, since the libraries of a workload's demo come with its own extra.
+            importlib.import_module(f"local_aws.demo.{workload}").show(settings, seconds)
         if everything:
             print_verdicts(_report(settings, chosen, account), Console(width=None if sys.stdout.isatty() else 140))
         if not keep:

@@ -6,21 +6,20 @@ import time
 
 import httpx
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
 from load_tests import bert_neuron
 from load_tests.closed_loop import Request, Target, client, invoke
 from load_tests.gates import ErrorGate, LostGate
-from load_tests.launch import Event, LoadTestError, run
+from load_tests.launch import LoadTestError, run
 from load_tests.neuron_metrics import CoreReading, activity, read_cores
 from load_tests.plan import HttpTarget, Plan
-from load_tests.result import LoadResult
 from local_aws import neuron_top
 from local_aws.account import ROOT, LocalAccount, default_state
 from local_aws.demo.bert_int8 import AMAZON, QUESTION
 from local_aws.demo.steps import DemoError
 from local_aws.deployed import machine
+from local_aws.load_test_report import progress
+from local_aws.load_test_report import show as show_load_test
 from stacks.neuron_settings import NeuronEndpoint
 from stacks.settings import ONLY_VARIANT, Deployment
 
@@ -59,21 +58,16 @@ def _show(name: str, endpoint: NeuronEndpoint, cores: int, seconds: float) -> No
         gates=(ErrorGate(limit=0), LostGate(limit=0)),
     )
     before, since = _cores(url), time.monotonic()
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"driving {len(paths)} copies of the model", total=seconds + _WARM_UP_SECONDS)
-
-        def advance(event: Event) -> None:
-            if event["event"] == "second":
-                progress.advance(task)
-
-        try:
-            found = run(plan, bert_neuron.requests(), _RESULTS / name, advance)
-        except LoadTestError as error:
-            raise DemoError(str(error)) from error
+    try:
+        with progress(plan) as on_event:
+            found = run(plan, bert_neuron.requests(), _RESULTS / name, on_event)
+    except LoadTestError as error:
+        raise DemoError(str(error)) from error
     after, until = _cores(url), time.monotonic()
     console = Console(width=None if sys.stdout.isatty() else 130)
     console.print()
-    console.print(_table(name, endpoint, found))
+    console.print(f"{cores} virtual NeuronCores ({endpoint.device}), {USERS_OF_A_COPY} users of each copy:")
+    show_load_test(found, console)
     console.print(neuron_top.table([(url, each) for each in activity(before, after, until - since)]))
     console.print(
         f"busy: share of the time, from {_WARM_UP_SECONDS:g} s before the measurement on, that a virtual core ran "
@@ -110,24 +104,3 @@ def _ask(name: str, url: str, paths: tuple[str, ...]) -> None:
 
 def _cores(url: str) -> dict[str, CoreReading]:
     return read_cores(httpx.get(f"{url}/metrics", timeout=60, trust_env=False).text)
-
-
-def _table(name: str, endpoint: NeuronEndpoint, found: LoadResult) -> Table:
-    table = Table(
-        title=f"{name}, {endpoint.virtual_cores} virtual NeuronCores ({endpoint.device}), {USERS_OF_A_COPY} users a "
-        f"copy. LOCAL: {found.machine}; not Inferentia"
-    )
-    table.add_column("core and copy", no_wrap=True)
-    for column in ("requests/s", "P50 ms", "P90 ms", "P99 ms", "failed", "n"):
-        table.add_column(column, justify="right")
-    for each in (*found.names, found.total):
-        percentiles = [each.percentile(percent) for percent in (50, 90, 99)]
-        table.add_row(
-            "all" if each is found.total else each.name,
-            f"{each.answered_per_second:.1f}",
-            *("-" if value is None else f"{value.value_ms:.1f}" for value in percentiles),
-            str(each.failed),
-            str(each.answered),
-            end_section=each is found.names[-1],
-        )
-    return table

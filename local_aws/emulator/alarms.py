@@ -1,14 +1,14 @@
 """CloudWatch alarms in the emulator: judged on their own metric, period by period, with missing data as they say."""
 
-import os
 import time
 from typing import Any
 
 from ministack.services import cloudwatch
 
+from local_aws.account import time_scale
 from local_aws.emulator.alarm_rules import Rule
 
-_SCALE = max(1.0, float(os.environ.get("INFERENCE_LOCAL_TIME_SCALE", "1")))
+_SCALE = time_scale()
 _describe_alarms = cloudwatch._describe_alarms
 
 

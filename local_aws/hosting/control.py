@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, write_json
+from local_aws.account import ACCOUNT_ID, REGION, time_scale, write_json
 from local_aws.hosting import compilation, components, endpoint_configs, listing
 from local_aws.hosting.alarms import Alarms
 from local_aws.hosting.artifacts import ModelDataError
@@ -47,7 +46,7 @@ class ControlPlane:
         self.fleets: dict[str, Fleet] = {}
         self.rollouts: dict[str, Rollout] = {}
         self._alarms = alarms or Alarms().states
-        self._clock = clock or ScaledClock(max(1.0, float(os.environ.get(TIME_SCALE_VARIABLE, "1"))))
+        self._clock = clock or ScaledClock(time_scale())
         self.components = Components(state, self, self._alarms, self._clock)
         self._compilations = CompilationJobs(state, self)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import boto3
 import psutil
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws.account import TIME_SCALE_VARIABLE
+from local_aws.account import time_scale
 from local_aws.hosting.components import KIND as COMPONENT
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.fleet import VariantFleet
@@ -79,7 +78,7 @@ class Metrics:
 
     def __init__(self, control: ControlPlane, clock: Callable[[], float] = time.time) -> None:
         self._control, self._clock = control, clock
-        self._scale = max(1.0, float(os.environ.get(TIME_SCALE_VARIABLE, "1")))
+        self._scale = time_scale()
         self._minutes: dict[Subject, _Minute] = defaultdict(_Minute)
         self.invocations: Counter[Subject] = Counter()
         self.refusals: Counter[Subject] = Counter()

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import math
-import os
 import time
 import uuid
 from collections import defaultdict, deque
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, write_json
+from local_aws.account import ACCOUNT_ID, REGION, time_scale, write_json
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.metrics import Metrics, dimensions, rate_metric
@@ -61,7 +60,7 @@ class ScalingService:
         self._activities: deque[Document] = deque(maxlen=_ACTIVITIES)
         self._trackers: dict[str, _Tracker] = {}
         self._histories: defaultdict[str, History] = defaultdict(History)
-        self._scale = max(1.0, float(os.environ.get(TIME_SCALE_VARIABLE, "1")))
+        self._scale = time_scale()
 
     def restore(self) -> None:
         """Reads what an earlier process wrote."""

@@ -90,8 +90,10 @@ def make(
 
     folder = output / _MEASURED
     here = machine()
+    targets = {workload: load_tests.targets(settings, workload, account) for workload in workloads}
+    local = account is not None
     if measure:
-        tests = 2 * sum(len(load_tests.targets(settings, workload, account)) for workload in workloads)
+        tests = 2 * sum(map(len, targets.values()))
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("load tests", total=tests)
 
@@ -99,10 +101,10 @@ def make(
                 progress.update(task, completed=done, description=f"loading {name}")
 
             load_tests.measure(
-                settings, workloads, account, seconds=seconds, machine=here, folder=folder, on_test=on_test
+                settings, targets, local=local, seconds=seconds, machine=here, folder=folder, on_test=on_test
             )
     made = collect(
-        settings, workloads, account, folder=folder, machine=here, commit=_commit(), rate=rate, p99_ms=p99_ms
+        settings, targets, local=local, folder=folder, machine=here, commit=_commit(), rate=rate, p99_ms=p99_ms
     )
     output.mkdir(parents=True, exist_ok=True)
     (output / "report.json").write_text(made.model_dump_json(indent=1) + "\n")

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
-from local_aws.account import LocalAccount
+from local_aws.load_targets import Served
 from local_aws.report.builds import Built, described, qualities, read_builds
 from local_aws.report.decide import decide, unfit
 from local_aws.report.measure import Measured, load, read_measured
@@ -24,7 +24,7 @@ from sizing.simulation.traffic import diurnal
 from stacks import scaling_settings
 from stacks.neuron_settings import NeuronEndpoint
 from stacks.settings import ONLY_VARIANT, BertInt8, Deployment, MultiModelEndpoint, UnetEndpoint, UnetTfs
-from stacks.shown import PRICED_REGION
+from stacks.shown import PRICED_REGION, usd_per_hour
 
 _DAY = 86_400
 _PROVISIONING_SECONDS = 240.0
@@ -34,26 +34,26 @@ _FEW_SAMPLES = 1000
 
 def collect(
     settings: Deployment,
-    workloads: Sequence[str],
-    account: LocalAccount | None,
+    targets: Mapping[str, Sequence[Served]],
     *,
+    local: bool,
     folder: Path,
     machine: str,
     commit: str | None,
     rate: float,
     p99_ms: float | None,
 ) -> Report:
-    """The report of what `measure` left in `folder`.
+    """The report of what `measure` left in `folder` of these variants, by workload.
 
     rate: requests a second at the peak that each workload is sized for. p99_ms: that its answers must keep; None takes
     the threshold of each endpoint's alarm. Raises ReportError; errors of the client library pass through.
     """
     groups: list[Group] = []
     builds = []
-    for workload in workloads:
+    for workload, variants in targets.items():
         built = read_builds(settings, workload)
         builds += described(built)
-        measured = read_measured(settings, workload, account, folder)
+        measured = read_measured(variants, folder)
         if not any(each.alone or each.busy for found in measured.values() for each in found):
             raise ReportError(f"no load test of {workload} is in {folder}: leave --no-measure out")
         for keys in _grouped(settings, workload, list(measured)):
@@ -61,7 +61,7 @@ def collect(
     return Report(
         deployment=settings.environment,
         made_at=datetime.now(UTC),
-        location="local" if account is not None else "aws",
+        location="local" if local else "aws",
         machine=machine,
         commit=commit,
         builds=tuple(builds),
@@ -124,10 +124,6 @@ _QUESTIONS = {
 
 def _candidate(settings: Deployment, workload: str, key: str, each: Measured, built: Built) -> Candidate:
     served = each.served
-    try:
-        hourly: float | None = price(settings.region or PRICED_REGION, served.instance_type).usd_per_hour
-    except PriceError:
-        hourly = None
     what, quality = _described(settings, workload, key, served.variant, built)
     return Candidate(
         name="/".join(filter(None, [served.endpoint, served.variant])),
@@ -136,7 +132,7 @@ def _candidate(settings: Deployment, workload: str, key: str, each: Measured, bu
         variant=served.variant or "",
         what=what,
         instance_type=served.instance_type,
-        usd_per_hour=hourly,
+        usd_per_hour=usd_per_hour(settings, served.instance_type),
         quality=quality,
         alone=load(each.alone),
         busy=load(each.busy),

@@ -40,26 +40,26 @@ def targets(settings: Deployment, workload: str, account: LocalAccount | None) -
 
 def measure(
     settings: Deployment,
-    workloads: Sequence[str],
-    account: LocalAccount | None,
+    targets: Mapping[str, Sequence[Served]],
     *,
+    local: bool,
     seconds: float,
     machine: str,
     folder: Path,
     on_test: Callable[[str, int], object],
 ) -> None:
-    """Loads every variant in turn for `seconds`, twice, and leaves the results in `folder`.
+    """Loads every variant, by workload, in turn for `seconds`, twice, and leaves the results in `folder`.
 
     on_test: called before each load test with what is loaded, and how many are done. Raises ReportError.
     """
     done = 0
-    for workload in workloads:
-        for each in targets(settings, workload, account):
+    for workload, variants in targets.items():
+        for each in variants:
             feed = requests_of(settings, workload, each.key)
             for name, users in ((ALONE, 1), (BUSY, BUSY_USERS)):
                 on_test(" ".join(filter(None, [each.endpoint, each.variant, name])), done)
                 done += 1
-                plan = _plan(workload, each, users, seconds, machine, local=account is not None)
+                plan = _plan(workload, each, users, seconds, machine, local=local)
                 try:
                     run(plan, feed, _folder(folder, each, name).absolute(), _ignore)
                 except LoadTestError as error:
@@ -93,12 +93,10 @@ def _folder(folder: Path, each: Served, name: str) -> Path:
     return folder / "-".join(filter(None, [each.endpoint, each.variant])) / name
 
 
-def read_measured(
-    settings: Deployment, workload: str, account: LocalAccount | None, folder: Path
-) -> Mapping[str, list[Measured]]:
-    """What `measure` left, by the endpoint's key."""
+def read_measured(variants: Sequence[Served], folder: Path) -> Mapping[str, list[Measured]]:
+    """What `measure` left of these variants, by the endpoint's key."""
     found: dict[str, list[Measured]] = {}
-    for each in targets(settings, workload, account):
+    for each in variants:
         alone, busy = (_read(_folder(folder, each, name) / "result.json") for name in (ALONE, BUSY))
         found.setdefault(each.key, []).append(Measured(each, alone, busy))
     return found

@@ -17,6 +17,7 @@ from load_tests.profiles import PROFILES, profile
 from load_tests.recorder import Recorder
 from load_tests.result import LoadResult
 
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 PATHS = ("/core_0/model_0", "/core_0/model_1")
 
 
@@ -59,11 +60,11 @@ class FakeWorker:
 
 
 def collected(made: Plan, *workers: FakeWorker, final: bool = True, ended: float = 12.0) -> LoadResult:
-    collector = Collector(made, datetime(2026, 1, 1, tzinfo=UTC))
+    collector = Collector(made)
     for number, worker in enumerate(workers):
         collector.connected(f"worker {number}")
         collector.add(f"worker {number}", worker.recorder.take(), final=final)
-    return collector.result(ended)
+    return collector.result(BEGAN, ended)
 
 
 def ordinary(made: Plan | None = None, count: int = 100) -> LoadResult:
@@ -89,7 +90,7 @@ def test_what_begins_while_it_warms_up_is_not_measured_and_what_ends_late_is() -
 
 def test_reports_of_several_workers_and_of_several_times_join() -> None:
     first, second = FakeWorker(), FakeWorker()
-    collector = Collector(plan(workers=2), datetime(2026, 1, 1, tzinfo=UTC))
+    collector = Collector(plan(workers=2))
     collector.connected("a")
     collector.connected("b")
     for number in range(3):
@@ -98,7 +99,7 @@ def test_reports_of_several_workers_and_of_several_times_join() -> None:
         collector.add("a", first.recorder.take())
         collector.add("b", second.recorder.take(), final=number == 2)
     collector.add("a", first.recorder.take(), final=True)
-    result = collector.result(12)
+    result = collector.result(BEGAN, 12)
     assert [(each.name, each.answered) for each in result.names] == [(PATHS[0], 3), (PATHS[1], 3)]
     assert result.total.answered_per_second == pytest.approx(0.6)
     assert (result.total.min_ms, result.total.max_ms) == pytest.approx((10, 30), rel=1e-3)
@@ -122,7 +123,7 @@ def test_failures_have_no_part_in_the_latencies() -> None:
 
 def test_in_flight_is_the_mean_of_each_worker_and_the_sum_of_all() -> None:
     workers = FakeWorker(), FakeWorker()
-    collector = Collector(plan(workers=2), datetime(2026, 1, 1, tzinfo=UTC))
+    collector = Collector(plan(workers=2))
     for name, worker, counts in zip("ab", workers, ((2, 4), (1, 1)), strict=True):
         collector.connected(name)
         for count in counts:
@@ -130,7 +131,7 @@ def test_in_flight_is_the_mean_of_each_worker_and_the_sum_of_all() -> None:
             worker.recorder.looked(count, 0.0)
             # A second may come in several reports.
             collector.add(name, worker.recorder.take())
-    (second,) = collector.result(12).series
+    (second,) = collector.result(BEGAN, 12).series
     assert second.in_flight == 4
 
 
