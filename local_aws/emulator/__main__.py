@@ -11,6 +11,7 @@ from local_aws.emulator import (
     budgets,
     codebuild,
     network,
+    recovery,
     sagemaker,
     scaling,
     snapshots,
@@ -19,7 +20,7 @@ from local_aws.emulator import (
 )
 
 if __name__ == "__main__":
-    for extension in (sagemaker, scaling, alarms, codebuild, storage, budgets, network, tasks, absent):
+    for extension in (sagemaker, scaling, alarms, codebuild, storage, budgets, network, tasks, absent, recovery):
         extension.register()
     # Both log every request or every second, and drown what the emulator has to say.
     for name in ("httpx", "persistence"):

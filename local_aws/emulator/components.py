@@ -7,7 +7,8 @@ from ministack.services.cloudformation import provisioners
 
 from local_aws.emulator.hosting import HostingError, Properties, ask, call
 
-TYPE = "AWS::SageMaker::InferenceComponent"
+KIND = "InferenceComponent"
+TYPE = f"AWS::SageMaker::{KIND}"
 _POLL_SECONDS = 0.5
 _WAIT_SECONDS = 1800
 _INTEGERS = frozenset(

@@ -47,11 +47,29 @@ def _plain(value: Any, name: str = "") -> Any:
     return value
 
 
+def stack_tags(given: list[Properties] | None, logical_id: str, stack: str) -> list[Properties]:
+    """The tags of a resource, with those that CloudFormation itself puts on it."""
+    own = {"aws:cloudformation:stack-name": stack, "aws:cloudformation:logical-id": logical_id}
+    return [*(given or []), *({"Key": key, "Value": value} for key, value in own.items())]
+
+
+def made_by_a_stack(arn: str) -> bool:
+    """Whether CloudFormation made what has this ARN; raises HostingError."""
+    tags: list[Properties] = ask("SageMaker.ListTags", {"ResourceArn": arn})["Tags"]
+    return any(tag["Key"] == "aws:cloudformation:stack-name" for tag in tags)
+
+
+def delete(kind: str, arn: str) -> None:
+    """Removes a resource as CloudFormation does, and waits until it is gone; raises HostingError."""
+    provisioners._RESOURCE_HANDLERS[f"AWS::SageMaker::{kind}"]["delete"](arn, {})
+
+
 def _create(kind: str) -> Any:
     def create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
         name_key = f"{kind}Name"
         request = _plain(properties)
         request.setdefault(name_key, provisioners._physical_name(stack, logical_id, max_len=63))
+        request["Tags"] = stack_tags(request.get("Tags"), logical_id, stack)
         arn = _call(f"Create{kind}", request)[f"{kind}Arn"]
         if kind == "Endpoint":
             _wait(request[name_key], "created")
