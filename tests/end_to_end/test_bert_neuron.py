@@ -23,7 +23,7 @@ from local_aws.account import LocalAccount
 from local_aws.demo.bert_int8 import AMAZON, QUESTION
 from local_aws.processes import free_port
 from local_aws.report.model import Report
-from tests.end_to_end.conftest import (
+from tests.local_account import (
     assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
     bring_up,

@@ -30,7 +30,7 @@ from local_aws.deployed import list_objects, read_object, stack_outputs
 from model_build.churn_mme.generate import generate
 from model_build.churn_mme.recipe import GeneratedSource
 from stacks.settings import Deployment
-from tests.end_to_end.conftest import (
+from tests.local_account import (
     INFERENCE,
     assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.account import ACCOUNT_ID, REGION, LocalAccount
 from local_aws.hosting.images import Image
-from tests.end_to_end.conftest import endpoint_status, replica_pids, runtime, wait_until
+from tests.local_account import endpoint_status, replica_pids, runtime, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 ACCOUNT_ENVIRONMENT = {"INFERENCE_LOCAL_TIME_SCALE": "60"}

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from local_aws.account import CACHE_VARIABLE, ROOT, STATE_VARIABLE, LocalAccount
-from tests.end_to_end.conftest import INFERENCE, inference
+from tests.local_account import INFERENCE, inference
 
 pytestmark = pytest.mark.end_to_end
 

@@ -31,7 +31,7 @@ from local_aws.hosting.images import Image
 from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps
 from stacks.guardrails import Guardrails
 from stacks.hosting_settings import EndpointAlarms
-from tests.end_to_end.conftest import replica_pids, runtime, wait_until
+from tests.local_account import replica_pids, runtime, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
 ACCOUNT_ENVIRONMENT = {"INFERENCE_LOCAL_TIME_SCALE": "60"}

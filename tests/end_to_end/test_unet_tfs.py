@@ -34,7 +34,7 @@ from sizing.simulation.observed import (
     traffic_of,
 )
 from stacks.settings import Deployment, UnetEndpoint
-from tests.end_to_end.conftest import (
+from tests.local_account import (
     INFERENCE,
     assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
