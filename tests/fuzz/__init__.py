@@ -1,0 +1,42 @@
+"""Generated requests against every image's server: what it may answer, what it must never do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from containers.churn_mme.features import FEATURES
+from tests.fuzz.generate import CSV, JSON, PNG, Surface, dumps, picture, surfaces
+from tests.fuzz.run import Probe, Report, Run
+from tests.fuzz.servers import CHURN_STATES, SERVERS, running
+from tests.fuzz.wire import Request
+
+MALFORMED_SHARE = 0.05
+
+
+def fuzz_container(
+    name: str, folder: Path, *, requests: int, seed: int, told: Callable[[int], object] = lambda done: None
+) -> Report:
+    """Sends that many requests to one container; told: is called with how many went out since the last call."""
+    base = folder / name
+    with running(SERVERS[name], base) as server:
+        return Run(
+            server, _surface(name, base), _probe(name, base), requests=requests, share=MALFORMED_SHARE, first_seed=seed
+        ).run(told)
+
+
+def _surface(name: str, base: Path) -> Surface:
+    folders = [str(path)[1:] for path in sorted((base / "models").glob("*"))]
+    return surfaces(folders or ["none"])[name]
+
+
+def _probe(name: str, base: Path) -> Probe:
+    if name == "unet_openvino":
+        return Probe(Request("POST", "/invocations", (("Content-Type", PNG.encode()),), picture("PNG")))
+    if name == "churn_mme":
+        row = ",".join(str(number) for number in range(len(FEATURES))).encode()
+        loads = tuple(
+            Request("POST", "/models", (), dumps({"model_name": state, "url": str(base / "models" / state / "model")}))
+            for state in CHURN_STATES
+        )
+        return Probe(Request("POST", "/models/CA/invoke", (("Content-Type", CSV.encode()),), row), loads)
+    item = dumps({"question": "w1 w2", "context": "w3 w4 w5 w6"})
+    return Probe(Request("POST", "/invocations", (("Content-Type", JSON.encode()),), item))

@@ -1,0 +1,276 @@
+"""Sends generated requests to a server, and judges every answer."""
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky
+
+from tests.fuzz.generate import Surface, malformed
+from tests.fuzz.servers import Running
+from tests.fuzz.wire import Connection, Reply, Request, WireError, replies_to
+
+ANSWER_SECONDS = 30.0
+"""Longest that an answer may take: generous, since what is looked for are answers that never come."""
+SILENCE_SECONDS = 15.0
+"""Longest that a server may keep a connection whose request it was told will not go on."""
+GROWTH_MIB = 96.0
+"""That a server's memory may be larger at the end than after its warm-up."""
+_BATCH = 1000
+_WARM_UP = 0.1
+_PROTOCOL_ERROR = re.compile(rb"Invalid HTTP request received\.?|Invalid host header|")
+_LEAKS = (b"Traceback (most recent call last)", b'File "/', b"site-packages")
+
+
+class Violation(AssertionError):
+    """An answer that no container may give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was wrong, and the bytes that bring it about; `seed` generates them again."""
+
+    container: str
+    what: str
+    raw: bytes
+    seed: int
+
+
+@dataclass(slots=True)
+class Report:
+    """Figures of one container's run. worst: seconds of the slowest answer. before, after: MiB of its processes."""
+
+    container: str
+    requests: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    connections: int = 0
+    routes: set[str] = field(default_factory=set)
+    worst: float = 0.0
+    before: float = 0.0
+    after: float = 0.0
+    seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+
+    def of_class(self, hundreds: int) -> int:
+        """Answers of a class: 2 for 200 to 299."""
+        return sum(count for status, count in self.statuses.items() if status // 100 == hundreds)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A request whose answer must stay what it was, and what must be done before it."""
+
+    request: Request
+    before: tuple[Request, ...] = ()
+
+    def ask(self, running: Running) -> bytes:
+        """The answer's body; raises Violation unless it is a 200."""
+        with Connection(running.port, ANSWER_SECONDS) as connection:
+            for each in self.before:
+                connection.ask(each)
+            reply = connection.ask(self.request)
+        if reply.status != 200:
+            raise Violation(f"a request that is always right was answered {reply.status}: {reply.body[:200]!r}")
+        return reply.body
+
+
+def judge(request: Request, reply: Reply) -> None:
+    """Raises Violation for an answer that is neither right nor a stated refusal."""
+    if any(leak in reply.body for leak in _LEAKS):
+        raise Violation(f"the answer tells of the server's own code: {reply.body[:300]!r}")
+    if reply.status >= 500:
+        _judge_overload(request, reply)
+    if not (200 <= reply.status < 300 or reply.status >= 400):
+        raise Violation(f"the answer is a {reply.status}, which is none of SageMaker's contract")
+    if request.method == "HEAD":
+        return
+    kind = reply.headers.get("content-type", "")
+    if reply.status >= 400:
+        if reply.status == 400 and _PROTOCOL_ERROR.fullmatch(reply.body):
+            return
+        try:
+            error = json.loads(reply.body)["error"]
+            told = bool(error["code"] and error["message"])
+        except (ValueError, KeyError, TypeError):
+            told = False
+        if not told:
+            raise Violation(f"a {reply.status} without a code and a message in JSON: {reply.body[:200]!r}")
+    elif kind.startswith("application/json"):
+        with _as_violation("a 200 whose JSON cannot be read"):
+            json.loads(reply.body, parse_constant=_no_constant)
+
+
+def _judge_overload(request: Request, reply: Reply) -> None:
+    if reply.status == 503 and reply.headers.get("retry-after", "").isdecimal():
+        return
+    # The contract's own answer to a model that finds no memory.
+    if reply.status == 507 and (request.method, request.path.partition("?")[0]) == ("POST", "/models"):
+        return
+    raise Violation(f"the answer is a {reply.status}: {reply.body[:300]!r}")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+@contextlib.contextmanager
+def _as_violation(what: str) -> Any:
+    try:
+        yield
+    except ValueError as error:
+        raise Violation(f"{what}: {error}") from error
+
+
+class Run:
+    """One container under `requests` generated requests, of which `share` have their framing wrong."""
+
+    def __init__(
+        self, running: Running, surface: Surface, probe: Probe, *, requests: int, share: float, first_seed: int
+    ) -> None:
+        self._running, self._surface, self._probe = running, surface, probe
+        self._broken = round(requests * share)
+        self._whole = requests - self._broken
+        self._seed = first_seed
+        self.report = Report(running.server.name)
+        self._connection = Connection(running.port, ANSWER_SECONDS)
+        self._asked: list[bytes] = []
+        self._told: Callable[[int], object] = lambda done: None
+
+    def run(self, told: Callable[[int], object] = lambda done: None) -> Report:
+        """Runs it; told: is called with the number of requests that went out since the last call."""
+        self._told = told
+        report, began = self.report, time.monotonic()
+        right = self._probe.ask(self._running)
+        self._batches(self._surface.requests(), self._ask, round(self._whole * _WARM_UP), right)
+        report.before = self._running.memory_mib()
+        self._batches(self._surface.requests(), self._ask, self._whole - report.requests, right)
+        self._batches(malformed(self._surface), self._send_malformed, self._broken, right)
+        self._connection.close()
+        report.after, report.seconds = self._running.memory_mib(), time.monotonic() - began
+        if report.after > report.before + GROWTH_MIB:
+            what = f"its memory grew from {report.before:.0f} to {report.after:.0f} MiB"
+            report.findings.append(Finding(report.container, what, b"", self._seed))
+        if b"Traceback" in (log := self._running.log.read_bytes()):
+            what = "its log has a traceback: " + log[log.index(b"Traceback") :][:1500].decode(errors="replace")
+            report.findings.append(Finding(report.container, what, b"", self._seed))
+        return report
+
+    def _batches(
+        self, strategy: st.SearchStrategy[Any], check: Callable[[Any], None], count: int, right: bytes
+    ) -> None:
+        end = self.report.requests + count
+        while (left := end - self.report.requests) > 0 and len(self.report.findings) < 5:
+            self._seed += 1
+            failing: list[tuple[bytes, str]] = []
+            before = self.report.requests
+
+            examples = settings(
+                max_examples=min(left, _BATCH), database=None, deadline=None, print_blob=False,
+                suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
+                report_multiple_bugs=False,
+            )  # fmt: skip
+            try:
+                seed(self._seed)(examples(given(strategy)(self._noting(check, failing))))()
+                self._probe_again(right)
+            except (Violation, Flaky):
+                # The last one that failed is the smallest.
+                raw, what = failing[-1]
+                self.report.findings.append(Finding(self.report.container, what, raw, self._seed))
+            if self.report.requests == before:
+                raise RuntimeError("nothing was generated")
+
+    def _noting(self, check: Callable[[Any], None], failing: list[tuple[bytes, str]]) -> Callable[[Any], None]:
+        def ask(example: Any) -> None:
+            self._asked.clear()
+            try:
+                check(example)
+            except Violation as violation:
+                failing.append((b"".join(self._asked), str(violation)))
+                raise
+
+        return ask
+
+    def _probe_again(self, right: bytes) -> None:
+        answer = self._probe.ask(self._running)
+        if answer != right:
+            what = f"a request that was answered {right[:80]!r} is answered {answer[:80]!r} now"
+            self.report.findings.append(Finding(self.report.container, what, self._probe.request.raw(), self._seed))
+
+    def _count(self, path: str, replies: list[Reply]) -> None:
+        self.report.requests += 1
+        self._told(1)
+        self.report.routes.add(_route(path))
+        for reply in replies:
+            self.report.statuses[reply.status] += 1
+            self.report.worst = max(self.report.worst, reply.seconds)
+
+    def _ask(self, request: Request) -> None:
+        self._asked.append(request.raw())
+        try:
+            reply = self._connection.ask(request)
+        except WireError as error:
+            self._count(request.path, [])
+            raise self._dead(error) from error
+        self._count(request.path, [reply])
+        judge(request, reply)
+
+    def _send_malformed(self, raw: bytes) -> None:
+        self._asked.append(raw)
+        self.report.connections += 1
+        try:
+            with self._running.connect(SILENCE_SECONDS) as connection:
+                replies = replies_to(connection, raw, SILENCE_SECONDS, end=True)
+        except (WireError, OSError) as error:
+            self._count("malformed", [])
+            raise self._dead(error) from error
+        self._count("malformed", replies)
+        for reply in replies:
+            if any(leak in reply.body for leak in _LEAKS):
+                raise Violation(f"the answer tells of the server's own code: {reply.body[:300]!r}")
+            if reply.status >= 500 and not (reply.status == 503 and "retry-after" in reply.headers):
+                raise Violation(f"the answer is a {reply.status}: {reply.body[:300]!r}")
+        if not self._running.alive:
+            raise self._dead(WireError("the connection ended"))
+
+    def _dead(self, error: Exception) -> Violation:
+        """The violation; starts the server again where it has died, so that a smaller request can be looked for."""
+        if self._running.alive:
+            return Violation(str(error))
+        code = self._running.exit_code
+        self._running.restart()
+        self._connection = Connection(self._running.port, ANSWER_SECONDS)
+        return Violation(f"the server ended with exit code {code}: {error}")
+
+
+def _route(path: str) -> str:
+    """The path without its query, numbers and names as one."""
+    path = path.partition("?")[0]
+    for pattern, name in (
+        (r"^/models/[^/]+/invoke$", "/models/{name}/invoke"),
+        (r"^/models/[^/]+$", "/models/{name}"),
+        (r"^/predictions_neuron_core_[^/]+/model_[^/]+$", "/predictions_neuron_core_{core}/model_{model}"),
+    ):
+        if re.match(pattern, path):
+            return name
+    return path if path in ("/ping", "/invocations", "/models", "/metrics", "malformed") else "other"
+
+
+def save(findings: list[Finding], folder: Path) -> list[Path]:
+    """Writes the requests of findings, in hex, one file each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, finding in enumerate(findings):
+        path = folder / f"{finding.container}-{number}.hex"
+        text = os.linesep.join(finding.raw.hex()[begin : begin + 100] for begin in range(0, 2 * len(finding.raw), 100))
+        path.write_text(f"# {finding.container}, seed {finding.seed}: {finding.what}\n{text}\n")
+        written.append(path)
+    return written

@@ -1,0 +1,175 @@
+"""Requests as bytes on a connection, and the answers to them: no client library that would mend what is sent."""
+
+import socket
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import httptools
+
+
+class WireError(RuntimeError):
+    """There is no whole answer; the text says what there was instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request whose framing is right, whatever else is wrong with it."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, bytes], ...] = ()
+    body: bytes = b""
+
+    def raw(self) -> bytes:
+        """As it goes out, with its Host and Content-Length."""
+        lines = [f"{self.method} {self.path} HTTP/1.1".encode("latin-1"), b"Host: localhost"]
+        lines += [name.encode("latin-1") + b": " + value for name, value in self.headers]
+        lines.append(b"Content-Length: %d" % len(self.body))
+        return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer: status, headers in lower case, body, and the seconds from the request's first byte to its last."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    seconds: float = 0.0
+    keep_alive: bool = True
+
+
+class _Reader:
+    """Collects the answers that arrive on one connection."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self.replies: list[Reply] = []
+        self.current = Reply()
+        self.complete_head = False
+
+    def feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            raise WireError(f"no HTTP response: {error}: {data[:200]!r}") from error
+
+    def on_message_begin(self) -> None:
+        self.current, self.complete_head = Reply(), False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.current.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.current.status = self._parser.get_status_code()
+        self.current.keep_alive = self._parser.should_keep_alive()
+        self.complete_head = True
+
+    def on_body(self, body: bytes) -> None:
+        self.current.body += body
+
+    def on_message_complete(self) -> None:
+        # An interim response is none of the answers.
+        if self.current.status >= 200:
+            self.replies.append(self.current)
+
+
+class Connection:
+    """A connection that is opened again whenever the server has closed it."""
+
+    def __init__(self, port: int, seconds: float) -> None:
+        self._port, self._seconds = port, seconds
+        self._socket: socket.socket | None = None
+
+    def ask(self, request: Request) -> Reply:
+        """The answer; raises WireError where there is none within the time."""
+        raw, reused = request.raw(), self._socket is not None
+        try:
+            return self._ask(raw, head=request.method == "HEAD")
+        except WireError as error:
+            # A connection that was kept may be closed by the server at the moment it is used again.
+            if not (reused and "without a byte" in str(error)):
+                raise
+            return self._ask(raw, head=request.method == "HEAD")
+
+    def _ask(self, raw: bytes, *, head: bool) -> Reply:
+        began = time.monotonic()
+        reader = _Reader()
+        try:
+            if self._socket is None:
+                self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=self._seconds)
+            refused = self._send(raw)
+            while not reader.replies and not (head and reader.complete_head and reader.current.status >= 200):
+                left = began + self._seconds - time.monotonic()
+                if left <= 0:
+                    raise WireError(f"no answer within {self._seconds:g} s")
+                self._socket.settimeout(left)
+                data = self._socket.recv(1 << 20)
+                if not data:
+                    told = "in the middle" if reader.complete_head else "without a byte"
+                    raise WireError(f"the connection ended {told} of an answer")
+                reader.feed(data)
+        except (WireError, OSError) as error:
+            self.close()
+            if isinstance(error, TimeoutError):
+                raise WireError(f"no answer within {self._seconds:g} s") from error
+            if isinstance(error, WireError):
+                raise
+            raise WireError(f"the connection ended without a byte of an answer: {error}") from error
+        reply = reader.replies[0] if reader.replies else reader.current
+        reply.seconds = time.monotonic() - began
+        if refused or head or not reply.keep_alive:
+            self.close()
+        return reply
+
+    def _send(self, raw: bytes) -> bool:
+        """Sends it all; gives whether the server stopped reading before, as it may once it has answered."""
+        assert self._socket is not None
+        self._socket.settimeout(self._seconds)
+        try:
+            self._socket.sendall(raw)
+        except (BrokenPipeError, ConnectionResetError):
+            return True
+        return False
+
+    def close(self) -> None:
+        """Closes it."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def replies_to(connection: socket.socket, data: bytes, seconds: float, *, end: bool) -> list[Reply]:
+    """Every whole answer to bytes that may be no request, until the server closes or `seconds` passed.
+
+    end: says after them that nothing follows. Raises WireError for bytes that are no response, and for a server that
+    neither answers nor closes though it was told that nothing follows.
+    """
+    reader = _Reader()
+    deadline = time.monotonic() + seconds
+    try:
+        connection.sendall(data)
+        if end:
+            connection.shutdown(socket.SHUT_WR)
+        while (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            received = connection.recv(1 << 20)
+            if not received:
+                return reader.replies
+            reader.feed(received)
+    except TimeoutError:
+        pass
+    except OSError:
+        return reader.replies
+    if end:
+        raise WireError(f"neither an answer nor an end of the connection within {seconds:g} s")
+    return reader.replies
