@@ -1,13 +1,17 @@
 """Reads the deployment chosen with `-c deployment=NAME` (or a path) and composes its stacks."""
 
+import importlib
+import json
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import aws_cdk as cdk
 
 from stacks.bert_int8 import BertInt8Stack
 from stacks.bert_neuron import BertNeuronStack
 from stacks.churn_mme import ChurnMmeStack
+from stacks.endpoint_checks import check
 from stacks.foundation import FoundationStack
 from stacks.load_test import LoadTestStack
 from stacks.model_build import ModelBuildStack
@@ -31,9 +35,16 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
     region = deployment.region
     foundation = FoundationStack(app, f"{prefix}-Foundation", deployment=deployment, region=region)
     build = ModelBuildStack(
-        app, f"{prefix}-ModelBuild", deployment=deployment, artifacts=foundation.artifacts, region=region
+        app,
+        f"{prefix}-ModelBuild",
+        deployment=deployment,
+        artifacts=foundation.artifacts,
+        key=foundation.key,
+        region=region,
     )
     for workload, settings in deployment.workloads.enabled.items():
+        # Only this one has a load balancer.
+        logged = {"access_logs": foundation.access_logs} if workload == "bert_neuron" else {}
         STACKS[workload](
             app,
             f"{prefix}-{camel(workload)}",
@@ -44,6 +55,7 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
             key=foundation.key,
             alerts=foundation.alerts,
             region=region,
+            **logged,
         )
     if deployment.load_test is not None:
         LoadTestStack(
@@ -64,12 +76,27 @@ def main() -> int:
     """Synthesises; returns the exit code."""
     app = cdk.App()
     try:
-        compose(app, Deployment.named(app.node.try_get_context("deployment") or "dev"))
+        deployment = Deployment.named(app.node.try_get_context("deployment") or "dev")
+        compose(app, deployment)
     except DeploymentError as error:
         print(f"error in the deployment:\n{error}", file=sys.stderr)
         return 1
-    app.synth()
-    return 0
+    templates = {
+        path.name.removesuffix(".template.json"): json.loads(path.read_text())
+        for path in sorted(Path(app.synth().directory).glob("*.template.json"))
+    }
+    violations = check(templates, profile=deployment.profile)
+    for violation in violations:
+        print(f"error: {violation}", file=sys.stderr)
+    return 1 if violations or not (app.node.try_get_context("nag") is None or _nagged(app, deployment)) else 0
+
+
+def _nagged(app: cdk.App, deployment: Deployment) -> bool:
+    """Whether cdk-nag, which only checks need, has nothing to say."""
+    nag = importlib.import_module("stacks.nag")
+    found = nag.examine(app)
+    print(nag.table(deployment.environment, found))
+    return bool(found.clean)
 
 
 if __name__ == "__main__":

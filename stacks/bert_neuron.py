@@ -41,11 +41,13 @@ class BertNeuronStack(Stack):
         artifacts: s3.IBucket,
         key: kms.IKey,
         alerts: sns.ITopic,
+        access_logs: s3.IBucket,
         region: str | None,
     ) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
         self._deployment, self._settings = deployment, settings
         self._artifacts, self._key, self._alerts = artifacts, key, alerts
+        self._access_logs = access_logs
         self._images: dict[bool, ServedImage] = {}
         self._built = {
             name: BuiltArtifact(
@@ -141,6 +143,7 @@ class BertNeuronStack(Stack):
             model_key=self._model_key(settings.model),
             artifacts=self._artifacts,
             key=self._key,
+            access_logs=self._access_logs,
             alerts=self._alerts,
         )
         scheme = "https" if settings.certificate_arn else "http"

@@ -4,12 +4,12 @@ from aws_cdk import Aws, CfnResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from containers.load_test import contract
+from stacks.constructs.log_group import log_group
 from stacks.settings import Budget, Deployment
 
 
@@ -27,7 +27,8 @@ class FoundationStack(Stack):
             pending_window=Duration.days(7),
             removal_policy=removal,
         )
-        access_logs = self._bucket("AccessLogs", removal, encryption=s3.BucketEncryption.S3_MANAGED)
+        # What writes access logs, S3 and load balancers, writes only where S3 has the key.
+        self.access_logs = self._bucket("AccessLogs", removal, encryption=s3.BucketEncryption.S3_MANAGED)
         self.artifacts = self._bucket(
             "Artifacts",
             removal,
@@ -35,21 +36,15 @@ class FoundationStack(Stack):
             encryption_key=self.key,
             bucket_key_enabled=True,
             versioned=True,
-            server_access_logs_bucket=access_logs,
+            server_access_logs_bucket=self.access_logs,
             server_access_logs_prefix="artifacts/",
         )
-        self.alerts = sns.Topic(self, "Alerts", master_key=self.key, enforce_ssl=True)
-        self.key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="AlarmsMayNotify",
-                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
-                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
-                resources=["*"],
-                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
-            )
-        )
+        self.alerts = self._build_alerts()
+        self._admit_logs(deployment.environment)
         if deployment.load_test is not None:
-            self._load_tests(deployment.environment.capitalize())
+            self.artifacts.add_lifecycle_rule(
+                id="LoadTests", prefix=f"{contract.FOLDER}/", expiration=Duration.days(contract.KEPT_DAYS)
+            )
         if not deployment.retain_data:
             self._own_logs_of_the_emptying_function()
         if deployment.budget is not None:
@@ -73,27 +68,53 @@ class FoundationStack(Stack):
             **properties,  # type: ignore[arg-type]  # forwarded keyword arguments of Bucket
         )
 
-    def _load_tests(self, prefix: str) -> None:
-        """Lets the logs of the LoadTestStack be encrypted, and ends what its tests leave."""
-        self.artifacts.add_lifecycle_rule(
-            id="LoadTests", prefix=f"{contract.FOLDER}/", expiration=Duration.days(contract.KEPT_DAYS)
+    def _build_alerts(self) -> sns.Topic:
+        """The topic, which alarms of this account may publish to: a policy of its own has nothing by default."""
+        topic = sns.Topic(self, "Alerts", master_key=self.key, enforce_ssl=True)
+        alarms = iam.ServicePrincipal("cloudwatch.amazonaws.com")
+        account = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
+        topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="AlarmsMayPublish",
+                principals=[alarms],
+                actions=["sns:Publish"],
+                resources=[topic.topic_arn],
+                conditions=account,
+            )
         )
-        group = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{prefix}-LoadTest-*"
         self.key.add_to_resource_policy(
             iam.PolicyStatement(
-                sid="LogsOfLoadTests",
+                sid="AlarmsMayNotify",
+                principals=[alarms],
+                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                resources=["*"],
+                conditions=account,
+            )
+        )
+        return topic
+
+    def _admit_logs(self, environment: str) -> None:
+        """Lets CloudWatch Logs encrypt the log groups of this deployment, by their names, and no others."""
+        names = (
+            f"{environment.capitalize()}-*",
+            f"/aws/sagemaker/Endpoints/{environment}-*",
+            f"/aws/sagemaker/InferenceComponents/{environment}-*",
+            f"/aws/ecs/containerinsights/{environment}-*",
+        )
+        groups = [f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{name}" for name in names]
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogsOfThisDeployment",
                 principals=[iam.ServicePrincipal(f"logs.{Aws.REGION}.{Aws.URL_SUFFIX}")],
                 actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
                 resources=["*"],
-                conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": group}},
+                conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
             )
         )
 
     def _own_logs_of_the_emptying_function(self) -> None:
         """Ends the logs of the CDK's function that empties buckets with this stack; by itself they would stay."""
-        group = logs.LogGroup(
-            self, "EmptyBucketsLogs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
-        )
+        group = log_group(self, "EmptyBucketsLogs", key=self.key)
         handler = self.node.find_child("Custom::S3AutoDeleteObjectsCustomResourceProvider").node.find_child("Handler")
         assert isinstance(handler, CfnResource)
         handler.add_property_override("LoggingConfig", {"LogGroup": group.log_group_name})

@@ -30,6 +30,12 @@ def _known_instance_type(value: str) -> str:
 InstanceType = Annotated[str, AfterValidator(_known_instance_type)]
 
 
+def has_local_nvme(instance_type: str) -> bool:
+    """Whether its storage is NVMe of the machine, which the hardware encrypts and which takes no key."""
+    family = instance_type.split(".")[1]
+    return family.startswith(("g4dn", "g5", "g6", "p4d", "p4de", "p5", "inf1", "inf2", "trn1")) or family.endswith("d")
+
+
 class DataCapture(Settings):
     """Stores a sample of requests and answers, encrypted, under `capture/` in the artifact bucket."""
 

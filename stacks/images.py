@@ -124,6 +124,10 @@ _NEO_TENSORFLOW_ACCOUNTS = {
 """Account of the registry by region: image_uri_config/neo-tensorflow.json, both versions, of sagemaker-core 2.27.0."""
 
 
+REGISTRY_TOKEN = "ecr:GetAuthorizationToken has no resource in IAM; its token opens the one repository that is granted"
+"""Why a role that pulls an image has a statement for every resource."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServedImage:
     """An image's URI, and the ARN of its repository, which a role must be allowed to read."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from aws_cdk import Aws, CfnOutput, Fn, RemovalPolicy, Stack
+from aws_cdk import Aws, CfnOutput, Fn, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -12,8 +12,10 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from containers.load_test import contract
+from stacks.constructs.acknowledged import acknowledge_wildcards
 from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork
-from stacks.images import ServedImage, load_test_image
+from stacks.constructs.log_group import log_group
+from stacks.images import REGISTRY_TOKEN, ServedImage, load_test_image
 from stacks.load_test_settings import LoadTest
 from stacks.naming import component_name
 from stacks.neuron_settings import NeuronFleet
@@ -44,14 +46,8 @@ class LoadTestStack(Stack):
         self._deployment, self._settings = deployment, settings
         self._artifacts, self._key = artifacts, key
         cluster = self._build_cluster(f"{deployment.environment}-load-test")
-        log_group = logs.LogGroup(
-            self,
-            "Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-            encryption_key=key,
-        )
-        definition = self._build_definition(load_test_image(self, "Image"), log_group)
+        logged = log_group(self, "Logs", key=key)
+        definition = self._build_definition(load_test_image(self, "Image"), logged)
         if settings.vpc is not None:
             subnet_ids, group_ids = list(settings.vpc.subnet_ids), list(settings.vpc.security_group_ids)
         else:
@@ -62,20 +58,14 @@ class LoadTestStack(Stack):
             "Subnets": Fn.join(",", subnet_ids),
             "SecurityGroups": Fn.join(",", group_ids),
             "Results": f"s3://{artifacts.bucket_name}/{contract.FOLDER}/",
-            "LogGroup": log_group.log_group_name,
+            "LogGroup": logged.log_group_name,
         }
         for name, value in outputs.items():
             CfnOutput(self, name, value=value)
 
     def _build_cluster(self, name: str) -> ecs.CfnCluster:
         # Container Insights would make this group itself, and leave it behind.
-        insights = logs.LogGroup(
-            self,
-            "Insights",
-            log_group_name=f"/aws/ecs/containerinsights/{name}/performance",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
+        insights = log_group(self, "Insights", key=self._key, name=f"/aws/ecs/containerinsights/{name}/performance")
         cluster = ecs.CfnCluster(
             self,
             "Cluster",
@@ -97,6 +87,7 @@ class LoadTestStack(Stack):
             readable=[objects, IMAGE_LAYERS],
             writable=[self._result_objects],
             clients="the tasks",
+            key=self._key,
         )
         group = ec2.SecurityGroup(
             self,
@@ -115,7 +106,7 @@ class LoadTestStack(Stack):
     def _result_objects(self) -> str:
         return self._artifacts.arn_for_objects(f"{contract.FOLDER}/*/result.json")
 
-    def _build_definition(self, image: ServedImage, log_group: logs.LogGroup) -> ecs.CfnTaskDefinition:
+    def _build_definition(self, image: ServedImage, logged: logs.LogGroup) -> ecs.CfnTaskDefinition:
         settings = self._settings
         definition = ecs.CfnTaskDefinition
         return ecs.CfnTaskDefinition(
@@ -128,7 +119,7 @@ class LoadTestStack(Stack):
             runtime_platform=definition.RuntimePlatformProperty(
                 cpu_architecture="X86_64", operating_system_family="LINUX"
             ),
-            execution_role_arn=self._execution_role(image, log_group).role_arn,
+            execution_role_arn=self._execution_role(image, logged).role_arn,
             task_role_arn=self._task_role().role_arn,
             container_definitions=[
                 definition.ContainerDefinitionProperty(
@@ -144,7 +135,7 @@ class LoadTestStack(Stack):
                     log_configuration=definition.LogConfigurationProperty(
                         log_driver="awslogs",
                         options={
-                            "awslogs-group": log_group.log_group_name,
+                            "awslogs-group": logged.log_group_name,
                             "awslogs-region": Aws.REGION,
                             "awslogs-stream-prefix": contract.STREAM_PREFIX,
                             # CloudWatch being slow must not hold the clients up.
@@ -156,24 +147,26 @@ class LoadTestStack(Stack):
             ],
         )
 
-    def _execution_role(self, image: ServedImage, log_group: logs.LogGroup) -> iam.Role:
+    def _execution_role(self, image: ServedImage, logged: logs.LogGroup) -> iam.Role:
         """What Fargate itself does for a task: it takes the image and brings its output to the logs."""
-        return self._role(
+        role = self._role(
             "ExecutionRole",
             _allow(
                 ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
                 [image.repository_arn],
             ),
             _allow(["ecr:GetAuthorizationToken"], ["*"]),
-            _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),
+            _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [logged.log_group_arn]),
         )
+        acknowledge_wildcards(role, ["*"], REGISTRY_TOKEN)
+        return role
 
     def _task_role(self) -> iam.Role:
-        invoked = self._invoked()
-        return self._role(
+        invoked, objects = self._invoked(), self._artifacts.arn_for_objects(f"{contract.FOLDER}/*")
+        role = self._role(
             "TaskRole",
             *([_allow(["sagemaker:InvokeEndpoint"], invoked)] if invoked else []),
-            _allow(["s3:GetObject"], [self._artifacts.arn_for_objects(f"{contract.FOLDER}/*")]),
+            _allow(["s3:GetObject"], [objects]),
             _allow(["s3:PutObject"], [self._result_objects]),
             iam.PolicyStatement(
                 actions=["kms:Decrypt", "kms:GenerateDataKey"],
@@ -181,6 +174,13 @@ class LoadTestStack(Stack):
                 conditions={"StringEquals": {"kms:ViaService": f"s3.{Aws.REGION}.{Aws.URL_SUFFIX}"}},
             ),
         )
+        acknowledge_wildcards(
+            role,
+            [objects, self._result_objects],
+            "a test's requests are read and its result is written under the test's own name, which is made when it "
+            "starts; all of it ends by the bucket's lifecycle rule",
+        )
+        return role
 
     def _invoked(self) -> list[str]:
         """ARNs of every endpoint of the deployment, and of every inference component on them."""

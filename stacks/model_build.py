@@ -1,18 +1,17 @@
 """The CodeBuild projects that build the models, and the provider that deployments wait on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aws_cdk import Aws, Duration, IgnoreMode, RemovalPolicy, Size, Stack
+from aws_cdk import Duration, IgnoreMode, Size, Stack
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_iam as iam
-from aws_cdk import aws_logs as logs
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
+from stacks.constructs.build_project import BuildProject
 from stacks.constructs.built_artifact import ArtifactBuilder
 from stacks.constructs.compiled_model import ModelCompiler
 from stacks.naming import camel
@@ -48,6 +47,7 @@ class ModelBuildStack(Stack):
         *,
         deployment: Deployment,
         artifacts: s3.IBucket,
+        key: kms.IKey,
         region: str | None,
     ) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
@@ -58,16 +58,26 @@ class ModelBuildStack(Stack):
         fleet = self._fleet(settings) if wants_fleet else None
         sources = {workload: self._source(workload) for workload in deployment.workloads.enabled}
         projects = {
-            workload: self._project(workload, settings, fleet, source, artifacts)
+            workload: BuildProject(
+                self,
+                f"{camel(workload)}Build",
+                workload=workload,
+                source=source,
+                artifacts=artifacts,
+                key=key,
+                s3_urls=deployment.workloads.enabled[workload].s3_urls,
+                fleet=None if workload in _COMPILED_AHEAD else fleet,
+                memory=workload in _COMPILED_AHEAD,
+                timeout=Duration.minutes(settings.timeout_minutes),
+            ).project
             for workload, source in sources.items()
         }
-        for workload, project in projects.items():
-            self._allow_reading(project, deployment.workloads.enabled[workload].s3_urls)
         builder = ArtifactBuilder(
             self,
             "ArtifactBuilder",
             projects=list(projects.values()),
             artifacts=artifacts,
+            key=key,
             prefixes=list(projects),
             total_timeout=Duration.minutes(settings.timeout_minutes + 10),
         )
@@ -77,22 +87,21 @@ class ModelBuildStack(Stack):
                 builder,
                 sources[workload].asset_hash,
                 workload,
-                self._compiler(deployment, artifacts) if workload == "unet_tfs" else None,
+                self._compiler(deployment, artifacts, key) if workload == "unet_tfs" else None,
             )
             for workload, project in projects.items()
         }
 
-    def _compiler(self, deployment: Deployment, artifacts: s3.IBucket) -> ModelCompiler | None:
+    def _compiler(self, deployment: Deployment, artifacts: s3.IBucket, key: kms.IKey) -> ModelCompiler | None:
         unet_tfs = deployment.workloads.unet_tfs
         if unet_tfs is None or not unet_tfs.compilations:
             return None
-        assert artifacts.encryption_key is not None
         return ModelCompiler(
             self,
             "Compiler",
             environment=deployment.environment,
             artifacts=artifacts,
-            key=artifacts.encryption_key,
+            key=key,
             reads_prefix="unet_tfs/unet",
             prefix="unet_tfs/neo",
             max_runtime_seconds=max(compilation.max_runtime_seconds for compilation in unet_tfs.compilations),
@@ -106,82 +115,6 @@ class ModelBuildStack(Stack):
             exclude=_only(workload),
             ignore_mode=IgnoreMode.GIT,
         )
-
-    def _project(
-        self,
-        workload: str,
-        settings: ModelBuild,
-        fleet: codebuild.Fleet | None,
-        source: s3_assets.Asset,
-        artifacts: s3.IBucket,
-    ) -> codebuild.Project:
-        log_group = logs.LogGroup(
-            self,
-            f"{camel(workload)}Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        compiled = workload in _COMPILED_AHEAD
-        project = codebuild.Project(
-            self,
-            f"{camel(workload)}Project",
-            description=f"Builds the artifacts of {workload}",
-            source=codebuild.Source.s3(bucket=source.bucket, path=source.s3_object_key),
-            build_spec=codebuild.BuildSpec.from_source_filename(f"model_build/{workload}/buildspec.yml"),
-            environment=codebuild.BuildEnvironment(
-                build_image=codebuild.LinuxBuildImage.STANDARD_7_0,
-                compute_type=codebuild.ComputeType.X_LARGE if compiled else codebuild.ComputeType.LARGE,
-                fleet=None if compiled else fleet,
-            ),
-            environment_variables={
-                "ARTIFACT_BUCKET": codebuild.BuildEnvironmentVariable(value=artifacts.bucket_name),
-            },
-            encryption_key=artifacts.encryption_key,
-            logging=codebuild.LoggingOptions(cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=log_group)),
-            timeout=Duration.minutes(settings.timeout_minutes),
-        )
-        project.add_to_role_policy(
-            iam.PolicyStatement(actions=["s3:PutObject"], resources=[artifacts.arn_for_objects(f"{workload}/*")])
-        )
-        self._cache(project, artifacts, f"cache/{workload}")
-        return project
-
-    def _cache(self, project: codebuild.Project, artifacts: s3.IBucket, prefix: str) -> None:
-        """Keeps the build's environments and finished steps; CDK's own cache would grant the whole bucket."""
-        resource = project.node.default_child
-        assert isinstance(resource, codebuild.CfnProject)
-        resource.cache = codebuild.CfnProject.ProjectCacheProperty(
-            type="S3", location=f"{artifacts.bucket_name}/{prefix}"
-        )
-        project.add_to_role_policy(
-            iam.PolicyStatement(
-                actions=["s3:GetObject", "s3:PutObject"],
-                resources=[artifacts.arn_for_objects(prefix), artifacts.arn_for_objects(f"{prefix}/*")],
-            )
-        )
-        project.add_to_role_policy(
-            iam.PolicyStatement(actions=["s3:GetBucketAcl", "s3:GetBucketLocation"], resources=[artifacts.bucket_arn])
-        )
-
-    def _allow_reading(self, project: codebuild.Project, s3_urls: Sequence[str]) -> None:
-        """Lets the build read what its recipes name in other buckets: objects, and folders with what they hold."""
-        for url in s3_urls:
-            bucket, _, key = url.removeprefix("s3://").partition("/")
-            bucket_arn = f"arn:{Aws.PARTITION}:s3:::{bucket}"
-            folder = key.rstrip("/")
-            project.add_to_role_policy(
-                iam.PolicyStatement(
-                    actions=["s3:GetObject"],
-                    resources=[f"{bucket_arn}/{folder}", f"{bucket_arn}/{folder}/*"],
-                )
-            )
-            project.add_to_role_policy(
-                iam.PolicyStatement(
-                    actions=["s3:ListBucket"],
-                    resources=[bucket_arn],
-                    conditions={"StringLike": {"s3:prefix": [folder, f"{folder}/*"]}},
-                )
-            )
 
     def _fleet(self, settings: ModelBuild) -> codebuild.Fleet:
         return codebuild.Fleet(

@@ -4,14 +4,16 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from aws_cdk import CustomResource, Duration, custom_resources
+from aws_cdk import CustomResource, Duration
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.constructs.handler_function import handler_function, handler_logs
+from stacks.constructs.acknowledged import acknowledge_wildcards
+from stacks.constructs.handler_function import handler_function, waiting_provider
 
 _HANDLER = Path(__file__).parent / "built_artifact_handler"
 
@@ -26,10 +28,12 @@ class ArtifactBuilder(Construct):
         *,
         projects: Sequence[codebuild.IProject],
         artifacts: s3.IBucket,
+        key: kms.IKey,
         prefixes: Sequence[str],
         total_timeout: Duration,
     ) -> None:
         super().__init__(scope, construct_id)
+        self._key = key
         on_event = self._function("OnEvent", "index.on_event")
         is_complete = self._function("IsComplete", "index.is_complete")
         project_arns = [project.project_arn for project in projects]
@@ -51,18 +55,17 @@ class ArtifactBuilder(Construct):
         )
         is_complete.add_to_role_policy(list_objects)
         is_complete.add_to_role_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=objects))
-        if artifacts.encryption_key is not None:
-            decrypt = iam.PolicyStatement(actions=["kms:Decrypt"], resources=[artifacts.encryption_key.key_arn])
-            on_event.add_to_role_policy(decrypt)
-            is_complete.add_to_role_policy(decrypt)
-        self.provider = custom_resources.Provider(
-            self,
-            "Provider",
-            on_event_handler=on_event,
-            is_complete_handler=is_complete,
-            query_interval=Duration.seconds(5),
-            total_timeout=total_timeout,
-            log_group=handler_logs(self, "Provider"),
+        for function in (on_event, is_complete):
+            function.add_to_role_policy(iam.PolicyStatement(actions=["kms:Decrypt"], resources=[key.key_arn]))
+            assert function.role is not None
+            acknowledge_wildcards(
+                function.role,
+                objects,
+                "the artifacts of one workload: a build's files are found under the hash of its inputs, and removed "
+                "there when nothing serves them any more",
+            )
+        self.provider = waiting_provider(
+            self, on_event=on_event, is_complete=is_complete, total_timeout=total_timeout, key=key
         )
 
     def _function(self, construct_id: str, handler: str) -> lambda_.Function:
@@ -73,6 +76,7 @@ class ArtifactBuilder(Construct):
             handler=handler,
             timeout=Duration.minutes(5),
             memory_mib=256,
+            key=self._key,
         )
 
 

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import Aws, CustomResource, Duration, Stack, custom_resources
+from aws_cdk import Aws, CustomResource, Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from stacks.constructs.acknowledged import acknowledge_wildcards
 from stacks.constructs.built_artifact import BuiltArtifact
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
-from stacks.constructs.handler_function import handler_function, handler_logs
+from stacks.constructs.handler_function import handler_function, waiting_provider
 from stacks.constructs.realtime_endpoint import containers_log_group, volume_key
 from stacks.images import ServedImage
 from stacks.neo import FRAMEWORK, NeoCompilation
@@ -70,14 +71,12 @@ class ModelCompiler(Construct):
         self._allow_objects(reads_prefix)
         self._allow_jobs_and_checks()
         on_event, is_complete = self._functions
-        self.provider = custom_resources.Provider(
+        self.provider = waiting_provider(
             self,
-            "Provider",
-            on_event_handler=on_event,
-            is_complete_handler=is_complete,
-            query_interval=Duration.seconds(5),
+            on_event=on_event,
+            is_complete=is_complete,
             total_timeout=Duration.minutes(max_runtime_seconds // 60 + _CHECK_MINUTES),
-            log_group=handler_logs(self, "Provider"),
+            key=key,
         )
 
     def allow_passing(self, scope: Construct, roles: Sequence[iam.IRole]) -> iam.Policy:
@@ -100,13 +99,19 @@ class ModelCompiler(Construct):
 
     def _allow_objects(self, reads_prefix: str) -> None:
         on_event, is_complete = self._functions
-        own = self.artifacts.arn_for_objects(f"{self.prefix}/*")
+        own, read = (self.artifacts.arn_for_objects(f"{prefix}/*") for prefix in (self.prefix, reads_prefix))
         for actions, resources in (
-            (["s3:GetObject"], [own, self.artifacts.arn_for_objects(f"{reads_prefix}/*")]),
+            (["s3:GetObject"], [own, read]),
             (["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"], [own]),
             (["kms:Decrypt", "kms:GenerateDataKey"], [self.key.key_arn]),
         ):
             is_complete.add_to_role_policy(iam.PolicyStatement(actions=actions, resources=resources))
+        assert is_complete.role is not None
+        acknowledge_wildcards(
+            is_complete.role,
+            [own, read],
+            "what was built and what is compiled of it is named after the hash of its inputs",
+        )
         for function, actions in (
             (on_event, ["s3:ListBucket"]),
             (is_complete, ["s3:ListBucket", "s3:ListBucketVersions"]),
@@ -138,6 +143,7 @@ class ModelCompiler(Construct):
                 actions=["sagemaker:DescribeCompilationJob", "sagemaker:DeleteCompilationJob"], resources=jobs
             )
         )
+        checks = [_sagemaker_arn(f"{path}/{self.names}*-check") for path in _CHECK_RESOURCES.values()]
         is_complete.add_to_role_policy(
             iam.PolicyStatement(
                 actions=[
@@ -145,9 +151,16 @@ class ModelCompiler(Construct):
                     "sagemaker:DescribeEndpoint",
                     "sagemaker:InvokeEndpoint",
                 ],
-                resources=[_sagemaker_arn(f"{path}/{self.names}*-check") for path in _CHECK_RESOURCES.values()],
+                resources=checks,
             )
         )
+        for function, resources in ((on_event, jobs), (is_complete, [*jobs, *checks])):
+            assert function.role is not None
+            acknowledge_wildcards(
+                function.role,
+                resources,
+                "jobs and the endpoints of their checks are named after the deployment and the hash of their inputs",
+            )
         # SageMaker takes a grant on the key for the check's instances in the name of who creates their endpoint.
         is_complete.add_to_role_policy(
             iam.PolicyStatement(
@@ -165,6 +178,7 @@ class ModelCompiler(Construct):
             handler=handler,
             timeout=Duration.minutes(10),
             memory_mib=1024,
+            key=self.key,
         )
 
 
@@ -219,7 +233,7 @@ class CompiledModel(Construct):
         }
         needed: list[Construct] = []
         if check is not None:
-            needed.append(containers_log_group(self, "CheckLogs", f"Endpoints/{self._name}-check"))
+            needed.append(containers_log_group(self, "CheckLogs", f"Endpoints/{self._name}-check", compiler.key))
             roles.append(self._check_role(check, f"{prefix}/*"))
             properties["Check"] = self._json(self._check(check, settings, roles[-1]))
         needed.append(compiler.allow_passing(self, roles))
@@ -270,9 +284,10 @@ class CompiledModel(Construct):
         """What Neo takes on: it reads one archive, writes under one prefix, and logs."""
         artifacts, key = self._compiler.artifacts, self._compiler.key
         group = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:/aws/sagemaker/CompilationJobs"
+        streams, written = f"{group}:log-stream:*", artifacts.arn_for_objects(f"{prefix}/*")
         statements = [
             iam.PolicyStatement(actions=["s3:GetObject"], resources=[artifacts.arn_for_objects(model_key)]),
-            iam.PolicyStatement(actions=["s3:PutObject"], resources=[artifacts.arn_for_objects(f"{prefix}/*")]),
+            iam.PolicyStatement(actions=["s3:PutObject"], resources=[written]),
             iam.PolicyStatement(actions=["s3:GetBucketLocation"], resources=[artifacts.bucket_arn]),
             iam.PolicyStatement(
                 actions=["s3:ListBucket"],
@@ -282,7 +297,7 @@ class CompiledModel(Construct):
             iam.PolicyStatement(actions=["kms:Decrypt", "kms:GenerateDataKey"], resources=[key.key_arn]),
             iam.PolicyStatement(
                 actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-                resources=[group, f"{group}:log-stream:*"],
+                resources=[group, streams],
             ),
             iam.PolicyStatement(
                 actions=["cloudwatch:PutMetricData"],
@@ -290,12 +305,18 @@ class CompiledModel(Construct):
                 conditions={"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "AWS/SageMaker"]}},
             ),
         ]
-        return iam.Role(
+        role = iam.Role(
             self,
             "CompilationRole",
             assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
             inline_policies={"Compile": iam.PolicyDocument(statements=statements)},
         )
+        acknowledge_wildcards(role, [written], "Neo names what it writes; the prefix is that of one compilation")
+        acknowledge_wildcards(role, [streams], "every job logs to this one group, in a stream that SageMaker names")
+        acknowledge_wildcards(
+            role, ["*"], "cloudwatch:PutMetricData has no resource in IAM; it is bound to SageMaker's namespaces"
+        )
+        return role
 
     def _json(self, value: Any) -> str:
         """JSON in one text: CloudFormation turns the numbers of nested properties into texts."""

@@ -9,6 +9,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from stacks.constructs.acknowledged import acknowledge_wildcards
+from stacks.images import REGISTRY_TOKEN
 from stacks.settings import Vpc
 
 _VPC_ACTIONS = (
@@ -88,17 +90,38 @@ def execution_role(
                 conditions={"StringLike": {"s3:prefix": [f"{listed_prefix}*"]}},
             )
         )
-    if captures:
-        statements.append(_allow(["s3:PutObject"], [artifacts.arn_for_objects(f"{prefix}/*") for prefix in captures]))
+    captured = [artifacts.arn_for_objects(f"{prefix}/*") for prefix in captures]
+    if captured:
+        statements.append(_allow(["s3:PutObject"], captured))
     if vpc is not None:
         statements.append(_allow(list(_VPC_ACTIONS), ["*"]))
     # An inline policy is created with its role, so no model is ever created before its permissions.
-    return iam.Role(
+    role = iam.Role(
         scope,
         construct_id,
         assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
         inline_policies={"Serve": iam.PolicyDocument(statements=statements)},
     )
+    acknowledge_wildcards(
+        role,
+        ["*"],
+        f"{REGISTRY_TOKEN}; cloudwatch:PutMetricData has none either and is bound to SageMaker's namespaces; in a "
+        "network, EC2 has no resource-level permission for most of what SageMaker does to network interfaces",
+    )
+    acknowledge_wildcards(
+        role,
+        [f"{group}:log-stream:*" for group in log_groups],
+        "a container's stream is named after the instance, which is not known before; the log group is the endpoint's",
+    )
+    acknowledge_wildcards(
+        role, captured, "captured requests are named after the hour and the request; the prefix is the endpoint's own"
+    )
+    acknowledge_wildcards(
+        role,
+        [artifacts.arn_for_objects(model_key) for model_key in model_keys if model_key.endswith("*")],
+        "every model under one build's prefix is served, or every file that one compilation wrote",
+    )
+    return role
 
 
 def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:

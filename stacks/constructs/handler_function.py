@@ -1,34 +1,110 @@
-"""The Lambda functions of custom resources."""
+"""The Lambda functions of custom resources, and the CDK's framework that waits for them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration, custom_resources
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from stacks.constructs.acknowledged import acknowledge, acknowledge_wildcards
+from stacks.constructs.log_group import log_group
+
+_OWN_VERSIONS = "the versions of one function, which is never published and has none: the CDK grants them unasked"
+
 
 def handler_function(
-    scope: Construct, construct_id: str, *, folder: Path, handler: str, timeout: Duration, memory_mib: int
+    scope: Construct,
+    construct_id: str,
+    *,
+    folder: Path,
+    handler: str,
+    timeout: Duration,
+    memory_mib: int,
+    key: kms.IKey,
 ) -> lambda_.Function:
-    """A function of a folder's Python code, with a log group of its own."""
+    """A function of a folder's Python code, with a log group of its own and a role that may write to it."""
+    group = log_group(scope, f"{construct_id}Logs", key=key)
     return lambda_.Function(
         scope,
         construct_id,
-        runtime=lambda_.Runtime.PYTHON_3_12,
+        runtime=lambda_.Runtime.PYTHON_3_14,
         handler=handler,
         code=lambda_.Code.from_asset(str(folder), exclude=["__pycache__", "*.pyc"]),
         timeout=timeout,
         memory_size=memory_mib,
-        log_group=handler_logs(scope, construct_id),
+        log_group=group,
+        role=function_role(scope, f"{construct_id}Role", group),
     )
 
 
-def handler_logs(scope: Construct, construct_id: str) -> logs.LogGroup:
-    """A log group that ends with the stack: one that Lambda makes for itself stays behind."""
-    return logs.LogGroup(
+def function_role(scope: Construct, construct_id: str, group: logs.LogGroup) -> iam.Role:
+    """A function's role: AWS's own policy for functions would let it write to every log group of the account."""
+    return iam.Role(
         scope,
-        f"{construct_id}Logs",
-        retention=logs.RetentionDays.ONE_MONTH,
-        removal_policy=RemovalPolicy.DESTROY,
+        construct_id,
+        assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+        inline_policies={
+            "Log": iam.PolicyDocument(
+                statements=[
+                    iam.PolicyStatement(
+                        actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[group.log_group_arn]
+                    )
+                ]
+            )
+        },
     )
+
+
+def waiting_provider(
+    scope: Construct,
+    *,
+    on_event: lambda_.Function,
+    is_complete: lambda_.Function,
+    total_timeout: Duration,
+    key: kms.IKey,
+) -> custom_resources.Provider:
+    """The CDK's framework around a handler: it asks every five seconds until the work is done."""
+    group = log_group(scope, "ProviderLogs", key=key)
+    roles = [function_role(scope, name, group) for name in ("FrameworkOnEventRole", "FrameworkWaitingRole")]
+    provider = custom_resources.Provider(
+        scope,
+        "Provider",
+        on_event_handler=on_event,
+        is_complete_handler=is_complete,
+        query_interval=Duration.seconds(5),
+        total_timeout=total_timeout,
+        log_group=group,
+        framework_on_event_role=roles[0],
+        framework_complete_and_timeout_role=roles[1],
+        provider_function_env_encryption=key,
+    )
+    for role in roles:
+        role.add_to_principal_policy(iam.PolicyStatement(actions=["kms:Decrypt"], resources=[key.key_arn]))
+        acknowledge_wildcards(role, _versions(on_event, is_complete), _OWN_VERSIONS)
+    _acknowledge_framework(provider)
+    return provider
+
+
+def _acknowledge_framework(provider: custom_resources.Provider) -> None:
+    machine = provider.node.find_child("waiter-state-machine")
+    acknowledge(
+        machine,
+        "SF1",
+        "the machine asks a function until it is done and holds no logic: the functions log every event and every "
+        "answer, and a log group of the machine's own would want a resource policy of the whole account",
+    )
+    acknowledge(machine, "SF2", "one function is called in a loop, so a trace would show nothing but its duration")
+    waiting = [
+        child
+        for name in ("framework-isComplete", "framework-onTimeout")
+        if isinstance(child := provider.node.find_child(name), lambda_.Function)
+    ]
+    acknowledge_wildcards(machine, _versions(*waiting), _OWN_VERSIONS)
+
+
+def _versions(*functions: lambda_.Function) -> Sequence[str]:
+    return [f"{function.function_arn}:*" for function in functions]

@@ -61,8 +61,8 @@ class ComponentEndpoint(Construct):
         )
         config = self._build_config(endpoint_name, variant, component, role, vpc, data_capture, artifacts, key)
         log_groups = (
-            containers_log_group(self, "Logs", f"Endpoints/{endpoint_name}"),
-            containers_log_group(self, "ComponentLogs", f"InferenceComponents/{name}"),
+            containers_log_group(self, "Logs", f"Endpoints/{endpoint_name}", key),
+            containers_log_group(self, "ComponentLogs", f"InferenceComponents/{name}", key),
         )
         self.endpoint = sagemaker.CfnEndpoint(
             self, "Endpoint", endpoint_name=endpoint_name, endpoint_config_name=config.attr_endpoint_config_name

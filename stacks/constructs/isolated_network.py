@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Aws, RemovalPolicy
+from aws_cdk import Aws
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_logs as logs
+from aws_cdk import aws_kms as kms
 from constructs import Construct
+
+from stacks.constructs.log_group import log_group
 
 CONTAINER_SERVICES: Mapping[str, ec2.InterfaceVpcEndpointAwsService] = {
     "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
@@ -39,6 +41,7 @@ class IsolatedNetwork(Construct):
         readable: Sequence[str],
         writable: Sequence[str] = (),
         clients: str,
+        key: kms.IKey,
     ) -> None:
         super().__init__(scope, construct_id)
         self.vpc = ec2.Vpc(
@@ -50,9 +53,7 @@ class IsolatedNetwork(Construct):
             availability_zones=list(availability_zones) if availability_zones else None,
             max_azs=None if availability_zones else 2,
         )
-        flow_logs = logs.LogGroup(
-            self, "FlowLogs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
-        )
+        flow_logs = log_group(self, "FlowLogs", key=key)
         self.vpc.add_flow_log(
             "Rejected",
             destination=ec2.FlowLogDestination.to_cloud_watch_logs(flow_logs),

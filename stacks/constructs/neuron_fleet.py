@@ -1,7 +1,7 @@
 """Instances with NeuronCores behind an internal load balancer, scaled by how busy their cores are."""
 
 import jsii
-from aws_cdk import Aws, Duration, Fn, RemovalPolicy, Tags
+from aws_cdk import Aws, Duration, Fn, Tags
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
@@ -9,16 +9,17 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from containers.bert_neuron.placement import Placement
+from stacks.constructs.acknowledged import acknowledge, acknowledge_wildcards
 from stacks.constructs.endpoint_alarms import RUNBOOK
 from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork
+from stacks.constructs.log_group import log_group
 from stacks.constructs.neuron_host import FRONT_PORT, METRICS_NAMESPACE, HostProps, start_script
-from stacks.images import ServedImage
+from stacks.images import REGISTRY_TOKEN, ServedImage
 from stacks.neuron_settings import NeuronFleet
 
 _BASE_IMAGE = "/aws/service/neuron/dlami/base/amazon-linux-2023/latest/image_id"
@@ -64,6 +65,7 @@ class LoadBalancedFleet(Construct):
         model_key: str,
         artifacts: s3.IBucket,
         key: kms.IKey,
+        access_logs: s3.IBucket,
         alerts: sns.ITopic,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -81,8 +83,10 @@ class LoadBalancedFleet(Construct):
                 f"arn:{Aws.PARTITION}:s3:::al2023-repos-{Aws.REGION}-de612dc2/*",
             ],
             clients="the instances",
+            key=key,
         )
-        self._serving_logs, self._metrics_logs = self._log_group("Logs"), self._log_group("MetricsLogs")
+        # Nothing on an instance may make another.
+        self._serving_logs, self._metrics_logs = (log_group(self, name, key=key) for name in ("Logs", "MetricsLogs"))
         script = start_script(
             HostProps(
                 endpoint=name,
@@ -99,19 +103,14 @@ class LoadBalancedFleet(Construct):
         self.role = self._build_role(image, model_key, artifacts, key)
         self.group = self._build_group(script)
         self.load_balancer, self.target_group = self._build_load_balancer()
+        self._log_requests(access_logs)
         if settings.tracked is not None:
             self._scale(settings.tracked.target_core_utilization, settings.tracked.warmup_seconds)
         self._alarm(alerts)
 
-    def _log_group(self, construct_id: str) -> logs.LogGroup:
-        """Ends with the stack; nothing on an instance may make another."""
-        return logs.LogGroup(
-            self, construct_id, retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
-        )
-
     def _build_role(self, image: ServedImage, model_key: str, artifacts: s3.IBucket, key: kms.IKey) -> iam.Role:
         log_streams = [group.log_group_arn for group in (self._serving_logs, self._metrics_logs)]
-        return iam.Role(
+        role = iam.Role(
             self,
             "Role",
             description=f"Instances of {self._name}: their image and archive, their logs, and sessions without SSH",
@@ -142,6 +141,12 @@ class LoadBalancedFleet(Construct):
                 )
             },
         )
+        acknowledge_wildcards(
+            role,
+            ["*"],
+            f"{REGISTRY_TOKEN}; the channels of the SSM agent have no resource in IAM, and serve sessions without SSH",
+        )
+        return role
 
     def _build_group(self, script: str) -> autoscaling.AutoScalingGroup:
         settings, vpc = self._settings, self._network.vpc
@@ -206,6 +211,12 @@ class LoadBalancedFleet(Construct):
             ),
         )
         Tags.of(group).add("Name", self._name)
+        acknowledge(
+            group,
+            "AS3",
+            "launches and terminations are scaling at work and stand in the group's activity history; what wants "
+            "somebody's attention, instances that do not answer, has an alarm on the alert topic",
+        )
         # An instance that starts before the endpoints are there finds no packages, and does not look again.
         group.node.add_dependency(self._network)
         return group
@@ -258,9 +269,24 @@ class LoadBalancedFleet(Construct):
             default_target_groups=[target_group],
             open=False,
         )
-        listener.connections.allow_default_port_from(ec2.Peer.ipv4(vpc.vpc_cidr_block), "Requests from this network")
+        listener.connections.allow_default_port_from(ec2.Peer.ipv4(settings.vpc_cidr), "Requests from this network")
         self.group.node.add_dependency(listener)
         return balancer, target_group
+
+    def _log_requests(self, access_logs: s3.IBucket) -> None:
+        """Has every request's line written to the access-log bucket: who, when, which path, which answer; no body.
+
+        Source: "Enable access logs for your Application Load Balancer" in the Elastic Load Balancing user guide.
+        """
+        prefix = f"load-balancers/{self._name}"
+        written = iam.PolicyStatement(
+            principals=[iam.ServicePrincipal("logdelivery.elasticloadbalancing.amazonaws.com")],
+            actions=["s3:PutObject"],
+            resources=[access_logs.arn_for_objects(f"{prefix}/AWSLogs/{Aws.ACCOUNT_ID}/*")],
+        )
+        access_logs.add_to_resource_policy(written)
+        for name, value in {"enabled": "true", "bucket": access_logs.bucket_name, "prefix": prefix}.items():
+            self.load_balancer.set_attribute(f"access_logs.s3.{name}", value)
 
     def _scale(self, target: float, warmup_seconds: int) -> None:
         autoscaling.CfnScalingPolicy(

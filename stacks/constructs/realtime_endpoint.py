@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from aws_cdk import RemovalPolicy
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
@@ -13,8 +12,9 @@ from constructs import Construct
 
 from stacks.constructs.endpoint_alarms import serving_alarms
 from stacks.constructs.endpoint_scaling import add_scaling, scaled_variant
+from stacks.constructs.log_group import log_group
 from stacks.guardrails import Capacity, Guardrails
-from stacks.hosting_settings import DataCapture, EndpointAlarms
+from stacks.hosting_settings import DataCapture, EndpointAlarms, has_local_nvme
 from stacks.scaling_settings import Scaling
 
 
@@ -74,7 +74,7 @@ class RealtimeEndpoint(Construct):
             kms_key_id=volume_key((variant.instance_type for variant in variants), key),
             data_capture_config=data_capture_config(data_capture, artifacts, key, capture_prefix(endpoint_name)),
         )
-        log_group = containers_log_group(self, "Logs", f"Endpoints/{endpoint_name}")
+        logged = containers_log_group(self, "Logs", f"Endpoints/{endpoint_name}", key)
         self.endpoint = sagemaker.CfnEndpoint(
             self,
             "Endpoint",
@@ -87,7 +87,7 @@ class RealtimeEndpoint(Construct):
             ],
             deployment_config=self._build_guardrails(guardrails),
         )
-        self.endpoint.node.add_dependency(log_group)
+        self.endpoint.node.add_dependency(logged)
         if scaling is not None:
             for variant in (each for each in variants if not each.shadow):
                 add_scaling(self, scaled_variant(endpoint_name, variant.name), scaling, after=self.endpoint)
@@ -162,27 +162,16 @@ def data_capture_config(
     )
 
 
-def containers_log_group(scope: Construct, construct_id: str, name: str) -> logs.LogGroup:
-    """A log group with an end to retention; SageMaker would make it without one, and leave it behind on destroy."""
-    return logs.LogGroup(
-        scope,
-        construct_id,
-        log_group_name=f"/aws/sagemaker/{name}",
-        retention=logs.RetentionDays.ONE_MONTH,
-        removal_policy=RemovalPolicy.DESTROY,
-    )
+def containers_log_group(scope: Construct, construct_id: str, name: str, key: kms.IKey) -> logs.LogGroup:
+    """The log group of an endpoint's containers, before SageMaker makes it."""
+    return log_group(scope, construct_id, key=key, name=f"/aws/sagemaker/{name}")
 
 
 def volume_key(instance_types: Iterable[str], key: kms.IKey) -> str | None:
     """The key of the instances' storage; None with local NVMe, which its hardware encrypts and which takes no key."""
-    return None if any(_has_local_nvme(instance_type) for instance_type in instance_types) else key.key_arn
+    return None if any(has_local_nvme(instance_type) for instance_type in instance_types) else key.key_arn
 
 
 def capture_prefix(endpoint_name: str) -> str:
     """Key prefix, in the artifact bucket, of an endpoint's captured requests and answers."""
     return f"capture/{endpoint_name}"
-
-
-def _has_local_nvme(instance_type: str) -> bool:
-    family = instance_type.split(".")[1]
-    return family.startswith(("g4dn", "g5", "g6", "p4d", "p4de", "p5", "inf1", "inf2", "trn1")) or family.endswith("d")

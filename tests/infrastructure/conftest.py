@@ -2,7 +2,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,11 @@ class Assembly:
         }
 
 
-def run_app(output: Path, deployment: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run_app(
+    output: Path, deployment: str, context: Mapping[str, str] | None = None, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     """Runs app.py as the CDK's command line does, without network or credentials."""
-    context = {**json.loads((ROOT / "cdk.json").read_text())["context"], "deployment": deployment}
+    given = {**json.loads((ROOT / "cdk.json").read_text())["context"], "deployment": deployment, **(context or {})}
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return subprocess.run(
         [sys.executable, str(ROOT / "app.py")],
@@ -43,7 +45,7 @@ def run_app(output: Path, deployment: str, **environment: str) -> "subprocess.Co
         env={
             **kept,
             "CDK_OUTDIR": str(output),
-            "CDK_CONTEXT_JSON": json.dumps(context),
+            "CDK_CONTEXT_JSON": json.dumps(given),
             "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
             "AWS_EC2_METADATA_DISABLED": "true",
             "HTTPS_PROXY": "http://127.0.0.1:9",
@@ -65,7 +67,7 @@ def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Assemb
         key = (deployment, label, tuple(sorted(environment.items())))
         if key not in done:
             output = tmp_path_factory.mktemp("cdk")
-            result = run_app(output, deployment, **environment)
+            result = run_app(output, deployment, None, **environment)
             assert result.returncode == 0, result.stderr
             done[key] = Assembly(output)
         return done[key]

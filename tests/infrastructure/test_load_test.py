@@ -191,9 +191,10 @@ def test_logs_are_encrypted_with_the_deployments_key_and_end_with_the_stack(asse
     named = {each["Properties"].get("LogGroupName") for each in groups}
     assert "/aws/ecs/containerinsights/published-load-test/performance" in named, "or Container Insights leaves it"
     (key,) = assembly.resources("AWS::KMS::Key").values()
-    (statement,) = [s for s in key["Properties"]["KeyPolicy"]["Statement"] if s.get("Sid") == "LogsOfLoadTests"]
-    context = plain(statement["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"])
-    assert context.endswith(":log-group:Published-LoadTest-*")
+    (statement,) = [s for s in key["Properties"]["KeyPolicy"]["Statement"] if s.get("Sid") == "LogsOfThisDeployment"]
+    contexts = [plain(arn) for arn in statement["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]]
+    for group in ("Published-*", "/aws/ecs/containerinsights/published-*"):
+        assert any(arn.endswith(f":log-group:{group}") for arn in contexts)
 
 
 def test_what_a_test_leaves_in_the_bucket_ends_after_a_month(assembly: Assembly, synthesise: Synthesise) -> None:

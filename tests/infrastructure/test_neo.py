@@ -147,8 +147,8 @@ def test_the_roles_of_a_compilation_may_do_only_this(assembly: Assembly) -> None
 def test_the_handler_reaches_its_own_jobs_and_checks_and_passes_their_roles_only(
     assembly: Assembly,
 ) -> None:
-    starts = statements(assembly, "Neo-ModelBuild/CompilerOnEventServiceRole")
-    waits = statements(assembly, "Neo-ModelBuild/CompilerIsCompleteServiceRole")
+    starts = statements(assembly, "Neo-ModelBuild/CompilerOnEventRole")
+    waits = statements(assembly, "Neo-ModelBuild/CompilerIsCompleteRole")
     assert {action for action in starts if action.startswith(TASKS)} == {
         "sagemaker:CreateCompilationJob", "sagemaker:DescribeCompilationJob", "sagemaker:StopCompilationJob",
         "sagemaker:DeleteCompilationJob", "s3:ListBucket",

@@ -111,13 +111,13 @@ def test_an_execution_role_names_its_own_archives_log_groups_and_alarms(synthesi
 
 
 def test_a_build_may_read_the_foreign_objects_of_its_recipe_and_write_its_own_prefix(synthesise: Synthesise) -> None:
-    build = statements(synthesise("prod"), "Prod-ModelBuild/ChurnMmeProjectRole")
+    build = statements(synthesise("prod"), "Prod-ModelBuild/ChurnMmeBuildRole")
     read = [resource for resource in build["s3:GetObject"] if "tabular/synthetic/churn.txt" in resource]
     assert len(read) == 2
     assert all("sagemaker-sample-files/" in resource for resource in read)
     written = {resource.rpartition(', "/')[2].removesuffix('"]]}') for resource in build["s3:PutObject"]}
     assert written == {"churn_mme/*", "cache/churn_mme", "cache/churn_mme/*"}
-    offline = statements(synthesise("dev"), "Dev-ModelBuild/ChurnMmeProjectRole")
+    offline = statements(synthesise("dev"), "Dev-ModelBuild/ChurnMmeBuildRole")
     assert not any("sagemaker-sample-files" in resource for resource in offline["s3:GetObject"])
 
 
@@ -304,13 +304,14 @@ def test_each_engine_has_an_image_of_its_own(synthesise: Synthesise, tmp_path: P
 
 def test_the_builder_functions_may_do_only_this(synthesise: Synthesise) -> None:
     assembly = synthesise("dev")
-    listing = {"s3:ListBucket", "s3:ListBucketVersions", "kms:Decrypt", "s3:GetObject"}
-    assert set(statements(assembly, "Dev-ModelBuild/ArtifactBuilderOnEventServiceRole")) == listing | {
+    logging = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    listing = logging | {"s3:ListBucket", "s3:ListBucketVersions", "kms:Decrypt", "s3:GetObject"}
+    assert set(statements(assembly, "Dev-ModelBuild/ArtifactBuilderOnEventRole")) == listing | {
         "codebuild:StartBuild",
         "s3:DeleteObject",
         "s3:DeleteObjectVersion",
     }
-    assert set(statements(assembly, "Dev-ModelBuild/ArtifactBuilderIsCompleteServiceRole")) == listing | {
+    assert set(statements(assembly, "Dev-ModelBuild/ArtifactBuilderIsCompleteRole")) == listing | {
         "codebuild:BatchGetBuilds"
     }
 

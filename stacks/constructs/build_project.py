@@ -1,0 +1,126 @@
+"""A CodeBuild project that builds one workload's artifacts, with a role of just that."""
+
+from collections.abc import Sequence
+
+from aws_cdk import Aws, Duration
+from aws_cdk import aws_codebuild as codebuild
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_s3_assets as s3_assets
+from constructs import Construct
+
+from stacks.constructs.acknowledged import acknowledge_wildcards
+from stacks.constructs.log_group import log_group
+
+
+class BuildProject(Construct):
+    """The project, its log group and its role.
+
+    memory: more of it, for a compiler. s3_urls: objects and folders of other buckets that recipes read.
+    The CDK's own grants would let a build list and read more than its source, and write reports that it has none of.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        workload: str,
+        source: s3_assets.Asset,
+        artifacts: s3.IBucket,
+        key: kms.IKey,
+        s3_urls: Sequence[str],
+        fleet: codebuild.Fleet | None,
+        memory: bool,
+        timeout: Duration,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        logged = log_group(self, "Logs", key=key)
+        self._cached = f"cache/{workload}"
+        self.role = self._build_role(workload, source, artifacts, key, s3_urls, logged)
+        self.project = codebuild.Project(
+            self,
+            "Project",
+            description=f"Builds the artifacts of {workload}",
+            source=codebuild.Source.s3(bucket=source.bucket, path=source.s3_object_key),
+            build_spec=codebuild.BuildSpec.from_source_filename(f"model_build/{workload}/buildspec.yml"),
+            environment=codebuild.BuildEnvironment(
+                build_image=codebuild.LinuxBuildImage.STANDARD_7_0,
+                compute_type=codebuild.ComputeType.X_LARGE if memory else codebuild.ComputeType.LARGE,
+                fleet=fleet,
+            ),
+            environment_variables={
+                "ARTIFACT_BUCKET": codebuild.BuildEnvironmentVariable(value=artifacts.bucket_name),
+            },
+            encryption_key=key,
+            grant_report_group_permissions=False,
+            logging=codebuild.LoggingOptions(cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=logged)),
+            role=self.role.without_policy_updates(),
+            timeout=timeout,
+        )
+        resource = self.project.node.default_child
+        assert isinstance(resource, codebuild.CfnProject)
+        # Keeps the build's environments and finished steps; CDK's own cache would grant the whole bucket.
+        resource.cache = codebuild.CfnProject.ProjectCacheProperty(
+            type="S3", location=f"{artifacts.bucket_name}/{self._cached}"
+        )
+
+    def _build_role(
+        self,
+        workload: str,
+        source: s3_assets.Asset,
+        artifacts: s3.IBucket,
+        key: kms.IKey,
+        s3_urls: Sequence[str],
+        logged: logs.LogGroup,
+    ) -> iam.Role:
+        own, cache = (artifacts.arn_for_objects(f"{name}/*") for name in (workload, self._cached))
+        read = [_objects(url) for url in s3_urls]
+        statements = [
+            _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [logged.log_group_arn]),
+            _allow(["s3:GetObject", "s3:GetObjectVersion"], [source.bucket.arn_for_objects(source.s3_object_key)]),
+            _allow(["s3:PutObject"], [own]),
+            _allow(["s3:GetObject", "s3:PutObject"], [artifacts.arn_for_objects(self._cached), cache]),
+            _allow(["s3:GetBucketAcl", "s3:GetBucketLocation"], [artifacts.bucket_arn]),
+            _allow(["kms:Decrypt", "kms:GenerateDataKey"], [key.key_arn]),
+            *(_allow(["s3:GetObject"], objects) for objects in read),
+            *(_listing(url) for url in s3_urls),
+        ]
+        role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("codebuild.amazonaws.com"),
+            inline_policies={"Build": iam.PolicyDocument(statements=statements)},
+        )
+        acknowledge_wildcards(
+            role,
+            [own, cache],
+            "what a build writes is named after the hash of its inputs, below the prefix of its workload",
+        )
+        acknowledge_wildcards(
+            role,
+            [folder for _, folder in read],
+            "the recipe names a folder of a bucket that others own, and a build reads all of it",
+        )
+        return role
+
+
+def _objects(url: str) -> list[str]:
+    """ARNs of an object, and of what it holds should it be a folder."""
+    arn = f"arn:{Aws.PARTITION}:s3:::{url.removeprefix('s3://').rstrip('/')}"
+    return [arn, f"{arn}/*"]
+
+
+def _listing(url: str) -> iam.PolicyStatement:
+    bucket, _, key = url.removeprefix("s3://").rstrip("/").partition("/")
+    return iam.PolicyStatement(
+        actions=["s3:ListBucket"],
+        resources=[f"arn:{Aws.PARTITION}:s3:::{bucket}"],
+        conditions={"StringLike": {"s3:prefix": [key, f"{key}/*"]}},
+    )
+
+
+def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
+    return iam.PolicyStatement(actions=actions, resources=resources)
