@@ -73,3 +73,20 @@ def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Assemb
         return done[key]
 
     return make
+
+
+FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> list[str]:
+    """What a check has looked at, one line each, printed when all tests are done."""
+    return request.config.stash.setdefault(FIGURES, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    lines = config.stash.get(FIGURES, [])
+    if lines:
+        terminalreporter.section("security")
+        for line in lines:
+            terminalreporter.write_line(line)
