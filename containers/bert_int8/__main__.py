@@ -20,6 +20,8 @@ from containers.serving.question_answering.windows import Windower
 from containers.serving.server import main
 
 WORKLOAD = "bert_int8"
+_WORKERS = 32
+"""Requests whose windows may share a batch."""
 logger = logging.getLogger(WORKLOAD)
 
 
@@ -43,7 +45,7 @@ def _create() -> ASGIApp:
     if cap := os.environ.get("ONEDNN_MAX_CPU_ISA"):
         logger.info("the engine is asked to stay within ONEDNN_MAX_CPU_ISA=%s", cap)
     log_ready(f"{engine_name} {manifest.engine.version} {manifest.precision}, {threads} threads,", started)
-    return create_app(make_handler(model, manifest.precision), ServingOptions())
+    return create_app(make_handler(model, manifest.precision), ServingOptions(workers=_WORKERS))
 
 
 if __name__ == "__main__":

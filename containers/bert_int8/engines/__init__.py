@@ -11,7 +11,7 @@ from containers.serving.question_answering.windows import EncoderBatch
 
 
 class EncoderEngine(Protocol):
-    """A loaded encoder; `infer` may be called from several threads."""
+    """A loaded encoder, which runs for one thread at a time."""
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
         """Start and end logits, each float32 of shape (rows, tokens)."""

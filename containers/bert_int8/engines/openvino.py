@@ -1,6 +1,5 @@
 """OpenVINO runtime."""
 
-import threading
 from importlib import metadata
 from pathlib import Path
 
@@ -34,18 +33,14 @@ def load(model_dir: Path, threads: int) -> "OpenVinoEngine":
 
 
 class OpenVinoEngine:
-    """A compiled model with one infer request per calling thread."""
+    """A compiled model and its infer request."""
 
     def __init__(self, model: ov.CompiledModel) -> None:
-        self._model = model
         self._names = [next(name for name in EncoderBatch.INPUTS if name in port.get_names()) for port in model.inputs]
-        self._local = threading.local()
+        self._request = model.create_infer_request()
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
         """Start and end logits, each float32 of shape (rows, tokens)."""
-        request: ov.InferRequest | None = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._model.create_infer_request()
         arrays = batch.arrays()
-        outputs = request.infer([arrays[name] for name in self._names], share_inputs=True)
+        outputs = self._request.infer([arrays[name] for name in self._names], share_inputs=True)
         return outputs[0], outputs[1]
