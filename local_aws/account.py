@@ -109,5 +109,9 @@ class LocalAccount:
 def write_json(path: Path, content: object) -> None:
     """Replaces a JSON file in one step, so that a reader never sees half of it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=1))
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(content, indent=1))
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

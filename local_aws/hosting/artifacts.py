@@ -1,5 +1,6 @@
 """Model archives from the account's S3, extracted with nothing in them taken on trust."""
 
+import errno
 import gzip
 import hashlib
 import shutil
@@ -11,7 +12,8 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlparse
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -23,8 +25,30 @@ _CHUNK = 1 << 20
 _TOO_LARGE = "it unpacks to more than the instance's disk or memory holds"
 
 
+_ATTEMPTS = 3
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_S3 = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": _ATTEMPTS})
+
+
 class ModelDataError(Exception):
     """A model archive cannot be had or is not one."""
+
+
+class AbsentError(ModelDataError):
+    """S3 has no such archive, or does not give it to this account."""
+
+
+class StoreUnavailableError(ModelDataError):
+    """S3 did not give the archive, though it may later."""
+
+
+class DiskFullError(ModelDataError):
+    """There is no room for the archive, or for what is in it."""
+
+
+def s3_client() -> "S3Client":
+    """A client that gives up within a minute on an S3 that is slow or fails."""
+    return boto3.client("s3", config=_S3)
 
 
 def extracted(state: Path, url: str) -> Path:
@@ -33,50 +57,78 @@ def extracted(state: Path, url: str) -> Path:
     Raises ModelDataError.
     """
     parsed = urlparse(url)
-    s3 = boto3.client("s3")
+    s3 = s3_client()
     key = parsed.path.lstrip("/")
-    try:
-        tag = s3.head_object(Bucket=parsed.netloc, Key=key)["ETag"]
-    except (ClientError, BotoCoreError) as error:
-        raise ModelDataError(f"could not download model data from {url}: {error}") from error
+    tag = current(s3, parsed.netloc, key)
     final = state / "models" / hashlib.sha256(f"{url} {tag}".encode()).hexdigest()[:24]
     if not final.is_dir():
-        partial = Path(tempfile.mkdtemp(dir=state / "tmp"))
         try:
-            fetch(s3, parsed.netloc, key, partial / "model")
-            if not final.is_dir():
-                (partial / "model").rename(final)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=state / "tmp", ignore_cleanup_errors=True) as partial:
+                fetch(s3, parsed.netloc, key, Path(partial) / "model")
+                if not final.is_dir():
+                    (Path(partial) / "model").rename(final)
+        except OSError as error:
+            raise DiskFullError(f"could not store model data from {url}: {error}") from error
     return final
+
+
+def current(s3: "S3Client", bucket: str, key: str) -> str:
+    """The ETag of an archive as it is in S3 now; raises AbsentError and StoreUnavailableError."""
+    try:
+        return s3.head_object(Bucket=bucket, Key=key)["ETag"]
+    except (ClientError, BotoCoreError) as error:
+        raise _not_had(f"s3://{bucket}/{key}", error) from error
+
+
+def _not_had(url: str, error: ClientError | BotoCoreError) -> ModelDataError:
+    message = f"could not download model data from {url}: {error}"
+    if isinstance(error, ClientError) and error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500:
+        return AbsentError(message)
+    return StoreUnavailableError(message)
 
 
 def fetch(s3: "S3Client", bucket: str, key: str, folder: Path, max_bytes: int = MAX_EXTRACTED_BYTES) -> str:
     """Downloads an archive and extracts it into a new folder; returns the object's ETag.
 
     Raises ModelDataError, and then leaves no folder, for an object that is not there, a damaged archive,
-    members outside of the folder, links and devices, and an archive that unpacks to more than `max_bytes`.
+    members outside of the folder, links and devices, and an archive that unpacks to more than `max_bytes`;
+    StoreUnavailableError where S3 is at fault, and DiskFullError for want of room.
     """
     url = f"s3://{bucket}/{key}"
     archive = folder.with_name(f"{folder.name}.tar.gz")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        answer = s3.get_object(Bucket=bucket, Key=key)
-        with archive.open("wb") as file:
-            for chunk in answer["Body"].iter_chunks(_CHUNK):
-                file.write(chunk)
+        tag = _download(s3, bucket, key, archive)
         with gzip.open(archive) as content:
             with tarfile.open(fileobj=content) as tar:
                 left = _extract(tar, folder, max_bytes)
             # The checksum stands behind the last byte, which tarfile has no need to read.
             _drain(content, left)
     except (ClientError, BotoCoreError) as error:
-        raise ModelDataError(f"could not download model data from {url}: {error}") from error
+        raise _not_had(url, error) from error
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise DiskFullError(f"the disk has no room for {url}: {error.strerror}") from error
         raise ModelDataError(f"{url} is not a readable model.tar.gz: {error}") from error
     finally:
         archive.unlink(missing_ok=True)
+    return tag
+
+
+def _download(s3: "S3Client", bucket: str, key: str, archive: Path) -> str:
+    """Writes an object to a file and gives its ETag; begins again when the connection ends in the middle."""
+    for attempt in range(_ATTEMPTS):
+        answer = s3.get_object(Bucket=bucket, Key=key)
+        try:
+            with archive.open("wb") as file:
+                for chunk in answer["Body"].iter_chunks(_CHUNK):
+                    file.write(chunk)
+            break
+        except HTTPClientError:
+            # botocore itself repeats only what fails before the body.
+            if attempt == _ATTEMPTS - 1:
+                raise
     return answer["ETag"]
 
 

@@ -1,8 +1,8 @@
 """The SageMaker control plane: models, endpoint configurations and endpoints."""
 
 import asyncio
-import contextlib
 import json
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -20,6 +20,7 @@ from local_aws.hosting.models import container_of, replica_spec
 from local_aws.hosting.replica import ReplicaFailedError
 from local_aws.hosting.rollout import AlarmStates, Clock, Plan, Rollout, ScaledClock
 
+logger = logging.getLogger("control")
 Document = dict[str, Any]
 _KINDS = {
     "Model": "model",
@@ -29,6 +30,7 @@ _KINDS = {
     compilation.KIND: "compilation-job",
 }
 _DEFAULT_START_SECONDS = 300
+_SAVE_SECONDS = 2.0
 _IN_PROGRESS = ("Creating", "Updating", "RollingBack")
 
 
@@ -417,9 +419,15 @@ class ControlPlane:
         task.add_done_callback(self._tasks.discard)
 
     def save(self) -> None:
-        """Writes the records down."""
-        with contextlib.suppress(FileNotFoundError):
+        """Writes the records down; where the disk takes nothing now, later."""
+        try:
             write_json(self._file, {"records": self._records, "tags": self._tags})
+        except FileNotFoundError:
+            # The account was taken down, and its folder with it.
+            return
+        except OSError as error:
+            logger.warning("%s could not be written, and will be again in %g s: %s", self._file, _SAVE_SECONDS, error)
+            asyncio.get_running_loop().call_later(_SAVE_SECONDS, self.save)
 
 
 def _arn(kind: str, name: str) -> str:

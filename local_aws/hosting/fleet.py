@@ -1,6 +1,7 @@
 """The replicas of one endpoint version, by variant."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,8 +10,12 @@ from typing import Any
 
 from local_aws.hosting.replica import Replica, ReplicaFailedError, ReplicaSpec
 
+logger = logging.getLogger("fleet")
+
 DRAIN_SECONDS = 60
 _MAX_BACKOFF_SECONDS = 30.0
+_LOOK_SECONDS = 0.25
+_MEMORY_SECONDS = 1.0
 _BUSY = 8
 """Requests in flight from which on a model is loaded on a further replica."""
 
@@ -71,6 +76,8 @@ class Fleet:
         self.variants = {variant.name: variant for variant in variants}
         self._state, self._changed = state, changed
         self._watcher: asyncio.Task[None] | None = None
+        self._repairs: dict[str, asyncio.Task[None]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
 
     @property
     def production(self) -> dict[str, VariantFleet]:
@@ -94,8 +101,10 @@ class Fleet:
 
     async def stop(self) -> None:
         """Lets requests in flight finish, then stops every replica."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+        tasks = [*self._repairs.values(), *([self._watcher] if self._watcher is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._stopping, return_exceptions=True)
         replicas = [replica for variant in self.variants.values() for replica in variant.replicas]
         await asyncio.gather(*(_drain(replica) for replica in replicas))
         for variant in self.variants.values():
@@ -131,36 +140,55 @@ class Fleet:
         try:
             await replica.start(variant.start_timeout_seconds)
         except BaseException:
-            variant.replicas.remove(replica)
+            # A variant that was made smaller meanwhile has let go of it already.
+            if replica in variant.replicas:
+                variant.replicas.remove(replica)
             await replica.stop()
             raise
 
     async def _watch(self) -> None:
-        backoff = 0.5
+        looked = 0.0
         while True:
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = asyncio.get_running_loop().time()
             for variant in self.variants.values():
-                for replica in [r for r in variant.replicas if r.ready and not r.running]:
-                    variant.replicas.remove(replica)
-                    variant.restarts += 1
-                    variant.note = f"replica {replica.id} died; started again: {replica.last_lines(1)}"
-                    self._changed()
-                    await replica.stop()
-                    try:
-                        await self._add(variant)
-                        backoff = 0.5
-                    except ReplicaFailedError as error:
-                        variant.note = str(error)
-                        await asyncio.sleep(backoff)
-                        backoff = min(2 * backoff, _MAX_BACKOFF_SECONDS)
-                missing = variant.desired - len(variant.replicas)
-                for _ in range(missing):
-                    try:
-                        await self._add(variant)
-                    except ReplicaFailedError as error:
-                        variant.note = str(error)
-                        await asyncio.sleep(backoff)
-                        backoff = min(2 * backoff, _MAX_BACKOFF_SECONDS)
+                if now - looked >= _MEMORY_SECONDS:
+                    for replica in variant.replicas:
+                        replica.kill_over_limit()
+                for replica in [each for each in variant.replicas if each.lost]:
+                    self._replace(variant, replica)
+                # One variant whose containers do not start must not keep another from its own.
+                if len(variant.replicas) < variant.desired and variant.name not in self._repairs:
+                    self._repairs[variant.name] = asyncio.create_task(self._repair(variant))
+            if now - looked >= _MEMORY_SECONDS:
+                looked = now
+
+    def _replace(self, variant: VariantFleet, replica: Replica) -> None:
+        variant.replicas.remove(replica)
+        variant.restarts += 1
+        why = f"was killed: {replica.killed}" if replica.killed else f"died: {replica.last_lines(1)}"
+        variant.note = f"replica {replica.id} {why}; another was started"
+        self._changed()
+        stopping = asyncio.create_task(replica.stop())
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
+
+    async def _repair(self, variant: VariantFleet) -> None:
+        """Starts what a variant is missing, after ever longer pauses where it does not start."""
+        backoff = 0.5
+        try:
+            while (missing := variant.desired - len(variant.replicas)) > 0:
+                started = await asyncio.gather(*(self._add(variant) for _ in range(missing)), return_exceptions=True)
+                failures = [each for each in started if isinstance(each, BaseException)]
+                if not failures:
+                    continue
+                if unexpected := [each for each in failures if not isinstance(each, ReplicaFailedError)]:
+                    logger.error("a replica of %s was not started", self.endpoint, exc_info=unexpected[0])
+                variant.note = str(failures[0])
+                await asyncio.sleep(backoff)
+                backoff = min(2 * backoff, _MAX_BACKOFF_SECONDS)
+        finally:
+            del self._repairs[variant.name]
 
 
 async def _drain(replica: Replica) -> None:

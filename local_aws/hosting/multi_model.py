@@ -6,19 +6,33 @@ import hashlib
 import shutil
 import time
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import urlparse
 
 import aiohttp
-import boto3
 
-from local_aws.hosting.artifacts import ModelDataError, fetch
+from local_aws.hosting.artifacts import (
+    AbsentError,
+    DiskFullError,
+    ModelDataError,
+    StoreUnavailableError,
+    current,
+    fetch,
+    s3_client,
+)
 from local_aws.hosting.errors import ApiError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+READY_SECONDS = 50.0
+"""How long a request waits for its model: clients wait for 60 s as a rule, and must learn of it before that."""
+_Result = TypeVar("_Result")
+_threads = ThreadPoolExecutor(16, thread_name_prefix="models")
 
 
 class ModelMetrics(Protocol):
@@ -46,11 +60,12 @@ class ModelCache:
         parsed = urlparse(prefix)
         self._bucket, self._prefix = parsed.netloc, parsed.path.lstrip("/")
         self._client, self._folder, self._max_bytes = client, folder, max_bytes
-        self._s3: S3Client = boto3.client("s3")
+        self._s3: S3Client = s3_client()
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self._on_disk: dict[str, str] = {}
         self._users: Counter[str] = Counter()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._loads: dict[str, asyncio.Task[None]] = {}
         self._unloading = asyncio.Lock()
         self._released = asyncio.Event()
 
@@ -75,11 +90,10 @@ class ModelCache:
             metrics.model_cache(hit=target in self._loaded)
             if target not in self._loaded:
                 began = time.perf_counter()
-                async with self._locks[target]:
-                    if target not in self._loaded:
-                        await self._load(target, metrics)
+                await self._loaded_within(target, metrics)
                 metrics.model_time("ModelLoadingWaitTime", time.perf_counter() - began)
-            self._loaded.move_to_end(target)
+            if target in self._loaded:
+                self._loaded.move_to_end(target)
             yield _name(target)
         finally:
             self._users[target] -= 1
@@ -87,6 +101,34 @@ class ModelCache:
                 del self._users[target]
                 self._drop_lock(target)
             self._released.set()
+
+    async def _loaded_within(self, target: str, metrics: ModelMetrics) -> None:
+        """Waits for a model's load, which goes on for the next request when this one can wait no longer."""
+        load = self._loads.get(target)
+        if load is None:
+            load = self._loads[target] = asyncio.create_task(self._load_once(target, metrics))
+        done, _ = await asyncio.wait({load}, timeout=READY_SECONDS)
+        if not done:
+            raise ApiError(
+                "ModelNotReadyException",
+                f"model {target[:100]} is still being downloaded or loaded after {READY_SECONDS:g} s; try again",
+                429,
+            )
+        load.result()
+
+    async def _load_once(self, target: str, metrics: ModelMetrics) -> None:
+        try:
+            async with self._locks[target]:
+                if target not in self._loaded:
+                    await self._load(target, metrics)
+        finally:
+            del self._loads[target]
+            self._drop_lock(target)
+
+    def close(self) -> None:
+        """Ends the loads that are under way."""
+        for load in self._loads.values():
+            load.cancel()
 
     def forget(self, target: str) -> None:
         """Notes that the container has lost a model."""
@@ -115,24 +157,49 @@ class ModelCache:
         began = time.perf_counter()
         key = self._prefix + target.lstrip("/")
         try:
-            tag = (await asyncio.to_thread(self._s3.head_object, Bucket=self._bucket, Key=key))["ETag"]
+            tag = await _off_loop(current, self._s3, self._bucket, key)
             if self._on_disk.get(target) != tag:
                 # Where the download fails, a copy that is gone must not pass for the one in S3 once that is as before.
                 self._on_disk.pop(target, None)
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-                self._on_disk[target] = await asyncio.to_thread(
-                    fetch, self._s3, self._bucket, key, folder, self._max_bytes
-                )
-        except ModelDataError as error:
-            raise ApiError("ValidationError", str(error)) from error
-        except Exception as error:
+                await _off_loop(shutil.rmtree, folder, True)
+                self._on_disk[target] = await self._fetch(key, folder, metrics)
+        except (StoreUnavailableError, DiskFullError) as error:
+            raise ApiError("ServiceUnavailable", str(error), 503) from error
+        except AbsentError as error:
             raise ApiError(
                 "ValidationError",
                 f"Failed to download model data(bucket: {self._bucket}, key: {key}). Please ensure that there is "
                 "an object located at the URL and that the role passed to CreateModel has permissions to download "
                 f"the model. ({error})",
             ) from error
+        except ModelDataError as error:
+            raise ApiError("ValidationError", str(error)) from error
         metrics.model_time("ModelDownloadingTime", time.perf_counter() - began)
+
+    async def _fetch(self, key: str, folder: Path, metrics: ModelMetrics) -> str:
+        """Downloads an archive, with room made for it where the disk is full, and gives its ETag."""
+        while True:
+            try:
+                return await _off_loop(fetch, self._s3, self._bucket, key, folder, self._max_bytes)
+            except DiskFullError:
+                if not await self._free_disk(metrics):
+                    raise
+
+    async def _free_disk(self, metrics: ModelMetrics) -> bool:
+        """Removes one model that nobody uses from the disk, and from the container first where each is there.
+
+        SageMaker deletes unused models when an instance's volume is full. False when there is none to remove.
+        """
+        while True:
+            used = {*self._loaded, *self._users, *self._loads}
+            victim = next((target for target in self._on_disk if target not in used), None)
+            if victim is not None:
+                break
+            if not await self._unload_one(metrics):
+                return False
+        del self._on_disk[victim]
+        await _off_loop(shutil.rmtree, self._folder / _name(victim), True)
+        return True
 
     async def _unload_one(self, metrics: ModelMetrics) -> bool:
         """Unloads the least recently used model that answers no request; False when there is none to unload."""
@@ -159,6 +226,11 @@ class ModelCache:
         """Forgets what nobody needs any more, as names come from clients and so without end."""
         if target not in self._loaded and target not in self._users and not self._locks[target].locked():
             del self._locks[target]
+
+
+async def _off_loop(function: Callable[..., _Result], *arguments: object) -> _Result:
+    """Runs what waits for S3 or a disk on threads of its own, that a slow S3 holds nothing else up."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, function, *arguments)
 
 
 def _name(target: str) -> str:

@@ -16,6 +16,7 @@ import aiohttp
 from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_VARIABLE
 from containers.serving.memory import LIMIT_VARIABLE
 from local_aws.hosting.images import Image
+from local_aws.hosting.memory import used_bytes
 from local_aws.hosting.multi_model import ModelCache
 from local_aws.instances import onednn_max_cpu_isa
 from local_aws.processes import alive, die_with_parent, free_port
@@ -53,7 +54,10 @@ class ReplicaSpec:
 
 
 class Replica:
-    """A running container stand-in, and the connections to it."""
+    """A running container stand-in, and the connections to it.
+
+    killed: why the platform ended it; empty where it did not.
+    """
 
     def __init__(self, state: Path, spec: ReplicaSpec, label: str) -> None:
         self.id = uuid.uuid4().hex[:8]
@@ -64,6 +68,8 @@ class Replica:
         self.started = time.time()
         self.in_flight = 0
         self.ready = False
+        self.killed = ""
+        self._served = False
         self.client = aiohttp.ClientSession(
             f"http://127.0.0.1:{self.port}",
             timeout=aiohttp.ClientTimeout(total=MODEL_TIMEOUT_SECONDS, sock_connect=5),
@@ -89,8 +95,41 @@ class Replica:
         """Whether the process runs."""
         return self._process is not None and self._process.returncode is None and alive(self._process.pid)
 
+    @property
+    def lost(self) -> bool:
+        """Whether it took requests and its process has ended since."""
+        return self._served and not self.running
+
+    def kill_over_limit(self) -> None:
+        """Ends a container that uses more memory than it has, as the kernel of a real instance would."""
+        limit = self.spec.memory_limit
+        if self.running and (used := used_bytes(self.pid, limit)) > limit:
+            self.killed = f"it used {used / 2**20:.0f} MiB of memory and has {limit / 2**20:.0f} MiB"
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
     async def start(self, timeout_seconds: float) -> None:
         """Starts the process and waits for `/ping`; raises ReplicaFailedError."""
+        try:
+            await self._launch()
+        except OSError as error:
+            raise ReplicaFailedError(f"the container could not be started: {error}") from error
+        assert self._process is not None
+        deadline = time.monotonic() + timeout_seconds
+        while not await self._pings():
+            if self._process.returncode is not None:
+                raise ReplicaFailedError(
+                    f"the container ended with exit code {self._process.returncode} before it answered /ping: "
+                    f"{self.last_lines()}"
+                )
+            if time.monotonic() > deadline:
+                raise ReplicaFailedError(
+                    f"the container did not answer /ping in {timeout_seconds:g} s: {self.last_lines()}"
+                )
+            await asyncio.sleep(0.1)
+        self.ready = self._served = True
+
+    async def _launch(self) -> None:
         image = self.spec.image
         (self.folder / "opt/ml").mkdir(parents=True)
         (self.folder / "tmp").mkdir()
@@ -128,19 +167,6 @@ class Replica:
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
-        deadline = time.monotonic() + timeout_seconds
-        while not await self._pings():
-            if self._process.returncode is not None:
-                raise ReplicaFailedError(
-                    f"the container ended with exit code {self._process.returncode} before it answered /ping: "
-                    f"{self.last_lines()}"
-                )
-            if time.monotonic() > deadline:
-                raise ReplicaFailedError(
-                    f"the container did not answer /ping in {timeout_seconds:g} s: {self.last_lines()}"
-                )
-            await asyncio.sleep(0.1)
-        self.ready = True
 
     async def _pings(self) -> bool:
         try:
@@ -160,6 +186,8 @@ class Replica:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
+        if self.models is not None:
+            self.models.close()
         await self.client.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 

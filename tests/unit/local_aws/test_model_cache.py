@@ -14,6 +14,7 @@ import boto3
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from botocore.exceptions import ClientError
 
 from local_aws.hosting import multi_model
 from local_aws.hosting.artifacts import ModelDataError
@@ -85,6 +86,8 @@ class Store:
         self.downloads: Counter[str] = Counter()
 
     def head_object(self, **names: str) -> dict[str, str]:
+        if names["Key"] not in self.versions:
+            raise ClientError({"Error": {"Code": "404", "Message": "Not Found"}}, "HeadObject")
         return {"ETag": self.versions[names["Key"]]}
 
     def fetch(self, s3: Any, bucket: str, key: str, folder: Path, max_bytes: int) -> str:
@@ -102,7 +105,7 @@ async def running(
     container: Container, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[ModelCache]:
     monkeypatch.setattr(multi_model, "fetch", store.fetch)
-    monkeypatch.setattr(boto3, "client", lambda service: store)
+    monkeypatch.setattr(boto3, "client", lambda service, config: store)
     app = web.Application()
     app.add_routes([web.post("/models", container.load), web.delete("/models/{name}", container.unload)])
     async with TestServer(app) as server, aiohttp.ClientSession(str(server.make_url("/"))) as client:
