@@ -26,6 +26,8 @@ _ANSWER_SECONDS = 60.0
 """SageMaker waits no longer for a container (InvokeEndpoint)."""
 _IDLE_SECONDS = 75.0
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"te"}
+_READS = (b"GET", b"HEAD")
+_END_OF_HEAD = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -57,11 +59,11 @@ class Front:
         self.active += 1
         try:
             path = url.partition(b"?")[0]
-            if path == b"/ping" and method == b"GET":
+            if path == b"/ping" and method in _READS:
                 return self._ping()
             if self.draining:
                 return error_bytes(draining_error())
-            if path == b"/metrics" and method == b"GET":
+            if path == b"/metrics" and method in _READS:
                 return _response(200, await self._metrics(), CONTENT_TYPE)
             return await self._forward(path, method, _request(method, url, headers, body))
         except ServingError as error:
@@ -107,6 +109,9 @@ class Front:
             raise ServingError(
                 404, "not_found", f"{method.decode()} {path.decode(errors='replace')}: this container answers {ANSWERS}"
             )
+        if method != b"POST":
+            # The answer to a HEAD that went on would have no body where its length says that one follows.
+            raise ServingError(405, "method_not_allowed", f"{method.decode()} {path.decode()}: send POST")
         usable = [upstream for upstream in candidates if upstream.ready and upstream not in tried]
         if not usable:
             raise _nobody()
@@ -202,7 +207,7 @@ class _Client(asyncio.Protocol):
                 response = await self._front.respond(method, url, headers, body)
             if self._transport is None:
                 return
-            self._transport.write(response)
+            self._transport.write(response if method != b"HEAD" else response.partition(_END_OF_HEAD)[0] + _END_OF_HEAD)
             if not keep_alive or self._front.draining:
                 self._transport.close()
                 return
