@@ -26,6 +26,8 @@ SILENCE_SECONDS = 15.0
 GROWTH_MIB = 96.0
 """That a server's memory may be larger at the end than after its warm-up."""
 _BATCH = 1000
+_SHRINK_SECONDS = 60.0
+"""That a smaller request is looked for which does the same."""
 _WARM_UP = 0.1
 _PROTOCOL_ERROR = re.compile(rb"Invalid HTTP request received\.?|Invalid host header|")
 _LEAKS = (b"Traceback (most recent call last)", b'File "/', b"site-packages")
@@ -189,12 +191,18 @@ class Run:
                 raise RuntimeError("nothing was generated")
 
     def _noting(self, check: Callable[[Any], None], failing: list[tuple[bytes, str]]) -> Callable[[Any], None]:
+        deadline = float("inf")
+
         def ask(example: Any) -> None:
+            nonlocal deadline
+            if time.monotonic() > deadline:
+                return
             self._asked.clear()
             try:
                 check(example)
             except Violation as violation:
                 failing.append((b"".join(self._asked), str(violation)))
+                deadline = min(deadline, time.monotonic() + _SHRINK_SECONDS)
                 raise
 
         return ask
