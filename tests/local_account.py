@@ -1,5 +1,6 @@
 """A real local account for tests: the real command lines, its clients, and what it holds."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -153,17 +154,26 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("local") / "state"
 
 
-@pytest.fixture(scope="module")
-def account(request: pytest.FixtureRequest, state: Path) -> Iterator[LocalAccount]:
-    """A running local account, started with the module's ACCOUNT_ENVIRONMENT, and every client pointed at it."""
-    done = inference(state, "local", "up", **getattr(request.module, "ACCOUNT_ENVIRONMENT", {}))
+@contextlib.contextmanager
+def running_account(state: Path, **environment: str) -> Iterator[LocalAccount]:
+    """A running local account, started with that environment, and every client pointed at it."""
+    done = inference(state, "local", "up", timeout=300, **environment)
     assert done.returncode == 0, done.stderr
     running = LocalAccount.read(state)
     assert running is not None
     before = dict(os.environ)
     os.environ.update(running.environment())
     os.environ.pop("AWS_PROFILE", None)
-    yield running
-    os.environ.clear()
-    os.environ.update(before)
-    inference(state, "local", "down")
+    try:
+        yield running
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        inference(state, "local", "down")
+
+
+@pytest.fixture(scope="module")
+def account(request: pytest.FixtureRequest, state: Path) -> Iterator[LocalAccount]:
+    """A running local account, started with the module's ACCOUNT_ENVIRONMENT."""
+    with running_account(state, **getattr(request.module, "ACCOUNT_ENVIRONMENT", {})) as running:
+        yield running

@@ -26,7 +26,8 @@ _TOO_LARGE = "it unpacks to more than the instance's disk or memory holds"
 
 
 _ATTEMPTS = 3
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNWRITABLE = (errno.EFBIG, errno.EIO, errno.EROFS)
 _S3 = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": _ATTEMPTS})
 
 
@@ -42,8 +43,12 @@ class StoreUnavailableError(ModelDataError):
     """S3 did not give the archive, though it may later."""
 
 
-class DiskFullError(ModelDataError):
-    """There is no room for the archive, or for what is in it."""
+class DiskError(ModelDataError):
+    """The disk does not take the archive, or what is in it."""
+
+
+class DiskFullError(DiskError):
+    """There is no room on the disk, until something is deleted from it."""
 
 
 def s3_client() -> "S3Client":
@@ -68,7 +73,7 @@ def extracted(state: Path, url: str) -> Path:
                 if not final.is_dir():
                     (Path(partial) / "model").rename(final)
         except OSError as error:
-            raise DiskFullError(f"could not store model data from {url}: {error}") from error
+            raise DiskError(f"could not store model data from {url}: {error}") from error
     return final
 
 
@@ -92,7 +97,7 @@ def fetch(s3: "S3Client", bucket: str, key: str, folder: Path, max_bytes: int = 
 
     Raises ModelDataError, and then leaves no folder, for an object that is not there, a damaged archive,
     members outside of the folder, links and devices, and an archive that unpacks to more than `max_bytes`;
-    StoreUnavailableError where S3 is at fault, and DiskFullError for want of room.
+    StoreUnavailableError where S3 is at fault, DiskError where the disk is, and DiskFullError for want of room.
     """
     url = f"s3://{bucket}/{key}"
     archive = folder.with_name(f"{folder.name}.tar.gz")
@@ -108,8 +113,9 @@ def fetch(s3: "S3Client", bucket: str, key: str, folder: Path, max_bytes: int = 
         raise _not_had(url, error) from error
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise DiskFullError(f"the disk has no room for {url}: {error.strerror}") from error
+        if isinstance(error, OSError) and error.errno in (*_FULL, *_UNWRITABLE):
+            kind = DiskFullError if error.errno in _FULL else DiskError
+            raise kind(f"the disk does not take {url}: {error.strerror}") from error
         raise ModelDataError(f"{url} is not a readable model.tar.gz: {error}") from error
     finally:
         archive.unlink(missing_ok=True)

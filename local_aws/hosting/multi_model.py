@@ -16,6 +16,7 @@ import aiohttp
 
 from local_aws.hosting.artifacts import (
     AbsentError,
+    DiskError,
     DiskFullError,
     ModelDataError,
     StoreUnavailableError,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 50.0
 """How long a request waits for its model: clients wait for 60 s as a rule, and must learn of it before that."""
+_GIVEN_UP = 4
+"""Loaded models that go for one that the disk has no room for."""
 _Result = TypeVar("_Result")
 _threads = ThreadPoolExecutor(16, thread_name_prefix="models")
 
@@ -163,7 +166,7 @@ class ModelCache:
                 self._on_disk.pop(target, None)
                 await _off_loop(shutil.rmtree, folder, True)
                 self._on_disk[target] = await self._fetch(key, folder, metrics)
-        except (StoreUnavailableError, DiskFullError) as error:
+        except (StoreUnavailableError, DiskError) as error:
             raise ApiError("ServiceUnavailable", str(error), 503) from error
         except AbsentError as error:
             raise ApiError(
@@ -177,29 +180,25 @@ class ModelCache:
         metrics.model_time("ModelDownloadingTime", time.perf_counter() - began)
 
     async def _fetch(self, key: str, folder: Path, metrics: ModelMetrics) -> str:
-        """Downloads an archive, with room made for it where the disk is full, and gives its ETag."""
+        """Downloads an archive and gives its ETag; makes room where the disk is full.
+
+        SageMaker deletes unused models when an instance's volume is full. Of those in the container a few at the most
+        are given up for another: on a disk that something else has filled, no number of them would help.
+        """
+        may_unload = _GIVEN_UP
         while True:
             try:
                 return await _off_loop(fetch, self._s3, self._bucket, key, folder, self._max_bytes)
             except DiskFullError:
-                if not await self._free_disk(metrics):
+                used = {*self._loaded, *self._users, *self._loads}
+                victim = next((target for target in self._on_disk if target not in used), None)
+                if victim is not None:
+                    del self._on_disk[victim]
+                    await _off_loop(shutil.rmtree, self._folder / _name(victim), True)
+                elif not may_unload or not await self._unload_one(metrics):
                     raise
-
-    async def _free_disk(self, metrics: ModelMetrics) -> bool:
-        """Removes one model that nobody uses from the disk, and from the container first where each is there.
-
-        SageMaker deletes unused models when an instance's volume is full. False when there is none to remove.
-        """
-        while True:
-            used = {*self._loaded, *self._users, *self._loads}
-            victim = next((target for target in self._on_disk if target not in used), None)
-            if victim is not None:
-                break
-            if not await self._unload_one(metrics):
-                return False
-        del self._on_disk[victim]
-        await _off_loop(shutil.rmtree, self._folder / _name(victim), True)
-        return True
+                else:
+                    may_unload -= 1
 
     async def _unload_one(self, metrics: ModelMetrics) -> bool:
         """Unloads the least recently used model that answers no request; False when there is none to unload."""

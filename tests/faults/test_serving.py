@@ -1,0 +1,415 @@
+"""Faults of replicas, disks, memory, S3 and archives, while requests go on; the endpoints are made once."""
+
+import contextlib
+import functools
+import resource
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+
+from containers.churn_mme.features import FEATURES, MODEL_FILE
+from load_tests.closed_loop import Request, Target
+from local_aws.account import ACCOUNT_ID, LocalAccount
+from tests import tiny_models
+from tests.faults import endpoints
+from tests.faults.endpoints import BUCKET, VARIANT, Model
+from tests.faults.load import ANSWERED, REFUSED, Ask, Load, Measured
+from tests.local_account import running_account, runtime, wait_until
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+
+Report = Callable[[Measured], None]
+STATES = ("CA", "NY", "TX", "FL", "OH", "WA")
+ROW = ",".join(str(number) for number in range(len(FEATURES))).encode()
+
+
+class SlowStore:
+    """S3 with a fault in it: a way to the emulator's that is late, fails, or breaks off in the middle of a body."""
+
+    def __init__(self) -> None:
+        self.behind = ""
+        self.delay = 0.0
+        self.mode = "whole"
+        self.keys = ""
+        store = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def pass_on(self) -> None:
+                store.pass_on(self)
+
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def pass_on(self, handler: BaseHTTPRequestHandler) -> None:
+        sent = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        headers = {name: value for name, value in handler.headers.items() if name.lower() not in ("host", "connection")}
+        answer = httpx.request(
+            handler.command, self.behind + handler.path, content=sent, headers=headers, trust_env=False, timeout=60
+        )
+        status, body, cut = answer.status_code, answer.content, False
+        if self.keys and self.keys in handler.path:
+            time.sleep(self.delay)
+            if self.mode == "fails":
+                status, body = 500, b"<Error><Code>InternalError</Code><Message>try again</Message></Error>"
+            cut = self.mode == "cut" and handler.command == "GET"
+        handler.send_response(status)
+        for name, value in answer.headers.items():
+            if name.lower() not in ("content-length", "connection", "transfer-encoding", "date", "server"):
+                handler.send_header(name, value)
+        length = len(body) if handler.command != "HEAD" else int(answer.headers.get("content-length", 0))
+        handler.send_header("Content-Length", str(length))
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(body[: len(body) // 2] if cut else body)
+        handler.close_connection = cut
+
+    @contextlib.contextmanager
+    def fault(self, keys: str, mode: str = "whole", delay: float = 0.0) -> Iterator[None]:
+        """For objects whose key has that in it, for as long as the block runs."""
+        self.keys, self.mode, self.delay = keys, mode, delay
+        try:
+            yield
+        finally:
+            self.mend()
+
+    def mend(self) -> None:
+        """Ends the fault."""
+        self.keys, self.mode, self.delay = "", "whole", 0.0
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[SlowStore]:
+    made = SlowStore()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def slow_account(state: Path, store: SlowStore) -> Iterator[LocalAccount]:
+    """A local account whose hosting process has its models through the store."""
+    with running_account(state, AWS_ENDPOINT_URL_S3=store.url) as running:
+        store.behind = running.endpoint_url
+        yield running
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, bytes]:
+    """An archive of each state."""
+    return {state: endpoints.packed({MODEL_FILE: model}) for state, model in tiny_models.churn_models(STATES).items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made(slow_account: LocalAccount, state: Path, folder: Path, models: dict[str, bytes]) -> None:
+    """The endpoints `steady` and `pair` of the tiny server, `models` of churn_mme, and `masks` of unet_openvino."""
+    del slow_account
+    endpoints.save_images(state, folder)
+    boto3.client("s3").create_bucket(Bucket=BUCKET)
+    tiny = endpoints.put("tiny/model.tar.gz", endpoints.packed({"name.txt": b"tiny"}))
+    for name, archive in models.items():
+        endpoints.put(f"churn/{name}.tar.gz", archive)
+    tiny_models.save_unet(folder / "unet")
+    unet = endpoints.put("unet/model.tar.gz", endpoints.packed_folder(folder / "unet"))
+    endpoints.create("steady", Model("tiny", tiny))
+    endpoints.create("pair", Model("tiny", tiny), instances=2)
+    endpoints.create("models", Model("churn_mme", f"s3://{BUCKET}/churn/", multi_model=True))
+    endpoints.create("masks", Model("unet_openvino", unet))
+    endpoints.wait_in_service("steady", "pair", "models", "masks")
+
+
+def asking(endpoint: str) -> Ask:
+    """The tiny server."""
+    return Ask(Target(endpoint, VARIANT), Request(body=b"{}", content_type="application/json"), b"tiny")
+
+
+def asking_model(state: str, right: bytes | None = None) -> Ask:
+    """A state's model, whose answer of now is the right one unless it is given."""
+    target, request = (
+        Target("models", VARIANT),
+        Request(body=ROW, content_type="text/csv", target_model=f"{state}.tar.gz"),
+    )
+    if right is None:
+        answer = runtime().invoke_endpoint(
+            EndpointName="models", Body=ROW, ContentType="text/csv", TargetModel=f"{state}.tar.gz"
+        )
+        right = answer["Body"].read()
+    return Ask(target, request, right)
+
+
+def at(endpoint: str) -> Callable[[Ask], bool]:
+    return lambda ask: ask.target.endpoint == endpoint
+
+
+def outcomes(load: Load, where: Callable[[Ask], bool], since: float = 0.0) -> set[str]:
+    return {f"{met.outcome} {met.code}" if met.outcome == REFUSED else met.outcome for met in load.since(since, where)}
+
+
+def test_a_killed_replica_costs_its_own_requests_at_the_most_and_is_replaced(report: Report) -> None:
+    """Its requests are answered, or refused as ModelError 502; another endpoint's never notice; two are there again."""
+    with Load([asking("pair"), asking("steady")], 60) as load:
+        victim = endpoints.replicas("pair")[0]["pid"]
+        began = time.monotonic()
+        endpoints.kill_tree(victim)
+        recovery = load.right_again(
+            began, lambda: victim not in (pids := [r["pid"] for r in endpoints.replicas("pair")]) and len(pids) == 2
+        )
+    assert outcomes(load, at("pair")) <= {ANSWERED, "refused ModelError 502"}
+    assert outcomes(load, at("steady")) == {ANSWERED}
+    assert "died" in endpoints.notes("pair")
+    report(load.account("one of two replicas killed", recovery))
+
+
+def test_all_replicas_killed_at_once_are_refusals_until_they_are_back(report: Report) -> None:
+    """Meanwhile requests are told to try again: ModelNotReady, or ModelError of a container that is gone."""
+    with Load([asking("pair"), asking("steady")], 60) as load:
+        victims = [replica["pid"] for replica in endpoints.replicas("pair")]
+        began = time.monotonic()
+        for victim in victims:
+            endpoints.kill_tree(victim)
+        recovery = load.right_again(
+            began, lambda: len([r for r in endpoints.replicas("pair") if r["pid"] not in victims]) == 2
+        )
+    assert outcomes(load, at("pair")) <= {
+        ANSWERED, "refused ModelError 502", "refused ModelError 503", "refused ModelNotReadyException",
+    }  # fmt: skip
+    assert outcomes(load, at("steady")) == {ANSWERED}
+    report(load.account("both replicas killed", recovery))
+
+
+def replaced(victim: int) -> bool:
+    """Whether another process than that serves `models`."""
+    return [replica["pid"] for replica in endpoints.replicas("models")] not in ([], [victim])
+
+
+@pytest.mark.parametrize("times", [3])
+def test_a_multi_model_replica_that_is_killed_loads_its_models_again(report: Report, times: int) -> None:
+    """Whatever was in work is answered or refused; the models' answers are the same as before."""
+    with Load([asking_model("CA"), asking_model("NY"), asking("steady")], 60) as load:
+        recoveries = []
+        for _ in range(times):
+            (victim,) = [replica["pid"] for replica in endpoints.replicas("models")]
+            began = time.monotonic()
+            endpoints.kill_tree(victim)
+            recoveries.append(load.right_again(began, functools.partial(replaced, victim)))
+    assert outcomes(load, at("models")) <= {
+        ANSWERED, "refused ModelError 502", "refused ModelError 503", "refused ModelNotReadyException",
+    }  # fmt: skip
+    assert outcomes(load, at("steady")) == {ANSWERED}
+    report(load.account(f"multi-model replica killed, {times} times", max(recoveries)))
+
+
+@pytest.fixture
+def report(measured: Report) -> Report:
+    return measured
+
+
+def test_a_disk_that_takes_nothing_more_fails_what_writes_and_nothing_else(state: Path, report: Report) -> None:
+    """Loaded models answer on; a new one and a new endpoint are refused with the reason; a killed replica comes back
+    when there is room again, and what was decided meanwhile is on the disk then."""
+    hosting = endpoints.hosting_pid(state)
+    _, hard = resource.prlimit(hosting, resource.RLIMIT_FSIZE)
+    with Load([asking_model("CA"), asking("pair"), asking("steady")], 60) as load:
+        began = time.monotonic()
+        resource.prlimit(hosting, resource.RLIMIT_FSIZE, (0, hard))
+        try:
+            with pytest.raises(Exception, match=r"ServiceUnavailable.*the disk does not take"):
+                asking_model("TX")
+            endpoints.create(
+                "late", Model("tiny", endpoints.put("late/model.tar.gz", endpoints.packed({"name.txt": b"late"})))
+            )
+            wait_until(lambda: _described("late")["EndpointStatus"] == "Failed", 30, "the failure")
+            assert "File too large" in _described("late")["FailureReason"]
+            victim = endpoints.replicas("pair")[0]["pid"]
+            endpoints.kill_tree(victim)
+            wait_until(lambda: "could not be started" in endpoints.notes("pair"), 30, "the note")
+        finally:
+            resource.prlimit(hosting, resource.RLIMIT_FSIZE, (hard, hard))
+        freed = time.monotonic()
+        recovery = load.right_again(freed, lambda: len(endpoints.replicas("pair")) == 2)
+        asking_model("TX")
+    assert outcomes(load, at("models")) == {ANSWERED}
+    assert outcomes(load, at("steady")) == {ANSWERED}
+    assert outcomes(load, at("pair")) <= {ANSWERED, "refused ModelError 502"}
+    assert time.monotonic() > began
+    wait_until(lambda: '"late"' in (state / "hosting.json").read_text(), 30, "the records on the disk")
+    boto3.client("sagemaker").delete_endpoint(EndpointName="late")
+    report(load.account("disk full, then free", recovery))
+
+
+def _described(endpoint: str) -> Any:
+    return boto3.client("sagemaker").describe_endpoint(EndpointName=endpoint)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"this machine mounts nothing for this user: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_models_that_do_not_all_fit_on_the_disk_take_turns_there(
+    state: Path, models: dict[str, bytes], report: Report
+) -> None:
+    """As on SageMaker, unused models make room: every one of six is answered on a disk that holds three."""
+    rights = [asking_model(name) for name in STATES]
+    replica = restart_models()
+    unpacked = sum(len(body) for body in models.values())
+    with small_disk(state / "replicas" / replica / "opt/ml/models", f"{4 * unpacked // 1024}k"):
+        with Load([*rights, asking("steady")], 20) as load:
+            began = time.monotonic()
+            load.all_right(3 * len(STATES), at("models"))
+        assert outcomes(load, lambda ask: True) == {ANSWERED}
+        report(load.account("six models on a disk for three", time.monotonic() - began))
+    restart_models()
+
+
+def test_a_copy_that_takes_more_memory_than_it_has_is_killed_and_replaced_alone(report: Report) -> None:
+    """The kernel of an instance would kill it too. The other copy and the other endpoints answer on."""
+    sagemaker = boto3.client("sagemaker")
+    variant: Any = {"VariantName": VARIANT, "InstanceType": "ml.c5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="copies",
+        ProductionVariants=[variant],
+        ExecutionRoleArn=f"arn:aws:iam::{ACCOUNT_ID}:role/any",
+    )
+    sagemaker.create_endpoint(EndpointName="copies", EndpointConfigName="copies")
+    endpoints.wait_in_service("copies")
+    sagemaker.create_inference_component(
+        InferenceComponentName="copy",
+        EndpointName="copies",
+        VariantName=VARIANT,
+        Specification={
+            "Container": {"Image": endpoints.image_uri("tiny"), "ArtifactUrl": f"s3://{BUCKET}/tiny/model.tar.gz"},
+            "ComputeResourceRequirements": {"MinMemoryRequiredInMb": 256, "NumberOfCpuCoresRequired": 0.5},
+        },
+        RuntimeConfig={"CopyCount": 2},
+    )
+    wait_until(lambda: len(endpoints.replicas("copies")) == 2, 30, "the copies")
+    before = {replica["pid"] for replica in endpoints.replicas("copies")}
+    copies = Ask(Target("copies", VARIANT, "copy"), Request(body=b"{}", content_type="application/json"), b"tiny")
+    hog = Ask(copies.target, Request(body=b"hog", content_type="application/json"), b"never")
+    with Load([copies, asking("steady")], 60) as load:
+        began = time.monotonic()
+        with pytest.raises(Exception, match=r"ModelError.*502"):
+            runtime().invoke_endpoint(EndpointName="copies", InferenceComponentName="copy", Body=hog.request.body)
+        recovery = load.right_again(
+            began,
+            lambda: len(now := {r["pid"] for r in endpoints.replicas("copies")}) == 2 and len(now & before) == 1,
+        )
+    assert outcomes(load, at("copies")) <= {ANSWERED, "refused ModelError 502"}
+    assert outcomes(load, at("steady")) == {ANSWERED}
+    assert "MiB of memory and has 256 MiB" in endpoints.notes("copies")
+    report(load.account("memory exhausted in one of two copies", recovery))
+    sagemaker.delete_inference_component(InferenceComponentName="copy")
+    wait_until(lambda: not sagemaker.list_inference_components()["InferenceComponents"], 30, "the copies' end")
+    sagemaker.delete_endpoint(EndpointName="copies")
+
+
+def restart_models() -> str:
+    """Has the replica of `models` started anew, so that every model's next request is a load; gives its id."""
+    (victim,) = endpoints.replicas("models")
+    endpoints.kill_tree(victim["pid"])
+    wait_until(lambda: [r["id"] for r in endpoints.replicas("models")] not in ([], [victim["id"]]), 30, "the restart")
+    return str(endpoints.replicas("models")[0]["id"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "delay", "refused"),
+    [
+        ("whole", 2.0, set()),
+        ("fails", 0.0, {"refused ServiceUnavailable"}),
+        ("cut", 0.0, {"refused ServiceUnavailable"}),
+    ],
+    ids=["slow", "failing", "cut off"],
+)
+def test_an_s3_that_is_slow_or_fails_delays_or_refuses_only_the_models_to_be_loaded(
+    store: SlowStore, report: Report, mode: str, delay: float, refused: set[str]
+) -> None:
+    """Loaded models answer on; the others' requests wait, or are told to try again, and are answered afterwards."""
+    wanted = asking_model("OH")
+    restart_models()
+    loaded = asking_model("CA")
+    with store.fault("OH", mode, delay), Load([loaded, asking("steady"), wanted], 30, settle=False) as load:
+        wait_until(lambda: len(load.since(0.0, lambda ask: ask is wanted)) >= 5, 60, "requests that met it")
+        store.mend()
+        recovery = load.right_again(time.monotonic(), lambda: True)
+    assert outcomes(load, lambda ask: ask is not wanted) == {ANSWERED}
+    assert outcomes(load, lambda ask: ask is wanted) == {ANSWERED} | refused
+    report(load.account(f"S3 {'slow' if delay else mode} while a model loads", recovery))
+
+
+def test_a_corrupt_archive_of_one_model_is_refused_and_replaced_and_the_others_answer_on(
+    models: dict[str, bytes], report: Report
+) -> None:
+    """A flipped byte is found by the archive's checksum; a loaded model goes on; a good upload is served at once."""
+    flipped = bytearray(models["FL"])
+    flipped[len(flipped) // 2] ^= 0xFF
+    wanted = asking_model("FL")
+    restart_models()
+    loaded = asking_model("CA")
+    endpoints.put("churn/FL.tar.gz", bytes(flipped))
+    endpoints.put("churn/CA.tar.gz", bytes(flipped))
+    with Load([loaded, asking("steady"), wanted], 30, settle=False) as load:
+        wait_until(lambda: len(load.since(0.0, lambda ask: ask is wanted)) >= 5, 60, "requests that met it")
+        began = time.monotonic()
+        endpoints.put("churn/FL.tar.gz", models["FL"])
+        endpoints.put("churn/CA.tar.gz", models["CA"])
+        recovery = load.right_again(began, lambda: True)
+    assert outcomes(load, lambda ask: ask is not wanted) == {ANSWERED}
+    assert outcomes(load, lambda ask: ask is wanted) == {ANSWERED, "refused ValidationError"}
+    report(load.account("one model's archive corrupt in S3", recovery))
+
+
+def test_an_update_to_an_archive_whose_sha256_does_not_match_leaves_the_old_version_serving(
+    folder: Path, report: Report
+) -> None:
+    """The manifest in the archive tells the container; the endpoint says so, and not one request notices."""
+    files = {path.name: path.read_bytes() for path in (folder / "unet").iterdir()}
+    weights = bytearray(files["model.bin"] or b"\0")
+    weights[0] ^= 0xFF
+    corrupt = endpoints.put("unet-corrupt/model.tar.gz", endpoints.packed({**files, "model.bin": bytes(weights)}))
+    endpoints.create_model("corrupt", Model("unet_openvino", corrupt))
+    endpoints.create_config("corrupt", 1)
+    picture = endpoints.picture()
+    asked: Any = {"EndpointName": "masks", "ContentType": "image/png", "Accept": "image/png", "Body": picture}
+    right = runtime().invoke_endpoint(**asked)["Body"].read()
+    masks = Ask(Target("masks", VARIANT), Request(body=picture, content_type="image/png", accept="image/png"), right)
+    with Load([masks, asking("steady")], 30) as load:
+        began = time.monotonic()
+        boto3.client("sagemaker").update_endpoint(EndpointName="masks", EndpointConfigName="corrupt")
+        recovery = load.right_again(began, lambda: _described("masks")["EndpointStatus"] == "InService")
+    assert outcomes(load, lambda ask: True) == {ANSWERED}
+    described = _described("masks")
+    assert "model.bin is corrupt: sha256" in described["FailureReason"]
+    assert described["EndpointConfigName"] == "masks"
+    report(load.account("update to an archive with a wrong sha256", recovery))
