@@ -10,7 +10,7 @@ from containers.churn_mme.features import FEATURES, MODEL_FILE
 from containers.churn_mme.trees import FloatArray, ModelError, TreeEnsemble, read_model
 from containers.serving.app import JSON, Answer, Invocation
 from containers.serving.errors import ServingError
-from containers.serving.multi_model import ModelLoadError
+from containers.serving.multi_model import ModelLoadError, entries
 
 CSV = "text/csv"
 MAX_MODEL_BYTES = 64 * 1024 * 1024
@@ -47,7 +47,7 @@ class ChurnModel:
 def load_model(folder: Path) -> ChurnModel:
     """Reads the one model file in an extracted archive; raises ModelLoadError."""
     try:
-        files = [path for path in sorted(folder.rglob("*")) if not path.is_dir() or path.is_symlink()]
+        files = [path for path in sorted(entries(folder)) if not path.is_dir() or path.is_symlink()]
     except OSError as error:
         raise ModelLoadError(f"{folder} cannot be read: {error.strerror}") from error
     if not folder.is_dir():

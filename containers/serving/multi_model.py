@@ -8,6 +8,7 @@ import asyncio
 import base64
 import bisect
 import contextlib
+import itertools
 import logging
 import time
 from collections import OrderedDict
@@ -43,6 +44,8 @@ logger = logging.getLogger("multi_model")
 
 MAX_PAGE = 1000
 """Models in one page of the list."""
+MAX_ENTRIES = 10_000
+"""Files and folders that are looked at in an extracted archive."""
 _ANSWERS = "GET /ping, POST and GET /models, GET and DELETE /models/{model_name}, and POST /models/{model_name}/invoke"
 
 
@@ -213,9 +216,17 @@ def _folder(url: str) -> Path:
     return Path(path)
 
 
+def entries(folder: Path) -> list[Path]:
+    """Files and folders in an extracted archive, MAX_ENTRIES at the most; raises OSError.
+
+    The url of a load may name any folder of the container's, `/` too, and nobody waits for all that is in it.
+    """
+    return list(itertools.islice(folder.rglob("*"), MAX_ENTRIES))
+
+
 def _size_on_disk(folder: Path) -> int:
     try:
-        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return sum(path.stat().st_size for path in entries(folder) if path.is_file())
     except OSError:
         return 0
 
