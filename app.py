@@ -11,6 +11,7 @@ import aws_cdk as cdk
 from stacks.bert_int8 import BertInt8Stack
 from stacks.bert_neuron import BertNeuronStack
 from stacks.churn_mme import ChurnMmeStack
+from stacks.constructs.permissions_boundary import bound
 from stacks.endpoint_checks import check
 from stacks.foundation import FoundationStack
 from stacks.load_test import LoadTestStack
@@ -40,8 +41,11 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
         deployment=deployment,
         artifacts=foundation.artifacts,
         key=foundation.key,
+        network=foundation.network,
         region=region,
     )
+    if foundation.network is not None:
+        deployment = deployment.placed(foundation.network.named)
     for workload, settings in deployment.workloads.enabled.items():
         # Only this one has a load balancer.
         logged = {"access_logs": foundation.access_logs} if workload == "bert_neuron" else {}
@@ -68,6 +72,8 @@ def compose(app: cdk.App, deployment: Deployment) -> None:
             region=region,
         )
     MonitoringStack(app, f"{prefix}-Monitoring", deployment=deployment, region=region)
+    if deployment.permissions_boundary is not None:
+        bound(app, deployment.permissions_boundary)
     for name, value in {"environment": deployment.environment, **deployment.tags}.items():
         cdk.Tags.of(app).add(name, value)
 

@@ -28,6 +28,7 @@ UNSCOPED_ACTIONS: Mapping[str, str] = {
     "ec2:DescribeSubnets": "no resource in IAM",
     "ec2:DescribeVpcs": "no resource in IAM",
     "ec2:UnassignPrivateIpAddresses": "network interfaces of functions, which Lambda makes and names",
+    "sts:GetServiceBearerToken": "no resource in IAM; bound to CodeArtifact by sts:AWSServiceName",
     "ssm:UpdateInstanceInformation": "no resource in IAM for instances that the agent registers",
     "ssmmessages:CreateControlChannel": "no resource in IAM",
     "ssmmessages:CreateDataChannel": "no resource in IAM",

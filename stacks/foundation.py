@@ -9,12 +9,15 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from containers.load_test import contract
+from stacks.constructs.build_project import foreign_objects
 from stacks.constructs.log_group import log_group
+from stacks.constructs.private_network import PrivateNetwork
+from stacks.model_build_settings import code_artifact
 from stacks.settings import Budget, Deployment
 
 
 class FoundationStack(Stack):
-    """KMS key, artifact bucket with its access logs, alert topic, and the budget where one is set."""
+    """KMS key, artifact bucket with its access logs, alert topic; the private network and the budget where set."""
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment, region: str | None) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
@@ -40,6 +43,7 @@ class FoundationStack(Stack):
             server_access_logs_prefix="artifacts/",
         )
         self.alerts = self._build_alerts()
+        self.network = self._build_network(deployment)
         self._admit_logs(deployment.environment)
         if deployment.load_test is not None:
             self.artifacts.add_lifecycle_rule(
@@ -92,6 +96,20 @@ class FoundationStack(Stack):
             )
         )
         return topic
+
+    def _build_network(self, deployment: Deployment) -> PrivateNetwork | None:
+        if deployment.private_network is None:
+            return None
+        urls = sorted({url for workload in deployment.workloads.enabled.values() for url in workload.s3_urls})
+        return PrivateNetwork(
+            self,
+            "Private",
+            settings=deployment.private_network,
+            artifacts=self.artifacts,
+            read=[arn for url in urls for arn in foreign_objects(url)],
+            packages=code_artifact(deployment.model_build.package_index or "") is not None,
+            key=self.key,
+        )
 
     def _admit_logs(self, environment: str) -> None:
         """Lets CloudWatch Logs encrypt the log groups of this deployment, by their names, and no others."""

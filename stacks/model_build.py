@@ -6,6 +6,7 @@ from pathlib import Path
 from aws_cdk import Duration, IgnoreMode, Size, Stack
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
@@ -14,8 +15,10 @@ from constructs import Construct
 from stacks.constructs.build_project import BuildProject
 from stacks.constructs.built_artifact import ArtifactBuilder
 from stacks.constructs.compiled_model import ModelCompiler
+from stacks.constructs.private_network import PrivateNetwork, acknowledge_interfaces, build_statements
+from stacks.model_build_settings import ModelBuild
 from stacks.naming import camel
-from stacks.settings import Deployment, ModelBuild
+from stacks.settings import Deployment
 
 ROOT = Path(__file__).parents[1]
 _CONTAINERS = {"unet_tfs": "unet_openvino"}
@@ -48,6 +51,7 @@ class ModelBuildStack(Stack):
         deployment: Deployment,
         artifacts: s3.IBucket,
         key: kms.IKey,
+        network: PrivateNetwork | None,
         region: str | None,
     ) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
@@ -55,6 +59,7 @@ class ModelBuildStack(Stack):
         wants_fleet = settings.compute == "fleet" and any(
             w not in _COMPILED_AHEAD for w in deployment.workloads.enabled
         )
+        self._network = network
         fleet = self._fleet(settings) if wants_fleet else None
         sources = {workload: self._source(workload) for workload in deployment.workloads.enabled}
         projects = {
@@ -68,7 +73,8 @@ class ModelBuildStack(Stack):
                 s3_urls=deployment.workloads.enabled[workload].s3_urls,
                 fleet=None if workload in _COMPILED_AHEAD else fleet,
                 memory=workload in _COMPILED_AHEAD,
-                timeout=Duration.minutes(settings.timeout_minutes),
+                settings=settings,
+                network=network,
             ).project
             for workload, source in sources.items()
         }
@@ -80,6 +86,7 @@ class ModelBuildStack(Stack):
             key=key,
             prefixes=list(projects),
             total_timeout=Duration.minutes(settings.timeout_minutes + 10),
+            network=network,
         )
         self.builds = {
             workload: WorkloadBuild(
@@ -104,6 +111,7 @@ class ModelBuildStack(Stack):
             key=key,
             reads_prefix="unet_tfs/unet",
             prefix="unet_tfs/neo",
+            network=self._network,
             max_runtime_seconds=max(compilation.max_runtime_seconds for compilation in unet_tfs.compilations),
         )
 
@@ -117,7 +125,7 @@ class ModelBuildStack(Stack):
         )
 
     def _fleet(self, settings: ModelBuild) -> codebuild.Fleet:
-        return codebuild.Fleet(
+        fleet = codebuild.Fleet(
             self,
             "Fleet",
             base_capacity=1,
@@ -128,6 +136,23 @@ class ModelBuildStack(Stack):
             environment_type=codebuild.EnvironmentType.LINUX_CONTAINER,
             overflow_behavior=codebuild.FleetOverflowBehavior.QUEUE,
         )
+        if self._network is not None:
+            role = iam.Role(
+                self,
+                "FleetRole",
+                assumed_by=iam.ServicePrincipal("codebuild.amazonaws.com"),
+                inline_policies={"Place": iam.PolicyDocument(statements=build_statements())},
+            )
+            acknowledge_interfaces(role, builds=True)
+            resource = fleet.node.default_child
+            assert isinstance(resource, codebuild.CfnFleet)
+            resource.fleet_service_role = role.role_arn
+            resource.fleet_vpc_config = codebuild.CfnFleet.VpcConfigProperty(
+                vpc_id=self._network.vpc.vpc_id,
+                subnets=list(self._network.named.subnet_ids),
+                security_group_ids=list(self._network.named.security_group_ids),
+            )
+        return fleet
 
 
 def _only(workload: str) -> list[str]:

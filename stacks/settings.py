@@ -14,17 +14,20 @@ from model_build.churn_mme.recipe import ChurnMmeRecipe
 from model_build.unet_tfs.recipe import Precision as UnetPrecision
 from model_build.unet_tfs.recipe import UnetTfsRecipe
 from sizing.instances import instance
+from stacks.budget_settings import Budget as Budget
 from stacks.frozen import Key, Settings
 from stacks.guardrails import GuardedEndpoint, SingleVariantEndpoint, check_shadows
 from stacks.hosting_settings import DataCapture, EndpointAlarms, InferenceComponent, InstanceType
-from stacks.load_test_settings import LoadTest
+from stacks.load_test_settings import LoadTest, TaskVpc
+from stacks.model_build_settings import ModelBuild
 from stacks.neo import NeoCompilation, check_endpoint
 from stacks.neuron_settings import BertNeuron
 from stacks.scaling_settings import Scaling as Scaling
+from stacks.security_settings import PrivateNetwork, check_alone, check_sources, refuse_secrets
+from stacks.security_settings import Vpc as Vpc
 from stacks.tensorflow_serving import TensorFlowServing
 
 Profile = Literal["dev", "prod"]
-BuildCompute = Literal["fleet", "on_demand"]
 ChurnContainer = Literal["trees", "builtin"]
 UnetServer = Literal["tensorflow_serving", "openvino", "neo"]
 
@@ -333,40 +336,14 @@ class Workloads(Settings):
         return {name: workload for name, workload in named.items() if workload is not None}
 
 
-class ModelBuild(Settings):
-    """Where models are built.
-
-    compute: "fleet" reserves C6i machines, which INT8 calibration needs, and bills them while the stack stands;
-        "on_demand" uses CodeBuild's shared machines, whose processor may lack AVX-512 VNNI: the build then
-        stops and says so.
-    fleet_instance_type: EC2 type of the fleet's machines.
-    """
-
-    compute: BuildCompute = "fleet"
-    fleet_instance_type: str = Field(default="c6i.2xlarge", pattern=r"^[a-z0-9-]+\.[a-z0-9]+$")
-    timeout_minutes: int = Field(default=110, ge=5, le=110)
-
-
-class Vpc(Settings):
-    """An existing VPC in which the endpoints' containers run."""
-
-    subnet_ids: tuple[str, ...] = Field(min_length=1)
-    security_group_ids: tuple[str, ...] = Field(min_length=1)
-
-
-class Budget(Settings):
-    """A monthly cost budget of the account that mails at 80 % and 100 %."""
-
-    monthly_usd: float = Field(gt=0)
-    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
-
-
 class Deployment(Settings):
     """One environment, read from `deployments/<name>.yaml`.
 
     region: absent, the templates suit any region.
     retain_data: keep the artifact bucket and its key on destroy.
     load_test: where `inference load-test --on fargate` runs; absent, load tests run on the machine that starts them.
+    private_network: a network without internet that everything stands in; absent, only models may stand in `vpc`.
+    permissions_boundary: name or ARN of a managed policy that bounds every role, those that the CDK makes too.
     """
 
     environment: str = Field(pattern=r"^[a-z][a-z0-9-]{1,20}$")
@@ -379,6 +356,10 @@ class Deployment(Settings):
     vpc: Vpc | None = None
     budget: Budget | None = None
     load_test: LoadTest | None = None
+    private_network: PrivateNetwork | None = None
+    permissions_boundary: str | None = Field(
+        default=None, pattern=r"^(arn:[a-z-]+:iam::(\d{12}|aws):policy/)?[\w+=,.@/-]+$"
+    )
 
     @classmethod
     def load(cls, path: Path) -> "Deployment":
@@ -403,6 +384,27 @@ class Deployment(Settings):
     def endpoint_name(self, workload: str, endpoint: str) -> str:
         """Name of an endpoint, stable over updates."""
         return "-".join([self.environment, workload, endpoint]).replace("_", "-")
+
+    def placed(self, vpc: Vpc) -> "Deployment":
+        """The deployment whose models and load tests run in that network."""
+        tasks = TaskVpc(subnet_ids=vpc.subnet_ids, security_group_ids=vpc.security_group_ids)
+        load_test = self.load_test.model_copy(update={"vpc": tasks}) if self.load_test is not None else None
+        return self.model_copy(update={"vpc": vpc, "load_test": load_test})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secrets(cls, data: Any) -> Any:
+        refuse_secrets(data)
+        return data
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "Deployment":
+        if self.private_network is not None:
+            load_test_vpc = self.load_test.vpc if self.load_test is not None else None
+            check_alone({"vpc": self.vpc, "load_test.vpc": load_test_vpc})
+            self.model_build.check_reachable()
+            check_sources({name: each.model_dump(mode="json") for name, each in self.workloads.enabled.items()})
+        return self
 
     @model_validator(mode="after")
     def _possible(self) -> "Deployment":

@@ -7,7 +7,7 @@ import time
 
 from starlette.types import ASGIApp
 
-from containers.bert_int8.engines import installed_version, load_engine
+from containers.bert_int8.engines import installed_version, load_engine, load_lanes
 from containers.bert_int8.handler import make_handler
 from containers.bert_int8.model_files import TOKENIZER_FILE, window_limits
 from containers.bert_int8.question_answering import QuestionAnswering
@@ -40,6 +40,7 @@ def _create() -> ASGIApp:
     model = QuestionAnswering(
         load_engine(engine_name, model_dir, threads),
         Windower.from_file(model_dir / TOKENIZER_FILE, window_limits(manifest.recipe)),
+        lambda: load_lanes(engine_name, model_dir, threads),
     )
     model.warm_up()
     if cap := os.environ.get("ONEDNN_MAX_CPU_ISA"):

@@ -1,12 +1,17 @@
-"""Windows of all requests share the engine: one alone has all its cores, many run together.
+"""Windows of all requests share the processor: one request has all cores, many have one each, and more share batches.
 
-Nothing waits for company: while a batch runs, what comes is gathered. The thread of a request that finds the engine
-free runs it, so a lone request changes threads nowhere, and the last thing a thread does is to wake the next one.
+Nothing waits for company: while the engine runs, what comes is gathered. The thread of a request that may run the
+engine does so itself, so a lone request changes threads nowhere.
+
+One engine uses all cores for one batch; another has a lane for each core, which together do more, but none alone. The
+second costs memory, so it is loaded when requests first wait for each other, and used while there are enough of them
+for it to do more.
 """
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from containers.bert_int8.engines import EncoderEngine
@@ -18,28 +23,65 @@ LENGTH_BUCKET = 16
 """A row alone is padded to a multiple of this many tokens, so that every such shape can be warmed at the start."""
 BATCH_BUCKET = 32
 """Rows together are padded to a multiple of this many: each shape that an engine has seen costs it some megabytes."""
-_GAINS = {1: 1.0, 2: 1.14, 4: 1.26, 8: 1.36}
-"""Tokens a second by rows in a batch, over those of one row (benchmarks/bert_int8, two cores). Other sizes do not run:
-an engine would prepare a shape for each."""
+_ALL_CORES_GAINS: Mapping[int, float] = {1: 1.0, 2: 1.14, 4: 1.26, 8: 1.36}
+_ONE_CORE_GAINS: Mapping[int, float] = {1: 1.0, 2: 1.07, 4: 1.12}
+"""Tokens a second by rows in a batch, over those of one row (BERT-base by OpenVINO, two cores). Other sizes do not
+run: an engine would prepare a shape for each."""
 _LONGEST_SECONDS = 0.25
 """What a batch may take, by the rate of those before: whoever comes next waits that long at the most."""
 _FIRST_RATE = 4000.0
 """Tokens a second, until something has been measured."""
 _SMOOTHING = 0.2
+_WORTH = 1.05
+"""How much more the lanes must do together before they are used."""
+logger = logging.getLogger("bert_int8")
+
+
+@dataclass(eq=False, slots=True)
+class _Lane:
+    """An engine, and the shapes that it has seen."""
+
+    engine: EncoderEngine
+    shapes: set[tuple[int, ...]] = field(default_factory=set)
+
+
+@dataclass(eq=False, slots=True)
+class _Kind:
+    """Lanes that may run at the same time, of which these are free. rate: tokens a second of one of them."""
+
+    lanes: list[_Lane]
+    gains: Mapping[int, float]
+    rate: float = _FIRST_RATE
+    running: int = 0
+
+    def ran(self, lane: _Lane, shape: tuple[int, ...], seconds: float) -> None:
+        # The first run of a shape prepares it, which says nothing of the runs that follow.
+        if shape in lane.shapes:
+            self.rate += _SMOOTHING * (shape[0] * shape[1] / max(seconds, 1e-6) - self.rate)
+        lane.shapes.add(shape)
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    kind: _Kind
+    lane: _Lane
+    rows: "list[_Row]"
 
 
 @dataclass(eq=False, slots=True)
 class _Ticket:
-    """The windows of one call: their logits as they come. wake: all are there, or this thread is to run the engine."""
+    """The windows of one call and their logits as they come.
+
+    job: what its thread is to run. busy: from when it has a job until that is done. wake: there is a job, or
+    everything is done.
+    """
 
     logits: list[Logits | None]
     missing: int
     error: Exception | None = None
+    job: _Job | None = None
+    busy: bool = False
     wake: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def done(self) -> bool:
-        return not self.missing or self.error is not None
 
 
 @dataclass(eq=False, slots=True)
@@ -50,14 +92,26 @@ class _Row:
 
 
 class Batcher:
-    """Runs an engine for many threads, one batch at a time."""
+    """Runs engines for many threads.
 
-    def __init__(self, engine: EncoderEngine, *, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._engine, self._clock = engine, clock
+    all_cores: the engine of a lone request. load_lanes: makes an engine for each core, of which as many may run at
+    once; none where the engine or the machine has no use for them. It is called once, on a thread of its own.
+    """
+
+    def __init__(
+        self,
+        all_cores: EncoderEngine,
+        load_lanes: Callable[[], Sequence[EncoderEngine]] = tuple,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._load_lanes, self._clock = load_lanes, clock
         self._lock = threading.Lock()
         self._rows: list[_Row] = []
-        self._led = False
-        self._rate = _FIRST_RATE
+        self._tickets = 0
+        self._all_cores = _Kind([_Lane(all_cores)], _ALL_CORES_GAINS)
+        self._lanes: _Kind | None = None
+        self._loading: threading.Thread | None = None
 
     def infer(self, windows: Sequence[Window]) -> list[Logits]:
         """Start and end logits of each window, as long as it is; raises what the engine raises."""
@@ -65,69 +119,109 @@ class Batcher:
             return []
         ticket = _Ticket([None] * len(windows), len(windows))
         with self._lock:
+            self._tickets += 1
             self._rows += [_Row(window, ticket, index) for index, window in enumerate(windows)]
-            leads = not self._led
-            self._led = True
-        if not leads:
+            self._dispatch()
+        while True:
             ticket.wake.wait()
-        # Woken without being done, this thread runs the engine until it is, and hands over.
-        if not ticket.done:
-            try:
-                while not ticket.done:
-                    self._run()
-            finally:
-                self._hand_over()
+            with self._lock:
+                job, ticket.job = ticket.job, None
+                ticket.wake.clear()
+                if job is None:
+                    self._tickets -= 1
+                    break
+            self._run(ticket, job)
         if ticket.error is not None:
             raise ticket.error
         return [found for found in ticket.logits if found is not None]
 
-    def _run(self) -> None:
-        with self._lock:
-            chosen = choose([len(row.window.input_ids) for row in self._rows], self._rate * _LONGEST_SECONDS)
-            rows = [self._rows[index] for index in chosen]
-            self._rows = [row for row in self._rows if row not in rows]
+    def _dispatch(self) -> None:
+        """Gives every free lane that may run now a batch; the lock is held."""
+        if self._tickets > 1 and self._loading is None:
+            self._loading = threading.Thread(target=self._load, daemon=True)
+            self._loading.start()
+        kind = self._kind()
+        while kind.lanes:
+            first = next((i for i, row in enumerate(self._rows) if not row.ticket.busy), None)
+            if first is None:
+                return
+            lengths = [len(row.window.input_ids) for row in self._rows]
+            chosen = choose(lengths, first, kind.rate * _LONGEST_SECONDS, kind.gains)
+            ticket = self._rows[first].ticket
+            ticket.job = _Job(kind, kind.lanes.pop(), [self._rows[index] for index in chosen])
+            ticket.busy = True
+            kind.running += 1
+            taken = set(chosen)
+            self._rows = [row for index, row in enumerate(self._rows) if index not in taken]
+            ticket.wake.set()
+
+    def _kind(self) -> _Kind:
+        """The lanes to use: those in use until they are all free, since both at once would fight for the cores."""
+        lanes = self._lanes
+        if lanes is None or self._all_cores.running:
+            return self._all_cores
+        used = min(self._tickets, lanes.running + len(lanes.lanes))
+        return lanes if lanes.running or used * lanes.rate > _WORTH * self._all_cores.rate else self._all_cores
+
+    def _run(self, runner: _Ticket, job: _Job) -> None:
+        rows = job.rows
         began = self._clock()
         batch = EncoderBatch.of([row.window for row in rows], LENGTH_BUCKET if len(rows) == 1 else BATCH_BUCKET)
+        error: Exception | None = None
         try:
-            start, end = self._engine.infer(batch)
-        except Exception as error:
-            for row in rows:
-                self._fail(row.ticket, error)
-            return
-        self._rate += _SMOOTHING * (batch.input_ids.size / max(self._clock() - began, 1e-6) - self._rate)
-        for line, row in enumerate(rows):
-            length, ticket = len(row.window.input_ids), row.ticket
-            ticket.logits[row.index] = (start[line, :length], end[line, :length])
-            ticket.missing -= 1
-            if not ticket.missing:
-                ticket.wake.set()
-
-    def _fail(self, ticket: _Ticket, error: Exception) -> None:
-        ticket.error = error
+            start, end = job.lane.engine.infer(batch)
+        except Exception as failure:
+            error = failure
+        seconds = self._clock() - began
         with self._lock:
+            runner.busy = False
+            job.kind.lanes.append(job.lane)
+            job.kind.running -= 1
+            if error is None:
+                job.kind.ran(job.lane, batch.input_ids.shape, seconds)
+            for line, row in enumerate(rows):
+                length, ticket = len(row.window.input_ids), row.ticket
+                if error is None:
+                    ticket.logits[row.index] = (start[line, :length], end[line, :length])
+                self._finished(ticket, error)
+            self._dispatch()
+
+    def _finished(self, ticket: _Ticket, error: Exception | None) -> None:
+        """One window of a ticket is done, or was in vain, with all that still wait; the lock is held."""
+        ticket.missing -= 1
+        if error is not None:
+            ticket.error = ticket.error or error
+            waiting = len(self._rows)
             self._rows = [row for row in self._rows if row.ticket is not ticket]
-        ticket.wake.set()
+            ticket.missing -= waiting - len(self._rows)
+        if not ticket.missing:
+            ticket.wake.set()
 
-    def _hand_over(self) -> None:
-        with self._lock:
-            if self._rows:
-                self._rows[0].ticket.wake.set()
-            else:
-                self._led = False
+    def _load(self) -> None:
+        try:
+            lanes = [_Lane(engine) for engine in self._load_lanes()]
+        except Exception:
+            logger.exception("the lanes of single cores were not loaded; requests share all cores")
+            return
+        if len(lanes) > 1:
+            # As fast as it takes for them to be tried: what they do is then measured.
+            kind = _Kind(lanes, _ONE_CORE_GAINS, rate=self._all_cores.rate)
+            with self._lock:
+                self._lanes = kind
 
 
-def choose(lengths: Sequence[int], most_tokens: float) -> list[int]:
-    """Which of the waiting rows run next: the first, with those that make the most of the engine.
+def choose(lengths: Sequence[int], first: int, most_tokens: float, gains: Mapping[int, float]) -> list[int]:
+    """Which of the waiting rows run next: that one, with those that make the most of the engine.
 
-    lengths: tokens of each row, the longest waiting first. most_tokens: of a batch of several rows, padding included.
-    Rows of about the same length go together, and as many as gain more by company than they lose by padding.
-    Returns indices.
+    lengths: tokens of each row. most_tokens: of a batch of several rows, padding included. gains: what a batch of so
+    many rows does in the same time, against one row. Rows of about the same length go together, and as many as gain
+    more by company than they lose by padding. Returns indices.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    first = order.index(0)
-    best, chosen = lengths[0] / _padded(lengths[0], LENGTH_BUCKET), [0]
-    for size, gain in _GAINS.items():
-        for begin in range(max(0, first - size + 1), min(first, len(order) - size) + 1):
+    place = order.index(first)
+    best, chosen = lengths[first] / _padded(lengths[first], LENGTH_BUCKET), [first]
+    for size, gain in gains.items():
+        for begin in range(max(0, place - size + 1), min(place, len(order) - size) + 1):
             group = order[begin : begin + size]
             padded = size * _padded(lengths[group[-1]], BATCH_BUCKET)
             useful = gain * sum(lengths[index] for index in group) / padded

@@ -1,6 +1,6 @@
 """Answers questions: windows, encoder, span search. The build's evaluation runs this very code."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from containers.bert_int8.batching import LENGTH_BUCKET, Batcher
 from containers.bert_int8.engines import EncoderEngine
@@ -9,11 +9,16 @@ from containers.serving.question_answering.windows import EncoderBatch, Window, 
 
 
 class QuestionAnswering:
-    """The whole path from text to answers for one loaded encoder; safe to share between threads."""
+    """The whole path from text to answers for one loaded encoder; safe to share between threads.
 
-    def __init__(self, engine: EncoderEngine, windower: Windower) -> None:
+    load_lanes: makes engines of one core each, for when many ask; see Batcher.
+    """
+
+    def __init__(
+        self, engine: EncoderEngine, windower: Windower, load_lanes: Callable[[], Sequence[EncoderEngine]] = tuple
+    ) -> None:
         self._engine = engine
-        self._batcher = Batcher(engine)
+        self._batcher = Batcher(engine, load_lanes)
         self._windower = windower
 
     def warm_up(self) -> None:

@@ -2,6 +2,7 @@
 # What the buildspec runs: makes the build's environment once per set of requirements, then builds.
 # RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX come from the CodeBuild project and the custom resource.
 set -euo pipefail
+source model_build/package_index.sh
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
 engine=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("engine", "openvino"))')
 folder=model_build/bert_int8

@@ -2,6 +2,7 @@
 # What the buildspec runs: makes the target's environment once per set of requirements, then builds.
 # RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX come from the CodeBuild project and the custom resource.
 set -euo pipefail
+source model_build/package_index.sh
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
 target=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("target", "inf2"))')
 shared=model_build/bert_int8

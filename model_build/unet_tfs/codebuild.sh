@@ -2,6 +2,7 @@
 # What the buildspec runs: makes the build's environment once per set of requirements, then builds.
 # RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX come from the CodeBuild project and the custom resource.
 set -euo pipefail
+source model_build/package_index.sh
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
 folder=model_build/unet_tfs
 key=$(cat $folder/requirements.txt <(python3 --version) | sha256sum | cut -c1-16)

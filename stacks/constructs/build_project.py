@@ -13,6 +13,8 @@ from constructs import Construct
 
 from stacks.constructs.acknowledged import acknowledge_wildcards
 from stacks.constructs.log_group import log_group
+from stacks.constructs.private_network import PrivateNetwork, acknowledge_interfaces, build_statements
+from stacks.model_build_settings import ModelBuild, code_artifact
 
 
 class BuildProject(Construct):
@@ -34,12 +36,16 @@ class BuildProject(Construct):
         s3_urls: Sequence[str],
         fleet: codebuild.Fleet | None,
         memory: bool,
-        timeout: Duration,
+        settings: ModelBuild,
+        network: PrivateNetwork | None,
     ) -> None:
         super().__init__(scope, construct_id)
         logged = log_group(self, "Logs", key=key)
         self._cached = f"cache/{workload}"
-        self.role = self._build_role(workload, source, artifacts, key, s3_urls, logged)
+        # A fleet's builds stand where its machines do.
+        own_network = network if fleet is None else None
+        placing = [] if own_network is None else build_statements()
+        self.role = self._build_role(workload, source, artifacts, key, s3_urls, logged, placing)
         self.project = codebuild.Project(
             self,
             "Project",
@@ -53,18 +59,62 @@ class BuildProject(Construct):
             ),
             environment_variables={
                 "ARTIFACT_BUCKET": codebuild.BuildEnvironmentVariable(value=artifacts.bucket_name),
+                **self._packages(settings),
             },
             encryption_key=key,
             grant_report_group_permissions=False,
             logging=codebuild.LoggingOptions(cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=logged)),
             role=self.role.without_policy_updates(),
-            timeout=timeout,
+            timeout=Duration.minutes(settings.timeout_minutes),
         )
+        self._prepare(settings)
         resource = self.project.node.default_child
         assert isinstance(resource, codebuild.CfnProject)
         # Keeps the build's environments and finished steps; CDK's own cache would grant the whole bucket.
         resource.cache = codebuild.CfnProject.ProjectCacheProperty(
             type="S3", location=f"{artifacts.bucket_name}/{self._cached}"
+        )
+        if own_network is not None:
+            acknowledge_interfaces(self.role, builds=True)
+            resource.vpc_config = codebuild.CfnProject.VpcConfigProperty(
+                vpc_id=own_network.vpc.vpc_id,
+                subnets=list(own_network.named.subnet_ids),
+                security_group_ids=list(own_network.named.security_group_ids),
+            )
+
+    def _packages(self, settings: ModelBuild) -> dict[str, codebuild.BuildEnvironmentVariable]:
+        """Variables that tell the build where packages come from, and the hub who asks; neither holds a secret."""
+        given = {}
+        if settings.package_index is not None:
+            given["PACKAGE_INDEX"] = codebuild.BuildEnvironmentVariable(value=settings.package_index)
+        if settings.hub_token_secret is not None:
+            given["HF_TOKEN"] = codebuild.BuildEnvironmentVariable(
+                type=codebuild.BuildEnvironmentVariableType.SECRETS_MANAGER, value=settings.hub_token_secret
+            )
+        return given
+
+    def _prepare(self, settings: ModelBuild) -> None:
+        """Lets the build read its packages and its token, where the settings name them."""
+        if settings.hub_token_secret is not None:
+            self.role.add_to_principal_policy(_allow(["secretsmanager:GetSecretValue"], [settings.hub_token_secret]))
+        repository = code_artifact(settings.package_index or "")
+        if repository is None:
+            return
+        prefix = f"arn:{Aws.PARTITION}:codeartifact:{repository['region']}:{repository['owner']}"
+        domain = repository["domain"]
+        self.role.add_to_principal_policy(_allow(["codeartifact:GetAuthorizationToken"], [f"{prefix}:domain/{domain}"]))
+        self.role.add_to_principal_policy(
+            _allow(["codeartifact:ReadFromRepository"], [f"{prefix}:repository/{domain}/{repository['repository']}"])
+        )
+        self.role.add_to_principal_policy(
+            iam.PolicyStatement(
+                actions=["sts:GetServiceBearerToken"],
+                resources=["*"],
+                conditions={"StringEquals": {"sts:AWSServiceName": "codeartifact.amazonaws.com"}},
+            )
+        )
+        acknowledge_wildcards(
+            self.role, ["*"], "sts:GetServiceBearerToken has no resource in IAM; it is bound to CodeArtifact's tokens"
         )
 
     def _build_role(
@@ -75,9 +125,10 @@ class BuildProject(Construct):
         key: kms.IKey,
         s3_urls: Sequence[str],
         logged: logs.LogGroup,
+        placing: Sequence[iam.PolicyStatement],
     ) -> iam.Role:
         own, cache = (artifacts.arn_for_objects(f"{name}/*") for name in (workload, self._cached))
-        read = [_objects(url) for url in s3_urls]
+        read = [foreign_objects(url) for url in s3_urls]
         statements = [
             _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [logged.log_group_arn]),
             _allow(["s3:GetObject", "s3:GetObjectVersion"], [source.bucket.arn_for_objects(source.s3_object_key)]),
@@ -87,6 +138,7 @@ class BuildProject(Construct):
             _allow(["kms:Decrypt", "kms:GenerateDataKey"], [key.key_arn]),
             *(_allow(["s3:GetObject"], objects) for objects in read),
             *(_listing(url) for url in s3_urls),
+            *placing,
         ]
         role = iam.Role(
             self,
@@ -107,7 +159,7 @@ class BuildProject(Construct):
         return role
 
 
-def _objects(url: str) -> list[str]:
+def foreign_objects(url: str) -> list[str]:
     """ARNs of an object, and of what it holds should it be a folder."""
     arn = f"arn:{Aws.PARTITION}:s3:::{url.removeprefix('s3://').rstrip('/')}"
     return [arn, f"{arn}/*"]

@@ -14,6 +14,7 @@ from constructs import Construct
 
 from stacks.constructs.acknowledged import acknowledge_wildcards
 from stacks.constructs.handler_function import handler_function, waiting_provider
+from stacks.constructs.private_network import PrivateNetwork
 
 _HANDLER = Path(__file__).parent / "built_artifact_handler"
 
@@ -31,9 +32,10 @@ class ArtifactBuilder(Construct):
         key: kms.IKey,
         prefixes: Sequence[str],
         total_timeout: Duration,
+        network: PrivateNetwork | None,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._key = key
+        self._key, self._network = key, network
         on_event = self._function("OnEvent", "index.on_event")
         is_complete = self._function("IsComplete", "index.is_complete")
         project_arns = [project.project_arn for project in projects]
@@ -65,7 +67,7 @@ class ArtifactBuilder(Construct):
                 "there when nothing serves them any more",
             )
         self.provider = waiting_provider(
-            self, on_event=on_event, is_complete=is_complete, total_timeout=total_timeout, key=key
+            self, on_event=on_event, is_complete=is_complete, total_timeout=total_timeout, key=key, network=network
         )
 
     def _function(self, construct_id: str, handler: str) -> lambda_.Function:
@@ -77,6 +79,7 @@ class ArtifactBuilder(Construct):
             timeout=Duration.minutes(5),
             memory_mib=256,
             key=self._key,
+            network=self._network,
         )
 
 

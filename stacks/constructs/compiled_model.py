@@ -18,6 +18,7 @@ from stacks.constructs.acknowledged import acknowledge_wildcards
 from stacks.constructs.built_artifact import BuiltArtifact
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.handler_function import handler_function, waiting_provider
+from stacks.constructs.private_network import PrivateNetwork
 from stacks.constructs.realtime_endpoint import containers_log_group, volume_key
 from stacks.images import ServedImage
 from stacks.neo import FRAMEWORK, NeoCompilation
@@ -60,8 +61,10 @@ class ModelCompiler(Construct):
         reads_prefix: str,
         prefix: str,
         max_runtime_seconds: int,
+        network: PrivateNetwork | None,
     ) -> None:
         super().__init__(scope, construct_id)
+        self._network = network
         self.artifacts, self.key, self.prefix = artifacts, key, prefix
         self.names = f"{environment}-neo-"
         self._functions = [
@@ -77,6 +80,7 @@ class ModelCompiler(Construct):
             is_complete=is_complete,
             total_timeout=Duration.minutes(max_runtime_seconds // 60 + _CHECK_MINUTES),
             key=key,
+            network=network,
         )
 
     def allow_passing(self, scope: Construct, roles: Sequence[iam.IRole]) -> iam.Policy:
@@ -179,6 +183,7 @@ class ModelCompiler(Construct):
             timeout=Duration.minutes(10),
             memory_mib=1024,
             key=self.key,
+            network=self._network,
         )
 
 

@@ -12,6 +12,7 @@ from constructs import Construct
 
 from stacks.constructs.acknowledged import acknowledge, acknowledge_wildcards
 from stacks.constructs.log_group import log_group
+from stacks.constructs.private_network import PrivateNetwork, acknowledge_interfaces, function_statements
 
 _OWN_VERSIONS = "the versions of one function, which is never published and has none: the CDK grants them unasked"
 
@@ -25,10 +26,12 @@ def handler_function(
     timeout: Duration,
     memory_mib: int,
     key: kms.IKey,
+    network: PrivateNetwork | None,
 ) -> lambda_.Function:
     """A function of a folder's Python code, with a log group of its own and a role that may write to it."""
     group = log_group(scope, f"{construct_id}Logs", key=key)
-    return lambda_.Function(
+    role = function_role(scope, f"{construct_id}Role", group, network)
+    function = lambda_.Function(
         scope,
         construct_id,
         runtime=lambda_.Runtime.PYTHON_3_14,
@@ -37,13 +40,19 @@ def handler_function(
         timeout=timeout,
         memory_size=memory_mib,
         log_group=group,
-        role=function_role(scope, f"{construct_id}Role", group),
+        role=role,
     )
+    if network is not None:
+        network.place_function(function)
+    return function
 
 
-def function_role(scope: Construct, construct_id: str, group: logs.LogGroup) -> iam.Role:
+def function_role(
+    scope: Construct, construct_id: str, group: logs.LogGroup, network: PrivateNetwork | None
+) -> iam.Role:
     """A function's role: AWS's own policy for functions would let it write to every log group of the account."""
-    return iam.Role(
+    placing = [] if network is None else function_statements()
+    role = iam.Role(
         scope,
         construct_id,
         assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
@@ -52,11 +61,15 @@ def function_role(scope: Construct, construct_id: str, group: logs.LogGroup) -> 
                 statements=[
                     iam.PolicyStatement(
                         actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[group.log_group_arn]
-                    )
+                    ),
+                    *placing,
                 ]
             )
         },
     )
+    if placing:
+        acknowledge_interfaces(role)
+    return role
 
 
 def waiting_provider(
@@ -66,10 +79,11 @@ def waiting_provider(
     is_complete: lambda_.Function,
     total_timeout: Duration,
     key: kms.IKey,
+    network: PrivateNetwork | None,
 ) -> custom_resources.Provider:
     """The CDK's framework around a handler: it asks every five seconds until the work is done."""
     group = log_group(scope, "ProviderLogs", key=key)
-    roles = [function_role(scope, name, group) for name in ("FrameworkOnEventRole", "FrameworkWaitingRole")]
+    roles = [function_role(scope, name, group, network) for name in ("FrameworkOnEventRole", "FrameworkWaitingRole")]
     provider = custom_resources.Provider(
         scope,
         "Provider",
@@ -85,6 +99,10 @@ def waiting_provider(
     for role in roles:
         role.add_to_principal_policy(iam.PolicyStatement(actions=["kms:Decrypt"], resources=[key.key_arn]))
         acknowledge_wildcards(role, _versions(on_event, is_complete), _OWN_VERSIONS)
+    if network is not None:
+        for child in provider.node.children:
+            if isinstance(child, lambda_.Function):
+                network.place_function(child)
     _acknowledge_framework(provider)
     return provider
 

@@ -6,6 +6,7 @@ from aws_cdk import Aws
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.constructs.log_group import log_group
@@ -26,7 +27,9 @@ class IsolatedNetwork(Construct):
     It costs an interface endpoint for each service in two zones, five of them less than two NAT gateways with traffic,
     and what has no way out cannot be made to send anything there.
 
-    services: with an interface endpoint. readable, writable: ARNs of objects that S3's gateway lets through.
+    services: with an interface endpoint, which serves principals of this account only.
+    readable, writable: ARNs of objects that S3's gateway lets through. owned: buckets that it lets this account's
+        principals do with as their own policies say.
     clients: who the endpoints are for, in the words of the rules' descriptions.
     """
 
@@ -40,6 +43,7 @@ class IsolatedNetwork(Construct):
         services: Mapping[str, ec2.InterfaceVpcEndpointAwsService],
         readable: Sequence[str],
         writable: Sequence[str] = (),
+        owned: Sequence[s3.IBucket] = (),
         clients: str,
         key: kms.IKey,
     ) -> None:
@@ -65,6 +69,8 @@ class IsolatedNetwork(Construct):
                 gateway.add_to_policy(
                     iam.PolicyStatement(principals=[iam.AnyPrincipal()], actions=[action], resources=list(objects))
                 )
+        for bucket in owned:
+            gateway.add_to_policy(_of_this_account(["s3:*"], [bucket.bucket_arn, bucket.arn_for_objects("*")]))
         self._clients = clients
         self._security_group = ec2.SecurityGroup(
             self,
@@ -74,12 +80,23 @@ class IsolatedNetwork(Construct):
             allow_all_outbound=False,
         )
         for name, service in services.items():
-            self.vpc.add_interface_endpoint(
+            endpoint = self.vpc.add_interface_endpoint(
                 name, service=service, security_groups=[self._security_group], open=False, private_dns_enabled=True
             )
+            endpoint.add_to_policy(_of_this_account(["*"], ["*"]))
 
     def admit(self, clients: ec2.ISecurityGroup) -> None:
         """Lets a security group's members use the endpoints, and S3, whose addresses have no group."""
         self._security_group.add_ingress_rule(clients, ec2.Port.tcp(443), f"HTTPS from {self._clients}")
         # The only ways out of the network are the endpoints; S3's prefix list has another id in every region.
         clients.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "HTTPS to the endpoints of this network")
+
+
+def _of_this_account(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
+    """Lets through what principals of this account may do: somebody else's keys are of no use in the network."""
+    return iam.PolicyStatement(
+        principals=[iam.AnyPrincipal()],
+        actions=actions,
+        resources=resources,
+        conditions={"StringEquals": {"aws:PrincipalAccount": Aws.ACCOUNT_ID}},
+    )

@@ -1,6 +1,6 @@
 """The engines that can run the encoder, behind one protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +32,15 @@ def load_engine(name: str, model_dir: Path, threads: int) -> EncoderEngine:
     """
     load: Callable[[Path, int], EncoderEngine] = _module(name).load
     return load(model_dir, threads)
+
+
+def load_lanes(name: str, model_dir: Path, cores: int) -> Sequence[EncoderEngine]:
+    """Loads the model with an engine for each core, all of which may run at once; raises as `load_engine` does.
+
+    None for an engine that shares its threads in the whole process, and for a single core.
+    """
+    load: Callable[[Path, int], Sequence[EncoderEngine]] | None = getattr(_module(name), "load_lanes", None)
+    return load(model_dir, cores) if load is not None and cores > 1 else ()
 
 
 def installed_version(name: str) -> str:

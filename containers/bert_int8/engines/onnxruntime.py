@@ -1,5 +1,6 @@
 """ONNX Runtime."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,11 @@ def load(model_dir: Path, threads: int) -> "OnnxRuntimeEngine":
     return OnnxRuntimeEngine(
         ort.InferenceSession(str(model_dir / MODEL_FILE), options, providers=["CPUExecutionProvider"])
     )
+
+
+def load_lanes(model_dir: Path, cores: int) -> Sequence["OnnxRuntimeEngine"]:
+    """A session of one thread, which as many callers share as there are cores."""
+    return [load(model_dir, 1)] * cores
 
 
 class OnnxRuntimeEngine:

@@ -1,5 +1,6 @@
 """OpenVINO runtime."""
 
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -18,26 +19,35 @@ def version() -> str:
 
 def load(model_dir: Path, threads: int) -> "OpenVinoEngine":
     """Compiles the model for one stream of `threads` threads."""
-    model = ov.Core().compile_model(
+    return OpenVinoEngine(_compiled(model_dir, 1, threads))
+
+
+def load_lanes(model_dir: Path, cores: int) -> Sequence["OpenVinoEngine"]:
+    """Compiles the model for a stream of one thread on each core."""
+    model = _compiled(model_dir, cores, cores)
+    return [OpenVinoEngine(model) for _ in range(cores)]
+
+
+def _compiled(model_dir: Path, streams: int, threads: int) -> ov.CompiledModel:
+    return ov.Core().compile_model(
         model_dir / MODEL_FILE,
         "CPU",
         {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
+            "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+            "NUM_STREAMS": str(streams),
             "INFERENCE_NUM_THREADS": str(threads),
             # bf16 is measurably less accurate and C6i has none: whoever wants it must gate it on its own.
             "INFERENCE_PRECISION_HINT": "f32",
         },
     )
-    return OpenVinoEngine(model)
 
 
 class OpenVinoEngine:
-    """A compiled model and its infer request."""
+    """A stream of a compiled model."""
 
     def __init__(self, model: ov.CompiledModel) -> None:
-        self._names = [next(name for name in EncoderBatch.INPUTS if name in port.get_names()) for port in model.inputs]
         self._request = model.create_infer_request()
+        self._names = [next(name for name in EncoderBatch.INPUTS if name in port.get_names()) for port in model.inputs]
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
         """Start and end logits, each float32 of shape (rows, tokens)."""

@@ -1,0 +1,15 @@
+# Sourced by the builds: with PACKAGE_INDEX, an HTTPS URL, pip takes every package from there and nothing from elsewhere.
+# A repository of CodeArtifact is logged in to by the build's role, for as long as a build may take.
+if [ -n "${PACKAGE_INDEX:-}" ]; then
+  place=${PACKAGE_INDEX#https://}
+  if [[ ${place%%/*} =~ ^([a-z0-9-]+)-([0-9]{12})\.d\.codeartifact\.([a-z0-9-]+)\.amazonaws\.com$ ]]; then
+    token=$(aws codeartifact get-authorization-token --domain "${BASH_REMATCH[1]}" --domain-owner "${BASH_REMATCH[2]}" \
+      --region "${BASH_REMATCH[3]}" --duration-seconds 7200 --query authorizationToken --output text)
+    place="aws:$token@$place"
+  fi
+  export PIP_INDEX_URL="https://$place"
+  # A requirements file's own indexes go before the variable; the build has a copy of the sources to itself.
+  if [ -n "${CODEBUILD_BUILD_ID:-}" ]; then
+    sed -i '/^--extra-index-url /d' model_build/*/requirements*.txt
+  fi
+fi
