@@ -14,7 +14,7 @@ from containers.bert_neuron.answering import Answering
 from containers.bert_neuron.devices.core import CoreGroup
 from containers.bert_neuron.metrics import CONTENT_TYPE, Metrics
 from containers.serving.app import CUSTOM_ATTRIBUTES, JSON, error_response, http_error, read_body, redirect_nothing
-from containers.serving.errors import ServingError
+from containers.serving.errors import ServingError, where_it_failed
 from containers.serving.question_answering.requests import decode_items, encode_answers
 
 PROCESS_ID = "x-process-id"
@@ -68,8 +68,8 @@ def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precisio
         except ClientDisconnect:
             metrics.failed(model, 499, "client_left")
             return Response(status_code=499)
-        except Exception:
-            logger.exception("a request failed")
+        except Exception as error:
+            logger.error("a request failed\n%s", where_it_failed(error))
             failure = ServingError(500, "internal_error", "the model failed on this input; see the container's log")
             metrics.failed(model, failure.status, failure.code)
             return error_response(failure)

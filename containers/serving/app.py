@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from containers.serving.contract import MAX_BODY_BYTES
-from containers.serving.errors import ServingError
+from containers.serving.errors import ServingError, where_it_failed
 
 logger = logging.getLogger("serving")
 
@@ -81,8 +81,8 @@ class Invoker:
             return error_response(error)
         except ClientDisconnect:
             return Response(status_code=499)
-        except Exception:
-            logger.exception("an invocation failed")
+        except Exception as error:
+            logger.error("an invocation failed\n%s", where_it_failed(error))
             return error_response(
                 ServingError(500, "internal_error", "the model failed on this input; see the container's log")
             )

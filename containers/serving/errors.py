@@ -1,5 +1,6 @@
 """Errors that a container answers with, as JSON."""
 
+import traceback
 from dataclasses import dataclass
 
 
@@ -33,3 +34,16 @@ class ServingError(Exception):
 
 class StartupError(RuntimeError):
     """The container cannot serve this model on this machine; the message is one line."""
+
+
+def where_it_failed(error: BaseException) -> str:
+    """An exception's types and lines of code, for the log: its message may quote the request, and is left out."""
+    found = []
+    while True:
+        found.append(
+            "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__qualname__} (message left out)"
+        )
+        following = error.__cause__ or error.__context__
+        if following is None:
+            return "\ncaused by\n".join(found)
+        error = following
