@@ -87,9 +87,9 @@ def main() -> int:
     except DeploymentError as error:
         print(f"error in the deployment:\n{error}", file=sys.stderr)
         return 1
+    # The folder may hold the templates of another deployment too.
     templates = {
-        path.name.removesuffix(".template.json"): json.loads(path.read_text())
-        for path in sorted(Path(app.synth().directory).glob("*.template.json"))
+        stack.stack_name: json.loads(Path(stack.template_full_path).read_text()) for stack in app.synth().stacks
     }
     violations = check(templates, profile=deployment.profile)
     for violation in violations:

@@ -18,7 +18,9 @@ _SECRETS = {
     "a URL with a password": re.compile(r"\w+://[^/@\s:]*:[^/@\s]+@"),
 }
 """What secrets look like, by the forms that their issuers document."""
-_SECRET_KEY = re.compile(r"(^|_|-)(password|passwd|secret|token|api[_-]?key|access[_-]?key|credentials?)$", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"(^|_|-)(password|passwd|secret|token|api[_-]?key|access[_-]?key|credentials?)$", re.IGNORECASE
+)
 _REFERENCE = re.compile(r"^arn:[a-z-]+:(secretsmanager|ssm):|^\{\{resolve:(secretsmanager|ssm-secure):")
 
 

@@ -14,7 +14,7 @@ from aws_cdk import aws_sns as sns
 from stacks.constructs.acknowledged import acknowledge, acknowledge_wildcards
 from stacks.endpoint_checks import RULES, check
 from stacks.nag import Report, examine
-from tests.infrastructure.conftest import Assembly, run_app
+from tests.infrastructure.conftest import ROOT, Assembly, run_app
 
 Synthesise = Callable[..., Assembly]
 Templates = dict[str, dict[str, Any]]
@@ -218,6 +218,17 @@ def test_a_digest_pins_an_image_and_so_does_a_numbered_release_of_aws(synthesise
     assert not check(templates, profile="prod")
     images = synthesise("published").resources("AWS::SageMaker::Model").values()
     assert "sagemaker-xgboost:3.0-5" in str([image["Properties"]["PrimaryContainer"] for image in images])
+
+
+def test_a_violation_stops_the_synth_and_what_another_deployment_left_in_the_folder_does_not(tmp_path: Path) -> None:
+    text = (ROOT / "deployments/prod.yaml").read_text()
+    alone = tmp_path / "alone.yaml"
+    alone.write_text(text.replace("min_capacity: 2", "min_capacity: 1", 1))
+    done = run_app(tmp_path / "out", str(alone), CDK_VALIDATION="false")
+    assert done.returncode == 1
+    assert "error: Prod-BertInt8/" in done.stderr and "MinCapacity is 1 in profile prod" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert run_app(tmp_path / "out", "dev", CDK_VALIDATION="false").returncode == 0
 
 
 def test_a_development_endpoint_may_have_one_instance(synthesise: Synthesise) -> None:
