@@ -61,6 +61,14 @@ def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> t
     return physical_id, _wait(name, "updated", changes.get("Specification"))
 
 
+def restore(physical_id: str, properties: Properties) -> None:
+    """Has a component be what these properties say, whatever an update made of it; raises HostingError."""
+    served = _settle(physical_id.rpartition("/")[2])["Specification"]
+    specification = _plain(properties)["Specification"]
+    if served != specification:
+        _update(physical_id, {**properties, "Specification": served}, properties, "")
+
+
 def _delete(physical_id: str, properties: Properties) -> None:
     del properties
     name = physical_id.rpartition("/")[2]

@@ -24,6 +24,7 @@ REASON = "the local account's emulator ended in the middle of this operation, wh
 _UNDER_WAY = "_under_way"
 _KINDS = (components.KIND, "Endpoint", "EndpointConfig", "Model")
 """What the hosting process keeps, dependents first."""
+_RESTORERS = {"AWS::SageMaker::Endpoint": sagemaker.restore_endpoint, components.TYPE: components.restore}
 _LISTENING_SECONDS = 30
 _started = time.time()
 _deploy_stack = stacks._deploy_stack_async
@@ -104,6 +105,14 @@ async def _roll_back(stack: Properties) -> None:
     operation = stack.pop(_UNDER_WAY)
     resources, before = stack.get("_resources", {}), (operation["previous_stack"] or {}).get("_resources", {})
     operation["created"] = [name for name, record in resources.items() if record != before.get(name)]
+    # An update that was under way goes on in the hosting process, on to what the rollback is about to remove.
+    for name, record in before.items():
+        restore = _RESTORERS.get(record["ResourceType"])
+        if restore is not None and resources.get(name) == record:
+            try:
+                await asyncio.to_thread(restore, record["PhysicalResourceId"], record["Properties"])
+            except HostingError as error:
+                logger.error("%s of %s was not sent back: %s", name, stack["StackName"], error)
     await stacks._roll_back_operation(stack["StackName"], stack["StackId"], stack, operation, REASON)
     snapshots.save()
 

@@ -117,6 +117,11 @@ def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: 
     return made
 
 
+def restore_endpoint(physical_id: str, properties: Properties) -> None:
+    """Has an endpoint serve what these properties say, whatever an update made of it; raises HostingError."""
+    _update_endpoint(physical_id, properties, properties, "", "")
+
+
 def _settle(name: str) -> dict[str, Any]:
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:

@@ -62,7 +62,7 @@ class Runtime:
             return runtime_error(error)
 
     async def _invoke(self, request: Request, name: str, started: float) -> Response:
-        endpoint = self._endpoint(name)
+        self._endpoint(name)
         body = await request.body()
         if len(body) > MAX_BODY_BYTES:
             raise ApiError(
@@ -75,6 +75,8 @@ class Runtime:
         target = request.headers.get("x-amzn-sagemaker-target-model")
         component = request.headers.get(_COMPONENT_HEADER)
         for attempt in range(_ATTEMPTS):
+            # Looked up anew, since it may have been deleted while a model was loaded or a replica was away.
+            endpoint = self._endpoint(name)
             variant, subject = self._route(name, endpoint, wanted, component)
             _check_target(name, variant, target)
             replica = variant.pick(target)
