@@ -222,11 +222,11 @@ def test_a_digest_pins_an_image_and_so_does_a_numbered_release_of_aws(synthesise
 
 def test_a_violation_stops_the_synth_and_what_another_deployment_left_in_the_folder_does_not(tmp_path: Path) -> None:
     text = (ROOT / "deployments/prod.yaml").read_text()
-    alone = tmp_path / "alone.yaml"
-    alone.write_text(text.replace("min_capacity: 2", "min_capacity: 1", 1))
-    done = run_app(tmp_path / "out", str(alone), CDK_VALIDATION="false")
+    unguarded = tmp_path / "unguarded.yaml"
+    unguarded.write_text(text.replace("guardrails: *canary", "guardrails: off"))
+    done = run_app(tmp_path / "out", str(unguarded), CDK_VALIDATION="false")
     assert done.returncode == 1
-    assert "error: Prod-BertInt8/" in done.stderr and "MinCapacity is 1 in profile prod" in done.stderr
+    assert "error: Prod-ChurnMme/" in done.stderr and "its updates watch 0 alarms" in done.stderr
     assert "Traceback" not in done.stderr
     assert run_app(tmp_path / "out", "dev", CDK_VALIDATION="false").returncode == 0
 
