@@ -94,7 +94,8 @@ def main() -> int:
     violations = check(templates, profile=deployment.profile)
     for violation in violations:
         print(f"error: {violation}", file=sys.stderr)
-    return 1 if violations or not (app.node.try_get_context("nag") is None or _nagged(app, deployment)) else 0
+    nag = str(app.node.try_get_context("nag")).lower() == "true"
+    return 1 if violations or (nag and not _nagged(app, deployment)) else 0
 
 
 def _nagged(app: cdk.App, deployment: Deployment) -> bool:

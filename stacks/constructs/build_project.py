@@ -16,6 +16,16 @@ from stacks.constructs.log_group import log_group
 from stacks.constructs.private_network import PrivateNetwork, acknowledge_interfaces, build_statements
 from stacks.model_build_settings import ModelBuild, code_artifact
 
+_KEY_ACTIONS = (
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
+"""What CodeBuild does with a project's key ("Encrypt build outputs using a customer managed key" in its user guide)."""
+
 
 class BuildProject(Construct):
     """The project, its log group and its role.
@@ -135,7 +145,7 @@ class BuildProject(Construct):
             _allow(["s3:PutObject"], [own]),
             _allow(["s3:GetObject", "s3:PutObject"], [artifacts.arn_for_objects(self._cached), cache]),
             _allow(["s3:GetBucketAcl", "s3:GetBucketLocation"], [artifacts.bucket_arn]),
-            _allow(["kms:Decrypt", "kms:GenerateDataKey"], [key.key_arn]),
+            _allow(list(_KEY_ACTIONS), [key.key_arn]),
             *(_allow(["s3:GetObject"], objects) for objects in read),
             *(_listing(url) for url in s3_urls),
             *placing,
