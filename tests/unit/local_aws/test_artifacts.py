@@ -1,31 +1,42 @@
 """Archives from S3 are extracted with nothing in them taken on trust."""
 
+import errno
 import gzip
 import io
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ResponseStreamingError
 
 from local_aws.hosting import artifacts
-from local_aws.hosting.artifacts import ModelDataError, fetch
+from local_aws.hosting.artifacts import DiskError, DiskFullError, ModelDataError, StoreUnavailableError, fetch
 
 
 class Bucket:
     """An S3 client with one object."""
 
-    def __init__(self, body: bytes | None) -> None:
-        self._body = body
+    def __init__(self, body: bytes | None, *, status: int = 404, cuts: int = 0) -> None:
+        self._body, self._status, self._cuts = body, status, cuts
 
     def get_object(self, **names: str) -> dict[str, Any]:
+        if self._status >= 500:
+            answer: Any = {
+                "Error": {"Code": "InternalError", "Message": "try again"},
+                "ResponseMetadata": {"HTTPStatusCode": self._status},
+            }
+            raise ClientError(answer, "GetObject")
         if self._body is None:
             raise ClientError({"Error": {"Code": "NoSuchKey", "Message": f"no {names['Key']}"}}, "GetObject")
         return {"Body": self, "ETag": '"tag"'}
 
     def iter_chunks(self, size: int) -> list[bytes]:
         assert self._body is not None
+        if self._cuts:
+            self._cuts -= 1
+            raise ResponseStreamingError(error="the connection broke")
         return [self._body[begin : begin + size] for begin in range(0, len(self._body), size)]
 
 
@@ -94,3 +105,40 @@ def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(artifacts, "MAX_MEMBERS", 3)
     with pytest.raises(ModelDataError, match="more than 3 members"):
         fetched(tmp_path, packed(*((entry(str(i)), b"") for i in range(4))))
+
+
+def fetched_from(folder: Path, bucket: Bucket) -> Path:
+    fetch(bucket, "bucket", "model.tar.gz", folder / "model", 1 << 20)  # type: ignore[arg-type]
+    return folder / "model"
+
+
+def test_a_download_that_breaks_off_is_begun_again_and_given_up_after_three(tmp_path: Path) -> None:
+    body = packed((entry("a.txt"), b"whole"))
+    assert (fetched_from(tmp_path, Bucket(body, cuts=2)) / "a.txt").read_bytes() == b"whole"
+    with pytest.raises(StoreUnavailableError, match="could not download"):
+        fetched_from(tmp_path / "again", Bucket(body, cuts=3))
+    assert list((tmp_path / "again").iterdir()) == []
+
+
+def test_an_s3_that_fails_is_told_from_an_archive_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match="InternalError"):
+        fetched_from(tmp_path, Bucket(b"", status=500))
+    with pytest.raises(ModelDataError, match="NoSuchKey") as raised:
+        fetched_from(tmp_path, Bucket(None))
+    assert not isinstance(raised.value, StoreUnavailableError)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, DiskFullError), (errno.EDQUOT, DiskFullError), (errno.EFBIG, DiskError)]
+)
+def test_a_disk_that_does_not_take_an_archive_is_told_from_a_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[ModelDataError]
+) -> None:
+    def full(*arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(artifacts, "_copy", full)
+    with pytest.raises(kind, match=r"the disk does not take s3://bucket/model\.tar\.gz") as raised:
+        fetched_from(tmp_path, Bucket(packed((entry("a.txt"), b"a"))))
+    assert type(raised.value) is kind
+    assert list(tmp_path.iterdir()) == []

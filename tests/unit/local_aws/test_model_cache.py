@@ -3,6 +3,7 @@
 import asyncio
 import random
 import tarfile
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from aiohttp.test_utils import TestServer
 from botocore.exceptions import ClientError
 
 from local_aws.hosting import multi_model
-from local_aws.hosting.artifacts import ModelDataError
+from local_aws.hosting.artifacts import DiskFullError, ModelDataError, StoreUnavailableError
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.multi_model import ModelCache, ModelNotLoadableError
 
@@ -81,9 +82,12 @@ class Metrics:
 class Store:
     """The S3 side: versions of objects by key."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = 1000) -> None:
         self.versions: dict[str, str] = {}
         self.downloads: Counter[str] = Counter()
+        self.room = room
+        self.open = threading.Event()
+        self.open.set()
 
     def head_object(self, **names: str) -> dict[str, str]:
         if names["Key"] not in self.versions:
@@ -93,6 +97,11 @@ class Store:
     def fetch(self, s3: Any, bucket: str, key: str, folder: Path, max_bytes: int) -> str:
         del s3, bucket, max_bytes
         self.downloads[key] += 1
+        assert self.open.wait(20)
+        if len(list(folder.parent.parent.glob("*/model"))) >= self.room:
+            raise DiskFullError(f"the disk does not take {key}: No space left on device")
+        if self.versions[key] == "away":
+            raise StoreUnavailableError(f"could not download {key}: 500")
         if self.versions[key] == "broken":
             raise ModelDataError(f"{key} is not a readable model.tar.gz: {tarfile.TarError('bad')}")
         folder.mkdir(parents=True)
@@ -261,3 +270,91 @@ def test_a_model_that_the_container_lost_is_loaded_again(tmp_path: Path, monkeyp
 
     run(test)
     assert container.loads == {"a": 2}
+
+
+def test_a_disk_that_is_full_gives_up_models_that_nobody_uses_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, store, metrics = Container(room=2), Store(room=3), Metrics()
+    store.versions = {f"models/{name}": name for name in "abcd"}
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            for target in "abcdd":
+                assert await ask(cache, container, target, metrics) == target
+
+    run(test)
+    assert sorted(container.loaded.values()) == ["c", "d"]
+    assert metrics.times["ModelUnloadingTime"] == 2, "for memory alone: what was unloaded went from the disk"
+
+
+def test_a_full_disk_of_loaded_models_costs_the_least_recently_used_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, store, metrics = Container(room=9), Store(room=2), Metrics()
+    store.versions = {f"models/{name}": name for name in "abc"}
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            for target in "abac":
+                assert await ask(cache, container, target, metrics) == target
+
+    run(test)
+    assert sorted(container.loaded.values()) == ["a", "c"]
+
+
+def test_a_disk_that_something_else_has_filled_refuses_the_model_and_costs_a_few_at_the_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, store, metrics = Container(room=20), Store(), Metrics()
+    store.versions = {f"models/{index}": str(index) for index in range(11)}
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            for index in range(10):
+                await ask(cache, container, str(index), metrics)
+            store.room = 0
+            with pytest.raises(ApiError, match="the disk does not take") as raised:
+                await ask(cache, container, "10", metrics)
+            assert (raised.value.code, raised.value.status) == ("ServiceUnavailable", 503)
+
+    run(test)
+    assert sorted(container.loaded.values()) == ["4", "5", "6", "7", "8", "9"]
+
+
+def test_an_s3_that_fails_is_no_mistake_of_the_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    container, store, metrics = Container(room=2), Store(), Metrics()
+    store.versions = {"models/a": "away"}
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            with pytest.raises(ApiError) as raised:
+                await ask(cache, container, "a", metrics)
+            assert (raised.value.code, raised.value.status) == ("ServiceUnavailable", 503)
+            store.versions["models/a"] = "1"
+            assert await ask(cache, container, "a", metrics) == "1"
+
+    run(test)
+
+
+def test_a_request_waits_for_its_model_so_long_and_the_load_goes_on_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, store, metrics = Container(room=2), Store(), Metrics()
+    store.versions = {"models/a": "1"}
+    monkeypatch.setattr(multi_model, "READY_SECONDS", 0.01)
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            store.open.clear()
+            for _ in range(2):
+                with pytest.raises(ApiError, match="still being downloaded or loaded") as raised:
+                    await ask(cache, container, "a", metrics)
+                assert (raised.value.code, raised.value.status) == ("ModelNotReadyException", 429)
+            store.open.set()
+            while not cache.has("a"):
+                await asyncio.sleep(0.01)
+            assert await ask(cache, container, "a", metrics) == "1"
+
+    run(test)
+    assert store.downloads == {"models/a": 1}

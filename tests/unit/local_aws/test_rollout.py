@@ -35,6 +35,7 @@ class Replica:
     ready: bool = False
     in_flight: int = 0
     running: bool = True
+    lost: bool = False
     models: Any = None
 
     async def start(self, timeout_seconds: float) -> None:
@@ -45,6 +46,9 @@ class Replica:
 
     async def stop(self) -> None:
         self.ready, self.running = False, False
+
+    def kill_over_limit(self) -> None:
+        pass
 
     def last_lines(self, count: int = 3) -> str:
         return ""
