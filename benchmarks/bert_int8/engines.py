@@ -1,0 +1,151 @@
+"""The rivals: what runs them, and where their models come from."""
+
+import contextlib
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.bert_int8.lengths import LONGEST
+from benchmarks.errors import BenchmarkError
+from benchmarks.processes import last_lines
+from local_aws.account import ROOT
+from local_aws.environments import EnvironmentSetupError, environment
+
+_REQUIREMENTS = ROOT / "model_build/bert_int8/requirements-onnxruntime.txt"
+"""The build's environment with most engines in it."""
+RANDOM_WEIGHTS = {"kind": "random", "seed": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """An engine with a model, on so many threads.
+
+    kind: as engine_worker names it. build: engine and precision of the build whose model it runs; None for PyTorch's
+    own. pad: what every question is padded to, None for its own length up to the next multiple of `bucket`.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    build: tuple[str, str] | None = None
+    pad: int | None = None
+    bucket: int = 1
+
+
+OURS = "OpenVINO INT8"
+_OPENVINO_FP32, _OPENVINO_INT8 = ("openvino", "fp32"), ("openvino", "int8")
+_ORT_FP32, _ORT_INT8 = ("onnxruntime", "fp32"), ("onnxruntime", "int8")
+RIVALS: tuple[Rival, ...] = (
+    Rival(name=OURS, kind="openvino", precision="int8", build=_OPENVINO_INT8, bucket=16),
+    Rival(name="OpenVINO INT8, rest BF16", kind="openvino_bf16", precision="int8", build=_OPENVINO_INT8, bucket=16),
+    Rival(name="ONNX Runtime INT8", kind="onnxruntime", precision="int8", build=_ORT_INT8),
+    Rival(name="OpenVINO FP32", kind="openvino", precision="fp32", build=_OPENVINO_FP32, bucket=16),
+    Rival(name="ONNX Runtime FP32", kind="onnxruntime", precision="fp32", build=_ORT_FP32),
+    Rival(name="PyTorch eager FP32", kind="eager", precision="fp32"),
+    Rival(name="OpenVINO INT8, padded", kind="openvino", precision="int8", build=_OPENVINO_INT8, pad=LONGEST),
+    Rival(name="OpenVINO FP32, padded", kind="openvino", precision="fp32", build=_OPENVINO_FP32, pad=LONGEST),
+    Rival(name="ONNX Runtime FP32, padded", kind="onnxruntime", precision="fp32", build=_ORT_FP32, pad=LONGEST),
+    Rival(name="TorchScript FP32, padded, as published", kind="script", precision="fp32", pad=LONGEST),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Folders of the built models, by engine and precision, and the interpreter that has every engine."""
+
+    python: Path
+    folders: dict[tuple[str, str], Path]
+
+
+def make(cache: Path, folder: Path, engines: Sequence[str]) -> Models:
+    """Builds BERT-base's shape with random weights for each engine, as CodeBuild does; raises BenchmarkError."""
+    try:
+        python = environment(cache, "bert-engines", _REQUIREMENTS) / "bin/python"
+    except EnvironmentSetupError as error:
+        raise BenchmarkError(str(error)) from error
+    folders = {}
+    for engine in engines:
+        _build(cache, engine)
+        for precision in ("fp32", "int8"):
+            target = folder / engine / precision
+            with tarfile.open(ROOT / "build/bert_int8" / precision / "model.tar.gz") as archive:
+                archive.extractall(target, filter="data")
+            folders[engine, precision] = target
+    return Models(python, folders)
+
+
+def _build(cache: Path, engine: str) -> None:
+    variables = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ARTIFACT_")},
+        "RECIPE": json.dumps({"engine": engine, "source": RANDOM_WEIGHTS}),
+        "INFERENCE_BUILD_CACHE": str(cache / "builds"),
+    }
+    command = ["bash", "model_build/bert_int8/codebuild.sh"]
+    if subprocess.run(command, cwd=ROOT, env=variables, stdout=2, check=False).returncode:
+        raise BenchmarkError(f"the build for {engine} failed; what it said is above")
+
+
+class Worker:
+    """A running engine."""
+
+    def __init__(self, rival: Rival, process: "subprocess.Popen[str]", log: Path) -> None:
+        self.rival, self._process, self._log = rival, process, log
+
+    def run(self, lengths: Sequence[int], *, rows: int = 1) -> list[float]:
+        """Seconds of one batch of each length; raises BenchmarkError."""
+        wanted = {"lengths": lengths, "rows": rows, "pad": self.rival.pad, "bucket": self.rival.bucket}
+        found: list[float] = self._ask(wanted)["seconds"]
+        return found
+
+    def wait_ready(self) -> None:
+        """Until the model is loaded; raises BenchmarkError."""
+        self._answer()
+
+    def _ask(self, wanted: dict[str, object]) -> dict[str, list[float]]:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(wanted) + "\n")
+            self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, list[float]]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise BenchmarkError(f"{self.rival.name} ended: {last_lines(self._log)}")
+        found: dict[str, list[float]] = json.loads(line)
+        return found
+
+
+@contextlib.contextmanager
+def running(rival: Rival, models: Models, threads: int, folder: Path) -> Iterator[Worker]:
+    """The engine in a process of its own, which ends with this one."""
+    model = models.folders[rival.build] if rival.build is not None else folder
+    log = folder / f"{rival.name}-{threads}.log".replace(" ", "-")
+    variables = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("OMP_")},
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": str(threads),
+        "KMP_BLOCKTIME": "0",
+    }
+    command = [str(models.python), "-W", "ignore", "-m", "benchmarks.bert_int8.engine_worker"]
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [*command, rival.kind, str(model), str(threads)],
+            cwd=ROOT,
+            env=variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        worker = Worker(rival, process, log)
+        worker.wait_ready()
+        yield worker
