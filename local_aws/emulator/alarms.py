@@ -1,9 +1,14 @@
-"""CloudWatch alarms in the emulator: judged on their own metric, period by period, with missing data as they say."""
+"""CloudWatch alarms in the emulator: judged on their own metric, period by period, with missing data as they say.
 
+Composite alarms are MiniStack's own, rule and notifications; here they get their CloudFormation type.
+"""
+
+import json
 import time
 from typing import Any
 
 from ministack.services import cloudwatch
+from ministack.services.cloudformation import provisioners
 
 from local_aws.account import time_scale
 from local_aws.emulator.alarm_rules import Rule
@@ -42,7 +47,42 @@ def _describe(*arguments: Any) -> Any:
     return _describe_alarms(*arguments)
 
 
+def _put_composite(name: str, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    request = {key: value for key, value in properties.items() if key != "Tags"} | {"AlarmName": name}
+    _checked(cloudwatch._put_composite_alarm({}, request, False, is_json=True))
+    return name, {"Arn": cloudwatch._composite_alarms[name]["AlarmArn"]}
+
+
+def _create_composite(logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, Any]]:
+    name = properties.get("AlarmName") or provisioners._physical_name(stack, logical_id, max_len=255)
+    return _put_composite(name, properties)
+
+
+def _update_composite(
+    physical_id: str, old: dict[str, Any], new: dict[str, Any], stack: str
+) -> tuple[str, dict[str, Any]]:
+    del old, stack
+    return _put_composite(physical_id, new)
+
+
+def _delete_composite(physical_id: str, properties: dict[str, Any]) -> None:
+    del properties
+    _checked(cloudwatch._delete_alarms({}, {"AlarmNames": [physical_id]}, False, is_json=True))
+
+
+def _checked(answer: Any) -> None:
+    status, _, body = answer
+    if status >= 400:
+        raise RuntimeError(json.loads(body)["message"])
+
+
 def register() -> None:
-    """Replaces MiniStack's rule, which mixes what all metrics of one name have sent."""
+    """Replaces MiniStack's rule, which mixes what all metrics of one name have sent, and adds the composite's type."""
+    provisioners._RESOURCE_HANDLERS["AWS::CloudWatch::CompositeAlarm"] = {
+        "create": _create_composite,
+        "update": _update_composite,
+        "delete": _delete_composite,
+    }
+    provisioners._REPLACING_PROPERTIES["AWS::CloudWatch::CompositeAlarm"] = ("AlarmName",)
     cloudwatch._evaluate_alarm = _evaluate
     cloudwatch._describe_alarms = _describe

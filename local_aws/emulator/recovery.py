@@ -26,6 +26,7 @@ _KINDS = (components.KIND, "Endpoint", "EndpointConfig", "Model")
 """What the hosting process keeps, dependents first."""
 _RESTORERS = {"AWS::SageMaker::Endpoint": sagemaker.restore_endpoint, components.TYPE: components.restore}
 _LISTENING_SECONDS = 30
+_tasks: set[asyncio.Task[None]] = set()
 _started = time.time()
 _deploy_stack = stacks._deploy_stack_async
 _delete_stack = stacks._delete_stack_async
@@ -69,8 +70,9 @@ def _load_and_recover() -> None:
         if change_set.get("ExecutionStatus") == "EXECUTE_IN_PROGRESS":
             change_set["ExecutionStatus"] = "EXECUTE_FAILED"
     unfinished = [each for each in cloudformation._stacks.values() if _unfinished(each)]
-    if unfinished or cloudformation._stacks:
-        asyncio.get_running_loop().create_task(_recover(unfinished))
+    task = asyncio.get_running_loop().create_task(_recover(unfinished))
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
 
 
 def _unfinished(stack: Properties) -> bool:
@@ -97,8 +99,12 @@ async def _recover(unfinished: list[Properties]) -> None:
         else:
             logger.warning("%s is rolled back", name)
             task = _roll_back(stack)
-        with stacks._stack_region_context(stack, stack_id):
-            await task
+        try:
+            with stacks._stack_region_context(stack, stack_id):
+                await task
+        except Exception:
+            # Whatever one stack meets, the next one is not left in progress.
+            logger.exception("%s was not brought to an end", name)
 
 
 async def _roll_back(stack: Properties) -> None:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 50.0
 """How long a request waits for its model: clients wait for 60 s as a rule, and must learn of it before that."""
-_GIVEN_UP = 4
-"""Loaded models that go for one that the disk has no room for."""
+_GIVEN_UP = 8
+"""Loaded models that go at the most for one that the disk has no room for, which something else may have filled."""
 _Result = TypeVar("_Result")
 _threads = ThreadPoolExecutor(16, thread_name_prefix="models")
 
@@ -69,6 +69,8 @@ class ModelCache:
         self._users: Counter[str] = Counter()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._loads: dict[str, asyncio.Task[None]] = {}
+        self._room = asyncio.Lock()
+        self._short_of_room: set[str] = set()
         self._unloading = asyncio.Lock()
         self._released = asyncio.Event()
 
@@ -158,14 +160,14 @@ class ModelCache:
     async def _download(self, target: str, folder: Path, metrics: ModelMetrics) -> None:
         """Fetches the archive unless the copy on disk is the one in S3."""
         began = time.perf_counter()
-        key = self._prefix + target.lstrip("/")
+        key = self._key(target)
         try:
             tag = await _off_loop(current, self._s3, self._bucket, key)
             if self._on_disk.get(target) != tag:
                 # Where the download fails, a copy that is gone must not pass for the one in S3 once that is as before.
                 self._on_disk.pop(target, None)
                 await _off_loop(shutil.rmtree, folder, True)
-                self._on_disk[target] = await self._fetch(key, folder, metrics)
+                self._on_disk[target] = await self._fetch(target, folder, metrics)
         except (StoreUnavailableError, DiskError) as error:
             raise ApiError("ServiceUnavailable", str(error), 503) from error
         except AbsentError as error:
@@ -179,29 +181,52 @@ class ModelCache:
             raise ApiError("ValidationError", str(error)) from error
         metrics.model_time("ModelDownloadingTime", time.perf_counter() - began)
 
-    async def _fetch(self, key: str, folder: Path, metrics: ModelMetrics) -> str:
-        """Downloads an archive and gives its ETag; makes room where the disk is full.
+    async def _fetch(self, target: str, folder: Path, metrics: ModelMetrics) -> str:
+        """Downloads an archive and gives its ETag; makes room where the disk is full."""
+        arguments = (fetch, self._s3, self._bucket, self._key(target), folder, self._max_bytes)
+        with contextlib.suppress(DiskFullError):
+            return await _off_loop(*arguments)
+        self._short_of_room.add(target)
+        try:
+            # One after the other: what one frees another must not take.
+            async with self._room:
+                given_up = 0
+                while True:
+                    try:
+                        return await _off_loop(*arguments)
+                    except DiskFullError:
+                        if await self._delete_unused():
+                            continue
+                        if given_up < _GIVEN_UP and await self._unload_one(metrics, from_disk=True):
+                            given_up += 1
+                            continue
+                        others = [load for name, load in self._loads.items() if name not in self._short_of_room]
+                        if not others:
+                            raise
+                        await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._short_of_room.discard(target)
 
-        SageMaker deletes unused models when an instance's volume is full. Of those in the container a few at the most
-        are given up for another: on a disk that something else has filled, no number of them would help.
+    async def _delete_unused(self) -> bool:
+        """Deletes a model that is on the disk alone, as SageMaker does when it is full; False where there is none."""
+        used = {*self._loaded, *self._users, *self._loads}
+        victim = next((target for target in self._on_disk if target not in used), None)
+        if victim is not None:
+            await self._delete(victim)
+        return victim is not None
+
+    async def _delete(self, target: str) -> None:
+        self._on_disk.pop(target, None)
+        await _off_loop(shutil.rmtree, self._folder / _name(target), True)
+
+    def _key(self, target: str) -> str:
+        return self._prefix + target.lstrip("/")
+
+    async def _unload_one(self, metrics: ModelMetrics, *, from_disk: bool = False) -> bool:
+        """Unloads the least recently used model that answers no request; False when there is none to unload.
+
+        from_disk: deletes it there too.
         """
-        may_unload = _GIVEN_UP
-        while True:
-            try:
-                return await _off_loop(fetch, self._s3, self._bucket, key, folder, self._max_bytes)
-            except DiskFullError:
-                used = {*self._loaded, *self._users, *self._loads}
-                victim = next((target for target in self._on_disk if target not in used), None)
-                if victim is not None:
-                    del self._on_disk[victim]
-                    await _off_loop(shutil.rmtree, self._folder / _name(victim), True)
-                elif not may_unload or not await self._unload_one(metrics):
-                    raise
-                else:
-                    may_unload -= 1
-
-    async def _unload_one(self, metrics: ModelMetrics) -> bool:
-        """Unloads the least recently used model that answers no request; False when there is none to unload."""
         async with self._unloading:
             while True:
                 victim = next((name for name in self._loaded if not self._users[name]), None)
@@ -217,6 +242,8 @@ class ModelCache:
                 del self._loaded[victim]
                 async with self._client.delete(f"/models/{_name(victim)}") as answer:
                     await answer.read()
+                if from_disk:
+                    await self._delete(victim)
             self._drop_lock(victim)
             metrics.model_time("ModelUnloadingTime", time.perf_counter() - began)
             return True

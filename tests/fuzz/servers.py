@@ -14,7 +14,7 @@ import psutil
 
 from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_VARIABLE
 from containers.serving.memory import LIMIT_VARIABLE
-from local_aws.processes import free_port
+from local_aws.processes import die_with_parent, free_port
 from tests import tiny_models
 from tests.fuzz.wire import Connection, Request, WireError
 
@@ -100,6 +100,7 @@ class Running:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=die_with_parent,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._pings():
