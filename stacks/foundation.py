@@ -1,7 +1,10 @@
 """What every other stack stands on: key, buckets, alert topic, budget."""
 
+import json
+
 from aws_cdk import Aws, CfnResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_budgets as budgets
+from aws_cdk import aws_ce as ce
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
@@ -53,6 +56,7 @@ class FoundationStack(Stack):
             self._own_logs_of_the_emptying_function()
         if deployment.budget is not None:
             self._budget(deployment.budget, deployment.environment)
+            self._anomalies(deployment.budget, deployment.environment)
 
     def _bucket(self, construct_id: str, removal: RemovalPolicy, **properties: object) -> s3.Bucket:
         return s3.Bucket(
@@ -157,4 +161,30 @@ class FoundationStack(Stack):
                 )
                 for kind, threshold in (("ACTUAL", 80), ("FORECASTED", 100))
             ],
+        )
+
+    def _anomalies(self, budget: Budget, environment: str) -> None:
+        """A monitor of this deployment's costs by its tag: of monitors over all services an account has one only."""
+        if budget.anomaly_usd is None:
+            return
+        monitor = ce.CfnAnomalyMonitor(
+            self,
+            "CostAnomalies",
+            monitor_name=f"{environment}-costs",
+            monitor_type="CUSTOM",
+            monitor_specification=json.dumps({"Tags": {"Key": "environment", "Values": [environment]}}),
+        )
+        large = {
+            "Key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE",
+            "MatchOptions": ["GREATER_THAN_OR_EQUAL"],
+            "Values": [f"{budget.anomaly_usd:g}"],
+        }
+        ce.CfnAnomalySubscription(
+            self,
+            "CostAnomalyMails",
+            subscription_name=f"{environment}-costs",
+            frequency="DAILY",
+            monitor_arn_list=[monitor.attr_monitor_arn],
+            subscribers=[ce.CfnAnomalySubscription.SubscriberProperty(type="EMAIL", address=budget.email)],
+            threshold_expression=json.dumps({"Dimensions": large}),
         )

@@ -108,7 +108,8 @@ def assert_nothing_is_deployed() -> None:
     assert stacks == {"CDKToolkit"}
     scalable = boto3.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
     assert scalable["ScalableTargets"] == []
-    assert boto3.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+    alarms = boto3.client("cloudwatch").describe_alarms(AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+    assert (alarms["MetricAlarms"], alarms["CompositeAlarms"]) == ([], [])
     assert boto3.client("logs").describe_log_groups()["logGroups"] == []
     assert boto3.client("budgets").describe_budgets(AccountId=ACCOUNT_ID).get("Budgets", []) == []
 

@@ -21,7 +21,19 @@ from local_aws.emulator import (
 )
 
 if __name__ == "__main__":
-    for extension in (sagemaker, scaling, alarms, anomalies, codebuild, storage, budgets, network, tasks, absent, recovery):
+    for extension in (
+        sagemaker,
+        scaling,
+        alarms,
+        anomalies,
+        codebuild,
+        storage,
+        budgets,
+        network,
+        tasks,
+        absent,
+        recovery,
+    ):
         extension.register()
     # Both log every request or every second, and drown what the emulator has to say.
     for name in ("httpx", "persistence"):

@@ -1,4 +1,4 @@
-"""The alarms of what an endpoint serves: a variant, or an inference component."""
+"""The alarms of what an endpoint serves, a variant or an inference component, and the one that tells people."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,6 +20,29 @@ def alarm_names(endpoint_name: str, variants: Sequence[str], *, multi_model: boo
     return [f"{endpoint_name}-{variant}-{kind}" for variant in variants for kind in kinds]
 
 
+def endpoint_alarm_name(endpoint_name: str) -> str:
+    """Name of the composite alarm over an endpoint's alarms."""
+    return f"{endpoint_name}-any"
+
+
+def endpoint_alarm(
+    scope: Construct, *, endpoint_name: str, alarms: Sequence[cloudwatch.IAlarm], alerts: sns.ITopic
+) -> cloudwatch.CompositeAlarm:
+    """Goes off with the first of the endpoint's alarms, and alone notifies: what follows from one fault is one message.
+
+    Guardrails watch the alarms themselves, which name what is wrong; SageMaker's guide speaks of metric alarms only.
+    """
+    composite = cloudwatch.CompositeAlarm(
+        scope,
+        "AnyAlarm",
+        composite_alarm_name=endpoint_alarm_name(endpoint_name),
+        alarm_description=f"an alarm of {endpoint_name} is on, its reason names which; see {RUNBOOK}#any",
+        alarm_rule=cloudwatch.AlarmRule.any_of(*alarms),
+    )
+    composite.add_alarm_action(actions.SnsAction(alerts))
+    return composite
+
+
 def serving_alarms(
     scope: Construct,
     *,
@@ -28,9 +51,10 @@ def serving_alarms(
     dimensions: Mapping[str, str],
     alarms: EndpointAlarms,
     multi_model: bool,
-    alerts: sns.ITopic,
 ) -> list[cloudwatch.Alarm]:
     """Latency, errors and, of a multi-model endpoint, loading: alarms over the metrics with these dimensions.
+
+    They notify nobody; `endpoint_alarm` does.
 
     variant: begins the constructs' ids and stands in the names.
     """
@@ -84,8 +108,6 @@ def serving_alarms(
                 threshold=alarms.model_loading_wait_ms * 1000,
             )
         )
-    for alarm in made:
-        alarm.add_alarm_action(actions.SnsAction(alerts))
     return made
 
 

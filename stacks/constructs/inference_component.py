@@ -7,7 +7,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.constructs.endpoint_alarms import serving_alarms
+from stacks.constructs.endpoint_alarms import endpoint_alarm, serving_alarms
 from stacks.constructs.endpoint_scaling import add_scaling, scaled_component
 from stacks.constructs.realtime_endpoint import (
     VariantProps,
@@ -57,8 +57,8 @@ class ComponentEndpoint(Construct):
             dimensions={"InferenceComponentName": name},
             alarms=alarms,
             multi_model=False,
-            alerts=alerts,
         )
+        endpoint_alarm(self, endpoint_name=endpoint_name, alarms=self.alarms, alerts=alerts)
         config = self._build_config(endpoint_name, variant, component, role, vpc, data_capture, artifacts, key)
         log_groups = (
             containers_log_group(self, "Logs", f"Endpoints/{endpoint_name}", key),

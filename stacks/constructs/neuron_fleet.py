@@ -4,7 +4,6 @@ import jsii
 from aws_cdk import Aws, Duration, Fn, Tags
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 from aws_cdk import aws_iam as iam
@@ -15,7 +14,7 @@ from constructs import Construct
 
 from containers.bert_neuron.placement import Placement
 from stacks.constructs.acknowledged import acknowledge, acknowledge_wildcards
-from stacks.constructs.endpoint_alarms import RUNBOOK
+from stacks.constructs.endpoint_alarms import RUNBOOK, endpoint_alarm
 from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork
 from stacks.constructs.log_group import log_group
 from stacks.constructs.neuron_host import FRONT_PORT, METRICS_NAMESPACE, HostProps, start_script
@@ -332,8 +331,8 @@ class LoadBalancedFleet(Construct):
                 1,
             ),
         }
-        for construct_id, (description, anchor, metric, threshold) in alarms.items():
-            alarm = cloudwatch.Alarm(
+        made = [
+            cloudwatch.Alarm(
                 self,
                 construct_id,
                 alarm_description=f"{self._name}: {description}; see {RUNBOOK}#{anchor}",
@@ -344,7 +343,9 @@ class LoadBalancedFleet(Construct):
                 comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
                 treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
             )
-            alarm.add_alarm_action(actions.SnsAction(alerts))
+            for construct_id, (description, anchor, metric, threshold) in alarms.items()
+        ]
+        endpoint_alarm(self, endpoint_name=self._name, alarms=made, alerts=alerts)
 
 
 def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:

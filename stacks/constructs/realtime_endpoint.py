@@ -10,7 +10,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.constructs.endpoint_alarms import serving_alarms
+from stacks.constructs.endpoint_alarms import endpoint_alarm, serving_alarms
 from stacks.constructs.endpoint_scaling import add_scaling, scaled_variant
 from stacks.constructs.log_group import log_group
 from stacks.guardrails import Capacity, Guardrails
@@ -59,11 +59,11 @@ class RealtimeEndpoint(Construct):
                 dimensions={"EndpointName": endpoint_name, "VariantName": variant.name},
                 alarms=alarms,
                 multi_model=multi_model,
-                alerts=alerts,
             )
             for variant in variants
         }
         self.alarms = [alarm for each in made.values() for alarm in each]
+        endpoint_alarm(self, endpoint_name=endpoint_name, alarms=self.alarms, alerts=alerts)
         # Nobody gets a shadow's answers, so nothing that it does takes an update back.
         self._watched = [alarm for variant in variants if not variant.shadow for alarm in made[variant.name]]
         config = sagemaker.CfnEndpointConfig(
