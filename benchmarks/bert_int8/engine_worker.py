@@ -7,11 +7,12 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from containers.bert_int8.engines import load_engine
+from containers.bert_int8.engines import load_engine, load_lanes
 from containers.bert_int8.engines.openvino import MODEL_FILE
 from containers.serving.question_answering.windows import EncoderBatch
 
@@ -35,9 +36,18 @@ def load(kind: str, folder: Path, threads: int) -> Infer:
     """The engine of that kind; the product's own code where it is one of the product's."""
     if kind in ("openvino", "onnxruntime"):
         return load_engine(kind, folder, threads).infer
+    if kind == "openvino_lanes":
+        return _lanes(folder, threads)
     if kind == "openvino_bf16":
         return _openvino_bf16(folder, threads)
     return _torch(kind, threads)
+
+
+def _lanes(folder: Path, threads: int) -> Infer:
+    """The same batch on a lane of every core at once: what is timed is as many batches as there are cores."""
+    lanes = load_lanes("openvino", folder, threads)
+    pool = ThreadPoolExecutor(len(lanes))
+    return lambda rows: list(pool.map(lambda lane: lane.infer(rows), lanes))
 
 
 def _openvino_bf16(folder: Path, threads: int) -> Infer:

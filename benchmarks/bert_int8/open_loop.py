@@ -1,0 +1,119 @@
+"""Requests at their own times, whatever the server does: one thread that costs little, since it shares the cores."""
+
+import random
+import selectors
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.errors import BenchmarkError
+
+_MOST_CONNECTIONS = 1000
+_LAST_SECONDS = 30.0
+_HEAD_END, _LENGTH = b"\r\n\r\n", b"content-length:"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """latency: seconds from the time at which the request was due to its whole answer. status: HTTP's; 0 for none."""
+
+    status: int
+    latency: float
+    late: float
+
+
+@dataclass(eq=False, slots=True)
+class _Connection:
+    socket: socket.socket
+    due: float = 0.0
+    sent: float = 0.0
+    received: bytearray = field(default_factory=bytearray)
+
+
+def poisson(port: int, requests: Sequence[bytes], *, rate: float, seconds: float, seed: int) -> list[Answered]:
+    """Sends requests in turn at exponential intervals; each waits for nothing but a connection of its own.
+
+    rate: requests a second. Raises BenchmarkError where the server takes no connection, or so many stay unanswered
+    that no connection is left.
+    """
+    intervals = random.Random(seed)
+    idle: list[_Connection] = []
+    answered: list[Answered] = []
+    waiting: set[_Connection] = set()
+    with selectors.DefaultSelector() as selector:
+        began = time.perf_counter()
+        due, number, end = began + intervals.expovariate(rate), 0, began + seconds
+        try:
+            while due < end or waiting:
+                now = time.perf_counter()
+                if now > end + _LAST_SECONDS:
+                    answered += [Answered(0, now - each.due, each.sent - each.due) for each in waiting]
+                    break
+                while due <= now and due < end:
+                    connection = idle.pop() if idle else _connect(port, selector, len(waiting))
+                    connection.due, connection.sent = due, time.perf_counter()
+                    connection.received.clear()
+                    connection.socket.sendall(requests[number % len(requests)])
+                    waiting.add(connection)
+                    number += 1
+                    due += intervals.expovariate(rate)
+                for key, _ in selector.select(max(0.0, min(due, end) - time.perf_counter()) if due < end else 0.1):
+                    _receive(key.data, selector, waiting, idle, answered)
+        finally:
+            for connection in (*idle, *waiting):
+                connection.socket.close()
+    return answered
+
+
+def _connect(port: int, selector: selectors.BaseSelector, open_now: int) -> _Connection:
+    if open_now >= _MOST_CONNECTIONS:
+        raise BenchmarkError(f"{open_now} requests wait for an answer: the server neither answers nor refuses")
+    try:
+        opened = socket.create_connection(("127.0.0.1", port), timeout=_LAST_SECONDS)
+    except OSError as error:
+        raise BenchmarkError(f"port {port} takes no connection: {error}") from error
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = _Connection(opened)
+    selector.register(opened, selectors.EVENT_READ, connection)
+    return connection
+
+
+def _receive(
+    connection: _Connection,
+    selector: selectors.BaseSelector,
+    waiting: set[_Connection],
+    idle: list[_Connection],
+    answered: list[Answered],
+) -> None:
+    try:
+        data = connection.socket.recv(65536)
+    except ConnectionResetError:
+        data = b""
+    connection.received += data
+    status = _status(connection.received)
+    if not data or status is not None:
+        now = time.perf_counter()
+        if connection in waiting:
+            waiting.discard(connection)
+            answered.append(Answered(status or 0, now - connection.due, connection.sent - connection.due))
+        elif connection in idle:
+            idle.remove(connection)
+        if data:
+            idle.append(connection)
+        else:
+            selector.unregister(connection.socket)
+            connection.socket.close()
+
+
+def _status(received: bytearray) -> int | None:
+    """The status of a complete answer."""
+    head_end = received.find(_HEAD_END)
+    if head_end < 0:
+        return None
+    head = bytes(received[:head_end]).lower()
+    position = head.find(_LENGTH)
+    if position < 0:
+        raise BenchmarkError("an answer has no Content-Length")
+    length = int(head[position + len(_LENGTH) :].partition(b"\r\n")[0])
+    return int(head[9:12]) if len(received) >= head_end + len(_HEAD_END) + length else None
