@@ -2,18 +2,18 @@
 
 import json
 
-from aws_cdk import Aws, CfnResource, Duration, RemovalPolicy, Stack
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_ce as ce
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from containers.load_test import contract
 from stacks.constructs.build_project import foreign_objects
-from stacks.constructs.log_group import log_group
+from stacks.constructs.log_group import admit_logs
+from stacks.constructs.private_bucket import log_emptying, private_bucket
 from stacks.constructs.private_network import PrivateNetwork
 from stacks.model_build_settings import code_artifact
 from stacks.settings import Budget, Deployment
@@ -34,47 +34,31 @@ class FoundationStack(Stack):
             removal_policy=removal,
         )
         # What writes access logs, S3 and load balancers, writes only where S3 has the key.
-        self.access_logs = self._bucket("AccessLogs", removal, encryption=s3.BucketEncryption.S3_MANAGED)
-        self.artifacts = self._bucket(
-            "Artifacts",
-            removal,
-            encryption=s3.BucketEncryption.KMS,
-            encryption_key=self.key,
-            bucket_key_enabled=True,
-            versioned=True,
-            server_access_logs_bucket=self.access_logs,
-            server_access_logs_prefix="artifacts/",
+        self.access_logs = private_bucket(self, "AccessLogs", removal=removal)
+        self.artifacts = private_bucket(
+            self, "Artifacts", removal=removal, key=self.key, versioned=True, logs=self.access_logs
         )
         self.alerts = self._build_alerts()
         self.network = self._build_network(deployment)
-        self._admit_logs(deployment.environment)
+        environment = deployment.environment
+        admit_logs(
+            self.key,
+            (
+                f"{environment.capitalize()}-*",
+                f"/aws/sagemaker/Endpoints/{environment}-*",
+                f"/aws/sagemaker/InferenceComponents/{environment}-*",
+                f"/aws/ecs/containerinsights/{environment}-*",
+            ),
+        )
         if deployment.load_test is not None:
             self.artifacts.add_lifecycle_rule(
                 id="LoadTests", prefix=f"{contract.FOLDER}/", expiration=Duration.days(contract.KEPT_DAYS)
             )
         if not deployment.retain_data:
-            self._own_logs_of_the_emptying_function()
+            log_emptying(self, key=self.key)
         if deployment.budget is not None:
             self._budget(deployment.budget, deployment.environment)
             self._anomalies(deployment.budget, deployment.environment)
-
-    def _bucket(self, construct_id: str, removal: RemovalPolicy, **properties: object) -> s3.Bucket:
-        return s3.Bucket(
-            self,
-            construct_id,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            removal_policy=removal,
-            auto_delete_objects=removal is RemovalPolicy.DESTROY,
-            lifecycle_rules=[
-                s3.LifecycleRule(
-                    noncurrent_version_expiration=Duration.days(30),
-                    abort_incomplete_multipart_upload_after=Duration.days(2),
-                )
-            ],
-            **properties,  # type: ignore[arg-type]  # forwarded keyword arguments of Bucket
-        )
 
     def _build_alerts(self) -> sns.Topic:
         """The topic, which alarms of this account may publish to: a policy of its own has nothing by default."""
@@ -114,32 +98,6 @@ class FoundationStack(Stack):
             packages=code_artifact(deployment.model_build.package_index or "") is not None,
             key=self.key,
         )
-
-    def _admit_logs(self, environment: str) -> None:
-        """Lets CloudWatch Logs encrypt the log groups of this deployment, by their names, and no others."""
-        names = (
-            f"{environment.capitalize()}-*",
-            f"/aws/sagemaker/Endpoints/{environment}-*",
-            f"/aws/sagemaker/InferenceComponents/{environment}-*",
-            f"/aws/ecs/containerinsights/{environment}-*",
-        )
-        groups = [f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{name}" for name in names]
-        self.key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="LogsOfThisDeployment",
-                principals=[iam.ServicePrincipal(f"logs.{Aws.REGION}.{Aws.URL_SUFFIX}")],
-                actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
-                resources=["*"],
-                conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
-            )
-        )
-
-    def _own_logs_of_the_emptying_function(self) -> None:
-        """Ends the logs of the CDK's function that empties buckets with this stack; by itself they would stay."""
-        group = log_group(self, "EmptyBucketsLogs", key=self.key)
-        handler = self.node.find_child("Custom::S3AutoDeleteObjectsCustomResourceProvider").node.find_child("Handler")
-        assert isinstance(handler, CfnResource)
-        handler.add_property_override("LoggingConfig", {"LogGroup": group.log_group_name})
 
     def _budget(self, budget: Budget, environment: str) -> None:
         subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="EMAIL", address=budget.email)

@@ -1,0 +1,49 @@
+"""Buckets that nobody outside can read, and that go with their stack where nothing is to be kept."""
+
+from aws_cdk import CfnResource, Duration, RemovalPolicy
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from stacks.constructs.log_group import log_group
+
+
+def private_bucket(
+    scope: Construct,
+    construct_id: str,
+    *,
+    removal: RemovalPolicy,
+    key: kms.IKey | None = None,
+    versioned: bool = False,
+    logs: s3.IBucket | None = None,
+) -> s3.Bucket:
+    """A bucket over TLS 1.2 only; key: absent, S3's own encrypts. logs: where its access logs go, under its id."""
+    return s3.Bucket(
+        scope,
+        construct_id,
+        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+        enforce_ssl=True,
+        minimum_tls_version=1.2,
+        removal_policy=removal,
+        auto_delete_objects=removal is RemovalPolicy.DESTROY,
+        lifecycle_rules=[
+            s3.LifecycleRule(
+                noncurrent_version_expiration=Duration.days(30),
+                abort_incomplete_multipart_upload_after=Duration.days(2),
+            )
+        ],
+        encryption=s3.BucketEncryption.S3_MANAGED if key is None else s3.BucketEncryption.KMS,
+        encryption_key=key,
+        bucket_key_enabled=True if key is not None else None,
+        versioned=versioned or None,
+        server_access_logs_bucket=logs,
+        server_access_logs_prefix=None if logs is None else f"{construct_id.lower()}/",
+    )
+
+
+def log_emptying(scope: Construct, *, key: kms.IKey) -> None:
+    """Ends the logs of the CDK's function that empties buckets with the stack; by itself they would stay."""
+    group = log_group(scope, "EmptyBucketsLogs", key=key)
+    handler = scope.node.find_child("Custom::S3AutoDeleteObjectsCustomResourceProvider").node.find_child("Handler")
+    assert isinstance(handler, CfnResource)
+    handler.add_property_override("LoggingConfig", {"LogGroup": group.log_group_name})
