@@ -374,7 +374,7 @@ class Deployment(Settings):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise DeploymentError("\n".join(_problem(path.name, detail) for detail in error.errors())) from None
+            raise DeploymentError("\n".join(problem(path.name, detail) for detail in error.errors())) from None
 
     @classmethod
     def named(cls, name: str) -> "Deployment":
@@ -440,7 +440,8 @@ class Deployment(Settings):
                 yield "bert_neuron", key, neuron.counts
 
 
-def _problem(file: str, detail: Any) -> str:
+def problem(file: str, detail: Any) -> str:
+    """One error of pydantic's in a line: file, path of the setting, what is wrong, and what was given."""
     path = ".".join(str(part) for part in detail["loc"]) or "(top level)"
     message = detail["msg"].removeprefix("Value error, ")
     given = detail["input"]
