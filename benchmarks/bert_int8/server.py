@@ -25,9 +25,9 @@ from local_aws.account import default_cache
 
 ALONE, BUSY = 1, 32
 """Connections, each with one request at a time."""
-_TURN_SECONDS, _SETTLE_SECONDS = 4.0, 0.5
-_LOAD_SECONDS = 20.0
-_MODERATE, _OVERLOAD = 0.7, 3.0
+_TURN_SECONDS, _SETTLE_SECONDS = 4.0, 1.0
+(_MODERATE, _MODERATE_SECONDS), (_OVERLOAD, _OVERLOAD_SECONDS) = (0.7, 20.0), (3.0, 8.0)
+"""Of each server's own most; servers that refuse nothing gather hundreds of requests in a few seconds of overload."""
 _LANES_KIND = "openvino_lanes"
 _LANES_BATCHES = (1, 2, 4, 8)
 
@@ -67,6 +67,7 @@ def _run(cache: Path, turns: int, folder: Path) -> Result:
             server = stack.enter_context(serve(name, environments, base / "model", machine.cores, requests, folder))
             for connections in (ALONE, BUSY):
                 closed_loop([server.target], connections=connections, seconds=2 * _TURN_SECONDS, warm_up=0)
+                _drain(server)
             server.rest()
             servers.append(server)
             progress.update(task, advance=1, refresh=True)
@@ -86,8 +87,8 @@ def _run(cache: Path, turns: int, folder: Path) -> Result:
         for server in servers:
             found = measured[server.name]
             rate = found.rate
-            found.moderate = _open(server, _MODERATE * rate)
-            found.overload = _open(server, _OVERLOAD * rate)
+            found.moderate = _open(server, _MODERATE * rate, _MODERATE_SECONDS)
+            found.overload = _open(server, _OVERLOAD * rate, _OVERLOAD_SECONDS)
             found.resident_bytes = server.resident_bytes
             progress.update(task, advance=2, refresh=True)
     return Result(
@@ -127,15 +128,23 @@ def _bare_rates(lone: Worker, lanes: Worker, cores: int, found: dict[str, list[f
 def _turn(server: Server, found: Measured) -> None:
     with server.awake():
         for connections, kept in ((ALONE, found.alone), (BUSY, found.busy)):
-            closed_loop([server.target], connections=connections, seconds=_SETTLE_SECONDS, warm_up=0)
-            answered = closed_loop([server.target], connections=connections, seconds=_TURN_SECONDS, warm_up=0)
+            answered = closed_loop(
+                [server.target], connections=connections, seconds=_TURN_SECONDS, warm_up=_SETTLE_SECONDS
+            )
             kept.append([each.latency for each in answered[server.target.name]])
+            _drain(server)
 
 
-def _open(server: Server, rate: float) -> Load:
+def _drain(server: Server) -> None:
+    """Until the server has done what the last turn left behind: it goes on with requests whose client has gone."""
+    for _ in range(3):
+        closed_loop([server.target], connections=ALONE, seconds=0.1, warm_up=0)
+
+
+def _open(server: Server, rate: float, seconds: float) -> Load:
     with server.awake():
-        answered = poisson(server.target.port, server.target.requests, rate=rate, seconds=_LOAD_SECONDS, seed=0)
-    return Load(rate, _LOAD_SECONDS, tuple(answered))
+        answered = poisson(server.target.port, server.target.requests, rate=rate, seconds=seconds, seed=0)
+    return Load(rate, seconds, tuple(answered))
 
 
 if __name__ == "__main__":
