@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -13,6 +14,20 @@ STATE_VARIABLE = "INFERENCE_LOCAL_STATE"
 CACHE_VARIABLE = "INFERENCE_LOCAL_CACHE"
 TIME_SCALE_VARIABLE = "INFERENCE_LOCAL_TIME_SCALE"
 """How many times faster than on AWS alarms' periods and cooldowns pass; rates keep their meaning."""
+
+ENGINE_VARIABLE = "INFERENCE_LOCAL_ENGINE"
+
+
+class Engine(StrEnum):
+    """What images are built and run by: processes of this machine, or Podman."""
+
+    PROCESS = "process"
+    PODMAN = "podman"
+
+
+def engine() -> Engine:
+    """INFERENCE_LOCAL_ENGINE of this process, `process` where it is not set; raises ValueError for another."""
+    return Engine(os.environ.get(ENGINE_VARIABLE, Engine.PROCESS))
 
 
 def default_state() -> Path:
@@ -51,6 +66,7 @@ class LocalAccount:
     port: int
     runtime_port: int
     supervisor_pid: int
+    engine: str = Engine.PROCESS
 
     @staticmethod
     def file(state: Path) -> Path:
@@ -97,6 +113,7 @@ class LocalAccount:
             **self.client_environment(),
             STATE_VARIABLE: self.state,
             CACHE_VARIABLE: self.cache,
+            ENGINE_VARIABLE: self.engine,
             "CDK_DOCKER": str(ROOT / "local_aws/docker_stand_in.py"),
             "CDK_DISABLE_CLI_TELEMETRY": "true",
             "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",

@@ -16,8 +16,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from local_aws.account import ROOT, LocalAccount, ProcessRecord, default_cache, default_state
+from local_aws.account import (
+    ENGINE_VARIABLE,
+    ROOT,
+    Engine,
+    LocalAccount,
+    ProcessRecord,
+    default_cache,
+    default_state,
+)
 from local_aws.environments import EnvironmentSetupError, environment
+from local_aws.podman import base_image
+from local_aws.podman.engine import EngineError, require
+from local_aws.podman.state import HOSTING, TASKS, remove_containers
 from local_aws.processes import alive, kill_group
 from local_aws.supervisor import START_SECONDS
 
@@ -37,14 +48,23 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 
 @app.command()
-def up(state: State, cache: Cache) -> None:
+def up(
+    state: State,
+    cache: Cache,
+    engine: Annotated[
+        Engine,
+        typer.Option(envvar=ENGINE_VARIABLE, help="what builds and runs images: processes here, or podman containers"),
+    ] = Engine.PROCESS,
+) -> None:
     """Starts the local account, or finds the one that runs."""
-    account = start(state, cache)
+    account = start(state, cache, engine)
+    if account.engine != engine:
+        fail(f"the account in {state} runs with the engine {account.engine}: `inference local down` first", NO_RESULT)
     print(f'the local account answers at {account.endpoint_url}; for your shell: eval "$(inference local env)"')
 
 
-def start(state: Path, cache: Path) -> LocalAccount:
-    """Starts the account and returns it once it answers; reuses a running one."""
+def start(state: Path, cache: Path, engine: Engine = Engine.PROCESS) -> LocalAccount:
+    """Starts the account and returns it once it answers; reuses a running one, whatever its engine."""
     state, cache = state.absolute(), cache.absolute()
     account = LocalAccount.read(state)
     if account is not None and alive(account.supervisor_pid):
@@ -57,11 +77,14 @@ def start(state: Path, cache: Path) -> LocalAccount:
         emulator = environment(cache, "emulator", ROOT / "local_aws/requirements.txt")
     except EnvironmentSetupError as error:
         fail(str(error))
+    if engine is Engine.PODMAN:
+        _prepare_podman(cache)
     (state / "logs").mkdir(parents=True)
     with (state / "logs/supervisor.log").open("ab") as log:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "local_aws.supervisor", str(state), str(cache), str(emulator / "bin/python")],
             cwd=ROOT,
+            env={**os.environ, ENGINE_VARIABLE: engine},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -73,6 +96,15 @@ def start(state: Path, cache: Path) -> LocalAccount:
         kill_group(supervisor.pid, 15)
         shutil.rmtree(state, ignore_errors=True)
         raise
+
+
+def _prepare_podman(cache: Path) -> None:
+    try:
+        base = base_image.prepare(require(cache), None, lambda line: print(line, file=sys.stderr, flush=True))
+    except EngineError as error:
+        fail(f"{error}; the engine `process` needs none of it", NO_RESULT)
+    if base.note:
+        print(f"images are built from {base.note}", file=sys.stderr)
 
 
 def _wait(supervisor: "subprocess.Popen[bytes]", state: Path) -> LocalAccount:
@@ -106,6 +138,8 @@ def stop(state: Path) -> None:
             time.sleep(0.1)
         if alive(account.supervisor_pid):
             kill_group(account.supervisor_pid, 0)
+    if account is not None and account.engine == Engine.PODMAN:
+        remove_containers(Path(account.cache), state, HOSTING, TASKS)
     shutil.rmtree(state, ignore_errors=True)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `CDK_DOCKER` names in the local account: builds images as folders with an environment, without a daemon."""
+"""What `CDK_DOCKER` names in the local account: builds images as folders with an environment, or by Podman."""
 
 import hashlib
 import json
@@ -15,9 +15,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from containers.serving.contract import REQUIREMENTS_LABEL
-from local_aws.account import CACHE_VARIABLE, STATE_VARIABLE
+from local_aws.account import CACHE_VARIABLE, STATE_VARIABLE, Engine, engine
 from local_aws.environments import EnvironmentSetupError, environment
 from local_aws.hosting.images import Image, find
+from local_aws.podman import base_image
+from local_aws.podman import engine as podman_engine
+from local_aws.podman.build import build as podman_build
+from local_aws.podman.engine import EngineError
 
 _REFERENCE = re.compile(r"^(?P<account>\d+)\.dkr\.ecr\.(?P<region>[^.]+)\.[^/]+/(?P<repository>.+):(?P<tag>[^:]+)$")
 _IGNORED = frozenset({"ARG", "FROM", "USER", "EXPOSE", "CMD", "STOPSIGNAL", "HEALTHCHECK", "COMMENT"})
@@ -70,6 +74,17 @@ def build(
     Image(str(rootfs), workdir, tuple(entrypoint), variables, str(venv)).save(state, tag)
 
 
+def build_by_podman(
+    state: Path, cache: Path, context: Path, dockerfile: Path, tag: str, build_args: Mapping[str, str]
+) -> None:
+    """Builds the Dockerfile for real; raises EngineError."""
+    podman = podman_engine.require(cache)
+    base = base_image.prepare(podman, None, lambda line: print(line, file=sys.stderr, flush=True))
+    built = podman_build(podman, base, context, dockerfile, f"localhost/{tag}", build_args)
+    note = f"its base is {base.note}" if base.note else ""
+    Image("", "/", (), {}, "", note, built.id, built.digest).save(state, tag)
+
+
 def _arguments(instructions: list[dict[str, Any]], given: Mapping[str, str]) -> dict[str, str]:
     declared = (entry["value"].partition("=") for entry in instructions if entry["instruction"] == "ARG")
     defaults = {name: value for name, separator, value in declared if separator}
@@ -99,7 +114,7 @@ def push(state: Path, reference: str) -> None:
     match, image = _REFERENCE.match(reference), find(state, reference)
     if match is None or image is None:
         raise UnsupportedError(f"{reference} is not an image of this account that was built and tagged")
-    config = json.dumps({"rootfs": image.rootfs}).encode()
+    config = json.dumps({"rootfs": image.rootfs, "digest": image.digest}).encode()
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
@@ -133,7 +148,8 @@ def main(arguments: list[str]) -> int:
             named = dict(pairs)
             build_args = dict(value.split("=", 1) for option, value in pairs if option == "--build-arg")
             dockerfile = Path(context) / named.get("--file", "Dockerfile")
-            build(state, cache, Path(context), dockerfile, named.get("--tag", named.get("-t", "")), build_args)
+            make = build_by_podman if engine() is Engine.PODMAN else build
+            make(state, cache, Path(context), dockerfile, named.get("--tag", named.get("-t", "")), build_args)
         case ["tag", old, new]:
             image = find(state, old)
             if image is None:
@@ -151,5 +167,5 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (UnsupportedError, EnvironmentSetupError) as error:
+    except (UnsupportedError, EnvironmentSetupError, EngineError) as error:
         sys.exit(f"error: {error}")

@@ -12,7 +12,20 @@ import urllib.request
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from local_aws.account import ACCOUNT_ID, REGION, ROOT, STATE_VARIABLE, LocalAccount, ProcessRecord, write_json
+from local_aws.account import (
+    ACCOUNT_ID,
+    CACHE_VARIABLE,
+    ENGINE_VARIABLE,
+    REGION,
+    ROOT,
+    STATE_VARIABLE,
+    Engine,
+    LocalAccount,
+    ProcessRecord,
+    engine,
+    write_json,
+)
+from local_aws.podman.state import HOSTING, TASKS, remove_containers
 from local_aws.processes import alive, die_with_parent, free_port, kill_group
 
 START_SECONDS = 60
@@ -37,7 +50,7 @@ class Supervisor:
         self._state, self._cache = state, cache
         self._stop = threading.Event()
         port, runtime_port = free_port(), free_port()
-        self._account = LocalAccount(str(state), str(cache), port, runtime_port, os.getpid())
+        self._account = LocalAccount(str(state), str(cache), port, runtime_port, os.getpid(), engine())
         base = {
             **os.environ,
             **self._account.client_environment(),
@@ -71,6 +84,8 @@ class Supervisor:
                     "MINISTACK_REGION": REGION,
                     "MINISTACK_ACCOUNT_ID": ACCOUNT_ID,
                     STATE_VARIABLE: str(state),
+                    CACHE_VARIABLE: str(cache),
+                    ENGINE_VARIABLE: self._account.engine,
                     "INFERENCE_HOSTING_URL": self._account.runtime_url,
                     "INFERENCE_BUILD_CACHE": str(cache / "builds"),
                 },
@@ -97,6 +112,8 @@ class Supervisor:
             for child in reversed(self._children):
                 if child.process is not None:
                     kill_group(child.process.pid, 10)
+            if self._account.engine == Engine.PODMAN:
+                remove_containers(self._cache, self._state, HOSTING, TASKS)
             shutil.rmtree(self._state, ignore_errors=True)
         return 0
 

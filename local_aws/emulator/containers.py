@@ -1,4 +1,7 @@
-"""Containers as process groups on this machine, in the words of the Docker client that the emulator's ECS speaks."""
+"""Tasks' containers, in the words of the Docker client that the emulator's ECS speaks.
+
+They are process groups on this machine, or Podman's where Podman built their image.
+"""
 
 import os
 import shutil
@@ -10,12 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from local_aws.account import default_cache
 from local_aws.hosting.images import Image, find
+from local_aws.podman.engine import Podman, require
+from local_aws.podman.run import Container as PodmanContainer
+from local_aws.podman.state import TASKS, owner
 from local_aws.processes import die_with_parent, kill_group
 
 _STOP_SECONDS = 30.0
 """ECS's default for stopTimeout."""
 _ADDRESS = "127.0.0.1"
+_MEMORY_BYTES = 4 * 2**30
+"""Of a task in a container by Podman: the emulator does not tell what its definition asks for."""
 
 
 class NoSuchContainerError(LookupError):
@@ -25,11 +34,16 @@ class NoSuchContainerError(LookupError):
 class Container:
     """A process group that runs an image's entrypoint, with its output kept in memory.
 
-    Neither memory nor processors are limited, and the root file system is this machine's own.
+    Neither memory nor processors are limited, and the root file system is this machine's own, unless Podman runs it.
     """
 
     def __init__(
-        self, image: Image, command: Sequence[str], environment: Mapping[str, str], stop_seconds: float
+        self,
+        image: Image,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        stop_seconds: float,
+        state: Path | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex
         self.attrs = {"NetworkSettings": {"Networks": {"loopback": {"IPAddress": _ADDRESS}}}}
@@ -46,11 +60,31 @@ class Container:
             # The emulator gives addresses that only containers reach.
             **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
         }
+        self._podman: Podman | None = None
+        if image.container:
+            self._become_podmans(image.container, command, environment, state)
         self._changed = threading.Condition()
         self._lines: list[bytes] = []
         self._pid: int | None = None
         self._exit_code: int | None = None
         self._error: OSError | None = None
+
+    def _become_podmans(
+        self, image: str, command: Sequence[str], environment: Mapping[str, str], state: Path | None
+    ) -> None:
+        self._podman = require(default_cache())
+        aws = {name: value for name, value in self._environment.items() if name.startswith("AWS_")}
+        container = PodmanContainer(
+            name=f"task-{self.id}",
+            image=image,
+            command=tuple(command),
+            memory_bytes=_MEMORY_BYTES,
+            cpus=float(os.cpu_count() or 1),
+            environment={**environment, **aws},
+            labels=dict([owner(TASKS, state)]) if state is not None else {},
+        )
+        self._command = [self._podman.program, *container.arguments()]
+        self._workdir, self._environment = self._folder, self._podman.environment
 
     def start(self) -> None:
         """Returns when the process runs; raises OSError."""
@@ -86,6 +120,8 @@ class Container:
                     self._lines.append(line)
                     self._changed.notify_all()
         code = process.wait()
+        if self._podman is not None:
+            self._podman.try_call("rm", "--force", "--ignore", "--time", "0", f"task-{self.id}")
         shutil.rmtree(self._folder, ignore_errors=True)
         # As a shell and Docker tell of a signal.
         self._note(exit_code=code if code >= 0 else 128 - code)
@@ -157,7 +193,7 @@ class Containers:
         found = find(self._state, image)
         if found is None:
             raise NoSuchContainerError(f"there is no image {image}: deploy the stack that builds it")
-        container = Container(found, command or (), environment or {}, stop_timeout or _STOP_SECONDS)
+        container = Container(found, command or (), environment or {}, stop_timeout or _STOP_SECONDS, self._state)
         container.start()
         self._known[container.id] = container
         return container

@@ -1,4 +1,4 @@
-"""ECS in the emulator: a task's containers are processes of this machine, and a stopped task tells its exit code."""
+"""ECS in the emulator: a task's containers run on this machine, and a stopped task tells its exit code."""
 
 import os
 import threading
@@ -8,8 +8,9 @@ from typing import Any
 
 from ministack.services import ecs
 
-from local_aws.account import STATE_VARIABLE
+from local_aws.account import STATE_VARIABLE, Engine, default_cache, engine
 from local_aws.emulator.containers import Client
+from local_aws.podman.state import TASKS, remove_containers
 
 _MOST_TASKS = 10
 """Of one RunTask (API reference)."""
@@ -54,7 +55,11 @@ def _mark_stopped(
 
 def register() -> None:
     """Gives ECS containers that are processes, in place of a Docker daemon's."""
-    ecs._docker = Client(Path(os.environ[STATE_VARIABLE]))
+    state = Path(os.environ[STATE_VARIABLE])
+    if engine() is Engine.PODMAN:
+        # An earlier emulator that was killed has left its tasks' containers.
+        remove_containers(default_cache(), state, TASKS)
+    ecs._docker = Client(state)
     ecs._build_run_kwargs = _run_kwargs
     ecs._mark_task_stopped = _mark_stopped
     ecs._ACTION_MAP |= {"RunTask": _run_few_tasks, "StopTask": _stop_processes}

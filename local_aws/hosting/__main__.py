@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from containers.serving.contract import MAX_BODY_BYTES
-from local_aws.account import ACCOUNT_ID, REGION, STATE_VARIABLE
+from local_aws.account import ACCOUNT_ID, REGION, STATE_VARIABLE, Engine, default_cache, engine
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import VariantFleet
@@ -28,6 +28,7 @@ from local_aws.hosting.multi_model import ModelNotLoadableError
 from local_aws.hosting.replica import Replica
 from local_aws.hosting.scaling import ScalingService
 from local_aws.hosting.shadow import Mirror
+from local_aws.podman.state import HOSTING, remove_containers
 
 _COMPONENT_HEADER = "x-amzn-sagemaker-inference-component"
 _FORWARDED = ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")
@@ -300,7 +301,11 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port = urlparse(os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"]).port
     assert port is not None
-    app = create_app(Path(os.environ[STATE_VARIABLE]))
+    state = Path(os.environ[STATE_VARIABLE])
+    if engine() is Engine.PODMAN:
+        # An earlier hosting process that was killed has left its replicas' containers.
+        remove_containers(default_cache(), state, HOSTING)
+    app = create_app(state)
     uvicorn.run(
         app, host="127.0.0.1", port=port, log_level="warning", access_log=False, timeout_keep_alive=75,
         timeout_graceful_shutdown=5,

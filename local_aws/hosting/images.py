@@ -11,6 +11,8 @@ from local_aws.account import write_json
 class Image:
     """An image laid out as a folder: what its Dockerfile's last stage says, and its Python environment.
 
+    container: its id in Podman's store, where Podman built it, and digest that of its manifest; then there is no
+    folder and no environment.
     note: what every log and status says of an image that is not what its name says.
     """
 
@@ -20,6 +22,8 @@ class Image:
     environment: dict[str, str]
     venv: str
     note: str = ""
+    container: str = ""
+    digest: str = ""
 
     def save(self, state: Path, name: str) -> None:
         """Records the image under a name: `repository:tag`, or a local tag."""

@@ -57,12 +57,18 @@ class ModelNotLoadableError(Exception):
 
 
 class ModelCache:
-    """The models that one replica's container has loaded, least recently used first."""
+    """The models that one replica's container has loaded, least recently used first.
 
-    def __init__(self, client: aiohttp.ClientSession, folder: Path, prefix: str, max_bytes: int) -> None:
+    folder: where archives are extracted. seen_at: that folder as the container sees it; the same where None.
+    """
+
+    def __init__(
+        self, client: aiohttp.ClientSession, folder: Path, prefix: str, max_bytes: int, seen_at: Path | None = None
+    ) -> None:
         parsed = urlparse(prefix)
         self._bucket, self._prefix = parsed.netloc, parsed.path.lstrip("/")
         self._client, self._folder, self._max_bytes = client, folder, max_bytes
+        self._seen_at = seen_at or folder
         self._s3: S3Client = s3_client()
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self._on_disk: dict[str, str] = {}
@@ -147,7 +153,7 @@ class ModelCache:
         headers = {"X-Amzn-SageMaker-Target-Model": target}
         while True:
             async with self._client.post(
-                "/models", json={"model_name": name, "url": str(folder)}, headers=headers
+                "/models", json={"model_name": name, "url": str(self._seen_at / name / "model")}, headers=headers
             ) as answer:
                 text = (await answer.read()).decode(errors="replace")
             if answer.status != 507 or not await self._unload_one(metrics):

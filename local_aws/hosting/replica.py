@@ -1,4 +1,4 @@
-"""One replica: the image's `serve` command as a process group in a folder of its own."""
+"""One replica: the image's `serve` command as a process group in a folder of its own, or in a container."""
 
 import asyncio
 import contextlib
@@ -13,12 +13,14 @@ from pathlib import Path
 
 import aiohttp
 
-from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_VARIABLE
-from containers.serving.memory import LIMIT_VARIABLE
+from local_aws.account import default_cache
+from local_aws.hosting import launch
 from local_aws.hosting.images import Image
+from local_aws.hosting.launch import MODELS_FOLDER, Launch
 from local_aws.hosting.memory import used_bytes
 from local_aws.hosting.multi_model import ModelCache
 from local_aws.instances import onednn_max_cpu_isa
+from local_aws.podman.engine import EngineError, Podman, require
 from local_aws.processes import alive, die_with_parent, free_port
 from sizing.instances import instance
 
@@ -79,15 +81,23 @@ class Replica:
         )
         self.models = self._model_cache()
         self._process: asyncio.subprocess.Process | None = None
+        self._podman: Podman | None = None
+        self._container = ""
 
     def _model_cache(self) -> ModelCache | None:
         if self.spec.model_prefix is None:
             return None
-        return ModelCache(self.client, self.folder / "opt/ml/models", self.spec.model_prefix, self.spec.memory_limit)
+        folder = self.folder / MODELS_FOLDER
+        seen_at = Path("/", MODELS_FOLDER) if self.spec.image.container else folder
+        return ModelCache(self.client, folder, self.spec.model_prefix, self.spec.memory_limit, seen_at)
 
     @property
     def pid(self) -> int:
-        """The process, 0 before its start."""
+        """The process, a container's first one where there is a container; 0 before its start."""
+        if self._container:
+            with contextlib.suppress(OSError, ValueError):
+                return int(launch.pid_file(self.folder).read_text())
+            return 0
         return self._process.pid if self._process else 0
 
     @property
@@ -103,6 +113,9 @@ class Replica:
     def kill_over_limit(self) -> None:
         """Ends a container that uses more memory than it has, as the kernel of a real instance would."""
         limit = self.spec.memory_limit
+        if self._container:
+            # Its control group does.
+            return
         if self.running and (used := used_bytes(self.pid, limit)) > limit:
             self.killed = f"it used {used / 2**20:.0f} MiB of memory and has {limit / 2**20:.0f} MiB"
             with contextlib.suppress(ProcessLookupError):
@@ -112,7 +125,7 @@ class Replica:
         """Starts the process and waits for `/ping`; raises ReplicaFailedError."""
         try:
             await self._launch()
-        except OSError as error:
+        except (OSError, EngineError) as error:
             raise ReplicaFailedError(f"the container could not be started: {error}") from error
         assert self._process is not None
         deadline = time.monotonic() + timeout_seconds
@@ -131,25 +144,8 @@ class Replica:
 
     async def _launch(self) -> None:
         image = self.spec.image
-        (self.folder / "opt/ml").mkdir(parents=True)
-        (self.folder / "tmp").mkdir()
-        if self.spec.model_dir is not None:
-            (self.folder / "opt/ml/model").symlink_to(self.spec.model_dir, target_is_directory=True)
         cap = onednn_max_cpu_isa(self.spec.instance_type)
-        environment = {
-            **{name: value for name, value in image.environment.items() if name != "PATH"},
-            **self.spec.environment,
-            "PATH": f"{image.venv}/bin:/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(self.folder / "tmp"),
-            "TMPDIR": str(self.folder / "tmp"),
-            "LANG": "C.UTF-8",
-            BASE_DIR_VARIABLE: str(self.folder / "opt/ml"),
-            PORT_VARIABLE: str(self.port),
-            HOST_VARIABLE: "127.0.0.1",
-            LIMIT_VARIABLE: str(self.spec.memory_limit),
-            **({"SAGEMAKER_MULTI_MODEL": "true"} if self.models else {}),
-            **({"ONEDNN_MAX_CPU_ISA": cap} if cap else {}),
-        }
+        what = await self._prepared(cap)
         with self.log.open("ab") as log:
             log.write(f"local account: {self.spec.instance_type} runs on this machine's processor".encode())
             log.write((f", engines capped to ONEDNN_MAX_CPU_ISA={cap}\n" if cap else "\n").encode())
@@ -157,16 +153,32 @@ class Replica:
                 log.write(f"local account: {image.note}\n".encode())
             log.flush()
             self._process = await asyncio.create_subprocess_exec(
-                *image.entrypoint,
-                "serve",
-                cwd=Path(image.rootfs) / image.workdir.lstrip("/"),
-                env=environment,
+                *what.command,
+                cwd=what.workdir,
+                env=what.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
+
+    async def _prepared(self, cap: str | None) -> Launch:
+        environment = {
+            **self.spec.environment,
+            **({"SAGEMAKER_MULTI_MODEL": "true"} if self.models else {}),
+            **({"ONEDNN_MAX_CPU_ISA": cap} if cap else {}),
+        }
+        image, folder, model, memory = self.spec.image, self.folder, self.spec.model_dir, self.spec.memory_limit
+        if not image.container:
+            return launch.as_process(image, folder, model, environment, port=self.port, memory_bytes=memory)
+        self._podman = await asyncio.to_thread(require, default_cache())
+        cpus = float(instance(self.spec.instance_type).vcpus)
+        made = launch.as_container(
+            self._podman, image, folder, model, environment, port=self.port, memory_bytes=memory, cpus=cpus
+        )
+        self._container = made.container
+        return made
 
     async def _pings(self) -> bool:
         try:
@@ -186,6 +198,12 @@ class Replica:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
+        if self._podman is not None and self._container:
+            # Podman leaves it there to be looked at, and a killed Podman leaves it running.
+            with contextlib.suppress(EngineError):
+                await asyncio.to_thread(
+                    self._podman.try_call, "rm", "--force", "--ignore", "--time", "0", self._container, timeout=60
+                )
         if self.models is not None:
             self.models.close()
         await self.client.close()

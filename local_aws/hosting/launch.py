@@ -1,0 +1,100 @@
+"""How a replica's image is run: as a process group of this machine, or by Podman in a container."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_VARIABLE
+from containers.serving.memory import LIMIT_VARIABLE
+from local_aws.hosting.images import Image
+from local_aws.podman.engine import Podman
+from local_aws.podman.run import Container, Mount
+from local_aws.podman.state import HOSTING, owner
+
+MODELS_FOLDER = "opt/ml/models"
+"""Of a multi-model replica's archives, below its folder and below a container's root."""
+_BASE = "opt/ml"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One process to start. container: its name, where the process is Podman's and the replica is behind it."""
+
+    command: tuple[str, ...]
+    workdir: Path
+    environment: Mapping[str, str]
+    container: str = ""
+
+
+def as_process(
+    image: Image, folder: Path, model_dir: str | None, environment: Mapping[str, str], *, port: int, memory_bytes: int
+) -> Launch:
+    """The image's own command, in its environment, with /opt/ml below `folder`."""
+    _make_folders(folder)
+    (folder / "tmp").mkdir()
+    if model_dir is not None:
+        (folder / _BASE / "model").symlink_to(model_dir, target_is_directory=True)
+    return Launch(
+        (*image.entrypoint, "serve"),
+        Path(image.rootfs) / image.workdir.lstrip("/"),
+        {
+            **{name: value for name, value in image.environment.items() if name != "PATH"},
+            **environment,
+            "PATH": f"{image.venv}/bin:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(folder / "tmp"),
+            "TMPDIR": str(folder / "tmp"),
+            "LANG": "C.UTF-8",
+            BASE_DIR_VARIABLE: str(folder / _BASE),
+            LIMIT_VARIABLE: str(memory_bytes),
+            **_address(port),
+        },
+    )
+
+
+def as_container(
+    podman: Podman,
+    image: Image,
+    folder: Path,
+    model_dir: str | None,
+    environment: Mapping[str, str],
+    *,
+    port: int,
+    memory_bytes: int,
+    cpus: float,
+) -> Launch:
+    """Podman in the foreground, which passes signals on and ends as the container does.
+
+    cpus: what the instance type has; this machine may have fewer. folder: `STATE/replicas/ID`.
+    """
+    _make_folders(folder)
+    name = f"replica-{folder.name}"
+    container = Container(
+        name=name,
+        image=image.container,
+        command=("serve",),
+        memory_bytes=memory_bytes,
+        cpus=min(cpus, float(os.cpu_count() or 1)),
+        environment={**environment, **_address(port)},
+        mounts=(
+            Mount(Path(model_dir), f"/{_BASE}/model")
+            if model_dir is not None
+            else Mount(folder / MODELS_FOLDER, f"/{MODELS_FOLDER}"),
+        ),
+        labels=dict([owner(HOSTING, folder.parents[1])]),
+        pid_file=pid_file(folder),
+    )
+    return Launch((podman.program, *container.arguments()), folder, podman.environment, name)
+
+
+def pid_file(folder: Path) -> Path:
+    """Where Podman writes the process id of a container's first process, as this machine counts."""
+    return folder / "pid"
+
+
+def _make_folders(folder: Path) -> None:
+    (folder / MODELS_FOLDER).mkdir(parents=True)
+
+
+def _address(port: int) -> dict[str, str]:
+    return {PORT_VARIABLE: str(port), HOST_VARIABLE: "127.0.0.1"}
