@@ -10,6 +10,7 @@ from local_aws.report import report
 from local_aws.simulate import simulate
 from local_aws.watch_scaling import watch_scaling
 from sizing import price_list
+from sizing.cost_change import cost_change
 from sizing.size import WORKLOADS, command
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app.command()(watch_scaling)
 app.command()(report)
 app.command()(load_test)
 app.command()(simulate)
+app.command()(cost_change)
 size = typer.Typer(help="How large an endpoint must be.", no_args_is_help=True)
 for workload in WORKLOADS:
     size.command(workload)(size_churn_mme.size if workload == size_churn_mme.WORKLOAD else command(workload))

@@ -227,7 +227,7 @@ class PipelineStack(Stack):
                 f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:/aws/codebuild/*",
                 f"arn:{Aws.PARTITION}:codebuild:{Aws.REGION}:{Aws.ACCOUNT_ID}:report-group/*",
             ],
-            "All projects that publish share one role: logs and reports of builds, and who has the key says what for",
+            "Projects that publish share one role, which the CDK gives builds by no name, their logs and reports",
         )
 
 

@@ -60,14 +60,15 @@ def run_app(
 
 @pytest.fixture(scope="session")
 def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Assembly]:
-    """Synthesises a deployment, once for each set of arguments."""
+    """Synthesises a deployment, or `pipeline=NAME`, once for each set of arguments."""
     done: dict[tuple[Any, ...], Assembly] = {}
 
     def make(deployment: str, label: str = "", **environment: str) -> Assembly:
         key = (deployment, label, tuple(sorted(environment.items())))
         if key not in done:
             output = tmp_path_factory.mktemp("cdk")
-            result = run_app(output, deployment, None, **environment)
+            kind, _, named = deployment.rpartition("=")
+            result = run_app(output, named, {kind: named} if kind else None, **environment)
             assert result.returncode == 0, result.stderr
             done[key] = Assembly(output)
         return done[key]

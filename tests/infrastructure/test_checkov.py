@@ -70,9 +70,11 @@ def test_checkov_finds_nothing_that_is_not_accepted_and_nothing_accepted_is_left
 ) -> None:
     templates = [
         path
-        for deployment in ("dev", "prod", "published", str(Path(__file__).with_name("private_network.yaml")))
+        for deployment in (
+            "dev", "prod", "published", str(Path(__file__).with_name("private_network.yaml")), "pipeline=main"
+        )
         for path in sorted(synthesise(deployment).folder.glob("*.template.json"))
-    ]
+    ]  # fmt: skip
     summary, failures = run(checkov, templates)
     entries = accepted()
     assert summary["parsing_errors"] == 0 and summary["passed"] > 500

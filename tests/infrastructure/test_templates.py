@@ -31,13 +31,13 @@ def test_the_local_account_gets_the_templates_that_aws_gets(synthesise: Synthesi
     assert aws.templates() == local.templates()
 
 
-@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+@pytest.mark.parametrize("deployment", [*DEPLOYMENTS, "pipeline=main"])
 def test_cfn_lint_finds_no_error(synthesise: Synthesise, deployment: str) -> None:
     templates = [str(path) for path in synthesise(deployment).folder.glob("*.template.json")]
     # W3005: the CDK states dependencies that a reference implies already. W6001: an output that a person
-    # pastes holds the bucket of another stack.
+    # pastes holds the bucket of another stack. E3703: the style of Fn::Join, where the CDK names an action's role.
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "cfn-lint"), "--ignore-checks", "W3005", "W6001", "--", *templates],
+        [str(Path(sys.executable).parent / "cfn-lint"), "--ignore-checks", "W3005", "W6001", "E3703", "--", *templates],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
