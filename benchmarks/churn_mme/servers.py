@@ -60,7 +60,7 @@ class Server:
     """A running server and one kept-alive connection to it; both servers speak SageMaker's multi-model contract."""
 
     def __init__(self, pid: int, port: int) -> None:
-        self.pid = pid
+        self.pid, self.port = pid, port
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
 
     def load(self, name: str, folder: Path) -> None:
@@ -71,6 +71,14 @@ class Server:
     def invoke(self, name: str, body: bytes) -> bytes:
         """The answer to CSV rows; raises BenchmarkError."""
         return self._request("POST", f"/models/{name}/invoke", body, _CSV)
+
+    def unload(self, name: str) -> None:
+        """Unloads a model; raises BenchmarkError."""
+        self._request("DELETE", f"/models/{name}", b"", {})
+
+    def list_models(self, limit: int) -> bytes:
+        """The first page of models; raises BenchmarkError."""
+        return self._request("GET", f"/models?limit={limit}", b"", {})
 
     def pings(self) -> bool:
         """Whether the server answers that it is healthy."""

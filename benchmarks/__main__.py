@@ -1,0 +1,96 @@
+"""`python -m benchmarks`: renders every recorded result into benchmarks/README.md and its plots; measures nothing."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from benchmarks.catalogue import BENCHMARKS, Benchmark
+
+HERE = Path(__file__).parent
+README = HERE / "README.md"
+_INTRODUCTION = """# Benchmarks
+
+Every figure is a ratio of things that ran side by side in one run, in turns, on the machine named beside it, with the
+number of samples; each command below measures again and replaces what is recorded. `python -m benchmarks` renders this
+page.
+
+**Before you decide by it:** all of it is *local*. The machine has two cores of an AMD EPYC with AVX-512 VNNI, not a
+C6i, C5 or Inf2 instance, and other work may run on it: ratios carry over better than milliseconds, and differences
+under a tenth mean nothing. NeuronCores are timed stand-ins that take as long as AWS publishes; TensorFlow stands under
+a server of this project, since TensorFlow Serving's binary could not be had. A target that is missed says so.
+"""
+
+
+def main() -> int:
+    """Returns the exit code."""
+    for benchmark in BENCHMARKS:
+        _plot(benchmark)
+    README.write_text(rendered())
+    print(f"{README.relative_to(HERE.parent)} is written", file=sys.stderr)
+    return 0
+
+
+def rendered() -> str:
+    """The whole page."""
+    parts = [_INTRODUCTION, _overview()]
+    for benchmark in BENCHMARKS:
+        picture = f"![{benchmark.axis}]({benchmark.picture})\n\n" if benchmark.bars is not None else ""
+        recorded = (HERE / f"{benchmark.result}.md").read_text().partition("\n")[2].strip()
+        parts.append(
+            f"## {benchmark.title}\n{benchmark.question} `{benchmark.command}`. Ahead if this slipped: "
+            f"{benchmark.slips}.\n\n{picture}{recorded}\n"
+        )
+    return "\n".join(parts)
+
+
+def _overview() -> str:
+    lines = ["| benchmark | result | targets |", "|---|---|---|"]
+    for benchmark in BENCHMARKS:
+        summary = _summary(benchmark)
+        met, judged = _targets(summary)
+        anchor = benchmark.title.lower().replace(",", "").replace(" ", "-")
+        lines.append(f"| [{benchmark.title}](#{anchor}) | {benchmark.headline(summary)} | {met} of {judged} met |")
+    return "\n".join(lines) + "\n"
+
+
+def _summary(benchmark: Benchmark) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((HERE / f"{benchmark.result}.json").read_text())
+    return found
+
+
+def _targets(value: Any) -> tuple[int, int]:
+    """How many targets anywhere below are met, of how many."""
+    if isinstance(value, dict):
+        own = [value["met"]] if "figure" in value or "name" in value else []
+        below = [_targets(each) for each in value.values()]
+    elif isinstance(value, list):
+        own, below = [], [_targets(each) for each in value]
+    else:
+        return 0, 0
+    own = [met for met in own if met is not None]
+    return sum(own) + sum(met for met, _ in below), len(own) + sum(judged for _, judged in below)
+
+
+def _plot(benchmark: Benchmark) -> None:
+    """Bars of what is compared, best first; the same bytes for the same result."""
+    if benchmark.bars is None:
+        return
+    found = sorted(benchmark.bars(_summary(benchmark)), key=lambda bar: bar[1])
+    with rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(9, 0.7 + 0.38 * len(found)), layout="constrained")
+        axes = figure.subplots()
+        bars = axes.barh([name for name, _ in found], [value for _, value in found], color="tab:blue")
+        axes.bar_label(bars, fmt="{:,.3g}", padding=3)
+        axes.set_xlabel(f"{benchmark.axis} (local)")
+        axes.margins(x=0.12)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        figure.savefig(HERE / benchmark.picture, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

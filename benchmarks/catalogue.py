@@ -1,0 +1,233 @@
+"""What there is to measure: each benchmark's command, rival and headline, read from its recorded result."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Summary = Mapping[str, Any]
+Bars = Sequence[tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """One command and its result.
+
+    result: path of the JSON below `benchmarks/`, without its suffix. question: what a reader wants to know. slips:
+    which rival would be ahead if this project slipped. headline: the answer in a line. bars: what the plot compares,
+    with the name of its axis; None where a plot would show nothing.
+    """
+
+    title: str
+    command: str
+    result: str
+    question: str
+    slips: str
+    headline: Callable[[Summary], str]
+    bars: Callable[[Summary], Bars] | None = None
+    axis: str = ""
+
+    @property
+    def picture(self) -> str:
+        """The plot's path below `benchmarks/`."""
+        return f"{self.result}.svg"
+
+
+def _figure(summary: Summary, begins: str, key: str = "figures") -> Summary:
+    found: Summary = next(each for each in summary[key] if str(each["figure"]).startswith(begins))
+    return found
+
+
+def _engine(summary: Summary) -> str:
+    values = {name: _figure(summary, begins, "ratios")["value"] for name, begins in _ENGINE_RATIOS.items()}
+    return (
+        f"INT8 is {values['int8']:.1f} times the best FP32 engine at the same lengths, lengths alone give "
+        f"{values['lengths']:.1f} times, both together {values['both']:.1f} times ({values['published']:.0f} times "
+        "what was published, on this processor)"
+    )
+
+
+_ENGINE_RATIOS = {
+    "int8": "INT8 alone",
+    "lengths": "lengths alone",
+    "both": "both: over OpenVINO",
+    "published": "both: over the published",
+}
+
+
+def _server(summary: Summary) -> str:
+    ours = summary["servers"][0]
+    best = _figure(summary, "most/s over the bare")["value"]
+    rival = _figure(summary, "most/s over FastAPI")["value"]
+    return (
+        f"{ours['most_per_second']:.0f} questions/s, {best:.0%} of the bare engine's best and {rival:.1f} times plain "
+        f"FastAPI; at three times that, {_figure(summary, 'answered at three')['value']:.0%} is still answered in time"
+    )
+
+
+def _churn(summary: Summary) -> str:
+    load, row, memory = (_figure(summary, begins) for begins in ("model load, median", "one row, warm", "memory, 51"))
+    return (
+        f"a model loads in {load['container']:.1f} ms, {load['ratio']:.0f} times faster; a row takes "
+        f"{row['container']:.2f} ms, {row['ratio']:.0f} times faster; memory is {memory['container']:.0f} MB, "
+        f"{memory['ratio']:.0f} times less"
+    )
+
+
+def _churn_bars(summary: Summary) -> Bars:
+    found = [each for each in summary["figures"] if each["at_least"] is not None]
+    return [(each["figure"], each["ratio"]) for each in found]
+
+
+def _soak(summary: Summary) -> str:
+    done = next(each["value"] for each in summary["figures"] if each["name"] == "requests")
+    return f"{done:,.0f} requests over models that come and go: none wrong, none lost, memory flat"
+
+
+def _scale(summary: Summary) -> str:
+    few, *_, most = summary["counted"]
+    return (
+        f"{_figure(summary, 'requests for')['value']:,.0f} requests a second of a core; with {most['models']:,} models "
+        f"one loads in {most['load_ms']:.1f} ms and answers in {most['ask_ms']:.2f} ms, with {few['models']} in "
+        f"{few['load_ms']:.1f} and {few['ask_ms']:.2f}"
+    )
+
+
+def _scale_bars(summary: Summary) -> Bars:
+    names = {"load_ms": "load", "ask_ms": "ask", "list_ms": "list", "unload_ms": "unload"}
+    return [
+        (f"{name}, {each['models']:,} models", each[key]) for key, name in names.items() for each in summary["counted"]
+    ]
+
+
+def _unet(summary: Summary) -> str:
+    ratio = summary["ratios"][0]
+    return f"{ratio['value']:.1f} times the images a second of the best TensorFlow setting, each sent its fastest form"
+
+
+def _unet_bars(summary: Summary) -> Bars:
+    names = {
+        "tensorflow": "TensorFlow stand-in, tuned",
+        "int8": "OpenVINO INT8",
+        "int8_parallel": "OpenVINO, a core each",
+    }
+    return [(f"{names[case['server']]}, {case['form']}", case["images_per_second"]) for case in summary["cases"]]
+
+
+def _neuron(summary: Summary) -> str:
+    rate, tail = (_figure(summary, begins) for begins in ("requests a second", "latency, P99"))
+    busy = _figure(summary, "virtual cores busy, mean")
+    return (
+        f"{rate['ratio']:.1f} times the published pattern's requests at {tail['ratio']:.2f} of its P99; virtual cores "
+        f"{busy['ours']:.0f} % busy against {busy['published']:.0f} %"
+    )
+
+
+def _neuron_bars(summary: Summary) -> Bars:
+    rate = _figure(summary, "requests a second")
+    return [("bert_neuron", rate["ours"]), ("published pattern", rate["published"])]
+
+
+def _load_tests(summary: Summary) -> str:
+    rates = {str(name).partition(",")[0].partition(":")[0]: each for name, each in _clients(summary).items()}
+    told = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
+    return f"a stall of a second shows as a P99 of 0.9 s in open loop; requests/s of one worker: {told}"
+
+
+def _clients(summary: Summary) -> Mapping[str, float]:
+    return {name: max(run["requests_per_second"] for run in runs) for name, runs in summary["clients"].items()}
+
+
+def _simulation(summary: Summary) -> str:
+    within = sum(line["met"] is True for line in summary["lines"])
+    judged = sum(line["met"] is not None for line in summary["lines"])
+    return f"{within} of {judged} figures of the simulator are those of real scaling in the local account"
+
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    Benchmark(
+        title="BERT, the engine",
+        command="python -m benchmarks.bert_int8.engine",
+        result="bert_int8/results/engine-local",
+        question="What do INT8, and no padding, give over the best FP32 engine?",
+        slips="ONNX Runtime INT8, and OpenVINO's own FP32 if quantization gained nothing",
+        headline=_engine,
+        bars=lambda summary: [(each["engine"], each["questions_per_second"]) for each in summary["engines"]],
+        axis="questions a second, batch 1",
+    ),
+    Benchmark(
+        title="BERT, the server",
+        command="python -m benchmarks.bert_int8.server",
+        result="bert_int8/results/server-local",
+        question="What does serving cost on top of the engine, alone, busy and overloaded?",
+        slips="plain FastAPI alone, LitServe's batching when busy, and the bare engine always",
+        headline=_server,
+        bars=lambda summary: [(each["server"], each["most_per_second"]) for each in summary["servers"]],
+        axis="questions a second, 32 connections",
+    ),
+    Benchmark(
+        title="churn_mme beside Multi Model Server",
+        command="python -m benchmarks.churn_mme",
+        result="churn_mme/results/local-51-models-lean",
+        question="What does a multi-model container of its own give over the built-in one's server?",
+        slips="Multi Model Server, with leaner workers than SageMaker's image has",
+        headline=_churn,
+        bars=_churn_bars,
+        axis="times better than Multi Model Server",
+    ),
+    Benchmark(
+        title="churn_mme, a soak",
+        command="python -m benchmarks.churn_mme.soak",
+        result="churn_mme/results/soak",
+        question="Does it stay right and small while models are added, replaced and evicted?",
+        slips="nobody: a wrong or lost answer, or memory that grows, is a miss by itself",
+        headline=_soak,
+    ),
+    Benchmark(
+        title="churn_mme with ten thousand models",
+        command="python -m benchmarks.churn_mme.scale",
+        result="churn_mme/results/scale",
+        question="Does anything slow down as models are added, and what does one core answer?",
+        slips="itself with 51 models",
+        headline=_scale,
+        bars=_scale_bars,
+        axis="ms, median, by HTTP",
+    ),
+    Benchmark(
+        title="unet_tfs",
+        command="python -m benchmarks.unet_tfs",
+        result="unet_tfs/results/local",
+        question="What does OpenVINO INT8 give over TensorFlow at its best setting?",
+        slips="TensorFlow, tuned by this project's own tuner and sent PNG",
+        headline=_unet,
+        bars=_unet_bars,
+        axis="images a second",
+    ),
+    Benchmark(
+        title="bert_neuron on timed virtual NeuronCores",
+        command="python -m benchmarks.bert_neuron",
+        result="bert_neuron/results/local-12-cores-2-models",
+        question="How much of an accelerator can a host of two cores keep busy?",
+        slips="the published FastAPI pattern, on the same cores and host",
+        headline=_neuron,
+        bars=_neuron_bars,
+        axis="requests a second, 12 virtual cores",
+    ),
+    Benchmark(
+        title="The load generator",
+        command="python -m benchmarks.load_tests",
+        result="load_tests/results/load_tests",
+        question="Does it tell the truth about a server that stalls, and how much can it send?",
+        slips="a closed loop, which hides stalls; a client that is the bottleneck unnoticed",
+        headline=_load_tests,
+        bars=lambda summary: list(_clients(summary).items()),
+        axis="requests a second of one worker",
+    ),
+    Benchmark(
+        title="The scaling simulator",
+        command="python -m benchmarks.scaling_simulation",
+        result="scaling_simulation/results/local",
+        question="Does the simulator foresee what scaling really does?",
+        slips="nobody: every figure is held against the local account's real scaling",
+        headline=_simulation,
+    ),
+)
