@@ -6,6 +6,7 @@ from local_aws import cli, neuron_top, size_churn_mme, tune
 from local_aws.dashboard import dashboard
 from local_aws.demo import demo
 from local_aws.load_test import load_test
+from local_aws.remains import remain
 from local_aws.report import report
 from local_aws.simulate import simulate
 from local_aws.watch_scaling import watch_scaling
@@ -24,6 +25,7 @@ app.command()(report)
 app.command()(load_test)
 app.command()(simulate)
 app.command()(cost_change)
+app.command("remains")(remain)
 size = typer.Typer(help="How large an endpoint must be.", no_args_is_help=True)
 for workload in WORKLOADS:
     size.command(workload)(size_churn_mme.size if workload == size_churn_mme.WORKLOAD else command(workload))

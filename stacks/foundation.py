@@ -16,6 +16,7 @@ from stacks.constructs.log_group import admit_logs
 from stacks.constructs.private_bucket import log_emptying, private_bucket
 from stacks.constructs.private_network import PrivateNetwork
 from stacks.model_build_settings import code_artifact
+from stacks.naming import key_description
 from stacks.settings import Budget, Deployment
 
 
@@ -28,7 +29,7 @@ class FoundationStack(Stack):
         self.key = kms.Key(
             self,
             "Key",
-            description=f"Encrypts the artifacts and alerts of {deployment.environment}",
+            description=key_description(deployment.environment),
             enable_key_rotation=True,
             pending_window=Duration.days(7),
             removal_policy=removal,

@@ -87,6 +87,7 @@ class ModelBuildStack(Stack):
             prefixes=list(projects),
             total_timeout=Duration.minutes(settings.timeout_minutes + 10),
             network=network,
+            retain=deployment.retain_data,
         )
         self.builds = {
             workload: WorkloadBuild(

@@ -14,3 +14,8 @@ def tuning_endpoint_name(endpoint_name: str) -> str:
 def component_name(endpoint_name: str) -> str:
     """Name of an endpoint's component, the InferenceComponentName of InvokeEndpoint: the endpoint's own."""
     return endpoint_name
+
+
+def key_description(environment: str) -> str:
+    """By which a deployment's key is known, whose name is an id."""
+    return f"Encrypts the artifacts and alerts of {environment}"

@@ -340,7 +340,7 @@ class Deployment(Settings):
     """One environment, read from `deployments/<name>.yaml`.
 
     region: absent, the templates suit any region.
-    retain_data: keep the artifact bucket and its key on destroy.
+    retain_data: keep what was built and captured, its buckets and its key, on updates and on destroy.
     load_test: where `inference load-test --on fargate` runs; absent, load tests run on the machine that starts them.
     private_network: a network without internet that everything stands in; absent, only models may stand in `vpc`.
     permissions_boundary: name or ARN of a managed policy that bounds every role, those that the CDK makes too.

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from aws_cdk import CustomResource, Duration
+from aws_cdk import CustomResource, Duration, RemovalPolicy
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -20,7 +20,10 @@ _HANDLER = Path(__file__).parent / "built_artifact_handler"
 
 
 class ArtifactBuilder(Construct):
-    """The custom resource provider that starts builds and waits for them."""
+    """The custom resource provider that starts builds and waits for them.
+
+    retain: whether what was built stays when nothing serves it any more, and when its stack is destroyed.
+    """
 
     def __init__(
         self,
@@ -33,9 +36,12 @@ class ArtifactBuilder(Construct):
         prefixes: Sequence[str],
         total_timeout: Duration,
         network: PrivateNetwork | None,
+        retain: bool,
     ) -> None:
         super().__init__(scope, construct_id)
         self._key, self._network = key, network
+        # A build that failed has left nothing to keep.
+        self.removal = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if retain else RemovalPolicy.DESTROY
         on_event = self._function("OnEvent", "index.on_event")
         is_complete = self._function("IsComplete", "index.is_complete")
         project_arns = [project.project_arn for project in projects]
@@ -109,6 +115,7 @@ class BuiltArtifact(Construct):
             "Resource",
             resource_type="Custom::BuiltArtifact",
             service_token=builder.provider.service_token,
+            removal_policy=builder.removal,
             properties={
                 "ProjectName": project.project_name,
                 "Bucket": artifacts.bucket_name,

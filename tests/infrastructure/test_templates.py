@@ -363,6 +363,9 @@ def test_destroy_removes_dev_and_keeps_the_data_of_prod(synthesise: Synthesise) 
     for deployment, policy in (("dev", "Delete"), ("prod", "Retain")):
         buckets = synthesise(deployment).resources("AWS::S3::Bucket").values()
         assert {bucket["DeletionPolicy"] for bucket in buckets} == {policy}
+    for deployment, kept in (("dev", "Delete"), ("prod", "RetainExceptOnCreate")):
+        built = synthesise(deployment).resources("Custom::BuiltArtifact").values()
+        assert {each["DeletionPolicy"] for each in built} == {kept}, "its deletion would empty what the bucket keeps"
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
