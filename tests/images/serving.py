@@ -1,0 +1,205 @@
+"""What an image's container must do: serve as another user without rights, answer, refuse, and stop in time."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from containers.serving.contract import HOST_VARIABLE, PORT_VARIABLE
+from local_aws.podman.engine import Podman
+from local_aws.podman.run import STOP_SECONDS, Container, Mount
+from local_aws.processes import alive, free_port
+from tests.fuzz.wire import Connection, Reply, Request, WireError, replies_to
+from tests.images.catalog import Image
+
+MEMORY_BYTES, CPUS = 1 << 30, 1.0
+START_SECONDS = 120.0
+_ANSWER_SECONDS = 60.0
+_REFUSAL_SECONDS = 5.0
+_USER = "10001"
+_TRY_WRITES = """
+import json, os
+found = {}
+for folder in ("/", "/etc", "/usr", "/opt/program", "/opt/venv", "/opt/ml/model", "/var/tmp", "/run", "/tmp"):
+    try:
+        with open(os.path.join(folder, "written"), "w") as file:
+            file.write("x")
+        found[folder] = ""
+    except OSError as error:
+        found[folder] = error.strerror
+from containers.serving.cpu import available_cores
+from containers.serving.memory import memory_limit_bytes
+print(json.dumps({"writes": found, "cores": available_cores(), "memory": memory_limit_bytes()}))
+"""
+
+
+@dataclass
+class Outcome:
+    """What was seen. wrong: every violation, in words. seconds: from `podman run` to /ping; stop_seconds to its end."""
+
+    ping_seconds: float = 0.0
+    stop_seconds: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+
+    def must(self, true: bool, otherwise: str) -> None:
+        """Notes a violation."""
+        if not true:
+            self.wrong.append(otherwise)
+
+
+@dataclass
+class Running:
+    """A container in the foreground of a Podman. log: what both have printed."""
+
+    process: "subprocess.Popen[bytes]"
+    name: str
+    pid_file: Path
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """The container's first process, as this machine counts."""
+        return int(self.pid_file.read_text())
+
+    def last_lines(self) -> str:
+        """The end of what it printed."""
+        return " | ".join(self.log.read_text(errors="replace").strip().splitlines()[-4:])
+
+
+@contextlib.contextmanager
+def running(podman: Podman, container: Container, folder: Path) -> Iterator[Running]:
+    """The container for as long as the block runs; nothing of it is left behind."""
+    assert container.pid_file is not None
+    log = folder / f"{container.name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [podman.program, *container.arguments()],
+            env=podman.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Running(process, container.name, container.pid_file, log)
+    finally:
+        podman.try_call("rm", "--force", "--ignore", "--time", "0", container.name)
+        process.kill()
+        process.wait()
+
+
+def check(podman: Podman, image: Image, image_id: str, folder: Path) -> Outcome:
+    """Runs an image's server through everything that it must do."""
+    outcome, port = Outcome(), free_port()
+    model = folder / f"{image.name}-model"
+    image.save(model)
+    container = Container(
+        name=f"check-{image.name}-{os.getpid()}",
+        image=image_id,
+        command=("serve",),
+        memory_bytes=MEMORY_BYTES,
+        cpus=CPUS,
+        environment={**image.environment, PORT_VARIABLE: str(port), HOST_VARIABLE: "127.0.0.1"},
+        mounts=(Mount(model, image.mounted),),
+        pid_file=folder / f"{image.name}.pid",
+    )
+    began = time.monotonic()
+    with running(podman, container, folder) as found:
+        if not _pings(found, port, began + START_SECONDS):
+            outcome.wrong.append(f"it did not answer /ping within {START_SECONDS:g} s: {found.last_lines()}")
+            return outcome
+        outcome.ping_seconds = time.monotonic() - began
+        check_rights(found.pid, outcome)
+        _check_inside(podman, found.name, outcome)
+        try:
+            _check_answers(image, port, outcome)
+            _check_stop(found, image, port, outcome)
+        except (WireError, OSError) as error:
+            outcome.wrong.append(f"{error}; its log ends with {found.last_lines()}")
+    return outcome
+
+
+def _pings(found: Running, port: int, deadline: float) -> bool:
+    while time.monotonic() < deadline and found.process.poll() is None:
+        with contextlib.suppress(OSError, WireError), Connection(port, 5.0) as connection:
+            if connection.ask(Request("GET", "/ping")).status == 200:
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def check_rights(pid: int, outcome: Outcome) -> None:
+    """What the kernel says of a container's first process (proc_pid_status(5))."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    outcome.must(set(status["Uid"]) == {_USER}, f"it runs as user {status['Uid'][0]}, not as {_USER}")
+    held = [name for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if int(status[name][0], 16)]
+    outcome.must(not held, f"it has capabilities: {', '.join(held)}")
+    outcome.must(status["NoNewPrivs"] == ["1"], "it may gain rights by executing a file")
+    outcome.must(status["Seccomp"] == ["2"], "its system calls are not filtered")
+
+
+def _check_inside(podman: Podman, name: str, outcome: Outcome) -> None:
+    seen = json.loads(podman.call("exec", name, "python", "-c", _TRY_WRITES))
+    writable = [folder for folder, error in seen["writes"].items() if not error]
+    outcome.must(writable == ["/tmp"], f"it can write to {', '.join(writable) or 'no folder'}, not just to /tmp")
+    outcome.must(seen["memory"] == MEMORY_BYTES, f"it sees {seen['memory']} bytes of memory, not {MEMORY_BYTES}")
+    outcome.must(seen["cores"] == CPUS, f"it sees {seen['cores']} cores, not {CPUS:g}")
+
+
+def _check_answers(image: Image, port: int, outcome: Outcome) -> None:
+    with Connection(port, _ANSWER_SECONDS) as connection:
+        if image.load is not None:
+            loaded = connection.ask(image.load)
+            outcome.must(loaded.status == 200, f"it did not load its model: {_told(loaded)}")
+        good, refused = connection.ask(image.good), connection.ask(image.refused)
+    outcome.must(good.status == 200 and image.answered(good.body), f"a valid request was answered {_told(good)}")
+    outcome.must(400 <= refused.status < 500, f"a bad request was answered {_told(refused)}")
+
+
+def _check_stop(found: Running, image: Image, port: int, outcome: Outcome) -> None:
+    """SIGTERM while a request is in flight, whose body comes only after the server has begun to stop."""
+    headers = (*image.good.headers, ("expect", b"100-continue"), ("connection", b"close"))
+    raw = Request(image.good.method, image.good.path, headers, image.good.body).raw()
+    head, body = raw[: -len(image.good.body)], image.good.body
+    with socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_SECONDS) as connection:
+        connection.sendall(head)
+        interim = b""
+        while not interim.endswith(b"\r\n\r\n") and (received := connection.recv(1)):
+            interim += received
+        outcome.must(interim.startswith(b"HTTP/1.1 100 "), f"it did not ask for the body: {interim[:100]!r}")
+        os.kill(found.pid, signal.SIGTERM)
+        began = time.monotonic()
+        _wait_until_refused(port, began + _REFUSAL_SECONDS)
+        replies = replies_to(connection, body, _ANSWER_SECONDS, end=False)
+    statuses = [reply.status for reply in replies]
+    outcome.must(statuses == [200], f"the request in flight at SIGTERM was answered {statuses or 'with nothing'}")
+    try:
+        code = found.process.wait(max(0.1, began + STOP_SECONDS - time.monotonic()))
+        outcome.must(code == 0, f"it ended with exit code {code} on SIGTERM: {found.last_lines()}")
+    except subprocess.TimeoutExpired:
+        outcome.wrong.append(f"it had not ended {STOP_SECONDS} s after SIGTERM")
+    outcome.stop_seconds = time.monotonic() - began
+    outcome.must(not alive(found.pid), "its process is still there")
+
+
+def _wait_until_refused(port: int, deadline: float) -> None:
+    """Until a new connection is not taken, or a new request not answered with 200."""
+    while time.monotonic() < deadline:
+        try:
+            with Connection(port, 1.0) as connection:
+                if connection.ask(Request("GET", "/ping")).status != 200:
+                    return
+        except (OSError, WireError):
+            return
+        time.sleep(0.05)
+
+
+def _told(reply: Reply) -> str:
+    return f"{reply.status}: {reply.body[:200].decode(errors='replace')}"
