@@ -87,7 +87,7 @@ def add_scaling(scope: Construct, scaled: Scaled, scaling: Scaling, *, after: Cf
         ]
         or None,
     )
-    target.add_dependency(after)
+    target.add_resource_dependency(after)
     if scaling.target_value is not None:
         autoscaling.CfnScalingPolicy(
             scope,
