@@ -60,7 +60,8 @@ def up(
     account = start(state, cache, engine)
     if account.engine != engine:
         fail(f"the account in {state} runs with the engine {account.engine}: `inference local down` first", NO_RESULT)
-    print(f'the local account answers at {account.endpoint_url}; for your shell: eval "$(inference local env)"')
+    chosen = "" if state.absolute() == default_state() else f" --state {shlex.quote(str(state))}"
+    print(f'the local account answers at {account.endpoint_url}; for your shell: eval "$(inference local env{chosen})"')
 
 
 def start(state: Path, cache: Path, engine: Engine = Engine.PROCESS) -> LocalAccount:

@@ -19,14 +19,23 @@ from model_build.bert_int8 import recipe as bert_int8
 from model_build.bert_neuron import recipe as bert_neuron
 from model_build.churn_mme import recipe as churn_mme
 from model_build.unet_tfs import recipe as unet_tfs
-from stacks import guardrails, hosting_settings, neo, neuron_settings, scaling_settings, settings, tensorflow_serving
+from stacks import (
+    guardrails,
+    hosting_settings,
+    neo,
+    neuron_settings,
+    pipeline_settings,
+    scaling_settings,
+    settings,
+    tensorflow_serving,
+)
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs"
 PACKAGES = ("stacks", "dashboards", "model_build", "containers", "load_tests", "sizing", "local_aws")
 _MODULES = (
     settings, guardrails, hosting_settings, scaling_settings, neuron_settings, neo, tensorflow_serving, bert_int8,
-    bert_neuron, churn_mme, unet_tfs,
+    bert_neuron, churn_mme, unet_tfs, pipeline_settings,
 )  # fmt: skip
 _WORDS: Mapping[Any, str] = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 _MARK = re.compile(r"(<!-- (settings \w+|packages) -->\n).*?(<!-- end -->)", re.DOTALL)
