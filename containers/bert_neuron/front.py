@@ -54,14 +54,19 @@ class Front:
         """The protocol of a new connection."""
         return _Client(self)
 
-    async def respond(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
-        """The response to one request, as bytes; every error becomes one."""
+    async def respond(
+        self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes, *, admitted: bool = False
+    ) -> bytes:
+        """The response to one request, as bytes; every error becomes one.
+
+        admitted: it was in flight before the drain began, and is answered all the same.
+        """
         self.active += 1
         try:
             path = url.partition(b"?")[0]
             if path == b"/ping" and method in _READS:
                 return self._ping()
-            if self.draining:
+            if self.draining and not admitted:
                 return error_bytes(draining_error())
             if path == b"/metrics" and method in _READS:
                 return _response(200, await self._metrics(), CONTENT_TYPE)
@@ -127,7 +132,8 @@ class _Client(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: list[tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes, bool, bool]] = []
+        self._waiting: list[tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes, bool, bool, bool]] = []
+        self._held = 0
         self._task: asyncio.Task[None] | None = None
         self._begin()
 
@@ -135,6 +141,7 @@ class _Client(asyncio.Protocol):
         self._url = b""
         self._body: list[bytes] = []
         self._size = self._head = 0
+        self._admitted = False
         self._headers: list[tuple[bytes, bytes]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -144,6 +151,8 @@ class _Client(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._front.active -= self._held
+        self._held = 0
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
@@ -176,6 +185,13 @@ class _Client(asyncio.Protocol):
         if self._head > _MAX_HEAD_BYTES:
             self._refuse(ServingError(431, "head_too_large", f"the head is over {_MAX_HEAD_BYTES} bytes; send less"))
 
+    def on_headers_complete(self) -> None:
+        # It is in flight while its body arrives, so that a drain waits for it.
+        if not self._front.draining:
+            self._admitted = True
+            self._held += 1
+            self._front.active += 1
+
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
         # As the processes do: what is too large is received and dropped up to a bound, or the client sees a reset.
@@ -190,7 +206,8 @@ class _Client(asyncio.Protocol):
         large = self._size > MAX_BODY_BYTES
         body = b"" if large else b"".join(self._body)
         keep_alive = self._parser.should_keep_alive() and not large
-        self._waiting.append((self._parser.get_method(), self._url, self._headers, body, keep_alive, large))
+        method = self._parser.get_method()
+        self._waiting.append((method, self._url, self._headers, body, keep_alive, large, self._admitted))
         self._begin()
         if self._task is None:
             self._task = self._loop.create_task(self._answer())
@@ -200,13 +217,16 @@ class _Client(asyncio.Protocol):
 
     async def _answer(self) -> None:
         while self._waiting and self._transport is not None:
-            method, url, headers, body, keep_alive, large = self._waiting.pop(0)
+            method, url, headers, body, keep_alive, large, admitted = self._waiting.pop(0)
             if large:
                 response = error_bytes(_too_large())
             else:
-                response = await self._front.respond(method, url, headers, body)
+                response = await self._front.respond(method, url, headers, body, admitted=admitted)
             if self._transport is None:
                 return
+            if admitted:
+                self._held -= 1
+                self._front.active -= 1
             self._transport.write(response if method != b"HEAD" else response.partition(_END_OF_HEAD)[0] + _END_OF_HEAD)
             if not keep_alive or self._front.draining:
                 self._transport.close()

@@ -1,6 +1,7 @@
 """What an image holds, as a CycloneDX bill of materials that is valid against its schema."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cyclonedx.model.bom import Bom
@@ -52,7 +53,7 @@ def contents(podman: Podman, image: str) -> Contents:
     return parse(listed, python)
 
 
-def parse(debian: list[str], python: dict[str, object]) -> Contents:
+def parse(debian: list[str], python: Mapping[str, object]) -> Contents:
     """Reads what the two listings have printed; raises EngineError for an image that lists nothing."""
     *lines, distribution = debian or [""]
     packages = tuple((name, version, arch) for name, version, arch in (line.split("\t") for line in lines))

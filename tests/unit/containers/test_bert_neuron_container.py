@@ -292,6 +292,35 @@ def test_what_is_in_work_is_answered_after_sigterm_and_nothing_stays(tmp_path: P
             container.get("/ping")
 
 
+def test_a_request_whose_body_arrives_after_sigterm_is_answered_and_a_later_one_is_not(tmp_path: Path) -> None:
+    body = json.dumps(ITEM).encode()
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with running(tmp_path / "ml") as container:
+        with socket.create_connection(("127.0.0.1", container.port), timeout=20) as connection:
+            connection.sendall(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+            assert connection.recv(1024).startswith(b"HTTP/1.1 100 Continue")
+            container.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: not container.ready())
+            with contextlib.suppress(httpx.TransportError):
+                assert container.post("/invocations", ITEM).status_code == 503
+            connection.sendall(body)
+            assert connection.recv(1024).startswith(b"HTTP/1.1 200 OK")
+        assert container.process.wait(timeout=30) == 0
+
+
+def test_a_client_that_goes_before_its_body_holds_no_stop_up(tmp_path: Path) -> None:
+    with running(tmp_path / "ml") as container:
+        with socket.create_connection(("127.0.0.1", container.port), timeout=20) as connection:
+            connection.sendall(
+                b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+            )
+            assert connection.recv(1024).startswith(b"HTTP/1.1 100 Continue")
+        assert container.ready()
+        container.process.send_signal(signal.SIGTERM)
+        # A drain that waited for it would take the whole grace period.
+        assert container.process.wait(timeout=20) == 0
+
+
 def queued(container: Container) -> str:
     """The queue of the core that has one, else the line of an empty queue."""
     lines = [
