@@ -191,7 +191,9 @@ def remain(
         fail(str(error), 2)
     except (ListingError, ClientError, BotoCoreError) as error:
         fail(f"{error}; nothing is known of the rest", 2)
-    table = Table("what", "name", "why it is there", title=f"what remains of {settings.environment}")
+    table = Table(title=f"what remains of {settings.environment}")
+    for column in ("what", "name", "why it is there"):
+        table.add_column(column, overflow="fold")
     for each in found:
         table.add_row(each.kind, each.name, each.reason or "it should not be: see docs/runbook.md#something-remained")
     Console(width=160).print(table)
