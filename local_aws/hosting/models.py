@@ -1,10 +1,11 @@
 """From a model as SageMaker describes it to what a replica runs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from local_aws import stand_ins
-from local_aws.account import default_cache
+from local_aws.account import Engine, default_cache, engine
 from local_aws.environments import EnvironmentSetupError
 from local_aws.hosting import images
 from local_aws.hosting.artifacts import extracted
@@ -12,6 +13,7 @@ from local_aws.hosting.errors import ApiError
 from local_aws.hosting.replica import ReplicaSpec
 
 Document = dict[str, Any]
+_AS_PROCESS = "runs as a process, in no container: Podman did not build its image"
 
 
 def container_of(model: Document) -> Document:
@@ -37,6 +39,8 @@ def replica_spec(state: Path, container: Document, instance_type: str, memory_by
             f"the image {uri} was not pushed to this account; of AWS's own images the local account has stand-ins "
             f"for {', '.join(stand_ins.STAND_INS)} only",
         )
+    if engine() is Engine.PODMAN and not image.container:
+        image = replace(image, note="; ".join(each for each in (image.note, _AS_PROCESS) if each))
     multi_model = container.get("Mode") == "MultiModel"
     url = container["ModelDataUrl"]
     return ReplicaSpec(

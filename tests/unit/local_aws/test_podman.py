@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from local_aws import docker_stand_in
 from local_aws.account import CACHE_VARIABLE, ENGINE_VARIABLE, STATE_VARIABLE, LocalAccount
-from local_aws.hosting import images, launch
+from local_aws.hosting import images, launch, models
 from local_aws.hosting.images import Image
 from local_aws.main import app
 from local_aws.podman import base_image, engine, sbom
@@ -245,3 +245,19 @@ def test_a_bill_of_materials_lists_debians_and_pythons_packages_and_the_interpre
 def test_an_image_that_lists_nothing_is_an_error_and_no_empty_bill() -> None:
     with pytest.raises(EngineError, match="0 Debian and 0 Python packages"):
         sbom.parse(["debian"], {"python": "3.11.7", "packages": []})
+
+
+def test_what_podman_did_not_build_runs_as_a_process_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENGINE_VARIABLE, "podman")
+    monkeypatch.setattr(models, "extracted", lambda state, url: tmp_path)
+    (tmp_path / "images").mkdir()
+    Image("/", "/", ("serve",), {}, "/", "a stand-in").save(tmp_path, "tiny:1")
+    Image("", "/", (), {}, "", container="id7").save(tmp_path, "built:1")
+    notes = {
+        name: models.replica_spec(tmp_path, {"Image": name, "ModelDataUrl": "s3://b/k"}, "ml.c5.large").image.note
+        for name in ("tiny:1", "built:1")
+    }
+    assert notes["tiny:1"] == "a stand-in; runs as a process, in no container: Podman did not build its image"
+    assert notes["built:1"] == ""
