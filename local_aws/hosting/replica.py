@@ -26,6 +26,8 @@ from sizing.instances import instance
 
 STOP_GRACE_SECONDS = 30
 """SageMaker sends SIGKILL 30 s after SIGTERM."""
+_KILLED = 128 + signal.SIGKILL
+"""Podman's exit code for a container that SIGKILL ended."""
 MODEL_TIMEOUT_SECONDS = 60
 """InvokeEndpoint's limit for a model's answer."""
 
@@ -56,10 +58,7 @@ class ReplicaSpec:
 
 
 class Replica:
-    """A running container stand-in, and the connections to it.
-
-    killed: why the platform ended it; empty where it did not.
-    """
+    """A running container, or what stands in for it, and the connections to it."""
 
     def __init__(self, state: Path, spec: ReplicaSpec, label: str) -> None:
         self.id = uuid.uuid4().hex[:8]
@@ -70,7 +69,7 @@ class Replica:
         self.started = time.time()
         self.in_flight = 0
         self.ready = False
-        self.killed = ""
+        self._over_limit = ""
         self._served = False
         self.client = aiohttp.ClientSession(
             f"http://127.0.0.1:{self.port}",
@@ -110,6 +109,15 @@ class Replica:
         """Whether it took requests and its process has ended since."""
         return self._served and not self.running
 
+    @property
+    def killed(self) -> str:
+        """Why the platform ended it; empty where it did not."""
+        if self._container and self._process is not None and self._process.returncode == _KILLED:
+            # Its control group tells nobody why it killed.
+            limit = f"{self.spec.memory_limit / 2**20:.0f} MiB"
+            return f"the kernel ended it, as it does with a container that needs more than its {limit} of memory"
+        return self._over_limit
+
     def kill_over_limit(self) -> None:
         """Ends a container that uses more memory than it has, as the kernel of a real instance would."""
         limit = self.spec.memory_limit
@@ -117,7 +125,7 @@ class Replica:
             # Its control group does.
             return
         if self.running and (used := used_bytes(self.pid, limit)) > limit:
-            self.killed = f"it used {used / 2**20:.0f} MiB of memory and has {limit / 2**20:.0f} MiB"
+            self._over_limit = f"it used {used / 2**20:.0f} MiB of memory and has {limit / 2**20:.0f} MiB"
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 

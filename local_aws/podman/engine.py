@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import subprocess
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,8 @@ class Podman:
         """Writes the configuration that this machine needs."""
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         for name, text in (("containers.conf", _containers_conf(self.folder)), ("storage.conf", _storage(self.folder))):
-            partial = self.folder / f".{name}.{os.getpid()}"
+            # Threads and processes write it at the same time, and none may read half of it.
+            partial = self.folder / "tmp" / f"{name}.{uuid.uuid4().hex}"
             partial.write_text(text)
             partial.replace(self.folder / name)
 

@@ -21,7 +21,7 @@ from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount
 from local_aws.podman import base_image, engine
 from local_aws.podman.state import HOSTING, owner
 from tests import tiny_models
-from tests.local_account import inference, replica_pids, running_account, runtime, wait_until
+from tests.local_account import endpoint_status, inference, replica_pids, running_account, runtime, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 ENDPOINT, VARIANT, BUCKET = "in-podman", "AllTraffic", "podman-models"
@@ -79,7 +79,12 @@ def endpoint(account: LocalAccount) -> None:
     variant: Any = {"VariantName": VARIANT, "ModelName": "churn", "InstanceType": LARGE, "InitialInstanceCount": 2}
     sagemaker.create_endpoint_config(EndpointConfigName="churn", ProductionVariants=[variant])
     sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName="churn")
-    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=ENDPOINT, WaiterConfig={"Delay": 1})
+    wait_until(lambda: described()["EndpointStatus"] != "Creating", 120, "the endpoint's start")
+    assert described()["EndpointStatus"] == "InService", described()["FailureReason"]
+
+
+def described() -> Any:
+    return boto3.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
 
 
 def packed(model: bytes) -> bytes:
@@ -144,6 +149,8 @@ def test_a_killed_container_is_replaced_and_removed(podman: engine.Podman, state
     wait_until(lambda: len(replica_pids(ENDPOINT, VARIANT)) == 2, 60, "another replica")
     assert 0 < float(invoke()) < 1
     wait_until(lambda: len(containers_of(podman, state)) == 2, 20, "the removal of the dead container")
+    (variant,) = (found for status in endpoint_status() for found in status["variants"])
+    assert "was killed: the kernel ended it, as it does with a container that needs more than" in variant["note"]
 
 
 def test_containers_of_a_killed_hosting_process_go_before_it_starts_others(podman: engine.Podman, state: Path) -> None:

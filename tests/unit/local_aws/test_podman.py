@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,14 @@ def test_podman_is_called_with_a_configuration_and_a_store_of_its_own(podman: Po
     configuration = Path(environment["CONTAINERS_CONF"]).read_text()
     assert 'netns = "host"' in configuration
     assert f'graphroot = "{podman.folder}/storage"' in Path(environment["CONTAINERS_STORAGE_CONF"]).read_text()
+
+
+def test_many_may_look_for_the_engine_at_once(podman: Podman) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: engine.find(podman.folder.parent), range(200)))
+    assert set(found) == {podman}
+    assert Path(podman.environment["CONTAINERS_CONF"]).read_text().startswith("[containers]")
+    assert list((podman.folder / "tmp").iterdir()) == []
 
 
 def test_a_failure_quotes_podmans_last_lines_and_exit_code(podman: Podman) -> None:
