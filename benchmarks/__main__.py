@@ -52,7 +52,7 @@ def _overview() -> str:
     for benchmark in BENCHMARKS:
         summary = _summary(benchmark)
         met, judged = _targets(summary)
-        anchor = benchmark.title.lower().replace(",", "").replace(" ", "-")
+        anchor = benchmark.title.lower().replace(",", "").replace("'", "").replace(" ", "-")
         lines.append(f"| [{benchmark.title}](#{anchor}) | {benchmark.headline(summary)} | {met} of {judged} met |")
     return "\n".join(lines) + "\n"
 

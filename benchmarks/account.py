@@ -29,10 +29,10 @@ def deployed(file: Path, cache: Path, folder: Path) -> Iterator[LocalAccount]:
     """
     common = ["--context", f"deployment={file}", "--output", str(folder / "cdk.out"), "--progress", "events"]
     with local_account(folder / "state", cache) as account:
-        _cdk("bootstrap", [f"aws://{ACCOUNT_ID}/{REGION}", "--app", ""], folder)
-        _cdk("deploy", ["--all", "--require-approval", "never", *common], folder)
+        cdk("bootstrap", [f"aws://{ACCOUNT_ID}/{REGION}", "--app", ""], folder)
+        cdk("deploy", ["--all", "--require-approval", "never", *common], folder)
         yield account
-        _cdk("destroy", ["--all", "--force", *common], folder)
+        cdk("destroy", ["--all", "--force", *common], folder)
         if left := endpoint_status(account):
             raise BenchmarkError(f"cdk destroy left the endpoint {left[0]['endpoint']}")
 
@@ -75,7 +75,8 @@ def local_account(state: Path, cache: Path) -> Iterator[LocalAccount]:
         guard.communicate()
 
 
-def _cdk(command: str, arguments: list[str], folder: Path) -> None:
+def cdk(command: str, arguments: list[str], folder: Path) -> None:
+    """Runs a command of the CDK with its output in `folder`; raises BenchmarkError with its last lines."""
     log = folder / f"cdk-{command}.log"
     line = ["cdk", command, *arguments, "--no-notices"]
     with process_group(line, cwd=ROOT, environment=os.environ, log=log) as process:

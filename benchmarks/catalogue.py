@@ -143,6 +143,11 @@ def _simulation(summary: Summary) -> str:
     return f"{within} of {judged} figures of the simulator are those of real scaling in the local account"
 
 
+def _clock(summary: Summary) -> str:
+    synth, deploy = (_figure(summary, begins) for begins in ("synthesise", "deploy"))
+    return f"synthesis {synth['median']:.1f} s; all workloads deployed, started and answering {deploy['median']:.0f} s"
+
+
 BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(
         title="BERT, the engine",
@@ -229,5 +234,15 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         question="Does the simulator foresee what scaling really does?",
         slips="nobody: every figure is held against the local account's real scaling",
         headline=_simulation,
+    ),
+    Benchmark(
+        title="The developer's clock",
+        command="python -m benchmarks.developer_clock",
+        result="developer_clock/results/local",
+        question="How long does a developer wait for templates, and for everything to run?",
+        slips="itself: every library imported and every call across to Node counts",
+        headline=_clock,
+        bars=lambda summary: [(each["figure"], each["median"]) for each in summary["figures"]],
+        axis="s, median",
     ),
 )

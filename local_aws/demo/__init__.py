@@ -24,6 +24,8 @@ DEFAULT = (bert_int8.WORKLOAD, churn_mme.WORKLOAD)
 """What a demo without arguments shows: the others install more than a gigabyte each."""
 TIME_SCALE = "30"
 """The published cooldown of 500 s passes in 17 s, and the quarter of an hour before scaling in, in half a minute."""
+AT_ONCE = ("--concurrency", "4")
+"""Stacks that the CDK works on at a time: workloads wait for builds and containers, not for each other."""
 REPORT_SECONDS, REPORT_RATE = 8.0, 100.0
 """Of each load test of the report; requests a second that it sizes for."""
 WORKLOADS = (bert_int8.WORKLOAD, churn_mme.WORKLOAD, "unet_tfs", "bert_neuron")
@@ -71,7 +73,11 @@ def demo(
         if everything:
             print_verdicts(_report(settings, chosen, account), Console(width=None if sys.stdout.isatty() else 140))
         if not keep:
-            run("destroy", ["cdk", "destroy", "--all", "--force", "--context", f"deployment={deployment}"], logs)
+            run(
+                "destroy",
+                ["cdk", "destroy", "--all", "--force", *AT_ONCE, "--context", f"deployment={deployment}"],
+                logs,
+            )
     except KeyboardInterrupt:
         print("interrupted: stopping the local account", file=sys.stderr)
         cli.stop(Path(account.state))
@@ -98,6 +104,6 @@ def deploy(settings: Deployment, workloads: Sequence[str], deployment: str, logs
     stacks = [f"{settings.environment.capitalize()}-{camel(workload)}" for workload in workloads]
     run(
         "deploy",
-        ["cdk", "deploy", *stacks, "--require-approval", "never", "--context", f"deployment={deployment}"],
+        ["cdk", "deploy", *stacks, "--require-approval", "never", *AT_ONCE, "--context", f"deployment={deployment}"],
         logs,
     )

@@ -15,6 +15,7 @@ import model_build.bert_int8
 from containers.bert_int8.engines import installed_version, load_engine
 from containers.bert_int8.model_files import TOKENIZER_FILE, window_limits
 from containers.bert_int8.question_answering import QuestionAnswering
+from containers.serving.contract import MODEL_ARCHIVE
 from containers.serving.cpu import available_cores, instruction_sets
 from containers.serving.manifest import (
     SCHEMA_VERSION,
@@ -24,6 +25,7 @@ from containers.serving.manifest import (
     Manifest,
     Scores,
     Tensor,
+    sha256,
 )
 from containers.serving.question_answering.windows import EncoderBatch, Windower
 from model_build.artifact import Artifact, file_hashes, pack
@@ -131,9 +133,17 @@ def build(recipe: BertInt8Recipe, cache: Path, output: Path, log: Callable[[str]
         shutil.copytree(models[precision].folder, staging)
         shutil.copy(fetched.folder / TOKENIZER_FILE, staging / TOKENIZER_FILE)
         manifests[precision] = _manifest(recipe, kit, precision, staging, calibrated, splits.evaluation.name, scores)
-        artifacts[precision] = pack(staging, manifests[precision], output / precision)
+        artifacts[precision] = _packed(steps, staging, manifests[precision], output / precision)
         shutil.rmtree(staging)
     return BuildResult(artifacts, manifests, splits.calibration, splits.evaluation)
+
+
+def _packed(steps: StepCache, staging: Path, manifest: Manifest, output: Path) -> Artifact:
+    """The archive of a staged model; its manifest has the hash of every file, so an equal one has an equal archive."""
+    result = steps.run("pack", {"manifest": manifest.to_json().decode()}, lambda to: pack(staging, manifest, to))
+    archive = output / MODEL_ARCHIVE
+    shutil.copyfile(result.folder / MODEL_ARCHIVE, archive)
+    return Artifact(archive, archive.stat().st_size, sha256(archive))
 
 
 def _evaluate(

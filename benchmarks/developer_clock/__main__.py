@@ -1,0 +1,105 @@
+"""`python -m benchmarks.developer_clock`: times synthesis and a deployment of every workload, and records both."""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.account import cdk, local_account
+from benchmarks.command import conclude, measuring, say, today
+from benchmarks.developer_clock.report import Result, record, show
+from benchmarks.errors import BenchmarkError
+from benchmarks.machine import Machine
+from local_aws.account import ACCOUNT_ID, REGION, ROOT, default_cache
+from local_aws.demo import AT_ONCE
+
+_SILENT = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20"}
+
+
+def main(
+    cache: Annotated[
+        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
+    ],
+    deployment: Annotated[str, typer.Option(help="a name in deployments/, or a path")] = "dev",
+    times: Annotated[int, typer.Option(min=2, help="how often to synthesise, and to deploy after the first")] = 5,
+    results: Annotated[
+        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
+    ] = Path(__file__).parent / "results",
+) -> None:
+    """Times `python app.py`, and `cdk deploy --all` into a new local account whose builds are in the cache.
+
+    A first deployment fills the cache and does not count. Exits with 1 when a target is missed, and with 2 when
+    nothing could be measured.
+    """
+    with measuring(), tempfile.TemporaryDirectory(prefix="developer-clock-") as name:
+        result = _run(deployment, times, cache, Path(name))
+    conclude(result, show, record(result, results), width=120)
+
+
+def _run(deployment: str, times: int, cache: Path, folder: Path) -> Result:
+    say("filling the cache")
+    _deploy(deployment, cache, folder / "first")
+    machine = Machine.read()
+    synths, ups, deploys, destroys = [], [], [], []
+    for number in range(times):
+        say(f"round {number + 1} of {times}")
+        synths.append(_timed(lambda: _synth(deployment, folder)))
+        up, deploy, destroy = _deploy(deployment, cache, folder / f"round-{number}")
+        ups.append(up)
+        deploys.append(deploy)
+        destroys.append(destroy)
+    return Result(
+        date=today(),
+        machine=machine,
+        deployment=deployment,
+        synth=tuple(synths),
+        up=tuple(ups),
+        deploy=tuple(deploys),
+        destroy=tuple(destroys),
+    )
+
+
+def _synth(deployment: str, folder: Path) -> None:
+    done = subprocess.run(
+        ["python", "app.py"],
+        cwd=ROOT,
+        env={**os.environ, **_SILENT, "CDK_OUTDIR": str(folder / "cdk.out"), "CDK_CONTEXT_JSON": _context(deployment)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BenchmarkError(f"synthesis failed: {done.stderr[-300:]}")
+
+
+def _context(deployment: str) -> str:
+    return f'{{"deployment": "{deployment}"}}'
+
+
+def _deploy(deployment: str, cache: Path, folder: Path) -> tuple[float, float, float]:
+    """Seconds to start an account and bootstrap it, to deploy every stack, and to destroy them."""
+    folder.mkdir()
+    common = ["--context", f"deployment={deployment}", "--output", str(folder / "cdk.out"), "--progress", "events"]
+    common += AT_ONCE
+    began = time.perf_counter()
+    with local_account(folder / "state", cache):
+        cdk("bootstrap", [f"aws://{ACCOUNT_ID}/{REGION}", "--app", ""], folder)
+        up = time.perf_counter() - began
+        deploy = _timed(lambda: cdk("deploy", ["--all", "--require-approval", "never", *common], folder))
+        destroy = _timed(lambda: cdk("destroy", ["--all", "--force", *common], folder))
+    return up, deploy, destroy
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,112 @@
+"""The result: seconds of each step, targets, and whether they are met."""
+
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import recorded
+from benchmarks.machine import Machine
+from benchmarks.recorded import Sheet, digits, verdict
+
+_COLUMNS = ("step", "median s", "longest s", "n", "target", "verdict")
+SYNTH_SECONDS, DEPLOY_SECONDS = 5.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A step's seconds; at_most: its target, None for none."""
+
+    figure: str
+    seconds: tuple[float, ...]
+    at_most: float | None = None
+
+    @property
+    def median(self) -> float:
+        """Of all rounds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median is within the target; None without one."""
+        return None if self.at_most is None else self.median <= self.at_most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One run on one machine. date: ISO 8601. Seconds of each round, by step."""
+
+    date: str
+    machine: Machine
+    deployment: str
+    synth: tuple[float, ...]
+    up: tuple[float, ...]
+    deploy: tuple[float, ...]
+    destroy: tuple[float, ...]
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Every step."""
+        return (
+            Line("synthesise all workloads", self.synth, SYNTH_SECONDS),
+            Line("deploy all workloads, builds in the cache", self.deploy, DEPLOY_SECONDS),
+            Line("start a local account and bootstrap it", self.up),
+            Line("destroy all workloads", self.destroy),
+        )
+
+    @property
+    def met(self) -> bool:
+        """Whether every target is met."""
+        return all(line.met is not False for line in self.lines)
+
+    def summary(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "label": "local",
+            "date": self.date,
+            "machine": asdict(self.machine),
+            "deployment": self.deployment,
+            "figures": [{**asdict(line), "median": line.median, "met": line.met} for line in self.lines],
+            "met": self.met,
+        }
+
+    def title(self) -> str:
+        """What is measured, and where."""
+        return f"The developer's clock: {self.deployment}, local"
+
+    def notes(self) -> tuple[str, ...]:
+        """How the figures came about, and what they leave out; one sentence or two each."""
+        return (
+            f"Machine: {self.machine.describe()}. Local: a figure of another machine differs.",
+            "Synthesis is `python app.py` with assets hashed and templates written; deployment is `cdk deploy --all "
+            "--concurrency 4` into a new, bootstrapped local account, which starts every endpoint for real and waits "
+            "until it answers. Python environments and build steps are in the cache, from a deployment before that "
+            "does not count.",
+        )
+
+
+def show(result: Result, console: Console) -> None:
+    """Prints the table and its notes."""
+    recorded.show(result, _sheets(result), console)
+
+
+def record(result: Result, folder: Path) -> tuple[Path, Path]:
+    """Writes the result as JSON and as a Markdown table; a later run replaces both."""
+    return recorded.record(result, _sheets(result), folder, "local")
+
+
+def _sheets(result: Result) -> list[Sheet]:
+    rows = [
+        (
+            line.figure,
+            f"{line.median:.1f}",
+            f"{max(line.seconds):.1f}",
+            str(len(line.seconds)),
+            "" if line.at_most is None else f"at most {digits(line.at_most)}",
+            verdict(line.met),
+        )
+        for line in result.lines
+    ]
+    return [Sheet(_COLUMNS, _COLUMNS[1:4], rows)]
