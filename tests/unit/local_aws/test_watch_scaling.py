@@ -36,7 +36,7 @@ def test_scaling_is_seen_when_the_most_instances_came_and_went(instances: tuple[
         (("bert_int8",), "bert_int8 has no scaling"),
         (("churn_mme", "--endpoint", "nope"), "endpoint is 'nope': choose from small, large"),
         (("churn_mme", "--endpoint", "small"), "small has no scaling"),
-        (("churn_mme", "--deployment", "nope"), "choose one of: dev, prod, published"),
+        (("churn_mme", "--deployment", "nope"), "choose one of: dev, prod, prod-local, published"),
     ],
 )
 def test_what_cannot_be_watched_is_one_line(arguments: tuple[str, ...], part: str, tmp_path: Path) -> None:

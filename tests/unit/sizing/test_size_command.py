@@ -41,7 +41,7 @@ def test_no_sufficient_instance_is_said_with_the_best_there_is() -> None:
     ("arguments", "part"),
     [
         (("--requests", "nope.csv"), "requests is 'nope.csv': give uniform, zipf, or a CSV file"),
-        (("--deployment", "nope"), "choose one of: dev, prod, published"),
+        (("--deployment", "nope"), "choose one of: dev, prod, prod-local, published"),
         (("--region", "mars-1"), "no prices for region 'mars-1'"),
         (("--target", "1.5"), "target_hit_rate is 1.5"),
         (("--model-mib", "0"), "model_mib is 0"),
