@@ -1,6 +1,7 @@
 """How a result is shown and recorded: tables with verdicts, notes, and the same as Markdown beside JSON."""
 
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,49 @@ class Sheet:
     columns: Sequence[str]
     right: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A ratio; at_least: its target, None for none."""
+
+    figure: str
+    value: float
+    at_least: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        return None if self.at_least is None else self.value >= self.at_least
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure with its target in words, met or not; None without one."""
+
+    figure: str
+    value: float
+    target: str = ""
+    met: bool | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """Its row in a sheet of figures."""
+        return self.figure, digits(self.value), self.target, verdict(self.met)
+
+
+def at_most(figure: str, value: float, limit: float) -> Figure:
+    """A figure that should not be more."""
+    return Figure(figure, value, f"at most {limit:g}", value <= limit)
+
+
+def at_least(figure: str, value: float, limit: float) -> Figure:
+    """A figure that should not be less."""
+    return Figure(figure, value, f"at least {limit:g}", value >= limit)
+
+
+def percentile_ms(seconds: Sequence[float], percent: int) -> float:
+    """Milliseconds, by statistics.quantiles' inclusive method."""
+    return statistics.quantiles(seconds, n=100, method="inclusive")[percent - 1] * 1000
 
 
 def show(result: Recorded, sheets: Sequence[Sheet], console: Console) -> None:

@@ -12,7 +12,7 @@ from benchmarks.bert_int8.engines import OURS, Rival
 from benchmarks.bert_int8.lengths import LONGEST, SQUAD_LENGTHS
 from benchmarks.bert_int8.limit import operations
 from benchmarks.machine import Machine
-from benchmarks.recorded import Sheet, digits, verdict
+from benchmarks.recorded import Ratio, Sheet, digits, percentile_ms, verdict
 
 _COLUMNS = ("engine", "questions/s", "slowest turn", "P50 ms", "P90 ms", "mean ms", "n")
 _RATIO_COLUMNS = ("ratio", "value", "target", "verdict")
@@ -41,8 +41,8 @@ class Measured:
         return tuple(len(turn) / sum(turn) for turn in self.turns)
 
     def percentile_ms(self, percent: int) -> float:
-        """By statistics.quantiles' inclusive method."""
-        return statistics.quantiles(self.seconds, n=100, method="inclusive")[percent - 1] * 1000
+        """Of all turns, in milliseconds."""
+        return percentile_ms(self.seconds, percent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +69,6 @@ class Limit:
         return statistics.median(self.one) / statistics.median(self.all)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A ratio; at_least: its target, None for none."""
-
-    figure: str
-    value: float
-    at_least: float | None = None
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the target is met; None without one."""
-        return None if self.at_least is None else self.value >= self.at_least
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One run on one machine. date: ISO 8601."""
@@ -102,7 +88,7 @@ class Result:
         return max(found, key=lambda each: each.rate)
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[Ratio, ...]:
         """Every ratio; the first have targets."""
         ours, padded = self._of(OURS), self._of("OpenVINO INT8, padded")
         best, best_padded = self._best(padded=False), self._best(padded=True)
@@ -110,16 +96,20 @@ class Result:
         fast = max((e for e in self.measured if e.rival.precision == "int8" and e is not ours), key=lambda e: e.rate)
         share = self.limit.share
         lines = [
-            Line(f"INT8 alone: over {best.rival.name}, the best FP32, at the same lengths", ours.rate / best.rate, 3.0),
-            Line("lengths alone: over the same INT8 engine padded", ours.rate / padded.rate, 2.3),
-            Line(f"both: over {best_padded.rival.name}, the best FP32 as published", ours.rate / best_padded.rate, 8.0),
-            Line("both: over the published TorchScript, which this processor slows", ours.rate / published.rate),
-            Line(f"beside {fast.rival.name}, the fastest other", ours.rate / fast.rate),
+            Ratio(
+                f"INT8 alone: over {best.rival.name}, the best FP32, at the same lengths", ours.rate / best.rate, 3.0
+            ),
+            Ratio("lengths alone: over the same INT8 engine padded", ours.rate / padded.rate, 2.3),
+            Ratio(
+                f"both: over {best_padded.rival.name}, the best FP32 as published", ours.rate / best_padded.rate, 8.0
+            ),
+            Ratio("both: over the published TorchScript, which this processor slows", ours.rate / published.rate),
+            Ratio(f"beside {fast.rival.name}, the fastest other", ours.rate / fast.rate),
         ]
         if share is not None:
-            lines.append(Line(f"share of one core's INT8 limit at {LONGEST} tokens, one thread", share, 0.70))
+            lines.append(Ratio(f"share of one core's INT8 limit at {LONGEST} tokens, one thread", share, 0.70))
         if self.limit.cores == 2:
-            lines.append(Line(f"two threads over one at {LONGEST} tokens", self.limit.scaling, 1.9))
+            lines.append(Ratio(f"two threads over one at {LONGEST} tokens", self.limit.scaling, 1.9))
         return tuple(lines)
 
     @property

@@ -14,7 +14,7 @@ from benchmarks.bert_int8.lengths import SQUAD_LENGTHS
 from benchmarks.bert_int8.open_loop import Answered
 from benchmarks.bert_int8.servers import OURS
 from benchmarks.machine import Machine
-from benchmarks.recorded import Sheet, digits, verdict
+from benchmarks.recorded import Figure, Sheet, at_least, at_most, percentile_ms
 
 _COLUMNS = (
     "server", "alone P50 ms", "most/s", "slowest turn", "70 %: P50 ms", "P99 ms", "3 times: answered/s", "refused/s",
@@ -41,7 +41,7 @@ class Load:
     def percentile_ms(self, percent: int, status: int = 200) -> float | None:
         """Of answers of that status, from when they were due; None with fewer than a hundred."""
         found = [each.latency for each in self.answered if each.status == status]
-        return _percentile(found, percent) if len(found) >= 100 else None
+        return percentile_ms(found, percent) if len(found) >= 100 else None
 
     @property
     def too_late(self) -> int:
@@ -78,16 +78,6 @@ class Measured:
         return [latency for turn in self.alone for latency in turn]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A figure with its target, met or not; None without one."""
-
-    figure: str
-    value: float
-    target: str = ""
-    met: bool | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One run on one machine. bare_seconds: of the engine for one row; bare_rates: questions a second, by how."""
@@ -107,7 +97,7 @@ class Result:
         return best, found[best]
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[Figure, ...]:
         """What the targets are about, all of our server."""
         ours = next(each for each in self.measured if each.name == OURS)
         others = [each for each in self.measured if each.name != OURS]
@@ -117,28 +107,23 @@ class Result:
         quickest = min(others, key=lambda each: statistics.fmean(each.alone_seconds))
         assert ours.moderate is not None and ours.overload is not None
         lines = [
-            Line("added to the bare engine alone, mean, %", 100 * added, "at most 5", added <= 0.05),
-            Line(
-                f"most/s over the bare engine's best ({how})",
-                ours.rate / best,
-                "at least 0.95",
-                ours.rate >= 0.95 * best,
-            ),
-            Line(f"most/s over {fastest.name}", ours.rate / fastest.rate, "over 1", ours.rate > fastest.rate),
-            Line(
+            at_most("added to the bare engine alone, mean, %", 100 * added, 5),
+            at_least(f"most/s over the bare engine's best ({how})", ours.rate / best, 0.95),
+            Figure(f"most/s over {fastest.name}", ours.rate / fastest.rate, "over 1", ours.rate > fastest.rate),
+            Figure(
                 f"mean latency alone over {quickest.name}",
                 statistics.fmean(ours.alone_seconds) / statistics.fmean(quickest.alone_seconds),
             ),
         ]
         p50, p99 = ours.moderate.percentile_ms(50), ours.moderate.percentile_ms(99)
         if p50 is not None and p99 is not None:
-            lines.append(Line("P99 over P50 at 70 % of its most, Poisson", p99 / p50, "at most 3", p99 <= 3 * p50))
-        kept = ours.overload.per_second(200) / ours.rate
-        lines.append(Line("answered at three times its most, over its most", kept, "at least 0.9", kept >= 0.9))
-        mebibytes = ours.resident_bytes / 2**20
-        lines.append(Line("memory after all that, MiB", mebibytes, "at most 450", mebibytes <= 450))
-        lines.append(Line("start to /ping, s", ours.start_seconds, "at most 2", ours.start_seconds <= 2))
-        return tuple(lines)
+            lines.append(at_most("P99 over P50 at 70 % of its most, Poisson", p99 / p50, 3))
+        return (
+            *lines,
+            at_least("answered at three times its most, over its most", ours.overload.per_second(200) / ours.rate, 0.9),
+            at_most("memory after all that, MiB", ours.resident_bytes / 2**20, 450),
+            at_most("start to /ping, s", ours.start_seconds, 2),
+        )
 
     @property
     def met(self) -> bool:
@@ -159,7 +144,7 @@ class Result:
                 {
                     "server": each.name,
                     "alone_mean_ms": statistics.fmean(each.alone_seconds) * 1000,
-                    "alone_p50_ms": _percentile(each.alone_seconds, 50),
+                    "alone_p50_ms": percentile_ms(each.alone_seconds, 50),
                     "alone_requests": len(each.alone_seconds),
                     "most_per_second": each.rate,
                     "turns": each.rates,
@@ -207,13 +192,8 @@ def _summary(load: Load | None) -> dict[str, Any] | None:
         "p50_ms": load.percentile_ms(50),
         "p99_ms": load.percentile_ms(99),
         "refusal_p50_ms": load.percentile_ms(50, 503),
-        "sent_late_p99_ms": _percentile([each.late for each in load.answered], 99),
+        "sent_late_p99_ms": percentile_ms([each.late for each in load.answered], 99),
     }
-
-
-def _percentile(seconds: list[float], percent: int) -> float:
-    """By statistics.quantiles' inclusive method, in milliseconds."""
-    return statistics.quantiles(seconds, n=100, method="inclusive")[percent - 1] * 1000
 
 
 def show(result: Result, console: Console) -> None:
@@ -227,10 +207,9 @@ def record(result: Result, folder: Path) -> tuple[Path, Path]:
 
 
 def _sheets(result: Result) -> list[Sheet]:
-    lines = [(line.figure, digits(line.value), line.target, verdict(line.met)) for line in result.lines]
     return [
         Sheet(_COLUMNS, _COLUMNS[1:], [_row(each) for each in result.measured]),
-        Sheet(_RATIO_COLUMNS, ("value",), lines),
+        Sheet(_RATIO_COLUMNS, ("value",), [line.cells() for line in result.lines]),
     ]
 
 
@@ -238,7 +217,7 @@ def _row(each: Measured) -> tuple[str, ...]:
     assert each.moderate is not None and each.overload is not None
     return (
         each.name,
-        f"{_percentile(each.alone_seconds, 50):.1f}",
+        f"{percentile_ms(each.alone_seconds, 50):.1f}",
         f"{each.rate:.1f}",
         f"{min(each.rates):.1f}",
         _ms(each.moderate.percentile_ms(50)),

@@ -1,12 +1,12 @@
 """What is measured: both servers under the same closed loop, in turns so that a drifting machine favours neither."""
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.bert_neuron.client import closed_loop
 from benchmarks.bert_neuron.servers import Server
+from benchmarks.recorded import percentile_ms
 
 TURN_SECONDS = 3.0
 SETTLE_SECONDS = 0.5
@@ -52,7 +52,7 @@ class Measured:
     def percentile_ms(self, percent: int) -> float:
         """Over all turns, in milliseconds, by statistics.quantiles' inclusive method."""
         latencies = [latency for turn in self.turns for latency in turn.latencies]
-        return statistics.quantiles(latencies, n=100, method="inclusive")[percent - 1] * 1000
+        return percentile_ms(latencies, percent)
 
     @property
     def utilization(self) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from benchmarks.churn_mme.models import Models
 from benchmarks.churn_mme.servers import Server
 from benchmarks.errors import BenchmarkError
+from benchmarks.recorded import percentile_ms
 
 TOLERANCE = 1e-6
 WARM_UP = 6000
@@ -28,7 +29,7 @@ class Times:
 
     def percentile_ms(self, percent: int) -> float:
         """A percentile in milliseconds, 1 to 99, by statistics.quantiles' inclusive method."""
-        return statistics.quantiles(self.seconds, n=100, method="inclusive")[percent - 1] * 1000
+        return percentile_ms(self.seconds, percent)
 
     @property
     def longest_ms(self) -> float:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from benchmarks import recorded
 from benchmarks.machine import Machine
-from benchmarks.recorded import Sheet, digits, verdict
+from benchmarks.recorded import Figure, Sheet, at_least, at_most
 
 _COLUMNS = ("models", "load ms", "ask ms", "list a page ms", "unload ms", "memory MB")
 _RATIO_COLUMNS = ("figure", "value", "target", "verdict")
@@ -28,16 +28,6 @@ class Counted:
     unload_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A figure and its target."""
-
-    figure: str
-    value: float
-    target: str
-    met: bool
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One run on one machine. date: ISO 8601. empty_bytes: memory without any model."""
@@ -49,24 +39,19 @@ class Result:
     requests_per_core_second: float
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[Figure, ...]:
         """Every target."""
         few, many, most = self.counted
         lines = [
-            _at_most("load a model from disk, median, ms", few.load_ms, 5),
-            _at_most("one row, warm, by HTTP, P50, ms", few.ask_ms, 0.3),
-            Line(
-                "requests for a second of the server's core", self.requests_per_core_second, "at least 3000",
-                self.requests_per_core_second >= 3000,
-            ),
-            _at_most(f"memory with {few.models} models, MB", few.resident_bytes / 1e6, 80),
-            _at_most(f"memory with {many.models:,} models, MB", many.resident_bytes / 1e6, 150),
-        ]  # fmt: skip
+            at_most("load a model from disk, median, ms", few.load_ms, 5),
+            at_most("one row, warm, by HTTP, P50, ms", few.ask_ms, 0.3),
+            at_least("requests for a second of the server's core", self.requests_per_core_second, 3000),
+            at_most(f"memory with {few.models} models, MB", few.resident_bytes / 1e6, 80),
+            at_most(f"memory with {many.models:,} models, MB", many.resident_bytes / 1e6, 150),
+        ]
         for name in ("load_ms", "ask_ms", "list_ms", "unload_ms"):
             ratio = getattr(most, name) / getattr(few, name)
-            lines.append(
-                _at_most(f"{name.removesuffix('_ms')}: {most.models:,} models over {few.models}", ratio, _FLAT)
-            )
+            lines.append(at_most(f"{name.removesuffix('_ms')}: {most.models:,} models over {few.models}", ratio, _FLAT))
         return tuple(lines)
 
     @property
@@ -102,10 +87,6 @@ class Result:
         )
 
 
-def _at_most(figure: str, value: float, limit: float) -> Line:
-    return Line(figure, value, f"at most {limit:g}", value <= limit)
-
-
 def show(result: Result, console: Console) -> None:
     """Prints the tables and their notes."""
     recorded.show(result, _sheets(result), console)
@@ -128,5 +109,4 @@ def _sheets(result: Result) -> list[Sheet]:
         )
         for each in result.counted
     ]
-    lines = [(line.figure, digits(line.value), line.target, verdict(line.met)) for line in result.lines]
-    return [Sheet(_COLUMNS, _COLUMNS, rows), Sheet(_RATIO_COLUMNS, ("value",), lines)]
+    return [Sheet(_COLUMNS, _COLUMNS, rows), Sheet(_RATIO_COLUMNS, ("value",), [line.cells() for line in result.lines])]

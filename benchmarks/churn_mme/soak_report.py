@@ -1,7 +1,6 @@
 """The soak's result: its figures, what each has to be, and whether it is."""
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from benchmarks.churn_mme.soak_answers import TOLERANCE
 from benchmarks.churn_mme.soak_memory import PROCESSES, SETTLED_FROM, ProcessName, Trend
 from benchmarks.churn_mme.soak_traffic import ADDED, BAD_SHARE, BOTO3_EVERY, REPLACED, SHIFTS, UNKNOWN_MODEL, Tally
 from benchmarks.machine import Machine
+from benchmarks.recorded import percentile_ms
 from load_tests.closed_loop import Target
 from load_tests.cloudwatch import INSTANCES, Totals, totals
 from sizing.working_set import Prediction
@@ -248,7 +248,7 @@ class Result:
     def _percentile_ms(self, percent: int) -> float | None:
         if len(self.tally.seconds) < 2:
             return None
-        return statistics.quantiles(self.tally.seconds, n=100, method="inclusive")[percent - 1] * 1000
+        return percentile_ms(self.tally.seconds, percent)
 
     def _growth(self) -> Figure:
         growth = self.memory["container"].growth_bytes

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks import recorded
 from benchmarks.machine import Machine
-from benchmarks.recorded import Sheet, verdict
+from benchmarks.recorded import Ratio, Sheet, verdict
 from benchmarks.unet_tfs.measure import FORMS, Case, Figures, ServerName
 from load_tests.tuning import report as tuning
 
@@ -21,20 +21,6 @@ _NAMES: dict[ServerName, str] = {
     "int8": "OpenVINO INT8",
     "int8_parallel": "OpenVINO INT8, an image a core",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A ratio; at_least: its target, None for none."""
-
-    figure: str
-    value: float
-    at_least: float | None = None
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the target is met; None without one."""
-        return None if self.at_least is None else self.value >= self.at_least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +36,7 @@ class Result:
         return self.figures.cases[case].alone.percentile_ms(50) - statistics.median(self.figures.engine_ms)
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[Ratio, ...]:
         """Every ratio; the first are those with targets."""
         rates = {case: measured.images_per_second for case, measured in self.figures.cases.items()}
         ious = {case: measured.iou for case, measured in self.figures.cases.items()}
@@ -62,20 +48,20 @@ class Result:
         }
         png, npy, text = (self.overhead_ms(Case("int8", form)) for form in ("png", "npy", "json"))
         return (
-            Line(
+            Ratio(
                 f"images/s, INT8 by {int8.form} over TensorFlow by {tensorflow.form}, each its fastest",
                 rates[int8] / rates[tensorflow],
                 SPEED_TARGET,
             ),
-            *(Line(f"images/s, both by {form}", ratio) for form, ratio in both.items()),
-            Line("IoU as served, INT8 over TensorFlow", ious[int8] / ious[tensorflow], IOU_TARGET),
-            Line(
+            *(Ratio(f"images/s, both by {form}", ratio) for form, ratio in both.items()),
+            Ratio("IoU as served, INT8 over TensorFlow", ious[int8] / ious[tensorflow], IOU_TARGET),
+            Ratio(
                 "IoU on the build's test images, INT8 over TensorFlow",
                 self.figures.build_iou["int8"] / self.figures.build_iou["tensorflow"],
                 IOU_TARGET,
             ),
-            Line("overhead of json over png", text / png, OVERHEAD_TARGET),
-            Line("overhead of json over npy", text / npy, OVERHEAD_TARGET),
+            Ratio("overhead of json over png", text / png, OVERHEAD_TARGET),
+            Ratio("overhead of json over npy", text / npy, OVERHEAD_TARGET),
         )
 
     @property
