@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.wire import answer_status, connect
 
 _MOST_CONNECTIONS = 1000
 _LAST_SECONDS = 30.0
-_HEAD_END, _LENGTH = b"\r\n\r\n", b"content-length:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,7 @@ def poisson(port: int, requests: Sequence[bytes], *, rate: float, seconds: float
 def _connect(port: int, selector: selectors.BaseSelector, open_now: int) -> _Connection:
     if open_now >= _MOST_CONNECTIONS:
         raise BenchmarkError(f"{open_now} requests wait for an answer: the server neither answers nor refuses")
-    try:
-        opened = socket.create_connection(("127.0.0.1", port), timeout=_LAST_SECONDS)
-    except OSError as error:
-        raise BenchmarkError(f"port {port} takes no connection: {error}") from error
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    opened = connect(port, f"port {port}")
     connection = _Connection(opened)
     selector.register(opened, selectors.EVENT_READ, connection)
     return connection
@@ -91,7 +87,7 @@ def _receive(
     except ConnectionResetError:
         data = b""
     connection.received += data
-    status = _status(connection.received)
+    status = answer_status(connection.received)
     if not data or status is not None:
         now = time.perf_counter()
         if connection in waiting:
@@ -104,16 +100,3 @@ def _receive(
         else:
             selector.unregister(connection.socket)
             connection.socket.close()
-
-
-def _status(received: bytearray) -> int | None:
-    """The status of a complete answer."""
-    head_end = received.find(_HEAD_END)
-    if head_end < 0:
-        return None
-    head = bytes(received[:head_end]).lower()
-    position = head.find(_LENGTH)
-    if position < 0:
-        raise BenchmarkError("an answer has no Content-Length")
-    length = int(head[position + len(_LENGTH) :].partition(b"\r\n")[0])
-    return int(head[9:12]) if len(received) >= head_end + len(_HEAD_END) + length else None

@@ -18,7 +18,7 @@ from benchmarks.bert_int8.open_loop import poisson
 from benchmarks.bert_int8.server_report import Load, Measured, Result, record, show
 from benchmarks.bert_int8.servers import FASTAPI, LITSERVE, OURS, Environments, Server, serve
 from benchmarks.bert_int8.texts import bodies
-from benchmarks.bert_neuron.client import closed_loop
+from benchmarks.closed_loop import closed_loop
 from benchmarks.command import COLUMNS, conclude, measuring, say, today
 from benchmarks.machine import Machine
 from local_aws.account import default_cache

@@ -9,9 +9,11 @@ from pathlib import Path
 import httpx
 import psutil
 
-from benchmarks.bert_neuron.client import Target
+from benchmarks.closed_loop import Target
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import last_lines, process_group
+from benchmarks.wire import post
+from containers.serving.app import JSON
 from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_VARIABLE
 from local_aws.account import ROOT
 from local_aws.environments import EnvironmentSetupError, environment
@@ -107,12 +109,5 @@ def serve(
             if process.poll() is not None or time.perf_counter() - began > _START_SECONDS:
                 raise BenchmarkError(f"{name} does not answer: {last_lines(log)}")
             time.sleep(_POLL_SECONDS)
-        requests = tuple(
-            (
-                f"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(body)}\r\n\r\n"
-            ).encode()
-            + body
-            for body in bodies
-        )
+        requests = tuple(post("/invocations", body, JSON) for body in bodies)
         yield Server(name, Target(name, port, requests), process.pid, time.perf_counter() - began)

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.bert_neuron.client import closed_loop
 from benchmarks.bert_neuron.servers import Server
+from benchmarks.closed_loop import closed_loop
 from benchmarks.recorded import percentile_ms
 
 TURN_SECONDS = 3.0

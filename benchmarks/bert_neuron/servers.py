@@ -13,10 +13,11 @@ from pathlib import Path
 import httpx
 import psutil
 
-from benchmarks.bert_neuron.client import Target
 from benchmarks.bert_neuron.questions import PAIRS
+from benchmarks.closed_loop import Target
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import last_lines, process_group
+from benchmarks.wire import post
 from containers.bert_neuron.artifact import INPUTS, NEURON_FILE, TOKENIZER_FILE, Bucket, NeuronArtifact
 from containers.bert_neuron.settings import PREFIX
 from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, MANIFEST_FILE, PORT_VARIABLE
@@ -139,10 +140,7 @@ def published(environments: Environments, cores: int, models: int, folder: Path)
 def _posts(core: int, model: int) -> Iterator[bytes]:
     for question, context in PAIRS:
         body = json.dumps({"question": question, "context": context}).encode()
-        yield (
-            f"POST /predictions_neuron_core_{core}/model_{model} HTTP/1.1\r\nHost: localhost\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
+        yield post(f"/predictions_neuron_core_{core}/model_{model}", body, "application/json")
 
 
 def _gets(core: int, model: int) -> Iterator[bytes]:

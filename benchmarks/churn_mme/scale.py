@@ -14,13 +14,14 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.bert_neuron.client import Target, closed_loop
 from benchmarks.churn_mme.models import Model, build_models
 from benchmarks.churn_mme.scale_report import Counted, Result, record, show
 from benchmarks.churn_mme.servers import Environments, Server, container
+from benchmarks.closed_loop import Target, closed_loop
 from benchmarks.command import COLUMNS, conclude, measuring, say, today
 from benchmarks.machine import Machine
 from benchmarks.memory import tree_memory
+from benchmarks.wire import post
 from local_aws.account import default_cache
 from model_build.churn_mme.schema import STATES
 
@@ -101,7 +102,7 @@ def _busy(server: Server, models: tuple[Model, ...]) -> float:
     """Requests for each second of processor time that the server takes, with many connections and one model."""
     server.load("busy", models[0].folder)
     rows = itertools.islice(itertools.cycle(models[0].rows), 50)
-    target = Target("busy", server.port, tuple(_post(row.encode()) for row in rows))
+    target = Target("busy", server.port, tuple(post("/models/busy/invoke", row.encode(), "text/csv") for row in rows))
     closed_loop([target], connections=_CONNECTIONS, seconds=1.0, warm_up=0)
     process = psutil.Process(server.pid)
     before = process.cpu_times()
@@ -109,13 +110,6 @@ def _busy(server: Server, models: tuple[Model, ...]) -> float:
     after = process.cpu_times()
     server.unload("busy")
     return len(answered["busy"]) / (after.user + after.system - before.user - before.system)
-
-
-def _post(row: bytes) -> bytes:
-    head = (
-        f"POST /models/busy/invoke HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nContent-Length: {len(row)}"
-    )
-    return f"{head}\r\n\r\n".encode() + row
 
 
 def _name(number: int) -> str:

@@ -5,13 +5,12 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.wire import TIMEOUT_SECONDS, answer_status, connect
 
-_TIMEOUT_SECONDS = 30.0
 _ATTEMPTS = 3
-_HEAD_END = b"\r\n\r\n"
-_LENGTH = b"content-length:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,9 @@ def closed_loop(
                 _send(connection)
             counted, end = began + warm_up, began + warm_up + seconds
             while (now := time.perf_counter()) < end:
-                events = selector.select(_TIMEOUT_SECONDS)
+                events = selector.select(TIMEOUT_SECONDS)
                 if not events:
-                    raise BenchmarkError(f"no answer within {_TIMEOUT_SECONDS:.0f} s")
+                    raise BenchmarkError(f"no answer within {TIMEOUT_SECONDS:.0f} s")
                 for key, _ in events:
                     connection = key.data
                     if _receive(connection, selector):
@@ -75,18 +74,9 @@ def closed_loop(
 
 
 def _open(target: Target, feed: int, selector: selectors.BaseSelector) -> _Connection:
-    connection = _Connection(target, _connect(target), feed)
+    connection = _Connection(target, connect(target.port, target.name), feed)
     selector.register(connection.socket, selectors.EVENT_READ, connection)
     return connection
-
-
-def _connect(target: Target) -> socket.socket:
-    try:
-        opened = socket.create_connection(("127.0.0.1", target.port), timeout=_TIMEOUT_SECONDS)
-    except OSError as error:
-        raise BenchmarkError(f"{target.name} takes no connection: {error}") from error
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return opened
 
 
 def _again(connection: _Connection, selector: selectors.BaseSelector) -> None:
@@ -96,7 +86,7 @@ def _again(connection: _Connection, selector: selectors.BaseSelector) -> None:
     connection.attempts += 1
     selector.unregister(connection.socket)
     connection.socket.close()
-    connection.socket = _connect(connection.target)
+    connection.socket = connect(connection.target.port, connection.target.name)
     selector.register(connection.socket, selectors.EVENT_READ, connection)
     requests = connection.target.requests
     connection.socket.sendall(requests[(connection.feed - 1) % len(requests)])
@@ -124,14 +114,7 @@ def _receive(connection: _Connection, selector: selectors.BaseSelector) -> bool:
         _again(connection, selector)
         return False
     received += data
-    head_end = received.find(_HEAD_END)
-    if head_end < 0:
-        return False
-    head = bytes(received[:head_end]).lower()
-    if not head.startswith(b"http/1.1 200"):
+    status = answer_status(received)
+    if status not in (None, HTTPStatus.OK):
         raise BenchmarkError(f"{connection.target.name} answers {bytes(received[:300]).decode(errors='replace')!r}")
-    position = head.find(_LENGTH)
-    if position < 0:
-        raise BenchmarkError(f"{connection.target.name} answers without Content-Length")
-    length = int(head[position + len(_LENGTH) :].partition(b"\r\n")[0])
-    return len(received) >= head_end + len(_HEAD_END) + length
+    return status is not None
