@@ -6,13 +6,16 @@ import io
 import os
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from botocore.exceptions import ClientError, ResponseStreamingError
 
 from local_aws.hosting import artifacts
 from local_aws.hosting.artifacts import DiskError, DiskFullError, ModelDataError, StoreUnavailableError, fetch
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 class Bucket:
@@ -56,7 +59,11 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile
 
 
 def fetched(folder: Path, body: bytes | None, max_bytes: int = 1 << 20) -> Path:
-    fetch(Bucket(body), "bucket", "model.tar.gz", folder / "model", max_bytes)  # type: ignore[arg-type]
+    return fetched_from(folder, Bucket(body), max_bytes)
+
+
+def fetched_from(folder: Path, bucket: Bucket, max_bytes: int = 1 << 20) -> Path:
+    fetch(cast("S3Client", bucket), "bucket", "model.tar.gz", folder / "model", max_bytes)
     return folder / "model"
 
 
@@ -105,11 +112,6 @@ def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(artifacts, "MAX_MEMBERS", 3)
     with pytest.raises(ModelDataError, match="more than 3 members"):
         fetched(tmp_path, packed(*((entry(str(i)), b"") for i in range(4))))
-
-
-def fetched_from(folder: Path, bucket: Bucket) -> Path:
-    fetch(bucket, "bucket", "model.tar.gz", folder / "model", 1 << 20)  # type: ignore[arg-type]
-    return folder / "model"
 
 
 def test_a_download_that_breaks_off_is_begun_again_and_given_up_after_three(tmp_path: Path) -> None:

@@ -146,7 +146,6 @@ def test_a_replica_over_its_memory_is_replaced_and_the_note_says_why(tmp_path: P
     asyncio.run(test())
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells what its processes use")
 def test_memory_counts_what_a_process_has_started() -> None:
     script = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
     child = "held = bytearray(64 << 20); print('held', flush=True); input()"
