@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from containers.bert_int8.engines import load_engine, load_lanes
-from containers.bert_int8.engines.openvino import MODEL_FILE
+from containers.bert_int8.engines.openvino import OpenVinoEngine, compiled
 from containers.serving.question_answering.windows import EncoderBatch
 
 _VOCABULARY = 30_522
@@ -39,7 +39,7 @@ def load(kind: str, folder: Path, threads: int) -> Infer:
     if kind == "openvino_lanes":
         return _lanes(folder, threads)
     if kind == "openvino_bf16":
-        return _openvino_bf16(folder, threads)
+        return OpenVinoEngine(compiled(folder, 1, threads, precision="bf16")).infer
     return _torch(kind, threads)
 
 
@@ -48,20 +48,6 @@ def _lanes(folder: Path, threads: int) -> Infer:
     lanes = load_lanes("openvino", folder, threads)
     pool = ThreadPoolExecutor(len(lanes))
     return lambda rows: list(pool.map(lambda lane: lane.infer(rows), lanes))
-
-
-def _openvino_bf16(folder: Path, threads: int) -> Infer:
-    import openvino as ov
-
-    from containers.bert_int8.engines.openvino import OpenVinoEngine
-
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": "1",
-        "INFERENCE_NUM_THREADS": str(threads),
-        "INFERENCE_PRECISION_HINT": "bf16",
-    }
-    return OpenVinoEngine(ov.Core().compile_model(folder / MODEL_FILE, "CPU", settings)).infer
 
 
 def _torch(kind: str, threads: int) -> Infer:

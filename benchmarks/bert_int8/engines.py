@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bert_int8.lengths import LONGEST
+from benchmarks.builds import build
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import last_lines
+from containers.serving.contract import MODEL_ARCHIVE
 from local_aws.account import ROOT
 from local_aws.environments import EnvironmentSetupError, environment
 
@@ -69,24 +71,13 @@ def make(cache: Path, folder: Path, engines: Sequence[str]) -> Models:
         raise BenchmarkError(str(error)) from error
     folders = {}
     for engine in engines:
-        _build(cache, engine)
+        built = build("bert_int8", {"engine": engine, "source": RANDOM_WEIGHTS}, cache)
         for precision in ("fp32", "int8"):
             target = folder / engine / precision
-            with tarfile.open(ROOT / "build/bert_int8" / precision / "model.tar.gz") as archive:
+            with tarfile.open(built / precision / MODEL_ARCHIVE) as archive:
                 archive.extractall(target, filter="data")
             folders[engine, precision] = target
     return Models(python, folders)
-
-
-def _build(cache: Path, engine: str) -> None:
-    variables = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("ARTIFACT_")},
-        "RECIPE": json.dumps({"engine": engine, "source": RANDOM_WEIGHTS}),
-        "INFERENCE_BUILD_CACHE": str(cache / "builds"),
-    }
-    command = ["bash", "model_build/bert_int8/codebuild.sh"]
-    if subprocess.run(command, cwd=ROOT, env=variables, stdout=2, check=False).returncode:
-        raise BenchmarkError(f"the build for {engine} failed; what it said is above")
 
 
 class Worker:

@@ -5,7 +5,6 @@ import http.client
 import io
 import json
 import os
-import subprocess
 import tarfile
 import threading
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import builds
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import last_lines, process_group
 from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_VARIABLE, WORKERS_VARIABLE
@@ -67,17 +67,7 @@ class Build:
 
 def build(cache: Path) -> Build:
     """Runs the workload's build as CodeBuild does, with its output on stderr; raises BenchmarkError."""
-    variables = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("ARTIFACT_")},
-        "RECIPE": json.dumps(RECIPE),
-        "INFERENCE_BUILD_CACHE": str(cache / "builds"),
-    }
-    done = subprocess.run(
-        ["bash", "model_build/unet_tfs/codebuild.sh"], cwd=ROOT, env=variables, stdout=2, check=False
-    )  # fmt: skip
-    if done.returncode:
-        raise BenchmarkError("the build failed; what it said is above")
-    return Build(ROOT / "build" / "unet_tfs")
+    return Build(builds.build("unet_tfs", RECIPE, cache))
 
 
 @dataclass(frozen=True, slots=True)

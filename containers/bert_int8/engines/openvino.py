@@ -19,16 +19,21 @@ def version() -> str:
 
 def load(model_dir: Path, threads: int) -> "OpenVinoEngine":
     """Compiles the model for one stream of `threads` threads."""
-    return OpenVinoEngine(_compiled(model_dir, 1, threads))
+    return OpenVinoEngine(compiled(model_dir, 1, threads))
 
 
 def load_lanes(model_dir: Path, cores: int) -> Sequence["OpenVinoEngine"]:
     """Compiles the model for a stream of one thread on each core."""
-    model = _compiled(model_dir, cores, cores)
+    model = compiled(model_dir, cores, cores)
     return [OpenVinoEngine(model) for _ in range(cores)]
 
 
-def _compiled(model_dir: Path, streams: int, threads: int) -> ov.CompiledModel:
+def compiled(model_dir: Path, streams: int, threads: int, precision: str = "f32") -> ov.CompiledModel:
+    """The model for so many streams, on so many threads altogether.
+
+    precision: of what is not quantized. bf16 is measurably less accurate and C6i has none: whoever wants it must gate
+    it on its own.
+    """
     return ov.Core().compile_model(
         model_dir / MODEL_FILE,
         "CPU",
@@ -36,8 +41,7 @@ def _compiled(model_dir: Path, streams: int, threads: int) -> ov.CompiledModel:
             "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
             "NUM_STREAMS": str(streams),
             "INFERENCE_NUM_THREADS": str(threads),
-            # bf16 is measurably less accurate and C6i has none: whoever wants it must gate it on its own.
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": precision,
         },
     )
 
