@@ -150,7 +150,7 @@ class PrivateNetwork(Construct):
         )
 
     def place_function(self, function: lambda_.Function) -> None:
-        """Puts a function into the network; its role has `FUNCTION_INTERFACES`."""
+        """Puts a function into the network; its role has `function_statements`."""
         resource = function.node.default_child
         assert isinstance(resource, lambda_.CfnFunction)
         placed = self.named
