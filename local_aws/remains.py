@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local_aws.account import LocalAccount, default_state
-from local_aws.cli import fail
+from local_aws.cli import NO_RESULT, fail
 from stacks.naming import key_description
 from stacks.settings import DEPLOYMENTS, Deployment, DeploymentError
 
@@ -188,9 +188,9 @@ def remain(
             os.environ.update(account.environment())
         found = list(remains(Account(), settings, _environments()))
     except DeploymentError as error:
-        fail(str(error), 2)
+        fail(str(error), NO_RESULT)
     except (ListingError, ClientError, BotoCoreError) as error:
-        fail(f"{error}; nothing is known of the rest", 2)
+        fail(f"{error}; nothing is known of the rest", NO_RESULT)
     table = Table(title=f"what remains of {settings.environment}")
     for column in ("what", "name", "why it is there"):
         table.add_column(column, overflow="fold")
