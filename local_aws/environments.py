@@ -2,19 +2,23 @@
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from local_aws.installer import INSTALLER_VARIABLE, UV_VARIABLE, uv_environment
+
 
 class EnvironmentSetupError(RuntimeError):
-    """An environment could not be made; the message quotes pip's last lines."""
+    """An environment could not be made; the message quotes the installer's last lines."""
 
 
-def environment(cache: Path, name: str, requirements: Path, *pip_options: str) -> Path:
+def environment(cache: Path, name: str, requirements: Path, *pip_options: str, compiled: bool = True) -> Path:
     """The environment's folder; made on first use, and made again when it was interrupted.
 
+    compiled: bytecode is written at once and not by the first that imports, for what runs without writing any.
     Raises EnvironmentSetupError.
     """
     content = b"".join(path.read_bytes() for path in _with_included(requirements))
@@ -27,9 +31,7 @@ def environment(cache: Path, name: str, requirements: Path, *pip_options: str) -
         if not ready.exists():
             print(f"installing {requirements.name} for {name}", file=sys.stderr, flush=True)
             shutil.rmtree(folder, ignore_errors=True)
-            _run([sys.executable, "-m", "venv", str(folder)])
-            pip = [str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
-            _run([*pip, *pip_options, "-r", str(requirements)])
+            _install(cache, folder, [*pip_options, "-r", str(requirements)], compiled)
             ready.touch()
     return folder
 
@@ -44,8 +46,21 @@ def _with_included(requirements: Path) -> list[Path]:
     return [requirements, *(path for child in included for path in _with_included(child))]
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _install(cache: Path, folder: Path, arguments: list[str], compiled: bool) -> None:
+    settings = {**os.environ, **uv_environment(cache)}
+    if (uv := settings.get(UV_VARIABLE)) is None:
+        _run([sys.executable, "-m", "venv", str(folder)], settings)
+        pip = [str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, *([] if compiled else ["--no-compile"]), *arguments], settings)
+        return
+    _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], settings)
+    pip = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin/python")]
+    _run([*pip, *(["--compile-bytecode"] if compiled else []), *arguments], settings)
+
+
+def _run(command: list[str], settings: dict[str, str]) -> None:
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = " ".join(line for line in done.stderr.splitlines()[-3:])
-        raise EnvironmentSetupError(f"{Path(command[0]).name} {command[1]} failed: {last}")
+        last = " ".join(line.strip() for line in done.stderr.splitlines()[-3:])
+        help_ = f"; {INSTALLER_VARIABLE}=pip leaves it to pip" if command[0] == settings.get(UV_VARIABLE) else ""
+        raise EnvironmentSetupError(f"{Path(command[0]).name} {command[1]} failed: {last}{help_}")

@@ -25,6 +25,7 @@ from local_aws.account import (
     engine,
     write_json,
 )
+from local_aws.installer import uv_environment
 from local_aws.podman.state import HOSTING, TASKS, remove_containers
 from local_aws.processes import alive, die_with_parent, free_port, kill_group
 
@@ -70,6 +71,7 @@ class Supervisor:
                 [str(emulator_python), "-m", "local_aws.emulator"],
                 {
                     **base,
+                    **uv_environment(cache),
                     "PATH": os.pathsep.join([str(emulator_python.parent), os.environ.get("PATH", "")]),
                     "HOME": str(state / "home"),
                     "STATE_DIR": str(state / "emulator"),

@@ -7,9 +7,27 @@ if [ -n "${PACKAGE_INDEX:-}" ]; then
       --region "${BASH_REMATCH[3]}" --duration-seconds 7200 --query authorizationToken --output text)
     place="aws:$token@$place"
   fi
-  export PIP_INDEX_URL="https://$place"
+  export PIP_INDEX_URL="https://$place" UV_DEFAULT_INDEX="https://$place"
   # A requirements file's own indexes go before the variable; the build has a copy of the sources to itself.
   if [ -n "${CODEBUILD_BUILD_ID:-}" ]; then
     sed -i '/^--extra-index-url /d' model_build/*/requirements*.txt
   fi
 fi
+
+# new_environment PYTHON FOLDER, and install_packages FOLDER ARGUMENTS...: by the uv that the local account names, else by pip.
+new_environment() {
+  if [ -n "${INFERENCE_UV:-}" ]; then
+    "$INFERENCE_UV" venv --quiet --python "$(command -v "$1")" "$2"
+  else
+    "$1" -m venv "$2"
+  fi
+}
+install_packages() {
+  local folder=$1
+  shift
+  if [ -n "${INFERENCE_UV:-}" ]; then
+    "$INFERENCE_UV" pip install --quiet --python "$folder/bin/python" "$@"
+  else
+    "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
+  fi
+}

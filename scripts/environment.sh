@@ -25,7 +25,16 @@ environment() {
   fi
   if [ ! -e ".venv/ready-$1" ]; then
     echo "installing Python packages into .venv" >&2
-    .venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$1]"
+    (
+      .venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt uv
+      sources=$(.venv/bin/python local_aws/installer.py .cache)
+      eval "$sources"
+      if [ -n "${INFERENCE_UV:-}" ]; then
+        "$INFERENCE_UV" pip install --quiet --python .venv/bin/python -c constraints.txt -e ".[$1]"
+      else
+        .venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$1]"
+      fi
+    )
     touch ".venv/ready-$1"
   fi
 }

@@ -66,4 +66,4 @@ def neo_compiler(cache: Path) -> tuple[str, ...]:
 
 
 def _environment(cache: Path, stand_in: StandIn) -> Path:
-    return environment(cache, stand_in.environment, stand_in.requirements, "--no-deps")
+    return environment(cache, stand_in.environment, stand_in.requirements, "--no-deps", compiled=False)

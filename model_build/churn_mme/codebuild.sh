@@ -13,8 +13,8 @@ mkdir -p "$cache/venvs"
   flock 9
   if [ ! -e "$venv/ready" ]; then
     rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r $folder/requirements.txt
+    new_environment python3 "$venv"
+    install_packages "$venv" -r $folder/requirements.txt
     touch "$venv/ready"
   fi
 ) 9>"$venv.lock"

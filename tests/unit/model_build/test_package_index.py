@@ -58,4 +58,32 @@ def test_a_repository_of_code_artifact_is_logged_in_to_by_the_builds_role(tmp_pa
 @pytest.mark.parametrize("workload", ["bert_int8", "bert_neuron", "churn_mme", "unet_tfs"])
 def test_every_build_asks_for_its_index_before_it_installs(workload: str) -> None:
     script = (ROOT / "model_build" / workload / "codebuild.sh").read_text()
-    assert script.index("source model_build/package_index.sh") < script.index('/bin/pip" install')
+    assert script.index("source model_build/package_index.sh") < script.index("install_packages")
+
+
+@pytest.mark.parametrize(
+    ("variables", "asked"),
+    [
+        ({}, ["pip install --quiet --disable-pip-version-check -r some.txt"]),
+        ({"INFERENCE_UV": "{bin}/uv"}, ["uv pip install --quiet --python {folder}/bin/python -r some.txt"]),
+    ],
+    ids=["pip on AWS", "uv in the local account"],
+)
+def test_packages_are_installed_by_the_uv_that_the_local_account_names_and_else_by_pip(
+    variables: dict[str, str], asked: list[str], tmp_path: Path
+) -> None:
+    folder, places = tmp_path / "venv", {"bin": str(tmp_path / "venv/bin"), "folder": str(tmp_path / "venv")}
+    (folder / "bin").mkdir(parents=True)
+    for name in ("pip", "uv"):
+        (folder / "bin" / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (folder / "bin" / name).chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-c", f"source model_build/package_index.sh; install_packages {folder} -r some.txt"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **{name: value.format(**places) for name, value in variables.items()}},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [line.format(**places) for line in asked]
