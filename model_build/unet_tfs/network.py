@@ -39,7 +39,8 @@ def build_network(recipe: UnetTfsRecipe) -> keras.Model:
         signal = layers.MaxPool2D()(signal)
     signal = _block(signal, recipe.base_width * 2**recipe.depth)
     for width, skip in zip(reversed(widths), reversed(skipped), strict=True):
-        signal = layers.Conv2DTranspose(width, 2, strides=2)(signal)
+        # Without a bias, which normalization would take out again, it joins the next convolution: upsampling.py.
+        signal = layers.Conv2DTranspose(width, 2, strides=2, use_bias=False)(signal)
         signal = _block(layers.Concatenate()([skip, signal]), width)
     return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid", name=OUTPUT_NAME)(signal))
 

@@ -15,6 +15,7 @@ from containers.unet_openvino.signature import CHANNELS, IMAGE_SIDE, INPUT_NAME,
 from model_build.unet_tfs import network
 from model_build.unet_tfs.data import Dataset
 from model_build.unet_tfs.recipe import UnetTfsRecipe
+from model_build.unet_tfs.upsampling import join_upsampling
 
 _PREDICT_BATCH = 8
 
@@ -50,7 +51,7 @@ class TensorFlowToolchain:
         return np.concatenate(parts)
 
     def convert(self, saved_model: Path, output: Path) -> None:
-        """Writes the FP32 model for one image at a time."""
+        """Writes the FP32 model for one image at a time, its upsamplings joined with the convolutions after them."""
         shape = [1, IMAGE_SIDE, IMAGE_SIDE, CHANNELS]
         # OpenVINO does not find the variables in the files themselves. A signature does not keep its variables
         # alive, the loaded model does.
@@ -58,6 +59,7 @@ class TensorFlowToolchain:
         model = ov.convert_model(loaded.signatures["serving_default"], input=[(INPUT_NAME, shape)])
         for port, name in ((model.input(), INPUT_NAME), (model.output(), OUTPUT_NAME)):
             port.get_tensor().set_names({name})
+        join_upsampling(model)
         ov.save_model(model, output / MODEL_FILE, compress_to_fp16=False)
 
     def halve(self, fp32: Path, output: Path) -> None:
