@@ -188,8 +188,9 @@ class UnetEndpoint(SingleVariantEndpoint):
     server: "tensorflow_serving" is SageMaker's TensorFlow Serving container with the build's SavedModel,
         "openvino" this project's container with one of the build's OpenVINO models, "neo" SageMaker's container with
         the SavedModel as Neo compiles it for the instance.
-    precision, workers: of the OpenVINO model, and how many images its container computes at the same time, each on
-        vCPUs / workers threads: more give more images a second, and each later.
+    precision: of the OpenVINO model.
+    workers: images that the OpenVINO container computes at the same time, each on vCPUs / workers threads. Without it,
+        few images get all vCPUs one after the other, and as many images as vCPUs one each.
     tensorflow_serving: the container's knobs. neo: what is compiled for.
     inference_component: hosts the model as copies with a share of an instance each, which scaling then counts, down to
         0; without one every instance holds the model.

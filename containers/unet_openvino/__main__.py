@@ -3,8 +3,8 @@
 import os
 import sys
 import time
+from pathlib import Path
 
-import numpy as np
 from starlette.types import ASGIApp
 
 from containers.serving.app import ServingOptions, create_app, log_ready
@@ -15,18 +15,28 @@ from containers.serving.manifest import check_engine, load_manifest
 from containers.serving.server import main
 from containers.unet_openvino.engine import ENGINE_NAME, load, version
 from containers.unet_openvino.handler import CONTENT_TYPES, make_handler
-from containers.unet_openvino.signature import CHANNELS, IMAGE_SIDE, WORKLOAD
+from containers.unet_openvino.sharing import SharedCores, Streams
+from containers.unet_openvino.signature import WORKLOAD
 
 _QUEUE_CAPACITY = 32
 """A body has up to 6 MiB, so that what waits takes less than 200 MiB."""
+_THREADS_PER_CORE = 2
+"""Requests read, computed or answered at the same time: while some are computed, as many are decoded and encoded."""
 
 
-def _workers(cores: int) -> int:
-    """Images computed at the same time, each on cores / workers threads."""
-    given = os.environ.get(WORKERS_VARIABLE, "1")
+def _workers(cores: int) -> int | None:
+    """Images computed at the same time, each on cores / workers threads; None where the load is to decide."""
+    given = os.environ.get(WORKERS_VARIABLE)
+    if given is None:
+        return None
     if not given.isdecimal() or not 1 <= int(given) <= cores:
         raise StartupError(f"{WORKERS_VARIABLE} is {given!r}: it must be a number from 1 to {cores}, the cores here")
     return int(given)
+
+
+def _shared(model_dir: Path, precision: str, cores: int, workers: int | None) -> SharedCores:
+    ways = (workers,) if workers is not None else (1, cores) if cores > 1 else (1,)
+    return SharedCores(*(Streams(load(model_dir, precision, cores, count), count) for count in ways))
 
 
 def _create() -> ASGIApp:
@@ -36,13 +46,15 @@ def _create() -> ASGIApp:
     check_engine(manifest, ENGINE_NAME, version())
     cores = available_cores()
     workers = _workers(cores)
-    model = load(model_dir, manifest.precision, cores, workers)
-    # The first inference allocates what all others use.
-    model.segment(np.zeros((1, IMAGE_SIDE, IMAGE_SIDE, CHANNELS), np.float32))
+    model = _shared(model_dir, manifest.precision, cores, workers)
+    images = "1 or all" if workers is None else str(workers)
     log_ready(
-        f"{ENGINE_NAME} {manifest.engine.version} {manifest.precision}, {cores} threads, {workers} workers,", started
+        f"{ENGINE_NAME} {manifest.engine.version} {manifest.precision}, {cores} threads, {images} images at a time,",
+        started,
     )
-    options = ServingOptions(workers=workers, queue_capacity=_QUEUE_CAPACITY, content_types=CONTENT_TYPES)
+    options = ServingOptions(
+        workers=_THREADS_PER_CORE * cores, queue_capacity=_QUEUE_CAPACITY, content_types=CONTENT_TYPES
+    )
     return create_app(make_handler(model, manifest.precision), options)
 
 

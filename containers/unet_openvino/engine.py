@@ -1,6 +1,6 @@
 """OpenVINO runtime."""
 
-import threading
+from collections import deque
 from importlib import metadata
 from pathlib import Path
 from typing import Protocol
@@ -35,7 +35,7 @@ def version() -> str:
 
 
 def load(model_dir: Path, precision: str, threads: int, streams: int = 1) -> "OpenVinoSegmenter":
-    """Compiles the model of an archive; precision is "int8", "bf16" or "fp32".
+    """Compiles the model of an archive, and warms it up; precision is "int8", "bf16" or "fp32".
 
     streams: images computed at the same time, each on threads / streams threads. Raises StartupError for
     another precision, a model that is no U-Net of this signature, and a precision that the processor cannot do.
@@ -66,28 +66,37 @@ def load(model_dir: Path, precision: str, threads: int, streams: int = 1) -> "Op
         ) from error
     if (actual := compiled.get_property("INFERENCE_PRECISION_HINT").to_string()) != hint:
         raise StartupError(f"this processor computes in {actual} where {precision} needs {hint}: use C6i or newer")
-    return OpenVinoSegmenter(compiled)
+    return OpenVinoSegmenter(compiled, streams)
 
 
 class OpenVinoSegmenter:
-    """A compiled model with one infer request per calling thread."""
+    """A compiled model with as many infer requests as threads have ever asked it at the same time."""
 
-    def __init__(self, model: ov.CompiledModel) -> None:
+    def __init__(self, model: ov.CompiledModel, streams: int) -> None:
         self._model = model
-        self._local = threading.local()
+        # The first inference of a request allocates what its others use.
+        requests = [model.create_infer_request() for _ in range(streams)]
+        for request in requests:
+            request.infer([np.zeros(_SHAPE, np.float32)])
+        self._idle = deque(requests)
 
     def segment(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of shape (rows, 224, 224, 1), one image after the other.
 
         A batch of convolutions this large is no faster than its images, and takes their memory all at once.
         """
-        request: ov.InferRequest | None = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._model.create_infer_request()
-        masks = np.empty((*images.shape[:3], 1), np.float32)
-        for row in range(len(images)):
-            masks[row] = request.infer([images[row : row + 1]], share_inputs=True)[0][0]
-        return masks
+        try:
+            # The one that was used last, whose memory may still be in the caches.
+            request = self._idle.pop()
+        except IndexError:
+            request = self._model.create_infer_request()
+        try:
+            masks = np.empty((*images.shape[:3], 1), np.float32)
+            for row in range(len(images)):
+                masks[row] = request.infer([images[row : row + 1]], share_inputs=True, share_outputs=True)[0][0]
+            return masks
+        finally:
+            self._idle.append(request)
 
 
 def _check_signature(model: ov.Model) -> None:
