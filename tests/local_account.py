@@ -18,6 +18,7 @@ from dashboards import aws_only
 from dashboards.body import MetricWidget, Source
 from local_aws.account import ACCOUNT_ID, CACHE_VARIABLE, REGION, ROOT, STATE_VARIABLE, LocalAccount
 from local_aws.dashboard import reading
+from local_aws.demo import AT_ONCE
 
 INFERENCE = [str(Path(sys.executable).parent / "inference")]
 
@@ -53,8 +54,8 @@ def bootstrap() -> None:
 def deploy(path: Path) -> "subprocess.CompletedProcess[str]":
     """Deploys every stack of a deployment file."""
     return cdk(
-        "deploy", "--all", "--require-approval", "never", "--progress", "events", "--context", f"deployment={path}",
-        "--output", str(path.parent / "cdk.out"),
+        "deploy", "--all", "--require-approval", "never", "--progress", "events", *AT_ONCE,
+        "--context", f"deployment={path}", "--output", str(_assembly(path)),
     )  # fmt: skip
 
 
@@ -66,10 +67,12 @@ def bring_up(path: Path) -> None:
 
 
 def destroy(path: Path) -> "subprocess.CompletedProcess[str]":
-    """Destroys every stack of a deployment file."""
-    return cdk(
-        "destroy", "--all", "--force", "--context", f"deployment={path}", "--output", str(path.parent / "cdk.out")
-    )
+    """Destroys every stack of a deployment file, by the templates of its last deployment."""
+    return cdk("destroy", "--all", "--force", *AT_ONCE, "--app", str(_assembly(path)))
+
+
+def _assembly(path: Path) -> Path:
+    return path.parent / "cdk.out"
 
 
 def runtime() -> Any:

@@ -1,3 +1,5 @@
+import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+FIGURE = "security figure"
 
 
 @dataclass(frozen=True)
@@ -60,33 +63,34 @@ def run_app(
 
 @pytest.fixture(scope="session")
 def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Assembly]:
-    """Synthesises a deployment, or `pipeline=NAME`, once for each set of arguments."""
-    done: dict[tuple[Any, ...], Assembly] = {}
+    """Synthesises a deployment, or `pipeline=NAME`, once for each set of arguments, for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def make(deployment: str, label: str = "", **environment: str) -> Assembly:
-        key = (deployment, label, tuple(sorted(environment.items())))
-        if key not in done:
-            output = tmp_path_factory.mktemp("cdk")
-            kind, _, named = deployment.rpartition("=")
-            result = run_app(output, named, {kind: named} if kind else None, **environment)
-            assert result.returncode == 0, result.stderr
-            done[key] = Assembly(output)
-        return done[key]
+        key = hashlib.sha256(repr((deployment, label, sorted(environment.items()))).encode()).hexdigest()[:16]
+        output, done = shared / f"cdk-{key}", shared / f"cdk-{key}.done"
+        with done.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                kind, _, named = deployment.rpartition("=")
+                result = run_app(output, named, {kind: named} if kind else None, **environment)
+                assert result.returncode == 0, result.stderr
+                done.touch()
+        return Assembly(output)
 
     return make
 
 
-FIGURES = pytest.StashKey[list[str]]()
-
-
 @pytest.fixture
-def figures(request: pytest.FixtureRequest) -> list[str]:
-    """What a check has looked at, one line each, printed when all tests are done."""
-    return request.config.stash.setdefault(FIGURES, [])
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Adds a line to what the checks have looked at, which is printed when all tests are done."""
+    return lambda line: request.node.user_properties.append((FIGURE, line))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = config.stash.get(FIGURES, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    lines = [line for report in reports for name, line in report.user_properties if name == FIGURE]
     if lines:
         terminalreporter.section("security")
         for line in lines:

@@ -23,7 +23,7 @@ DEPLOYMENTS = ("dev", "prod", "published")
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_cdk_nag_finds_nothing_that_is_not_explained_and_no_explanation_is_left_over(
-    tmp_path: Path, deployment: str, figures: list[str]
+    tmp_path: Path, deployment: str, figure: Callable[[str], None]
 ) -> None:
     done = run_app(tmp_path / "out", deployment, {"nag": "true"}, CDK_VALIDATION="false")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -32,7 +32,7 @@ def test_cdk_nag_finds_nothing_that_is_not_explained_and_no_explanation_is_left_
     )
     assert counted is not None, done.stdout
     resources, acknowledged, reasons = map(int, counted.groups())
-    figures.append(f"cdk-nag: {done.stdout.strip()}")
+    figure(f"cdk-nag: {done.stdout.strip()}")
     assert resources > 50 and acknowledged >= reasons > 5
 
 
@@ -89,12 +89,12 @@ def test_no_acknowledgement_accepts_every_wildcard_at_once(topic: sns.Topic) -> 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_what_is_shipped_keeps_to_every_rule_of_this_project(
-    synthesise: Synthesise, deployment: str, figures: list[str]
+    synthesise: Synthesise, deployment: str, figure: Callable[[str], None]
 ) -> None:
     templates = synthesise(deployment).templates()
     assert not check(templates, profile="prod" if deployment == "prod" else "dev")
     resources = sum(len(template.get("Resources", {})) for template in templates.values())
-    figures.append(f"endpoint checks: {deployment}: {resources} resources, {len(RULES)} rules, 0 violations")
+    figure(f"endpoint checks: {deployment}: {resources} resources, {len(RULES)} rules, 0 violations")
 
 
 def first(templates: Templates, kind: str) -> dict[str, Any]:
