@@ -13,9 +13,9 @@ from rich.progress import Progress
 from benchmarks.bert_int8.engine_report import Limit, Measured, Result, record, show
 from benchmarks.bert_int8.engines import OURS, RIVALS, Models, make, running
 from benchmarks.bert_int8.lengths import LONGEST, SQUAD_LENGTHS
-from benchmarks.bert_int8.limit import peak_gigaoperations
 from benchmarks.command import COLUMNS, conclude, measuring, say, today
 from benchmarks.machine import Machine
+from benchmarks.peak import peak_gigaoperations
 from local_aws.account import default_cache
 
 _LIMIT_RUNS = 12

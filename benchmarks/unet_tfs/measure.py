@@ -1,7 +1,6 @@
 """What is measured: the tuner's sweep, then every server and form in turns, so that a drifting machine favours none."""
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.peak import peak_gigaoperations
 from benchmarks.unet_tfs import servers
+from benchmarks.unet_tfs.engine_alone import EngineAlone, EngineFigures
 from benchmarks.unet_tfs.servers import Build, Environments, Server
 from benchmarks.unet_tfs.tune import ServerBench
 from containers.serving.cpu import available_cores
-from containers.unet_openvino import engine
-from containers.unet_openvino.images import to_floats
 from load_tests import unet_tfs
 from load_tests.traffic import Traffic, closed_loop, joined
 from load_tests.tuning.search import Plan, Sweep, Trial, sweep
@@ -27,10 +26,9 @@ ServerName = Literal["tensorflow", "int8", "int8_parallel"]
 FORMS: dict[ServerName, tuple[unet_tfs.Form, ...]] = {
     "tensorflow": ("png", "json"),
     "int8": ("png", "npy", "json"),
-    "int8_parallel": ("png", "npy", "json"),
+    "int8_parallel": ("png", "npy"),
 }
-"""int8: each image on all cores, the container's default. int8_parallel: as many images at a time as there are cores,
-each on one."""
+"""int8: the container's default, which shares the cores by the load. int8_parallel: always an image on each core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +55,12 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything of one run. engine_ms: OpenVINO INT8 without server and client, each image on all cores."""
+    """Everything of one run. engine: OpenVINO INT8 without server and client."""
 
     sweep: Sweep
     clients: int
     cases: dict[Case, Measured]
-    engine_ms: tuple[float, ...]
+    engine: EngineFigures
     build_iou: dict[ServerName, float]
     parameters: int
 
@@ -97,12 +95,12 @@ def measure(
         assert bench.server is not None
         bench.stop_default()
         running: dict[ServerName, Server] = {"tensorflow": bench.server}
-        ways: tuple[tuple[ServerName, int], ...] = (("int8", 1), ("int8_parallel", cores))
+        ways: tuple[tuple[ServerName, int | None], ...] = (("int8", None), ("int8_parallel", cores))
         for name, workers in ways:
             running[name] = stack.enter_context(
                 servers.openvino(environments.openvino, bases["openvino_int8"], workers)
             )
-        alone = _Engine(bases["openvino_int8"] / "model", samples)
+        alone = EngineAlone(bases["openvino_int8"] / "model", samples)
         cases = _cases(running, samples, alone, rounds=rounds, seconds=seconds, clients=plan.clients, on_step=on_step)
     accuracy = build.summary["accuracy"]
     int8 = accuracy["openvino_int8"]["artifact"]["iou"]
@@ -110,7 +108,7 @@ def measure(
         found,
         plan.clients,
         cases,
-        tuple(alone.ms),
+        alone.figures(peak_gigaoperations(folder)),
         {"tensorflow": accuracy["tensorflow"]["artifact"]["iou"], "int8": int8, "int8_parallel": int8},
         build.summary["training"]["parameters"],
     )
@@ -119,7 +117,7 @@ def measure(
 def _cases(
     running: dict[ServerName, Server],
     samples: Sequence[unet_tfs.Sample],
-    alone: "_Engine",
+    alone: EngineAlone,
     *,
     rounds: int,
     seconds: float,
@@ -142,23 +140,5 @@ def _cases(
             if traffic.failed:
                 raise BenchmarkError(f"{traffic.failed} requests of {case.server} as {case.form} failed")
             turns[case, count].append(traffic)
-        alone.run(seconds / 2)
+        alone.run(seconds)
     return {case: Measured(tuple(turns[case, clients]), joined(turns[case, 1]), ious[case]) for case in cases}
-
-
-class _Engine:
-    """OpenVINO INT8 in this process, on as many threads as the container gives it."""
-
-    def __init__(self, model_dir: Path, samples: Sequence[unet_tfs.Sample]) -> None:
-        self._model = engine.load(model_dir, "int8", available_cores())
-        self._images = [to_floats(sample.pixels[np.newaxis]) for sample in samples]
-        for image in self._images:
-            self._model.segment(image)
-        self.ms: list[float] = []
-
-    def run(self, seconds: float) -> None:
-        """Adds the times of images for so long."""
-        ends = time.perf_counter() + seconds
-        while (began := time.perf_counter()) < ends:
-            self._model.segment(self._images[len(self.ms) % len(self._images)])
-            self.ms.append(1000 * (time.perf_counter() - began))

@@ -130,10 +130,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def openvino(python: Path, base: Path, workers: int) -> Iterator[Server]:
-    """This project's container over `base/model`, as its image starts it; raises BenchmarkError."""
+def openvino(python: Path, base: Path, workers: int | None) -> Iterator[Server]:
+    """This project's container over `base/model`, as its image starts it; raises BenchmarkError.
+
+    workers: images computed at a time, None where the container is to decide.
+    """
     command = [str(python), "-m", "containers.unet_openvino", "serve"]
-    with _running("the container", command, base, {WORKERS_VARIABLE: str(workers)}) as server:
+    given = {} if workers is None else {WORKERS_VARIABLE: str(workers)}
+    with _running("the container", command, base, given) as server:
         yield server
 
 
