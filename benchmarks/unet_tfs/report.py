@@ -136,8 +136,8 @@ class Result:
             "binary cannot be had here. It reads JSON in Python, so its JSON figures are lower than TensorFlow "
             "Serving's; a PNG is decoded in the model's own graph and costs it little. Its weights are constants and "
             "its normalization is folded, which serves it by a tenth; its graph is otherwise Keras's own.",
-            "OpenVINO INT8 is the container's default: fewer images than cores get all cores in turn, as many one each. "
-            "Its build joins each upsampling with the convolution after it, the same function in 7 % less arithmetic.",
+            "OpenVINO INT8 is the container's default: few images get all cores in turn, as many as cores one each. "
+            "Its build joins upsamplings with the convolutions after them, the same function in 7 % less arithmetic.",
             f"Tuner: {tuning.conclusion(figures.sweep)}. {len(figures.sweep.trials)} settings were tried.",
             f"images/s: {figures.clients} clients on kept-alive connections to each container's /invocations, median "
             "turn, turns between all rows; clients and servers share the cores. P50, P99: one client alone; the P99 of "
