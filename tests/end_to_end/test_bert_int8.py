@@ -69,7 +69,7 @@ def builds() -> list[str]:
 
 
 class Load:
-    """Invokes without pause on a thread, and keeps every failure."""
+    """Invokes on a thread, with a pause that leaves the processors to what goes on beside, and keeps every failure."""
 
     def __init__(self, variant: str) -> None:
         self.answered, self.failures = 0, list[str]()
@@ -86,7 +86,7 @@ class Load:
 
     def _run(self) -> None:
         client = runtime()
-        while not self._stop.is_set():
+        while not self._stop.wait(0.05):
             try:
                 answer = client.invoke_endpoint(
                     EndpointName=ENDPOINT, TargetVariant=self._variant, ContentType="application/json", Body=BODY

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount
-from tests.local_account import inference, wait_until
+from tests.local_account import UNVALIDATED, inference, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 ROW = "71,37,129.4,104,231.3,96,201.6,95,8.9,3,2,0,0,1,0,1"
@@ -44,8 +44,8 @@ class Place:
         folder = ["--output", str(self.deployment.parent / f"{self.environment}.out")]
         return subprocess.run(
             ["cdk", *arguments, "--context", f"deployment={self.deployment}", *folder, "--no-notices"],
-            cwd=ROOT, env={**os.environ, **self.account.environment()}, capture_output=True, text=True, timeout=500,
-            check=False, stdin=subprocess.DEVNULL,
+            cwd=ROOT, env={**os.environ, **self.account.environment(), **UNVALIDATED}, capture_output=True, text=True,
+            timeout=500, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def deploy(self) -> "subprocess.CompletedProcess[str]":
