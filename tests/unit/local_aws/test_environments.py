@@ -88,7 +88,7 @@ def test_the_exports_are_the_shells(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("by", "help_"), [("uv", "INFERENCE_INSTALLER=pip leaves it to pip"), ("pip", "pip install failed")]
 )
-def test_an_environment_that_cannot_be_made_says_why_and_is_tried_again(
+def test_an_environment_that_cannot_be_made_says_why(
     by: str, help_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(INSTALLER_VARIABLE, by)
@@ -97,6 +97,14 @@ def test_an_environment_that_cannot_be_made_says_why_and_is_tried_again(
     with pytest.raises(EnvironmentSetupError, match="not-here") as raised:
         environment(tmp_path / "cache", "some", requirements)
     assert help_ in str(raised.value)
-    requirements.write_text("")
+
+
+def test_an_environment_whose_making_failed_is_made_again(tmp_path: Path) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.touch()
+    left = environment(tmp_path / "cache", "some", requirements)
+    (left / "ready").unlink()
+    (left / "half-made").touch()
     folder = environment(tmp_path / "cache", "some", requirements)
-    assert (folder / "bin/python").exists() and (folder / "ready").exists()
+    assert folder == left and (folder / "bin/python").exists() and (folder / "ready").exists()
+    assert not (folder / "half-made").exists()
