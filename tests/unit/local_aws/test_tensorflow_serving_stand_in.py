@@ -99,7 +99,7 @@ def test_other_bodies_are_refused(body: bytes, content_type: str) -> None:
 def test_the_image_of_compiled_models_runs_what_tensorflow_serving_runs_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stand_ins, "environment", lambda cache, name, *_: cache / name)
+    monkeypatch.setattr(stand_ins, "environment", lambda cache, name, *_, **__: cache / name)
     registry = "785573368785.dkr.ecr.us-east-1.amazonaws.com"
     compiled = stand_ins.find(tmp_path, f"{registry}/sagemaker-inference-tensorflow:2.9.2-gpu-py3")
     served = stand_ins.find(tmp_path, f"{registry}/tensorflow-inference:2.19.0-cpu")
