@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_SOURCES = frozenset({".py", ".cc", ".h"})
+
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
@@ -45,9 +47,9 @@ class StepCache:
 
 
 def code_hash(*folders: Path) -> str:
-    """sha256 over the Python files below the folders: changed code must not find old results."""
+    """sha256 over the Python and C++ files below the folders: changed code must not find old results."""
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted(folder.rglob("*.py")):
+        for path in sorted(found for found in folder.rglob("*") if found.suffix in _SOURCES):
             digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

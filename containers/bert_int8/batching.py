@@ -1,7 +1,8 @@
 """Windows of all requests share the processor: one request has all cores, many have one each, and more share batches.
 
 Nothing waits for company: while the engine runs, what comes is gathered. The thread of a request that may run the
-engine does so itself, so a lone request changes threads nowhere.
+engine does so itself, so a lone request changes threads nowhere. An engine that pads runs like lengths together; one
+that packs runs whatever comes first, as much as it needs to be busy.
 
 One engine uses all cores for one batch; another has a lane for each core, which together do more, but none alone. The
 second costs memory, so it is loaded when requests first wait for each other, and used while there are enough of them
@@ -27,6 +28,9 @@ _ALL_CORES_GAINS: Mapping[int, float] = {1: 1.0, 2: 1.14, 4: 1.26, 8: 1.36}
 _ONE_CORE_GAINS: Mapping[int, float] = {1: 1.0, 2: 1.07, 4: 1.12}
 """Tokens a second by rows in a batch, over those of one row (BERT-base by OpenVINO, two cores). Other sizes do not
 run: an engine would prepare a shape for each."""
+ENOUGH_TOKENS = 64
+"""An engine that packs is as fast with so many tokens as with more: with fewer, reading the weights takes longer than
+their products (BERT-base, one core)."""
 _LONGEST_SECONDS = 0.25
 """What a batch may take, by the rate of those before: whoever comes next waits that long at the most."""
 _FIRST_RATE = 4000.0
@@ -50,15 +54,28 @@ class _Kind:
     """Lanes that may run at the same time, of which these are free. rate: tokens a second of one of them."""
 
     lanes: list[_Lane]
+    packs: bool
     gains: Mapping[int, float]
     rate: float = _FIRST_RATE
     running: int = 0
 
-    def ran(self, lane: _Lane, shape: tuple[int, ...], seconds: float) -> None:
-        # The first run of a shape prepares it, which says nothing of the runs that follow.
-        if shape in lane.shapes:
-            self.rate += _SMOOTHING * (shape[0] * shape[1] / max(seconds, 1e-6) - self.rate)
-        lane.shapes.add(shape)
+    def choose(self, lengths: Sequence[int], first: int) -> list[int]:
+        most_tokens = self.rate * _LONGEST_SECONDS
+        return fill(lengths, first, most_tokens) if self.packs else choose(lengths, first, most_tokens, self.gains)
+
+    def padded_to(self, rows: int) -> int:
+        if self.packs:
+            return 1
+        return LENGTH_BUCKET if rows == 1 else BATCH_BUCKET
+
+    def ran(self, lane: _Lane, batch: EncoderBatch, seconds: float) -> None:
+        shape = batch.input_ids.shape
+        tokens = int(batch.attention_mask.sum()) if self.packs else batch.input_ids.size
+        # The first run of a shape prepares it where rows are padded, which says nothing of the runs that follow.
+        if self.packs or shape in lane.shapes:
+            self.rate += _SMOOTHING * (tokens / max(seconds, 1e-6) - self.rate)
+        if not self.packs:
+            lane.shapes.add(shape)
 
 
 @dataclass(eq=False, slots=True)
@@ -109,7 +126,7 @@ class Batcher:
         self._lock = threading.Lock()
         self._rows: list[_Row] = []
         self._tickets = 0
-        self._all_cores = _Kind([_Lane(all_cores)], _ALL_CORES_GAINS)
+        self._all_cores = _Kind([_Lane(all_cores)], all_cores.packs, _ALL_CORES_GAINS)
         self._lanes: _Kind | None = None
         self._loading: threading.Thread | None = None
 
@@ -146,7 +163,7 @@ class Batcher:
             if first is None:
                 return
             lengths = [len(row.window.input_ids) for row in self._rows]
-            chosen = choose(lengths, first, kind.rate * _LONGEST_SECONDS, kind.gains)
+            chosen = kind.choose(lengths, first)
             ticket = self._rows[first].ticket
             ticket.job = _Job(kind, kind.lanes.pop(), [self._rows[index] for index in chosen])
             ticket.busy = True
@@ -166,7 +183,7 @@ class Batcher:
     def _run(self, runner: _Ticket, job: _Job) -> None:
         rows = job.rows
         began = self._clock()
-        batch = EncoderBatch.of([row.window for row in rows], LENGTH_BUCKET if len(rows) == 1 else BATCH_BUCKET)
+        batch = EncoderBatch.of([row.window for row in rows], job.kind.padded_to(len(rows)))
         error: Exception | None = None
         try:
             start, end = job.lane.engine.infer(batch)
@@ -178,7 +195,7 @@ class Batcher:
             job.kind.lanes.append(job.lane)
             job.kind.running -= 1
             if error is None:
-                job.kind.ran(job.lane, batch.input_ids.shape, seconds)
+                job.kind.ran(job.lane, batch, seconds)
             for line, row in enumerate(rows):
                 length, ticket = len(row.window.input_ids), row.ticket
                 if error is None:
@@ -205,7 +222,7 @@ class Batcher:
             return
         if len(lanes) > 1:
             # As fast as it takes for them to be tried: what they do is then measured.
-            kind = _Kind(lanes, _ONE_CORE_GAINS, rate=self._all_cores.rate)
+            kind = _Kind(lanes, lanes[0].engine.packs, _ONE_CORE_GAINS, rate=self._all_cores.rate)
             with self._lock:
                 self._lanes = kind
 
@@ -227,6 +244,21 @@ def choose(lengths: Sequence[int], first: int, most_tokens: float, gains: Mappin
             useful = gain * sum(lengths[index] for index in group) / padded
             if size > 1 and padded <= most_tokens and useful > best:
                 best, chosen = useful, group
+    return chosen
+
+
+def fill(lengths: Sequence[int], first: int, most_tokens: float) -> list[int]:
+    """Which of the waiting rows run next where no row pads another: that one, and others in their order.
+
+    As many as it takes to have ENOUGH_TOKENS, but none that makes it more than most_tokens. Returns indices.
+    """
+    chosen, tokens = [first], lengths[first]
+    for index, length in enumerate(lengths):
+        if tokens >= ENOUGH_TOKENS:
+            break
+        if index != first and tokens + length <= most_tokens:
+            chosen.append(index)
+            tokens += length
     return chosen
 
 

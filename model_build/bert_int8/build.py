@@ -83,7 +83,7 @@ def build(recipe: BertInt8Recipe, cache: Path, output: Path, log: Callable[[str]
     if not instruction_sets() & set(kit.int8_instruction_sets):
         raise BuildError(
             f"INT8 must be built where it can run: this processor has none of {', '.join(kit.int8_instruction_sets)}; "
-            "build on C6i or newer"
+            "build on C6i or newer, or choose another engine"
         )
     splits = load_splits(recipe)
     steps = StepCache(cache, log)
@@ -120,7 +120,7 @@ def build(recipe: BertInt8Recipe, cache: Path, output: Path, log: Callable[[str]
     if not isinstance(recipe.source, RandomSource):
         scores = {
             precision: _evaluate(
-                steps, recipe.engine, precision, models[precision], windower, splits.evaluation, chosen
+                steps, _engine_name(kit, precision), precision, models[precision], windower, splits.evaluation, chosen
             )
             for precision in PRECISIONS
         }
@@ -136,6 +136,10 @@ def build(recipe: BertInt8Recipe, cache: Path, output: Path, log: Callable[[str]
         artifacts[precision] = _packed(steps, staging, manifests[precision], output / precision)
         shutil.rmtree(staging)
     return BuildResult(artifacts, manifests, splits.calibration, splits.evaluation)
+
+
+def _engine_name(kit: Int8Engine, precision: Precision) -> str:
+    return kit.name if precision == "int8" else kit.fp32_engine
 
 
 def _packed(steps: StepCache, staging: Path, manifest: Manifest, output: Path) -> Artifact:
@@ -181,7 +185,7 @@ def _manifest(
     evaluation_name: str,
     scores: dict[Precision, Scores] | None,
 ) -> Manifest:
-    is_int8 = precision == "int8"
+    is_int8, engine_name = precision == "int8", _engine_name(kit, precision)
     accuracy = None
     if scores is not None:
         ratio = scores[precision].f1 / scores["fp32"].f1 if scores["fp32"].f1 else 1.0
@@ -199,11 +203,11 @@ def _manifest(
         precision=precision,
         recipe=recipe.model_dump(mode="json"),
         source=source.describe(recipe.source),
-        engine=EngineVersion(name=recipe.engine, version=installed_version(recipe.engine)),
+        engine=EngineVersion(name=engine_name, version=installed_version(engine_name)),
         built_with=kit.versions(),
         inputs=tuple(Tensor(name=name, dtype="int64", shape=(-1, -1)) for name in EncoderBatch.INPUTS),
         instruction_sets_any_of=kit.int8_instruction_sets if is_int8 else (),
-        calibration=calibration if is_int8 else None,
+        calibration=calibration if is_int8 and kit.calibrates else None,
         accuracy=accuracy,
         files=file_hashes(folder),
     )

@@ -4,10 +4,10 @@
 set -euo pipefail
 source model_build/package_index.sh
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
-engine=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("engine", "openvino"))')
+engine=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("engine", "vnni"))')
 folder=model_build/bert_int8
-requirements=$folder/requirements.txt
-[ "$engine" = openvino ] || requirements=$folder/requirements-$engine.txt
+requirements=$folder/requirements-$engine.txt
+[ -e "$requirements" ] || requirements=$folder/requirements.txt
 key=$(cat $folder/requirements*.txt <(echo "$engine") <(python3 --version) | sha256sum | cut -c1-16)
 venv=$cache/venvs/bert_int8-$key
 mkdir -p "$cache/venvs"

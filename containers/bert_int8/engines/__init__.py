@@ -11,13 +11,20 @@ from containers.serving.question_answering.windows import EncoderBatch
 
 
 class EncoderEngine(Protocol):
-    """A loaded encoder, which runs for one thread at a time."""
+    """A loaded encoder, which runs for one thread at a time.
+
+    packs: rows of any lengths run together without padding, and no shape has to be prepared.
+    """
+
+    @property
+    def packs(self) -> bool: ...
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
         """Start and end logits, each float32 of shape (rows, tokens)."""
 
 
 _MODULES = {
+    "vnni": "containers.bert_int8.engines.vnni",
     "openvino": "containers.bert_int8.engines.openvino",
     "onnxruntime": "containers.bert_int8.engines.onnxruntime",
     "ipex": "containers.bert_int8.engines.ipex",

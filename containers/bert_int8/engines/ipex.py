@@ -25,6 +25,8 @@ def load(model_dir: Path, threads: int) -> "IpexEngine":
 class IpexEngine:
     """A frozen TorchScript graph."""
 
+    packs = False
+
     def __init__(self, graph: torch.jit.ScriptModule) -> None:
         self._graph = graph
 

@@ -35,6 +35,8 @@ def load_lanes(model_dir: Path, cores: int) -> Sequence["OnnxRuntimeEngine"]:
 class OnnxRuntimeEngine:
     """An inference session; ONNX Runtime's sessions may be shared between threads."""
 
+    packs = False
+
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
         self._inputs = {node.name for node in session.get_inputs()}

@@ -49,6 +49,8 @@ def compiled(model_dir: Path, streams: int, threads: int, precision: str = "f32"
 class OpenVinoEngine:
     """A stream of a compiled model."""
 
+    packs = False
+
     def __init__(self, model: ov.CompiledModel) -> None:
         self._request = model.create_infer_request()
         self._names = [next(name for name in EncoderBatch.INPUTS if name in port.get_names()) for port in model.inputs]

@@ -11,9 +11,15 @@ from containers.serving.question_answering.windows import EncoderBatch
 
 
 class Int8Engine(Protocol):
-    """Makes models that `containers.bert_int8.engines.load_engine` of the same name loads and runs."""
+    """Makes models that `containers.bert_int8.engines.load_engine` loads and runs.
+
+    name: of the engine of the INT8 model. fp32_engine: of the FP32 model. calibrates: its INT8 depends on the
+    calibration's batches.
+    """
 
     name: str
+    fp32_engine: str
+    calibrates: bool
     attention: str
     int8_instruction_sets: tuple[str, ...]
 

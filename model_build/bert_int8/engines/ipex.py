@@ -17,6 +17,8 @@ class IpexInt8:
     """Static INT8 through prepare, calibrate, convert, trace and freeze."""
 
     name = "ipex"
+    fp32_engine = "ipex"
+    calibrates = True
     attention = "eager"
     int8_instruction_sets = ("avx512_vnni", "amx_int8")
 

@@ -30,6 +30,8 @@ class OnnxRuntimeInt8:
     """u8 activations and s8 weights per channel: s8s8 and u8 weights are slower than FP32 on VNNI."""
 
     name = "onnxruntime"
+    fp32_engine = "onnxruntime"
+    calibrates = True
     attention = "eager"
     int8_instruction_sets = ("avx512_vnni", "avx_vnni", "amx_int8")
 

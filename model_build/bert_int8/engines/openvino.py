@@ -17,6 +17,8 @@ class OpenVinoInt8:
     """Static INT8 of weights and activations with SmoothQuant."""
 
     name = "openvino"
+    fp32_engine = "openvino"
+    calibrates = True
     attention = "sdpa"
     int8_instruction_sets = ("avx512_vnni", "avx_vnni", "amx_int8")
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from containers.bert_int8.batching import BATCH_BUCKET, LENGTH_BUCKET, Batcher, choose
+from containers.bert_int8.batching import BATCH_BUCKET, ENOUGH_TOKENS, LENGTH_BUCKET, Batcher, choose, fill
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch, Window
 
@@ -23,7 +23,8 @@ def window(tokens: int, first: int = 1) -> Window:
 class Echo:
     """Logits are the tokens themselves. It holds every batch until it may go on, and knows what it was given."""
 
-    def __init__(self, *, open: bool = True) -> None:
+    def __init__(self, *, open: bool = True, packs: bool = False) -> None:
+        self.packs = packs
         self.shapes: list[tuple[int, int]] = []
         self.inside = threading.Semaphore(0)
         self.gate = threading.Event()
@@ -165,6 +166,37 @@ def test_rows_of_equal_length_go_together_and_a_long_one_does_not_hold_short_one
     assert sorted(choose([64] * 9, 0, 4000, GAINS)) == list(range(8))
     assert choose([30, 380], 0, 4000, GAINS) == [0]
     assert sorted(choose([64, 380, 64, 60, 63], 0, 4000, GAINS)) == [0, 2, 3, 4]
+
+
+@given(st.lists(st.integers(1, 384), min_size=1, max_size=40), st.floats(100, 5000), st.data())
+def test_where_nothing_is_padded_rows_go_in_their_order_until_the_engine_is_busy(
+    lengths: list[int], most: float, data: st.DataObject
+) -> None:
+    first = data.draw(st.integers(0, len(lengths) - 1))
+    chosen = fill(lengths, first, most)
+    assert chosen[0] == first
+    assert len(set(chosen)) == len(chosen)
+    assert chosen[1:] == sorted(chosen[1:])
+    assert sum(lengths[index] for index in chosen[:-1]) < ENOUGH_TOKENS
+    assert len(chosen) == 1 or sum(lengths[index] for index in chosen) <= most
+
+
+def test_short_rows_go_together_and_a_long_one_alone_where_nothing_is_padded() -> None:
+    assert fill([20, 380, 20, 20, 20], 0, 4000) == [0, 1]
+    assert fill([20, 20, 30, 20, 20], 2, 4000) == [2, 0, 1]
+    assert fill([64, 20], 0, 4000) == [0]
+    assert fill([20, 380, 20], 0, 100) == [0, 2]
+
+
+def test_an_engine_that_packs_is_given_no_padding_but_to_the_longest_row() -> None:
+    engine = Echo(open=False, packs=True)
+    windows = [window(length, number) for number, length in enumerate((17, 13, 20, 40, 50), 1)]
+    answers = gathered(engine, Batcher(engine), windows)
+    assert engine.shapes[0] == (1, 17)
+    assert sum(rows for rows, _ in engine.shapes[1:]) == 4
+    assert all(tokens in (13, 20, 40, 50) for _, tokens in engine.shapes[1:])
+    for number, (each, (start, _)) in enumerate(zip(windows, answers, strict=True), 1):
+        assert start.tolist() == [float(number)] * len(each.input_ids)
 
 
 class Clock:

@@ -24,6 +24,8 @@ VOCABULARY = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[UNK]": 3, "answer": 4}
 class PointsAtTheWordAnswer:
     """An encoder whose logits are highest at the token `answer`."""
 
+    packs = False
+
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
         logits = np.where(batch.input_ids == VOCABULARY["answer"], 10, 0).astype(np.float32)
         return logits, logits
@@ -218,7 +220,10 @@ def test_a_failure_in_the_model_is_a_500_without_a_traceback_and_the_next_reques
     assert second.content == b"fine"
 
 
-def test_warm_up_runs_every_second_bucket_once_and_no_length_above_the_longest() -> None:
+@pytest.mark.parametrize(("packs", "wanted"), [(False, [32, 64]), (True, [64])])
+def test_warm_up_runs_every_second_bucket_or_the_longest_row_of_an_engine_that_packs(
+    packs: bool, wanted: list[int]
+) -> None:
     lengths: list[int] = []
 
     class Recorder(PointsAtTheWordAnswer):
@@ -228,5 +233,7 @@ def test_warm_up_runs_every_second_bucket_once_and_no_length_above_the_longest()
 
     tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    QuestionAnswering(Recorder(), Windower(tokenizer, WindowLimits(64, 16, 16))).warm_up()
-    assert lengths == [32, 64]
+    recorder = Recorder()
+    recorder.packs = packs
+    QuestionAnswering(recorder, Windower(tokenizer, WindowLimits(64, 16, 16))).warm_up()
+    assert lengths == wanted

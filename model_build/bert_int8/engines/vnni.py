@@ -1,0 +1,93 @@
+"""The project's own INT8 encoder for AVX-512 VNNI; its FP32 model is OpenVINO's."""
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import BertConfig
+
+from containers.bert_int8.engines.vnni import LIBRARY_FILE, EncoderShape
+from containers.serving.question_answering.windows import EncoderBatch
+from model_build.bert_int8.engines.openvino import OpenVinoInt8
+from model_build.bert_int8.vnni.library import compile_encoder
+from model_build.bert_int8.vnni.weights import save
+from model_build.errors import BuildError
+
+_MULTIPLE = 32
+_LARGEST_HEAD = 128
+
+
+class VnniInt8:
+    """Weights as signed bytes, a scale for each output; activations are quantized while they are computed."""
+
+    name = "vnni"
+    fp32_engine = "openvino"
+    calibrates = False
+    attention = "sdpa"
+    int8_instruction_sets = ("avx512_vnni",)
+
+    def export(self, model: torch.nn.Module, output: Path) -> None:
+        """Writes OpenVINO's FP32 model."""
+        OpenVinoInt8().export(model, output)
+
+    def quantize(self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path) -> None:
+        """Quantizes weights and compiles the encoder; nothing is calibrated.
+
+        Raises BuildError for a model that the encoder cannot run.
+        """
+        del fp32, calibration
+        config = cast(BertConfig, model.config)
+        _check(config)
+        shape = EncoderShape(
+            layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            heads=config.num_attention_heads,
+            intermediate=config.intermediate_size,
+            words=config.vocab_size,
+            positions=config.max_position_embeddings,
+            types=config.type_vocab_size,
+            epsilon=config.layer_norm_eps,
+        )
+        save({name: value.numpy() for name, value in model.state_dict().items()}, shape, output)
+        compile_encoder(output / LIBRARY_FILE)
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages that shape the result."""
+        return {name: metadata.version(name) for name in ("ziglang", "openvino", "torch", "transformers")}
+
+
+def _check(config: BertConfig) -> None:
+    problems = [
+        f"{name} is {given!r}, not {wanted}"
+        for name, given, wanted, right in (
+            ("hidden_act", config.hidden_act, "'gelu'", config.hidden_act == "gelu"),
+            (
+                "position_embedding_type",
+                config.position_embedding_type,
+                "'absolute'",
+                config.position_embedding_type == "absolute",
+            ),
+            *(
+                (name, size, f"a multiple of {_MULTIPLE}", size % _MULTIPLE == 0)
+                for name, size in (
+                    ("hidden_size", config.hidden_size),
+                    ("intermediate_size", config.intermediate_size),
+                    ("the size of an attention head", config.hidden_size // config.num_attention_heads),
+                )
+            ),
+            (
+                "the size of an attention head",
+                config.hidden_size // config.num_attention_heads,
+                f"at most {_LARGEST_HEAD}",
+                config.hidden_size // config.num_attention_heads <= _LARGEST_HEAD,
+            ),
+        )
+        if not right
+    ]
+    if problems:
+        raise BuildError(f"the engine vnni cannot run this model: {'; '.join(problems)}; set engine: openvino")
+
+
+ENGINE = VnniInt8()

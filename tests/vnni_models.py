@@ -1,0 +1,115 @@
+"""Small BERTs with random weights for the engine vnni, and what they give in plain floats."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from containers.bert_int8.engines.vnni import LIBRARY_FILE, EncoderShape
+from model_build.bert_int8.vnni.library import compile_encoder
+from model_build.bert_int8.vnni.weights import save
+
+Array = npt.NDArray[np.float32]
+TINY = EncoderShape(
+    layers=3, hidden=64, heads=2, intermediate=160, words=97, positions=80, types=2, epsilon=1e-12
+)  # fmt: skip
+BASE = EncoderShape(
+    layers=2, hidden=768, heads=12, intermediate=3072, words=1000, positions=512, types=2, epsilon=1e-12
+)  # fmt: skip
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+@dataclass(frozen=True, slots=True)
+class FloatBert:
+    """A `BertForQuestionAnswering` in double precision.
+
+    state: weights by transformers' names.
+    """
+
+    shape: EncoderShape
+    state: dict[str, Array] = field(repr=False)
+
+    @classmethod
+    def random(cls, shape: EncoderShape, seed: int = 0, spread: float = 0.08) -> "FloatBert":
+        """Normal weights of that spread."""
+        source = np.random.default_rng(seed)
+        state: dict[str, Array] = {}
+
+        def weights(name: str, *sizes: int) -> None:
+            state[name] = source.normal(scale=spread, size=sizes).astype(np.float32)
+
+        def linear(name: str, outputs: int, inputs: int) -> None:
+            weights(f"{name}.weight", outputs, inputs)
+            weights(f"{name}.bias", outputs)
+
+        def normalization(name: str) -> None:
+            state[f"{name}.weight"] = source.uniform(0.5, 1.5, shape.hidden).astype(np.float32)
+            weights(f"{name}.bias", shape.hidden)
+
+        for name, count in (("word", shape.words), ("position", shape.positions), ("token_type", shape.types)):
+            weights(f"bert.embeddings.{name}_embeddings.weight", count, shape.hidden)
+        normalization("bert.embeddings.LayerNorm")
+        for layer in range(shape.layers):
+            prefix = f"bert.encoder.layer.{layer}"
+            for name in ("query", "key", "value"):
+                linear(f"{prefix}.attention.self.{name}", shape.hidden, shape.hidden)
+            linear(f"{prefix}.attention.output.dense", shape.hidden, shape.hidden)
+            normalization(f"{prefix}.attention.output.LayerNorm")
+            linear(f"{prefix}.intermediate.dense", shape.intermediate, shape.hidden)
+            linear(f"{prefix}.output.dense", shape.hidden, shape.intermediate)
+            normalization(f"{prefix}.output.LayerNorm")
+        linear("qa_outputs", 2, shape.hidden)
+        return cls(shape, state)
+
+    def logits(self, ids: npt.NDArray[np.int64], types: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+        """Start and end logits of one sequence."""
+        shape, size = self.shape, self.shape.hidden // self.shape.heads
+        x = self._normalized(
+            self.state["bert.embeddings.word_embeddings.weight"][ids].astype(np.float64)
+            + self.state["bert.embeddings.position_embeddings.weight"][: len(ids)]
+            + self.state["bert.embeddings.token_type_embeddings.weight"][types],
+            "bert.embeddings.LayerNorm",
+        )
+        for layer in range(shape.layers):
+            prefix = f"bert.encoder.layer.{layer}"
+            query, key, value = (
+                self._linear(x, f"{prefix}.attention.self.{name}").reshape(-1, shape.heads, size).swapaxes(0, 1)
+                for name in ("query", "key", "value")
+            )
+            scores = query @ key.swapaxes(1, 2) / math.sqrt(size)
+            shares = np.exp(scores - scores.max(axis=2, keepdims=True))
+            attended = (shares / shares.sum(axis=2, keepdims=True) @ value).swapaxes(0, 1).reshape(len(x), -1)
+            x = self._normalized(
+                x + self._linear(attended, f"{prefix}.attention.output.dense"), f"{prefix}.attention.output.LayerNorm"
+            )
+            inner = self._linear(x, f"{prefix}.intermediate.dense")
+            inner = inner * (1 + _erf(inner / math.sqrt(2))) / 2
+            x = self._normalized(x + self._linear(inner, f"{prefix}.output.dense"), f"{prefix}.output.LayerNorm")
+        start, end = self._linear(x, "qa_outputs").T.astype(np.float32)
+        return start, end
+
+    def save(self, folder: Path, library: Path) -> Path:
+        """The quantized model, as the build leaves it."""
+        folder.mkdir(parents=True)
+        save(self.state, self.shape, folder)
+        (folder / LIBRARY_FILE).symlink_to(library)
+        return folder
+
+    def _linear(self, x: npt.NDArray[np.float64], name: str) -> npt.NDArray[np.float64]:
+        result: npt.NDArray[np.float64] = x @ self.state[f"{name}.weight"].T + self.state[f"{name}.bias"]
+        return result
+
+    def _normalized(self, x: npt.NDArray[np.float64], name: str) -> npt.NDArray[np.float64]:
+        apart = x - x.mean(axis=1, keepdims=True)
+        by = np.sqrt((apart**2).mean(axis=1, keepdims=True) + self.shape.epsilon)
+        result: npt.NDArray[np.float64] = apart / by * self.state[f"{name}.weight"] + self.state[f"{name}.bias"]
+        return result
+
+
+def compiled_library(folder: Path) -> Path:
+    """The encoder, compiled as the build does."""
+    library = folder / LIBRARY_FILE
+    compile_encoder(library)
+    return library
