@@ -99,15 +99,13 @@ def build(recipe: BertInt8Recipe, cache: Path, output: Path, log: Callable[[str]
     fp32 = steps.run(
         "export", {"of": fetched.key}, lambda to: kit.export(source.load(fetched.folder, kit.attention), to)
     )
-    chosen = {
-        name: facts[name]
-        for name in ("max_seq_length", "doc_stride", "max_query_length", "calibration_samples", "seed")
-    }
+    windows = {name: facts[name] for name in ("max_seq_length", "doc_stride", "max_query_length")}
+    sampled = {name: facts[name] for name in ("calibration_samples", "seed")}
     samples = calibration_batches(recipe, windower, splits.calibration)
     calibrated = Calibration(dataset=splits.calibration.name, samples=len(samples), seed=recipe.seed)
     int8 = steps.run(
         "quantize",
-        {"of": fp32.key, "data": splits.calibration.sha256, **chosen},
+        {"of": fp32.key, "data": splits.calibration.sha256, **windows, **sampled},
         lambda to: kit.quantize(
             source.load(fetched.folder, kit.attention),
             fp32.folder,
@@ -120,7 +118,7 @@ def build(recipe: BertInt8Recipe, cache: Path, output: Path, log: Callable[[str]
     if not isinstance(recipe.source, RandomSource):
         scores = {
             precision: _evaluate(
-                steps, _engine_name(kit, precision), precision, models[precision], windower, splits.evaluation, chosen
+                steps, _engine_name(kit, precision), precision, models[precision], windower, splits.evaluation, windows
             )
             for precision in PRECISIONS
         }
@@ -157,7 +155,7 @@ def _evaluate(
     model: StepResult,
     windower: Windower,
     split: Split,
-    chosen: dict[str, Any],
+    windows: dict[str, Any],
 ) -> Scores:
     def run(output: Path) -> None:
         answering = QuestionAnswering(load_engine(engine_name, model.folder, available_cores()), windower)
@@ -172,7 +170,7 @@ def _evaluate(
         (output / "scores.json").write_text(json.dumps(asdict(scores)))
         (output / "predictions.json").write_text(json.dumps(predictions, indent=2, sort_keys=True))
 
-    result = steps.run("evaluate", {"of": model.key, "data": split.sha256, **chosen}, run)
+    result = steps.run("evaluate", {"of": model.key, "data": split.sha256, **windows}, run)
     return Scores(**json.loads((result.folder / "scores.json").read_text()))
 
 
