@@ -15,6 +15,9 @@ CACHE_VARIABLE = "INFERENCE_LOCAL_CACHE"
 TIME_SCALE_VARIABLE = "INFERENCE_LOCAL_TIME_SCALE"
 """How many times faster than on AWS alarms' periods and cooldowns pass; rates keep their meaning."""
 
+OWNER_VARIABLE = "INFERENCE_LOCAL_OWNER"
+"""A process, by its id, that a local account ends with; without it the account runs until `down`."""
+
 ENGINE_VARIABLE = "INFERENCE_LOCAL_ENGINE"
 
 

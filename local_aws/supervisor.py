@@ -16,6 +16,7 @@ from local_aws.account import (
     ACCOUNT_ID,
     CACHE_VARIABLE,
     ENGINE_VARIABLE,
+    OWNER_VARIABLE,
     REGION,
     ROOT,
     STATE_VARIABLE,
@@ -152,7 +153,8 @@ class Supervisor:
 
     def _watch(self) -> None:
         backoff = dict.fromkeys((child.name for child in self._children), 0.5)
-        while not self._stop.wait(0.25):
+        owner = os.environ.get(OWNER_VARIABLE)
+        while not self._stop.wait(0.25) and (owner is None or alive(int(owner))):
             for child in self._children:
                 assert child.process is not None
                 if alive(child.process.pid):

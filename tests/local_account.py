@@ -16,7 +16,7 @@ from botocore.config import Config
 
 from dashboards import aws_only
 from dashboards.body import MetricWidget, Source
-from local_aws.account import ACCOUNT_ID, CACHE_VARIABLE, REGION, ROOT, STATE_VARIABLE, LocalAccount
+from local_aws.account import ACCOUNT_ID, CACHE_VARIABLE, OWNER_VARIABLE, REGION, ROOT, STATE_VARIABLE, LocalAccount
 from local_aws.dashboard import reading
 from local_aws.demo import AT_ONCE
 
@@ -28,10 +28,16 @@ INFERENCE = [str(Path(sys.executable).parent / "inference")]
 def inference(
     state: Path, *arguments: str, timeout: float = 300, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Runs the real command line."""
+    """Runs the real command line; an account that it starts does not outlive the tests."""
     return subprocess.run(
         [*INFERENCE, *arguments],
-        env={**os.environ, STATE_VARIABLE: str(state), CACHE_VARIABLE: str(ROOT / ".cache"), **environment},
+        env={
+            **os.environ,
+            STATE_VARIABLE: str(state),
+            CACHE_VARIABLE: str(ROOT / ".cache"),
+            OWNER_VARIABLE: str(os.getpid()),
+            **environment,
+        },
         capture_output=True,
         text=True,
         timeout=timeout,

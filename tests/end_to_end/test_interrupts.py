@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local_aws.account import CACHE_VARIABLE, ROOT, STATE_VARIABLE, LocalAccount
+from local_aws.account import CACHE_VARIABLE, OWNER_VARIABLE, ROOT, STATE_VARIABLE, LocalAccount
 from tests.local_account import INFERENCE, inference
 
 pytestmark = pytest.mark.end_to_end
@@ -62,4 +62,18 @@ def test_a_killed_supervisor_takes_its_processes_along_and_is_explained(tmp_path
     assert told.returncode == 1
     assert "it is gone, and with it what it ran" in told.stdout
     assert inference(state, "local", "down").returncode == 0
+    assert not state.exists()
+
+
+def test_an_account_ends_with_the_process_that_it_is_said_to_belong_to(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with subprocess.Popen(["sleep", "300"]) as owner:
+        assert inference(state, "local", "up", **{OWNER_VARIABLE: str(owner.pid)}).returncode == 0
+        account = LocalAccount.read(state)
+        assert account is not None
+        supervisor = psutil.Process(account.supervisor_pid)
+        family = [supervisor, *supervisor.children(recursive=True)]
+        owner.kill()
+    _, left = psutil.wait_procs(family, timeout=30)
+    assert left == []
     assert not state.exists()
