@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local_aws.account import CACHE_VARIABLE, OWNER_VARIABLE, ROOT, STATE_VARIABLE, LocalAccount
+from local_aws.account import CACHE_VARIABLE, ROOT, STATE_VARIABLE, LocalAccount
 from tests.local_account import INFERENCE, inference
 
 pytestmark = pytest.mark.end_to_end
@@ -68,7 +68,7 @@ def test_a_killed_supervisor_takes_its_processes_along_and_is_explained(tmp_path
 def test_an_account_ends_with_the_process_that_it_is_said_to_belong_to(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with subprocess.Popen(["sleep", "300"]) as owner:
-        assert inference(state, "local", "up", **{OWNER_VARIABLE: str(owner.pid)}).returncode == 0
+        assert inference(state, "local", "up", INFERENCE_LOCAL_OWNER=str(owner.pid)).returncode == 0
         account = LocalAccount.read(state)
         assert account is not None
         supervisor = psutil.Process(account.supervisor_pid)
