@@ -37,7 +37,7 @@ def main(
     with measuring(), tempfile.TemporaryDirectory(prefix="bert-int8-") as name:
         folder = Path(name)
         say("building BERT-base's shape for every engine")
-        models = make(cache, folder, ("openvino", "onnxruntime"))
+        models = make(cache, folder, ("vnni", "openvino", "onnxruntime"))
         machine = Machine.read()
         measured = _measure(models, machine.cores, turns, folder)
         say("measuring how far from the processor's limit")

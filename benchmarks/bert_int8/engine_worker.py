@@ -22,7 +22,7 @@ Infer = Callable[[EncoderBatch], object]
 
 
 def batch(rows: int, length: int, padded: int, seed: int) -> EncoderBatch:
-    """Random tokens of a question and its context, padded with zeros."""
+    """Random tokens of a question and its context, padded with zeros that are masked."""
     random = np.random.default_rng(seed)
     ids, mask, types = (np.zeros((rows, padded), dtype=np.int64) for _ in range(3))
     ids[:, :length] = random.integers(1000, _VOCABULARY, (rows, length))
@@ -34,18 +34,19 @@ def batch(rows: int, length: int, padded: int, seed: int) -> EncoderBatch:
 
 def load(kind: str, folder: Path, threads: int) -> Infer:
     """The engine of that kind; the product's own code where it is one of the product's."""
-    if kind in ("openvino", "onnxruntime"):
+    engine, _, way = kind.partition("_")
+    if way == "lanes":
+        return _lanes(engine, folder, threads)
+    if kind in ("vnni", "openvino", "onnxruntime"):
         return load_engine(kind, folder, threads).infer
-    if kind == "openvino_lanes":
-        return _lanes(folder, threads)
     if kind == "openvino_bf16":
         return OpenVinoEngine(compiled(folder, 1, threads, precision="bf16")).infer
     return _torch(kind, threads)
 
 
-def _lanes(folder: Path, threads: int) -> Infer:
+def _lanes(engine: str, folder: Path, threads: int) -> Infer:
     """The same batch on a lane of every core at once: what is timed is as many batches as there are cores."""
-    lanes = load_lanes("openvino", folder, threads)
+    lanes = load_lanes(engine, folder, threads)
     pool = ThreadPoolExecutor(len(lanes))
     return lambda rows: list(pool.map(lambda lane: lane.infer(rows), lanes))
 
@@ -87,6 +88,8 @@ def main(arguments: list[str]) -> None:
         for seed, length in enumerate(wanted["lengths"]):
             padded = wanted["pad"] or -(-length // wanted["bucket"]) * wanted["bucket"]
             rows = batch(wanted["rows"], length, padded, seed)
+            if not wanted["masked"]:
+                rows.attention_mask[:] = 1
             began = time.perf_counter()
             infer(rows)
             seconds.append(time.perf_counter() - began)

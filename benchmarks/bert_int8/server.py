@@ -28,7 +28,7 @@ ALONE, BUSY = 1, 32
 _TURN_SECONDS, _SETTLE_SECONDS = 4.0, 1.0
 (_MODERATE, _MODERATE_SECONDS), (_OVERLOAD, _OVERLOAD_SECONDS) = (0.7, 20.0), (3.0, 8.0)
 """Of each server's own most; servers that refuse nothing gather hundreds of requests in a few seconds of overload."""
-_LANES_KIND = "openvino_lanes"
+_LANES_KIND = "vnni_lanes"
 _LANES_BATCHES = (1, 2, 4, 8)
 
 
@@ -52,11 +52,11 @@ def main(
 
 def _run(cache: Path, turns: int, folder: Path) -> Result:
     say("building BERT-base's shape")
-    models = make(cache, folder, ("openvino",))
+    models = make(cache, folder, ("vnni",))
     environments = Environments.make(cache)
     base = folder / "base"
     base.mkdir()
-    (base / "model").symlink_to(models.folders["openvino", "int8"])
+    (base / "model").symlink_to(models.folders["vnni", "int8"])
     requests = bodies(base / "model" / "tokenizer.json")
     random.Random(0).shuffle(requests)
     machine = Machine.read()

@@ -169,7 +169,7 @@ class Result:
         return (
             f"Machine: {self.machine.describe()}. The client shares its cores. Local: a figure of another machine "
             "differs, ratios less so.",
-            f"The same OpenVINO model, forty texts of SQuAD's lengths (mean {statistics.fmean(SQUAD_LENGTHS):.0f} "
+            f"The same INT8 engine, forty texts of SQuAD's lengths (mean {statistics.fmean(SQUAD_LENGTHS):.0f} "
             f"tokens); alone: one connection; most: 32; in {self.turns} turns of {_TURN_SECONDS:g} s of every server. "
             "Whoever does not run is stopped. Then Poisson arrivals at 70 % of each server's own most, and at three "
             "times; latency counts from when a request was due, and an answer after 2 s is too late.",
@@ -177,7 +177,7 @@ class Result:
             f"{statistics.fmean(self.bare_seconds) * 1000:.1f} ms a row; questions a second {rates}. Its batches are "
             "of sorted lengths, which no server can choose.",
             "The rivals have no limit to what waits: they refuse nothing, so in overload their latency grows with its "
-            "length. FastAPI answers one at a time; LitServe batches up to 8 within 10 ms, padded to the longest.",
+            "length. FastAPI answers one at a time; LitServe batches up to 8 within 10 ms.",
             "BentoML's newest release wants a newer certifi than could be had, TorchServe a Java; neither is measured.",
         )
 

@@ -35,7 +35,7 @@ class Environments:
     def make(cls, cache: Path) -> "Environments":
         """Installs both on first use, in `cache`; raises BenchmarkError."""
         try:
-            image = environment(cache, "image", ROOT / "containers/bert_int8/requirements-openvino.txt", "--no-deps")
+            image = environment(cache, "image", ROOT / "containers/bert_int8/requirements-vnni.txt", "--no-deps")
             rivals = environment(cache, "bert-rivals", Path(__file__).with_name("requirements-rivals.txt"), "--no-deps")
         except EnvironmentSetupError as error:
             raise BenchmarkError(str(error)) from error

@@ -1,1 +1,1 @@
-"""Other servers of the same OpenVINO model, each written as its documentation shows."""
+"""Other servers of the same engine, each written as its documentation shows."""
