@@ -219,14 +219,28 @@ void keep(const Worker& w, const Kept& to) {
       const float* k = s->qkv + sequence.first * 3 * h + h + head * size;
       int32_t* keys = reinterpret_cast<int32_t*>(to.keys + at);
       int32_t* values = reinterpret_cast<int32_t*>(to.values + at);
-      for (long j = begin; j < end; j++) {
-        const float* row = k + j * 3 * h;
-        float most = largest(row, size);
-        to.key_scale[scales + j] = most / kQueryLevels;
-        alignas(64) int16_t line[128];
-        for (long d = 0; d < size; d += 16) store_words(line + d, rounded(row + d, _mm512_set1_ps(kQueryLevels / most)));
-        int32_t* column = keys + j / kPanel * (size / 2) * kPanel + j % kPanel;
-        for (long d = 0; d < size / 2; d++) memcpy(column + d * kPanel, line + 2 * d, 4);
+      for (long j = begin; j < end;) {
+        long rows = j % 16 || j + 16 > end ? 1 : 16;
+        float by[16];
+        for (long r = 0; r < rows; r++) {
+          float most = largest(k + (j + r) * 3 * h, size);
+          to.key_scale[scales + j + r] = most / kQueryLevels;
+          by[r] = kQueryLevels / most;
+        }
+        for (long d = 0; d < size; d += 32) {
+          Ints lines[16];
+          for (long r = 0; r < rows; r++) lines[r] = words(k + (j + r) * 3 * h + d, _mm512_set1_ps(by[r]));
+          int32_t* column = keys + (j / kPanel * size + d) / 2 * kPanel + j % kPanel;
+          if (rows == 16) {
+            transpose(lines);
+            for (int i = 0; i < 16; i++) _mm512_store_si512(column + i * kPanel, lines[i]);
+          } else {
+            alignas(64) int32_t pairs[16];
+            _mm512_store_si512(pairs, lines[0]);
+            for (int i = 0; i < 16; i++) column[i * kPanel] = pairs[i];
+          }
+        }
+        j += rows;
       }
       const float* v = k + h;
       for (long j = begin; j < end; j += 2) {
@@ -268,35 +282,45 @@ void attend(const Worker& w, const Sequence& sequence, long head, long row, long
   float* scores = arena.take<float>(kRows * wide);
   int16_t* shares = arena.take<int16_t>(kRows * wide);
   const Floats none = _mm512_set1_ps(-1e30f);
+  const float to_two = 1.44269504f;  // the logarithm of e: shares are powers of two
   Floats top[kRows];
   float query_scale[kRows];
   for (long r = 0; r < rows; r++) {
     const float* query = s->qkv + (row + r) * 3 * h + head * size;
     float most = largest(query, size);
-    query_scale[r] = most / kQueryLevels / __builtin_sqrtf(float(size));
+    query_scale[r] = most / kQueryLevels * to_two / __builtin_sqrtf(float(size));
     for (long d = 0; d < size; d += 16)
       store_words(queries + r * size + d, rounded(query + d, _mm512_set1_ps(kQueryLevels / most)));
     top[r] = none;
   }
   for (long begin = 0; begin < wide; begin += kPanel) {
     Floats scale0 = _mm512_load_ps(key_scale + begin), scale1 = _mm512_load_ps(key_scale + begin + 16);
-    long left = sequence.tokens - begin;
-    uint32_t there = left >= kPanel ? ~0u : (1u << left) - 1;
-    tile_of<Words>(rows, queries, size * 2, keys + begin * size, size / 2, Ahead{}, [&](int r, Ints a, Ints b) {
-      Floats by = _mm512_set1_ps(query_scale[r]);
-      Floats first = _mm512_mask_mul_ps(none, there & 0xFFFF, _mm512_mul_ps(by, scale0), _mm512_cvtepi32_ps(a));
-      Floats second = _mm512_mask_mul_ps(none, there >> 16, _mm512_mul_ps(by, scale1), _mm512_cvtepi32_ps(b));
+    const int16_t* panel = keys + begin * size;
+    auto store = [&](int r, Floats first, Floats second) {
       top[r] = _mm512_max_ps(top[r], _mm512_max_ps(first, second));
       _mm512_store_ps(scores + r * wide + begin, first);
       _mm512_store_ps(scores + r * wide + begin + 16, second);
-    });
+    };
+    long left = sequence.tokens - begin;
+    if (left >= kPanel) {
+      tile_of<Words>(rows, queries, size * 2, panel, size / 2, Ahead{}, [&](int r, Ints a, Ints b) {
+        store(r, _mm512_mul_ps(scale0, _mm512_cvtepi32_ps(a)), _mm512_mul_ps(scale1, _mm512_cvtepi32_ps(b)));
+      });
+    } else {
+      uint32_t there = (1u << left) - 1;
+      tile_of<Words>(rows, queries, size * 2, panel, size / 2, Ahead{}, [&](int r, Ints a, Ints b) {
+        store(r, _mm512_mask_mul_ps(none, there & 0xFFFF, scale0, _mm512_cvtepi32_ps(a)),
+              _mm512_mask_mul_ps(none, there >> 16, scale1, _mm512_cvtepi32_ps(b)));
+      });
+    }
   }
   float out_scale[kRows];
   for (long r = 0; r < rows; r++) {
     float* line = scores + r * wide;
-    Floats most = _mm512_set1_ps(_mm512_reduce_max_ps(top[r])), sum = _mm512_setzero_ps(), scaled = sum;
+    Floats scale = _mm512_set1_ps(query_scale[r]), sum = _mm512_setzero_ps(), scaled = sum;
+    Floats most = _mm512_mul_ps(scale, _mm512_set1_ps(_mm512_reduce_max_ps(top[r])));
     for (long j = 0; j < wide; j += 16) {
-      Floats share = exponential(_mm512_sub_ps(_mm512_load_ps(line + j), most));
+      Floats share = power_of_two(_mm512_fmsub_ps(scale, _mm512_load_ps(line + j), most));
       sum = _mm512_add_ps(sum, share);
       share = _mm512_mul_ps(share, _mm512_load_ps(value_scale + j));
       scaled = _mm512_add_ps(scaled, share);

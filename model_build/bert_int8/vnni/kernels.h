@@ -85,11 +85,11 @@ inline void tiles_of(long begin, long end, Each&& each) {
   }
 }
 
-// e to the x for x up to 0, within 3e-6 of the value: 2^n by the exponent and 2^f, |f| <= 1/2, by its Taylor series.
-inline Floats exponential(Floats x) {
-  Floats scaled = _mm512_mul_ps(_mm512_max_ps(x, _mm512_set1_ps(-87.0f)), _mm512_set1_ps(1.44269504f));
-  Floats whole = _mm512_roundscale_ps(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  Floats part = _mm512_sub_ps(scaled, whole);
+// 2 to the x for x up to 0, within 3e-6 of the value: its whole part by the exponent, the rest, at most 1/2 either way,
+// by the Taylor series.
+inline Floats power_of_two(Floats x) {
+  Floats whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  Floats part = _mm512_sub_ps(x, whole);
   Floats sum = _mm512_set1_ps(1.33335581e-3f);
   sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(9.61812911e-3f));
   sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(5.55041087e-2f));
@@ -173,6 +173,36 @@ inline float largest(const float* x, long n) {
 }
 
 inline Ints rounded(const float* x, Floats by) { return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(x), by)); }
+
+// Row and column change places.
+inline void transpose(Ints (&rows)[16]) {
+  Ints pairs[16], fours[16];
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    for (int c = 0; c < 2; c++) {
+      fours[i + 2 * c] = _mm512_unpacklo_epi64(pairs[i + c], pairs[i + c + 2]);
+      fours[i + 2 * c + 1] = _mm512_unpackhi_epi64(pairs[i + c], pairs[i + c + 2]);
+    }
+  }
+  for (int c = 0; c < 4; c++) {
+    Ints even = _mm512_shuffle_i32x4(fours[c], fours[4 + c], 0x88), odd = _mm512_shuffle_i32x4(fours[c], fours[4 + c], 0xdd);
+    Ints more_even = _mm512_shuffle_i32x4(fours[8 + c], fours[12 + c], 0x88);
+    Ints more_odd = _mm512_shuffle_i32x4(fours[8 + c], fours[12 + c], 0xdd);
+    rows[c] = _mm512_shuffle_i32x4(even, more_even, 0x88);
+    rows[4 + c] = _mm512_shuffle_i32x4(odd, more_odd, 0x88);
+    rows[8 + c] = _mm512_shuffle_i32x4(even, more_even, 0xdd);
+    rows[12 + c] = _mm512_shuffle_i32x4(odd, more_odd, 0xdd);
+  }
+}
+
+// 32 values as words.
+inline Ints words(const float* x, Floats by) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(rounded(x, by))),
+                            _mm512_cvtepi32_epi16(rounded(x + 16, by)), 1);
+}
 
 inline void store_words(int16_t* to, Ints values) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(values));
