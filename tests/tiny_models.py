@@ -1,5 +1,7 @@
 """Archives of every workload that are built in no time and served by the real images' code."""
 
+import tempfile
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -8,27 +10,37 @@ import openvino as ov
 from openvino import opset13 as ops
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from containers.bert_int8.engines import vnni
 from containers.bert_int8.model_files import TOKENIZER_FILE
 from containers.bert_neuron.artifact import INPUTS, NEURON_FILE, Bucket, NeuronArtifact
 from containers.churn_mme.features import MODEL_FILE as CHURN_FILE
 from containers.serving.contract import MANIFEST_FILE
+from containers.serving.cpu import instruction_sets
 from containers.serving.manifest import EngineVersion, Manifest, sha256
 from containers.unet_openvino.signature import CHANNELS, IMAGE_SIDE, INPUT_NAME, OUTPUT_NAME
 from model_build.churn_mme.booster import Job, fit
 from model_build.churn_mme.data import fetch, parse
 from model_build.churn_mme.recipe import ChurnMmeRecipe, GeneratedSource
+from tests.vnni_models import TINY, FloatBert, compiled_library
 
 WORDS = tuple(f"w{index}" for index in range(40))
 _VOCABULARY = {word: index for index, word in enumerate(("[PAD]", "[CLS]", "[SEP]", "[UNK]", *WORDS))}
 _MODEL_FILE = "model.xml"
+_OPENVINO = EngineVersion(name="openvino", version=metadata.version("openvino"))
 
 
 def save_bert_int8(folder: Path) -> None:
-    """An archive of bert_int8 whose encoder gives every word a random logit."""
-    _save_encoder(folder)
+    """An archive of bert_int8 with random weights, for the engine vnni where the processor can run it."""
+    if "avx512_vnni" in instruction_sets():
+        shape = replace(TINY, words=len(_VOCABULARY))
+        FloatBert.random(shape).save(folder, compiled_library(Path(tempfile.mkdtemp(prefix="encoder-"))))
+        engine = EngineVersion(name="vnni", version=vnni.version())
+    else:
+        _save_encoder(folder)
+        engine = _OPENVINO
     _save_tokenizer(folder)
     recipe: dict[str, object] = {"max_seq_length": 64, "doc_stride": 16, "max_query_length": 16}
-    _save_manifest(folder, "bert_int8", "int8", recipe)
+    _save_manifest(folder, "bert_int8", "int8", recipe, engine)
 
 
 def save_bert_neuron(folder: Path) -> None:
@@ -90,14 +102,16 @@ def _save_tokenizer(folder: Path) -> None:
     tokenizer.save(str(folder / TOKENIZER_FILE))
 
 
-def _save_manifest(folder: Path, workload: str, precision: str, recipe: dict[str, object]) -> None:
+def _save_manifest(
+    folder: Path, workload: str, precision: str, recipe: dict[str, object], engine: EngineVersion = _OPENVINO
+) -> None:
     manifest = Manifest(
         schema_version=1,
         workload=workload,
         precision=precision,
         recipe=recipe,
         source="test",
-        engine=EngineVersion(name="openvino", version=metadata.version("openvino")),
+        engine=engine,
         built_with={},
         inputs=(),
         instruction_sets_any_of=(),

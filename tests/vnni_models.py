@@ -1,6 +1,7 @@
 """Small BERTs with random weights for the engine vnni, and what they give in plain floats."""
 
 import math
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,9 +93,9 @@ class FloatBert:
 
     def save(self, folder: Path, library: Path) -> Path:
         """The quantized model, as the build leaves it."""
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         save(self.state, self.shape, folder)
-        (folder / LIBRARY_FILE).symlink_to(library)
+        shutil.copy(library, folder / LIBRARY_FILE)
         return folder
 
     def _linear(self, x: npt.NDArray[np.float64], name: str) -> npt.NDArray[np.float64]:

@@ -93,7 +93,7 @@ IMAGES = {
         Image(
             "bert_int8",
             _serving("bert_int8"),
-            build_args={"ENGINE": "openvino"},
+            build_args={"ENGINE": "vnni"},
             save=tiny_models.save_bert_int8,
             good=_ASKED,
             answered=_question,
