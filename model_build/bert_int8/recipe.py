@@ -87,16 +87,14 @@ class Gate(_Frozen):
 
 
 class BertInt8Recipe(_Frozen):
-    """Everything that decides what a bert_int8 build makes, besides the source code."""
+    """Everything that decides what a bert_int8 build makes, besides the source code.
+
+    engine: of INT8; vnni is this project's own for AVX-512 VNNI, and openvino runs on any processor and uses AMX where
+    there is one, as C7i and newer have.
+    """
 
     source: ModelSource = HuggingFaceSource()
-    engine: Engine = Field(
-        default="vnni",
-        description=(
-            "`vnni` is this project's own encoder, for AVX-512 VNNI; `openvino` runs on any processor, and uses AMX "
-            "where there is one, as C7i and newer have"
-        ),
-    )
+    engine: Engine = "vnni"
     data: Annotated[ProjectData | SquadData, Field(discriminator="kind")] = ProjectData()
     max_seq_length: int = Field(default=384, ge=32, le=512)
     doc_stride: int = Field(default=128, ge=0)
