@@ -1,6 +1,5 @@
 """A load test on Fargate: what is started, what is told, and that nothing is left, whatever happens."""
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -255,7 +254,8 @@ def test_a_signal_stops_every_task_and_a_second_one_does_not_keep_it_from_that(
     def interrupt(event: Any) -> None:
         if event["event"] == "connected" or event.get("text") == "stopping the tasks":
             account.turn = lambda fake: None
-            os.kill(os.getpid(), received)
+            # To this thread: of a process's threads any may be given a signal, and that one later than the test's end.
+            signal.raise_signal(received)
 
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with pytest.raises(KeyboardInterrupt):
