@@ -4,7 +4,7 @@ import random
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.errors import BenchmarkError
@@ -31,19 +31,28 @@ class _Connection:
     received: bytearray = field(default_factory=bytearray)
 
 
+def arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
+    """Seconds after the start at which requests are due, at exponential intervals."""
+    intervals = random.Random(seed)
+    due = intervals.expovariate(rate)
+    while due < seconds:
+        yield due
+        due += intervals.expovariate(rate)
+
+
 def poisson(port: int, requests: Sequence[bytes], *, rate: float, seconds: float, seed: int) -> list[Answered]:
     """Sends requests in turn at exponential intervals; each waits for nothing but a connection of its own.
 
     rate: requests a second. Raises BenchmarkError where the server takes no connection, or so many stay unanswered
     that no connection is left.
     """
-    intervals = random.Random(seed)
+    times = arrivals(rate, seconds, seed)
     idle: list[_Connection] = []
     answered: list[Answered] = []
     waiting: set[_Connection] = set()
     with selectors.DefaultSelector() as selector:
         began = time.perf_counter()
-        due, number, end = began + intervals.expovariate(rate), 0, began + seconds
+        due, number, end = began + next(times, seconds), 0, began + seconds
         try:
             while due < end or waiting:
                 now = time.perf_counter()
@@ -57,7 +66,7 @@ def poisson(port: int, requests: Sequence[bytes], *, rate: float, seconds: float
                     connection.socket.sendall(requests[number % len(requests)])
                     waiting.add(connection)
                     number += 1
-                    due += intervals.expovariate(rate)
+                    due = began + next(times, seconds)
                 for key, _ in selector.select(max(0.0, min(due, end) - time.perf_counter()) if due < end else 0.1):
                     _receive(key.data, selector, waiting, idle, answered)
         finally:

@@ -1,6 +1,7 @@
 """`python -m benchmarks.bert_int8.server`: the server around the engine beside other servers of the same model."""
 
 import random
+import statistics
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,8 @@ from rich.progress import Progress
 from benchmarks.bert_int8.engines import OURS as OUR_ENGINE
 from benchmarks.bert_int8.engines import RIVALS, Models, Rival, Worker, make, running
 from benchmarks.bert_int8.lengths import SQUAD_LENGTHS
-from benchmarks.bert_int8.open_loop import poisson
+from benchmarks.bert_int8.open_loop import arrivals, poisson
+from benchmarks.bert_int8.queueing import first_come_first_served
 from benchmarks.bert_int8.server_report import Load, Measured, Result, record, show
 from benchmarks.bert_int8.servers import FASTAPI, LITSERVE, OURS, Environments, Server, serve
 from benchmarks.bert_int8.texts import bodies
@@ -26,7 +28,8 @@ from local_aws.account import default_cache
 ALONE, BUSY = 1, 32
 """Connections, each with one request at a time."""
 _TURN_SECONDS, _SETTLE_SECONDS = 4.0, 1.0
-(_MODERATE, _MODERATE_SECONDS), (_OVERLOAD, _OVERLOAD_SECONDS) = (0.7, 20.0), (3.0, 8.0)
+(_MODERATE, _MODERATE_SECONDS), (_OVERLOAD, _OVERLOAD_SECONDS) = (0.7, 40.0), (3.0, 8.0)
+_SEED = 0
 """Of each server's own most; servers that refuse nothing gather hundreds of requests in a few seconds of overload."""
 _LANES_KIND = "vnni_lanes"
 _LANES_BATCHES = (1, 2, 4, 8)
@@ -58,7 +61,7 @@ def _run(cache: Path, turns: int, folder: Path) -> Result:
     base.mkdir()
     (base / "model").symlink_to(models.folders["vnni", "int8"])
     requests = bodies(base / "model" / "tokenizer.json")
-    random.Random(0).shuffle(requests)
+    random.Random(_SEED).shuffle(requests)
     machine = Machine.read()
     with ExitStack() as stack, Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress:
         task = progress.add_task("start and warm", total=3 * (turns + 3) + turns)
@@ -76,12 +79,14 @@ def _run(cache: Path, turns: int, folder: Path) -> Result:
         measured = {server.name: Measured(server.name, server.start_seconds) for server in servers}
         bare: list[float] = []
         best: dict[str, list[float]] = {}
+        lane_turns: list[list[float]] = []
         for _ in range(turns):
             for server in servers:
                 _turn(server, measured[server.name])
                 progress.update(task, advance=1, refresh=True)
             bare += lone.run(SQUAD_LENGTHS)
             _bare_rates(lone, lanes, machine.cores, best)
+            lane_turns.append(lanes.run(SQUAD_LENGTHS))
             progress.update(task, advance=1, refresh=True)
         progress.update(task, description="at 70 % of its most and at three times")
         for server in servers:
@@ -91,12 +96,17 @@ def _run(cache: Path, turns: int, folder: Path) -> Result:
             found.overload = _open(server, _OVERLOAD * rate, _OVERLOAD_SECONDS)
             found.resident_bytes = server.resident_bytes
             progress.update(task, advance=2, refresh=True)
+    lane_seconds = [statistics.median(turns) for turns in zip(*lane_turns, strict=True)]
+    # The same order as the requests, which have these lengths.
+    random.Random(_SEED).shuffle(lane_seconds)
+    due = arrivals(_MODERATE * measured[OURS].rate, _MODERATE_SECONDS, _SEED)
     return Result(
         date=today(),
         machine=machine,
         turns=turns,
         measured=tuple(measured.values()),
         bare_seconds=tuple(bare),
+        queued_seconds=tuple(first_come_first_served(due, lane_seconds, machine.cores)),
         bare_rates={name: tuple(rates) for name, rates in best.items()},
     )
 
@@ -143,7 +153,7 @@ def _drain(server: Server) -> None:
 
 def _open(server: Server, rate: float, seconds: float) -> Load:
     with server.awake():
-        answered = poisson(server.target.port, server.target.requests, rate=rate, seconds=seconds, seed=0)
+        answered = poisson(server.target.port, server.target.requests, rate=rate, seconds=seconds, seed=_SEED)
     return Load(rate, seconds, tuple(answered))
 
 
