@@ -186,7 +186,7 @@ class Result:
             "Bare engine, without HTTP, JSON, tokenizer or span search: "
             f"{statistics.fmean(self.bare_seconds) * 1000:.1f} ms a row; questions a second {rates}. Its batches are "
             "of sorted lengths, which no server can choose.",
-            "Simulated: the same arrivals and lengths, each on the first free lane for as long as the bare engine takes: "
+            "Simulated: the same arrivals and lengths, each on the first free lane for as long as the engine takes: "
             f"{queued[0]:.0f} ms at P50 and {queued[1]:.0f} ms at P99, which is what waiting alone makes of a server "
             "that adds nothing. Short questions first would make the ratio worse: P50 falls and P99 grows.",
             "The rivals have no limit to what waits: they refuse nothing, so in overload their latency grows with its "
