@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks.bert_int8.agreement import CHECKED_LENGTHS, check
 from benchmarks.bert_int8.engine_report import Limit, Measured, Result, record, show
 from benchmarks.bert_int8.engines import OURS, RIVALS, Models, make, running
 from benchmarks.bert_int8.lengths import LONGEST, SQUAD_LENGTHS
+from benchmarks.bert_int8.rival_models import with_rivals
 from benchmarks.command import COLUMNS, conclude, measuring, say, today
 from benchmarks.machine import Machine
 from benchmarks.peak import peak_gigaoperations
@@ -29,6 +31,14 @@ def main(
     results: Annotated[
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = Path(__file__).parent / "results",
+    ipex: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PYTHON",
+            help="interpreter that has Intel Extension for PyTorch and its build's packages",
+            show_default="left out",
+        ),
+    ] = None,
 ) -> None:
     """Compares engines at batch 1 with the lengths of SQuAD: what INT8 gives, what no padding gives, and both.
 
@@ -38,26 +48,33 @@ def main(
         folder = Path(name)
         say("building BERT-base's shape for every engine")
         models = make(cache, folder, ("vnni", "openvino", "onnxruntime"))
+        models = with_rivals(models, cache, folder, ipex)
         machine = Machine.read()
         measured = _measure(models, machine.cores, turns, folder)
         say("measuring how far from the processor's limit")
         limit = _limit(models, machine.cores, folder)
-    result = Result(date=today(), machine=machine, turns=turns, measured=measured, limit=limit)
+    result = Result(
+        date=today(), machine=machine, turns=turns, measured=measured, limit=limit, left_out=models.left_out
+    )
     conclude(result, show, record(result, results))
 
 
 def _measure(models: Models, threads: int, turns: int, folder: Path) -> tuple[Measured, ...]:
-    """Every engine in turn, over all lengths in an order that is new in each turn and the same for all."""
-    seconds: dict[str, list[tuple[float, ...]]] = {rival.name: [] for rival in RIVALS}
+    """Every engine in turn, over all lengths in an order that is new in each turn and the same for all.
+
+    Raises BenchmarkError for an engine that answers otherwise than the others.
+    """
+    seconds: dict[str, list[tuple[float, ...]]] = {rival.name: [] for rival in models.rivals}
     order = random.Random(0)
     with ExitStack() as stack, Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress:
-        task = progress.add_task("load and warm", total=len(RIVALS) * (turns + 1))
+        task = progress.add_task("load and warm", total=len(seconds) * (turns + 1))
         workers = []
-        for rival in RIVALS:
+        for rival in models.rivals:
             worker = stack.enter_context(running(rival, models, threads, folder))
             worker.run(SQUAD_LENGTHS)
             workers.append(worker)
             progress.update(task, advance=1, refresh=True)
+        distances = check([(worker.rival, worker.logits(CHECKED_LENGTHS)) for worker in workers])
         progress.update(task, description="measure in turns")
         for _ in range(turns):
             lengths = order.sample(SQUAD_LENGTHS, len(SQUAD_LENGTHS))
@@ -66,7 +83,7 @@ def _measure(models: Models, threads: int, turns: int, folder: Path) -> tuple[Me
                 worker.run(lengths[:2])
                 seconds[worker.rival.name].append(tuple(worker.run(lengths)))
                 progress.update(task, advance=1, refresh=True)
-    return tuple(Measured(rival, tuple(seconds[rival.name])) for rival in RIVALS)
+    return tuple(Measured(rival, tuple(seconds[rival.name]), distances[rival.name]) for rival in models.rivals)
 
 
 def _limit(models: Models, cores: int, folder: Path) -> Limit:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import recorded
-from benchmarks.bert_int8.engines import OURS, OURS_PADDED, Rival
+from benchmarks.bert_int8.engines import OURS, OURS_PADDED, REFERENCE, Rival
 from benchmarks.bert_int8.lengths import LONGEST, SQUAD_LENGTHS
 from benchmarks.bert_int8.limit import operations
 from benchmarks.machine import Machine
@@ -20,10 +20,11 @@ _RATIO_COLUMNS = ("ratio", "value", "target", "verdict")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """An engine's turns: seconds of every length."""
+    """An engine's turns: seconds of every length. distance: of its logits from eager FP32's, as `agreement` has it."""
 
     rival: Rival
     turns: tuple[tuple[float, ...], ...]
+    distance: float
 
     @property
     def seconds(self) -> tuple[float, ...]:
@@ -71,13 +72,14 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run on one machine. date: ISO 8601."""
+    """One run on one machine. date: ISO 8601. left_out: a sentence for each rival that could not be measured."""
 
     date: str
     machine: Machine
     turns: int
     measured: tuple[Measured, ...]
     limit: Limit
+    left_out: tuple[str, ...] = ()
 
     def _of(self, name: str) -> Measured:
         return next(each for each in self.measured if each.rival.name == name)
@@ -134,6 +136,7 @@ class Result:
                     "p50_ms": each.percentile_ms(50),
                     "p90_ms": each.percentile_ms(90),
                     "questions": len(each.seconds),
+                    "distance": each.distance,
                 }
                 for each in self.measured
             ],
@@ -154,6 +157,10 @@ class Result:
     def notes(self) -> tuple[str, ...]:
         """How the figures came about, and what they leave out; one sentence or two each."""
         peak = self.limit.peak
+        farthest = {
+            precision: max(each.distance for each in self.measured if each.rival.precision == precision)
+            for precision in ("fp32", "int8")
+        }
         roof = (
             f"Limit: one core does {peak:,.0f} giga-operations a second with vpdpbusd on registers; BERT-base at "
             f"{LONGEST} tokens is {operations(LONGEST) / 1e9:.1f}, which one thread does in "
@@ -167,15 +174,18 @@ class Result:
             f"Forty lengths, the quantiles of SQuAD's windows (mean {statistics.fmean(SQUAD_LENGTHS):.0f} tokens), one "
             f"at a time in {self.turns} turns of every engine; all engines stay loaded, one runs. OpenVINO's rows are "
             f"padded to the next multiple of 16, which is its best; 'padded' ones to {LONGEST}, as published.",
-            "Random weights in BERT-base's shape: speed does not depend on them. What INT8 costs in accuracy is the "
-            "build's gate and the demo model's record.",
+            "Random weights in BERT-base's shape, the same in all: speed does not depend on them. Before it was timed, "
+            f"every engine's logits were compared with those of {REFERENCE}: FP32's are within "
+            f"{farthest['fp32']:.2%} of their spread, INT8's within {farthest['int8']:.0%}. What INT8 costs in "
+            "accuracy is the build's gate and the demo model's record.",
             "PyTorch's matrix library is slow on AMD processors by its own choice, so what INT8 gives is stated over "
             "the best FP32 engine. 'Rest BF16' wants bfloat16 arithmetic, which C6i has not.",
             roof,
             "vnni is this project's own encoder, which bert_int8 serves. It pads nothing, so that 'padded' asks it for "
             f"{LONGEST} tokens; its logits are nearer to FP32 than those of OpenVINO's INT8 on the demo model.",
-            "Not measured here: Intel Extension for PyTorch (discontinued; its torch is a CUDA build of gigabytes) and "
-            "torchao.",
+            "Inductor is compiled ahead of time for any length, its INT8 with torchao's static scales; those of each "
+            "input are slower there. CTranslate2's encoder has its two logits from NumPy.",
+            *self.left_out,
         )
 
 

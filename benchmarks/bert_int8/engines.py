@@ -5,9 +5,10 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bert_int8.lengths import LONGEST
 from benchmarks.builds import build
@@ -17,7 +18,7 @@ from containers.serving.contract import MODEL_ARCHIVE
 from local_aws.account import ROOT
 from local_aws.environments import EnvironmentSetupError, environment
 
-_REQUIREMENTS = ROOT / "model_build/bert_int8/requirements-onnxruntime.txt"
+REQUIREMENTS = Path(__file__).with_name("requirements-engines.txt")
 """The build's environment with most engines in it."""
 RANDOM_WEIGHTS = {"kind": "random", "seed": 0}
 
@@ -26,9 +27,9 @@ RANDOM_WEIGHTS = {"kind": "random", "seed": 0}
 class Rival:
     """An engine with a model, on so many threads.
 
-    kind: as engine_worker names it. build: engine and precision of the build whose model it runs; None for PyTorch's
-    own. pad: what every question is padded to, None for its own length up to the next multiple of `bucket`. masked:
-    whether the padding is told from the question, which makes no difference to engines that compute it all the same.
+    kind: as engine_worker names it. build: engine and precision of the model it runs; None for PyTorch's own. pad:
+    what every question is padded to, None for its own length up to the next multiple of `bucket`. masked: whether the
+    padding is told from the question, which makes no difference to engines that compute it all the same.
     """
 
     name: str
@@ -40,18 +41,25 @@ class Rival:
     masked: bool = True
 
 
-OURS, OURS_PADDED = "vnni INT8", "vnni INT8, padded"
+OURS, OURS_PADDED, REFERENCE = "vnni INT8", "vnni INT8, padded", "PyTorch eager FP32"
 _VNNI_INT8 = ("vnni", "int8")
 _OPENVINO_FP32, _OPENVINO_INT8 = ("openvino", "fp32"), ("openvino", "int8")
 _ORT_FP32, _ORT_INT8 = ("onnxruntime", "fp32"), ("onnxruntime", "int8")
+_INDUCTOR_FP32, _INDUCTOR_INT8 = ("inductor", "fp32"), ("inductor", "int8")
+_IPEX_FP32, _IPEX_INT8 = ("ipex", "fp32"), ("ipex", "int8")
 RIVALS: tuple[Rival, ...] = (
     Rival(name=OURS, kind="vnni", precision="int8", build=_VNNI_INT8),
     Rival(name="OpenVINO INT8", kind="openvino", precision="int8", build=_OPENVINO_INT8, bucket=16),
     Rival(name="OpenVINO INT8, rest BF16", kind="openvino_bf16", precision="int8", build=_OPENVINO_INT8, bucket=16),
+    Rival(name="IPEX INT8", kind="ipex", precision="int8", build=_IPEX_INT8),
     Rival(name="ONNX Runtime INT8", kind="onnxruntime", precision="int8", build=_ORT_INT8),
+    Rival(name="PyTorch Inductor INT8 (torchao)", kind="inductor", precision="int8", build=_INDUCTOR_INT8),
+    Rival(name="CTranslate2 INT8", kind="ctranslate2", precision="int8", build=("ctranslate2", "int8")),
     Rival(name="OpenVINO FP32", kind="openvino", precision="fp32", build=_OPENVINO_FP32, bucket=16),
     Rival(name="ONNX Runtime FP32", kind="onnxruntime", precision="fp32", build=_ORT_FP32),
-    Rival(name="PyTorch eager FP32", kind="eager", precision="fp32"),
+    Rival(name="PyTorch Inductor FP32", kind="inductor", precision="fp32", build=_INDUCTOR_FP32),
+    Rival(name="IPEX FP32", kind="ipex", precision="fp32", build=_IPEX_FP32),
+    Rival(name=REFERENCE, kind="eager", precision="fp32"),
     Rival(name=OURS_PADDED, kind="vnni", precision="int8", build=_VNNI_INT8, pad=LONGEST, masked=False),
     Rival(name="OpenVINO INT8, padded", kind="openvino", precision="int8", build=_OPENVINO_INT8, pad=LONGEST),
     Rival(name="OpenVINO FP32, padded", kind="openvino", precision="fp32", build=_OPENVINO_FP32, pad=LONGEST),
@@ -62,27 +70,43 @@ RIVALS: tuple[Rival, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Folders of the built models, by engine and precision, and the interpreter that has every engine."""
+    """Folders of the models, by engine and precision, and the interpreter that has their engines.
+
+    pythons: other interpreters, by kind of engine. left_out: a sentence for each kind that has no model here.
+    """
 
     python: Path
-    folders: dict[tuple[str, str], Path]
+    folders: Mapping[tuple[str, str], Path]
+    pythons: Mapping[str, Path] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def rivals(self) -> tuple[Rival, ...]:
+        """Those that can run."""
+        return tuple(rival for rival in RIVALS if rival.build is None or rival.build in self.folders)
 
 
 def make(cache: Path, folder: Path, engines: Sequence[str]) -> Models:
     """Builds BERT-base's shape with random weights for each engine, as CodeBuild does; raises BenchmarkError."""
     try:
-        python = environment(cache, "bert-engines", _REQUIREMENTS) / "bin/python"
+        python = environment(cache, "bert-engines", REQUIREMENTS) / "bin/python"
     except EnvironmentSetupError as error:
         raise BenchmarkError(str(error)) from error
-    folders = {}
+    folders: dict[tuple[str, str], Path] = {}
     for engine in engines:
         built = build("bert_int8", {"engine": engine, "source": RANDOM_WEIGHTS}, cache)
-        for precision in ("fp32", "int8"):
-            target = folder / engine / precision
-            with tarfile.open(built / precision / MODEL_ARCHIVE) as archive:
-                archive.extractall(target, filter="data")
-            folders[engine, precision] = target
+        folders |= unpacked(built, engine, folder)
     return Models(python, folders)
+
+
+def unpacked(built: Path, engine: str, folder: Path) -> dict[tuple[str, str], Path]:
+    """Folders of both models of a build, below `folder`."""
+    found = {}
+    for precision in ("fp32", "int8"):
+        found[engine, precision] = folder / engine / precision
+        with tarfile.open(built / precision / MODEL_ARCHIVE) as archive:
+            archive.extractall(found[engine, precision], filter="data")
+    return found
 
 
 class Worker:
@@ -93,28 +117,33 @@ class Worker:
 
     def run(self, lengths: Sequence[int], *, rows: int = 1) -> list[float]:
         """Seconds of one batch of each length; raises BenchmarkError."""
-        rival = self.rival
-        wanted = {"lengths": lengths, "rows": rows, "pad": rival.pad, "bucket": rival.bucket, "masked": rival.masked}
-        found: list[float] = self._ask(wanted)["seconds"]
+        found: list[float] = self._ask(lengths, rows, masked=self.rival.masked, logits=False)["seconds"]
+        return found
+
+    def logits(self, lengths: Sequence[int]) -> list[list[float]]:
+        """Start logits and then end logits of every token of one row of each length; raises BenchmarkError."""
+        found: list[list[float]] = self._ask(lengths, 1, masked=True, logits=True)["logits"]
         return found
 
     def wait_ready(self) -> None:
         """Until the model is loaded; raises BenchmarkError."""
         self._answer()
 
-    def _ask(self, wanted: dict[str, object]) -> dict[str, list[float]]:
+    def _ask(self, lengths: Sequence[int], rows: int, *, masked: bool, logits: bool) -> dict[str, Any]:
+        shape = {"lengths": lengths, "rows": rows, "pad": self.rival.pad, "bucket": self.rival.bucket}
+        wanted = shape | {"masked": masked, "logits": logits}
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(wanted) + "\n")
             self._process.stdin.flush()
         return self._answer()
 
-    def _answer(self) -> dict[str, list[float]]:
+    def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise BenchmarkError(f"{self.rival.name} ended: {last_lines(self._log)}")
-        found: dict[str, list[float]] = json.loads(line)
+        found: dict[str, Any] = json.loads(line)
         return found
 
 
@@ -129,8 +158,11 @@ def running(rival: Rival, models: Models, threads: int, folder: Path) -> Iterato
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": str(threads),
         "KMP_BLOCKTIME": "0",
+        # A compiled model is unpacked there.
+        "TMPDIR": str(folder),
     }
-    command = [str(models.python), "-W", "ignore", "-m", "benchmarks.bert_int8.engine_worker"]
+    python = models.pythons.get(rival.kind, models.python)
+    command = [str(python), "-W", "ignore", "-m", "benchmarks.bert_int8.engine_worker"]
     with (
         log.open("w") as errors,
         subprocess.Popen(
