@@ -1,6 +1,6 @@
 """The project's own INT8 encoder for AVX-512 VNNI; its FP32 model is OpenVINO's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import cast
@@ -59,35 +59,20 @@ class VnniInt8:
 
 
 def _check(config: BertConfig) -> None:
-    problems = [
-        f"{name} is {given!r}, not {wanted}"
-        for name, given, wanted, right in (
-            ("hidden_act", config.hidden_act, "'gelu'", config.hidden_act == "gelu"),
-            (
-                "position_embedding_type",
-                config.position_embedding_type,
-                "'absolute'",
-                config.position_embedding_type == "absolute",
-            ),
-            *(
-                (name, size, f"a multiple of {_MULTIPLE}", size % _MULTIPLE == 0)
-                for name, size in (
-                    ("hidden_size", config.hidden_size),
-                    ("intermediate_size", config.intermediate_size),
-                    ("the size of an attention head", config.hidden_size // config.num_attention_heads),
-                )
-            ),
-            (
-                "the size of an attention head",
-                config.hidden_size // config.num_attention_heads,
-                f"at most {_LARGEST_HEAD}",
-                config.hidden_size // config.num_attention_heads <= _LARGEST_HEAD,
-            ),
-        )
-        if not right
-    ]
-    if problems:
-        raise BuildError(f"the engine vnni cannot run this model: {'; '.join(problems)}; set engine: openvino")
+    if problems := "; ".join(_problems(config)):
+        raise BuildError(f"the engine vnni cannot run this model: {problems}; set engine: openvino")
+
+
+def _problems(config: BertConfig) -> Iterator[str]:
+    for name, wanted in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
+        if (given := getattr(config, name)) != wanted:
+            yield f"{name} is {given!r}, not {wanted!r}"
+    head = config.hidden_size // config.num_attention_heads
+    for name, size in (("intermediate_size", config.intermediate_size), ("hidden_size per attention head", head)):
+        if size % _MULTIPLE:
+            yield f"{name} is {size}, not a multiple of {_MULTIPLE}"
+    if head > _LARGEST_HEAD:
+        yield f"hidden_size per attention head is {head}, more than {_LARGEST_HEAD}"
 
 
 ENGINE = VnniInt8()
