@@ -27,7 +27,8 @@ _NO_IPEX = (
 def with_rivals(models: Models, cache: Path, folder: Path, ipex: Path | None) -> Models:
     """The models and those of the rivals, converted or compiled once and kept in `cache`; raises BenchmarkError.
 
-    ipex: an interpreter with model_build/bert_int8/requirements-ipex.txt; None leaves that engine out.
+    ipex: an interpreter with model_build/bert_int8/requirements-ipex.txt, or a script that runs one; None leaves
+    that engine out.
     """
     folders, left_out = dict(models.folders), []
     folders["ctranslate2", "int8"] = _made(models.python, cache, "ct2")
@@ -39,6 +40,8 @@ def with_rivals(models: Models, cache: Path, folder: Path, ipex: Path | None) ->
     if ipex is None:
         left_out.append(_NO_IPEX)
         return replace(models, folders=folders, left_out=tuple(left_out))
+    # Everything runs in the project's folder; links are not followed, since an environment's interpreter is one.
+    ipex = ipex.absolute()
     folders |= _built_by(ipex, cache, folder)
     return replace(models, folders=folders, pythons={"ipex": ipex}, left_out=tuple(left_out))
 
@@ -68,7 +71,7 @@ def _built_by(ipex: Path, cache: Path, folder: Path) -> dict[tuple[str, str], Pa
     output = folder / "ipex-build"
     options = ["--cache", str(cache / "builds/steps"), "--output", str(output)]
     _run(
-        [str(ipex.absolute()), "-m", "model_build.bert_int8", *options],
+        [str(ipex), "-m", "model_build.bert_int8", *options],
         {"RECIPE": json.dumps({"engine": "ipex", "source": RANDOM_WEIGHTS})},
         f"--ipex {ipex} could not build its model; it takes model_build/bert_int8/requirements-ipex.txt",
     )
