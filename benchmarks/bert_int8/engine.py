@@ -42,8 +42,8 @@ def main(
 ) -> None:
     """Compares engines at batch 1 with the lengths of SQuAD: what INT8 gives, what no padding gives, and both.
 
-    Builds the models first, and checks that all engines answer alike. Exits with 1 when a target is missed, and with 2 when
-    nothing could be measured.
+    Builds the models first, and checks that all engines answer alike. Exits with 1 when a target is missed, and with
+    2 when nothing could be measured.
     """
     with measuring(), tempfile.TemporaryDirectory(prefix="bert-int8-") as name:
         folder = Path(name)
