@@ -54,6 +54,12 @@ _ENGINE_RATIOS = {
 }
 
 
+def _accuracy(summary: Summary) -> str:
+    ours, *others = summary["engines"]
+    beside = ", ".join(f"{each['engine']}'s {each['kept']:.1%}" for each in others)
+    return f"INT8 keeps {ours['kept']:.1%} of FP32's F1 on {ours['questions']:,} questions of SQuAD ({beside})"
+
+
 def _server(summary: Summary) -> str:
     ours = summary["servers"][0]
     best = _figure(summary, "most/s over the bare")["value"]
@@ -154,10 +160,18 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         command="python -m benchmarks.bert_int8.engine",
         result="bert_int8/results/engine-local",
         question="What do INT8, and no padding, give over the best FP32 engine?",
-        slips="OpenVINO INT8, then ONNX Runtime's, and OpenVINO FP32 if quantization gained nothing",
+        slips="IPEX INT8, OpenVINO INT8, and OpenVINO FP32 if quantization gained nothing",
         headline=_engine,
         bars=lambda summary: [(each["engine"], each["questions_per_second"]) for each in summary["engines"]],
         axis="questions a second, batch 1",
+    ),
+    Benchmark(
+        title="BERT, the accuracy",
+        command="python -m benchmarks.bert_int8.accuracy",
+        result="bert_int8/results/accuracy-local",
+        question="What does INT8 cost on real questions?",
+        slips="the other engines' INT8, and FP32 always",
+        headline=_accuracy,
     ),
     Benchmark(
         title="BERT, the server",
