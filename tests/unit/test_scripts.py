@@ -63,7 +63,7 @@ def test_an_interrupted_run_leaves_no_lint(project: Path) -> None:
     with begin(project, lint, "sleep 300") as process:
         begun = project / "begun"
         wait_until(lambda: begun.exists() and begun.read_text().strip() != "", 30, "lint's beginning")
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=60)
     wait_until(lambda: not psutil.pid_exists(int(begun.read_text())), 30, "lint's end")
     assert process.returncode != 0
