@@ -1,6 +1,5 @@
 """`python -m benchmarks.bert_int8.accuracy`: what INT8 costs on real questions, by engine."""
 
-import gzip
 import json
 import tempfile
 from dataclasses import asdict, dataclass
@@ -17,9 +16,10 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.machine import Machine
 from benchmarks.recorded import Figure, Sheet, at_least
 from local_aws.account import ROOT, default_cache
+from model_build.bert_int8.squad import DatasetError, document
 
 ENGINES = ("vnni", "openvino", "onnxruntime")
-OURS = ENGINES[0]
+"""Ours first."""
 _ADAPTER_SCORES = ROOT / "model_build/bert_int8/demo_model/adapter/scores.json"
 _LEAST_KEPT = 0.995
 """Of FP32's F1. The build itself fails below 0.99, MLPerf's limit; here every engine is to be seen."""
@@ -134,10 +134,9 @@ def _split(squad: Path, folder: Path) -> dict[str, str]:
     scores = json.loads(_ADAPTER_SCORES.read_text())
     unseen, calibrating = scores["evaluation"]["articles"], scores["calibration"]["articles"]
     try:
-        content = gzip.decompress(squad.read_bytes()) if squad.suffix == ".gz" else squad.read_bytes()
-        whole = json.loads(content)
+        whole = document(squad)
         articles = sorted(whole["data"], key=lambda article: article["title"] not in unseen)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (DatasetError, KeyError, TypeError) as error:
         raise BenchmarkError(f"{squad} is not SQuAD v1.1's development set ({error}): name its file") from error
     paths = {"calibration": folder / "calibration.json", "evaluation": folder / "evaluation.json"}
     for path, wanted in zip(paths.values(), (True, False), strict=True):

@@ -43,21 +43,25 @@ class Scores:
     questions: int
 
 
+def document(path: Path) -> Any:
+    """A SQuAD file's JSON, whatever its form; gzipped where its name ends in `.gz`. Raises DatasetError."""
+    try:
+        return json.loads(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+    except (OSError, EOFError, ValueError) as error:
+        raise DatasetError(f"{path}: cannot be read as SQuAD JSON: {error}") from error
+
+
 def read(path: Path) -> list[Question]:
     """Reads a SQuAD v1.1 file, gzipped where its name ends in `.gz`.
 
     Raises DatasetError naming the file and the place that is wrong, also for an answer whose text
     is not found at its `answer_start`.
     """
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        document = json.loads(raw)
-    except (OSError, EOFError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read as SQuAD JSON: {error}") from error
+    whole = document(path)
     try:
         questions = [
             _question(path, article, paragraph, entry)
-            for article in document["data"]
+            for article in whole["data"]
             for paragraph in article["paragraphs"]
             for entry in paragraph["qas"]
         ]
