@@ -123,6 +123,9 @@ struct Range {
   long begin, end;
 };
 
+// So many keys, padded to whole panels.
+long whole_panels(long keys) { return (keys + kPanel - 1) / kPanel * kPanel; }
+
 Range part(long begin, long end, long which, long parts) {
   return Range{begin + (end - begin) * which / parts, begin + (end - begin) * (which + 1) / parts};
 }
@@ -137,6 +140,17 @@ long even(const Session* s, long row) {
   return row;
 }
 
+// each(sequence, its first row, the row after its last), of the sequences that have any of these rows.
+template <class Each>
+void sequences_of(const Session* s, Range rows, Each&& each) {
+  for (long i = 0; i < s->count; i++) {
+    const Sequence& sequence = s->sequences[i];
+    long last = sequence.first + sequence.tokens;
+    long begin = rows.begin > sequence.first ? rows.begin : sequence.first, end = rows.end < last ? rows.end : last;
+    if (begin < end) each(sequence, begin, end);
+  }
+}
+
 struct Worker {
   Session* s;
   int thread, member;
@@ -148,10 +162,8 @@ void embed(const Worker& w) {
   const Session* s = w.s;
   const Encoder* e = s->encoder;
   long h = e->shape.hidden;
-  for (long i = 0; i < s->count; i++) {
-    const Sequence& sequence = s->sequences[i];
-    for (long t = sequence.first > w.rows.begin ? sequence.first : w.rows.begin;
-         t < sequence.first + sequence.tokens && t < w.rows.end; t++) {
+  sequences_of(s, w.rows, [&](const Sequence& sequence, long begin, long end) {
+    for (long t = begin; t < end; t++) {
       const int8_t* word = e->words + s->ids[t] * h;
       const float *position = e->positions + (t - sequence.first) * h, *type = e->types + s->types[t] * h;
       Floats by = _mm512_set1_ps(e->word_scale[s->ids[t]]);
@@ -162,7 +174,7 @@ void embed(const Worker& w) {
       }
       normalize(s->x + t * h, nullptr, h, e->embedded.gamma, e->embedded.beta, e->shape.epsilon);
     }
-  }
+  });
 }
 
 void quantize_rows(const Worker& w, const float* x, long n, uint8_t* bytes) {
@@ -209,10 +221,8 @@ void keep(const Worker& w, const Kept& to) {
   const Session* s = w.s;
   const Shape& shape = s->encoder->shape;
   long h = shape.hidden, size = h / shape.heads;
-  for (long i = 0; i < s->count; i++) {
-    const Sequence& sequence = s->sequences[i];
-    long begin = (w.rows.begin > sequence.first ? w.rows.begin : sequence.first) - sequence.first;
-    long end = (w.rows.end < sequence.first + sequence.tokens ? w.rows.end : sequence.first + sequence.tokens) - sequence.first;
+  sequences_of(s, w.rows, [&](const Sequence& sequence, long first, long last) {
+    long begin = first - sequence.first, end = last - sequence.first;
     for (long head = 0; head < shape.heads; head++) {
       long at = (sequence.kept * shape.heads + head * sequence.padded) * size;
       long scales = sequence.kept * shape.heads + head * sequence.padded;
@@ -257,12 +267,12 @@ void keep(const Worker& w, const Kept& to) {
         }
       }
     }
-  }
+  });
 }
 
 size_t scratch_bytes(const Shape& shape) {
   Arena arena;
-  long most = (shape.positions + kPanel - 1) / kPanel * kPanel;
+  long most = whole_panels(shape.positions);
   arena.take<int16_t>(kRows * shape.hidden / shape.heads);
   arena.take<float>(kRows * most);
   arena.take<int16_t>(kRows * most);
@@ -343,14 +353,10 @@ void attend(const Worker& w, const Sequence& sequence, long head, long row, long
 // The group's rows in this member's share of the heads.
 void attend_rows(const Worker& w, const Kept& kept) {
   Range heads = part(0, w.s->encoder->shape.heads, w.member, w.s->members);
-  for (long i = 0; i < w.s->count; i++) {
-    const Sequence& sequence = w.s->sequences[i];
-    long begin = w.group->begin > sequence.first ? w.group->begin : sequence.first;
-    long end = w.group->end < sequence.first + sequence.tokens ? w.group->end : sequence.first + sequence.tokens;
-    if (begin >= end) continue;
+  sequences_of(w.s, Range{w.group->begin, w.group->end}, [&](const Sequence& sequence, long begin, long end) {
     for (long head = heads.begin; head < heads.end; head++)
       tiles_of(begin, end, [&](long row, long rows, long, long) { attend(w, sequence, head, row, rows, kept); });
-  }
+  });
 }
 
 void answer(const Worker& w) {
@@ -552,13 +558,13 @@ bool session_run(Session* s, const int32_t* ids, const int32_t* types, const int
   long tokens = 0, kept = 0;
   for (long i = 0; i < count; i++) {
     tokens += lengths[i];
-    kept += (lengths[i] + kPanel - 1) / kPanel * kPanel;
+    kept += whole_panels(lengths[i]);
   }
   if (!fit(s, tokens, kept, count)) return false;
   long heads = s->encoder->shape.heads;
   long first = 0, at = 0;
   for (long i = 0; i < count; i++) {
-    long padded = (lengths[i] + kPanel - 1) / kPanel * kPanel;
+    long padded = whole_panels(lengths[i]);
     s->sequences[i] = Sequence{first, lengths[i], at, padded};
     first += lengths[i];
     at += padded;
