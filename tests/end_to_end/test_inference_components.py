@@ -294,7 +294,7 @@ def test_scaling_goes_to_zero_and_the_first_refused_request_brings_a_copy_back()
     )
     pids = replica_pids(ENDPOINT, COMPONENT)
     wait_until(lambda: instances() == (0, 0), 60, "the way to zero")
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 30, "the end of the copies' processes")
     refusals = [refused()]
 
     def answers() -> bool:

@@ -11,12 +11,18 @@ import botocore.session
 from botocore.exceptions import ClientError
 
 from containers.load_test.contract import CONTAINER, log_stream
+from load_tests.closed_loop import Request
+from load_tests.fargate import Capacity
 from load_tests.fargate_tasks import Cluster
+from load_tests.plan import Plan, SageMakerTarget
+from tests.unit.load_tests.test_load_results import ordinary
 
 CLUSTER = Cluster(
     "c", "arn:task-definition/t:1", ("subnet-1", "subnet-2"), ("sg-1",), "s3://artifacts/load-tests/", "l"
 )
 NO_CAPACITY = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+REQUESTS = [Request(body=b"{}", content_type="application/json")]
+SPOT, FALLING_BACK, FULL_PRICE = Capacity(True, False), Capacity(True, True), Capacity(False, False)
 _SESSION = botocore.session.Session()
 """One for all, since it keeps the services' models."""
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -157,3 +163,33 @@ class FakeAccount:
         lines = self.lines.get(request["logStreamName"], [])
         first = int(request.get("nextToken", "0"))
         return {"events": [{"message": line} for line in lines[first:]], "nextForwardToken": str(len(lines))}
+
+
+def plan(**changes: Any) -> Plan:
+    values: dict[str, Any] = {
+        "workload": "bert_int8",
+        "endpoint": "e",
+        "location": "aws",
+        "machine": "Fargate",
+        "target": SageMakerTarget(endpoint="e", variant="AllTraffic"),
+        "feed": "",
+        "level": 25,
+        "seconds": 10,
+    }
+    return Plan(**{**values, **changes})
+
+
+def ordinary_course(account: FakeAccount) -> None:
+    """The master listens, its workers come, a second passes, and there is a result."""
+    if not account.lines:
+        account.say(account.master, "a warning of some library")
+        account.tell(event="listening", port=5557)
+    elif account.of("worker") and len(account.lines.get("load-test/load/0", [])) == 2:
+        account.tell(event="connected", workers=1)
+        account.tell(event="second", second=0)
+    elif account.of("worker"):
+        account.objects[account.master.environment["LOAD_TEST_RESULT"].removeprefix("s3://artifacts/")] = (
+            ordinary().model_dump_json().encode()
+        )
+        for task in account.tasks:
+            task.stop("Essential container exited")

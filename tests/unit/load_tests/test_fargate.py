@@ -1,6 +1,9 @@
 """A load test on Fargate: what is started, what is told, and that nothing is left, whatever happens."""
 
+import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,46 +13,24 @@ import pytest
 from botocore.exceptions import ClientError
 
 from load_tests import fargate
-from load_tests.closed_loop import Request
 from load_tests.fargate import Capacity, FargateRun, run
 from load_tests.fargate_tasks import Task
 from load_tests.launch import LoadTestError
-from load_tests.plan import Plan, SageMakerTarget
-from tests.unit.load_tests.fake_fargate import BEGAN, CLUSTER, NO_CAPACITY, FakeAccount
-from tests.unit.load_tests.test_load_results import ordinary
-
-REQUESTS = [Request(body=b"{}", content_type="application/json")]
-SPOT, FALLING_BACK, FULL_PRICE = Capacity(True, False), Capacity(True, True), Capacity(False, False)
-
-
-def plan(**changes: Any) -> Plan:
-    values: dict[str, Any] = {
-        "workload": "bert_int8",
-        "endpoint": "e",
-        "location": "aws",
-        "machine": "Fargate",
-        "target": SageMakerTarget(endpoint="e", variant="AllTraffic"),
-        "feed": "",
-        "level": 25,
-        "seconds": 10,
-    }
-    return Plan(**{**values, **changes})
-
-
-def ordinary_course(account: FakeAccount) -> None:
-    """The master listens, its workers come, a second passes, and there is a result."""
-    if not account.lines:
-        account.say(account.master, "a warning of some library")
-        account.tell(event="listening", port=5557)
-    elif account.of("worker") and len(account.lines.get("load-test/load/0", [])) == 2:
-        account.tell(event="connected", workers=1)
-        account.tell(event="second", second=0)
-    elif account.of("worker"):
-        account.objects[account.master.environment["LOAD_TEST_RESULT"].removeprefix("s3://artifacts/")] = (
-            ordinary().model_dump_json().encode()
-        )
-        for task in account.tasks:
-            task.stop("Essential container exited")
+from load_tests.plan import Plan
+from local_aws.account import ROOT
+from tests.unit.load_tests import interrupted_fargate
+from tests.unit.load_tests.fake_fargate import (
+    BEGAN,
+    CLUSTER,
+    FALLING_BACK,
+    FULL_PRICE,
+    NO_CAPACITY,
+    REQUESTS,
+    SPOT,
+    FakeAccount,
+    ordinary_course,
+    plan,
+)
 
 
 @pytest.fixture
@@ -249,22 +230,23 @@ def test_a_worker_that_is_lost_is_told_and_the_test_goes_on(
 
 @pytest.mark.parametrize("received", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_every_task_and_a_second_one_does_not_keep_it_from_that(
-    received: signal.Signals, account: FakeAccount, tmp_path: Path, notes: list[str]
+    received: signal.Signals, tmp_path: Path
 ) -> None:
-    def interrupt(event: Any) -> None:
-        if event["event"] == "connected" or event.get("text") == "stopping the tasks":
-            account.turn = lambda fake: None
-            # To this thread: of a process's threads any may be given a signal, and that one later than the test's end.
-            signal.raise_signal(received)
-
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    with pytest.raises(KeyboardInterrupt):
-        loaded(tmp_path, notes, plan(workers=12), on_event=interrupt)
-    assert len(account.tasks) == 13
-    assert still_running(account) == []
-    assert {task.reason for task in account.tasks} == {"the load test is over"}
-    assert notes == ["interrupted: the tasks are stopped"]
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+    ended = subprocess.run(
+        [sys.executable, "-m", interrupted_fargate.__name__, received.name, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert interrupted_fargate.Seen(**json.loads(ended.stdout)) == interrupted_fargate.Seen(
+        signals=2,
+        interrupted=True,
+        stopped=["the load test is over"] * 13,
+        notes=["interrupted: the tasks are stopped"],
+        handlers_are_back=True,
+    )
 
 
 def test_a_task_whose_start_was_never_answered_is_stopped_too(

@@ -14,8 +14,7 @@ from load_tests.plan import HttpTarget
 from local_aws.load_test_fargate import check, cost_line, describe
 from local_aws.main import app
 from stacks.load_test_settings import LoadTest, TaskVpc
-from tests.unit.load_tests.fake_fargate import BEGAN
-from tests.unit.load_tests.test_fargate import plan
+from tests.unit.load_tests.fake_fargate import BEGAN, plan
 from tests.unit.load_tests.test_load_results import ordinary
 
 TASK = Task("arn", "master", False, "STOPPED", began=BEGAN, ended=BEGAN + timedelta(hours=1))
