@@ -4,11 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -70,7 +70,7 @@ class Invoker:
 
     def __init__(self, options: ServingOptions) -> None:
         self._options = options
-        self._executor = ThreadPoolExecutor(options.workers, thread_name_prefix="invoke")
+        self._threads = CapacityLimiter(options.workers)
         self._pending = 0
 
     async def respond(self, request: Request, invoke: Callable[[Invocation], Answer]) -> Response:
@@ -108,7 +108,8 @@ class Invoker:
             invocation = Invocation(body, content_type, request.headers.get("accept", "*/*").strip().lower())
             if len(body) <= self._options.inline_bytes:
                 return invoke(invocation)
-            return await asyncio.get_running_loop().run_in_executor(self._executor, invoke, invocation)
+            # Of the threads that wait, it takes the one that worked last, whose core has what it needs in its caches.
+            return await to_thread.run_sync(invoke, invocation, limiter=self._threads)
         finally:
             self._pending -= 1
 
