@@ -1,4 +1,4 @@
-"""`python -m benchmarks.developer_clock`: times synthesis and a deployment of every workload, and records both."""
+"""`python -m benchmarks.developer_clock`: times synthesis, a deployment of every workload and the README's commands."""
 
 import os
 import subprocess
@@ -12,6 +12,7 @@ import typer
 
 from benchmarks.account import cdk, local_account
 from benchmarks.command import conclude, measuring, say, today
+from benchmarks.developer_clock.new_clone import run_commands
 from benchmarks.developer_clock.report import Result, record, show
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import Machine
@@ -27,21 +28,24 @@ def main(
     ],
     deployment: Annotated[str, typer.Option(help="a name in deployments/, or a path")] = "dev",
     times: Annotated[int, typer.Option(min=2, help="how often to synthesise, and to deploy after the first")] = 5,
+    commands: Annotated[
+        bool, typer.Option(help="run the demo and the tests in new clones too, which takes some forty minutes")
+    ] = True,
     results: Annotated[
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = Path(__file__).parent / "results",
 ) -> None:
-    """Times `python app.py`, and `cdk deploy --all` into a new local account whose builds are in the cache.
+    """Times synthesis, a deployment of every workload with its builds in the cache, and the README's commands.
 
-    A first deployment fills the cache and does not count. Exits with 1 when a target is missed, and with 2 when
-    nothing could be measured.
+    Those run in new clones of what is committed. A first deployment fills the cache and does not count. Exits with 1
+    when a target is missed, and with 2 when nothing could be measured.
     """
     with measuring(), tempfile.TemporaryDirectory(prefix="developer-clock-") as name:
-        result = _run(deployment, times, cache, Path(name))
+        result = _run(deployment, times, cache, Path(name), commands=commands)
     conclude(result, show, record(result, results), width=120)
 
 
-def _run(deployment: str, times: int, cache: Path, folder: Path) -> Result:
+def _run(deployment: str, times: int, cache: Path, folder: Path, *, commands: bool) -> Result:
     say("filling the cache")
     _deploy(deployment, cache, folder / "first")
     machine = Machine.read()
@@ -53,6 +57,8 @@ def _run(deployment: str, times: int, cache: Path, folder: Path) -> Result:
         ups.append(up)
         deploys.append(deploy)
         destroys.append(destroy)
+    if commands:
+        say("running the README's commands in new clones")
     return Result(
         date=today(),
         machine=machine,
@@ -61,6 +67,7 @@ def _run(deployment: str, times: int, cache: Path, folder: Path) -> Result:
         up=tuple(ups),
         deploy=tuple(deploys),
         destroy=tuple(destroys),
+        commands=run_commands(folder) if commands else None,
     )
 
 

@@ -8,11 +8,12 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import recorded
+from benchmarks.developer_clock.new_clone import Commands
 from benchmarks.machine import Machine
 from benchmarks.recorded import Sheet, digits, verdict
 
 _COLUMNS = ("step", "median s", "longest s", "n", "target", "verdict")
-SYNTH_SECONDS, DEPLOY_SECONDS = 5.0, 60.0
+SYNTH_SECONDS, DEPLOY_SECONDS, DEMO_SECONDS, TESTS_SECONDS = 5.0, 60.0, 600.0, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run on one machine. date: ISO 8601. Seconds of each round, by step."""
+    """One run on one machine. date: ISO 8601. Seconds of each round, by step. commands: None where they did not run."""
 
     date: str
     machine: Machine
@@ -45,15 +46,24 @@ class Result:
     up: tuple[float, ...]
     deploy: tuple[float, ...]
     destroy: tuple[float, ...]
+    commands: Commands | None
 
     @property
     def lines(self) -> tuple[Line, ...]:
         """Every step."""
-        return (
+        steps = (
             Line("synthesise all workloads", self.synth, SYNTH_SECONDS),
             Line("deploy all workloads, builds in the cache", self.deploy, DEPLOY_SECONDS),
             Line("start a local account and bootstrap it", self.up),
             Line("destroy all workloads", self.destroy),
+        )
+        if self.commands is None:
+            return steps
+        return (
+            *steps,
+            Line("`scripts/demo --all` in a new clone", (self.commands.demo,), DEMO_SECONDS),
+            Line("`scripts/test` in a new clone", (self.commands.tests,), TESTS_SECONDS),
+            Line("`scripts/test` there again", (self.commands.tests_again,), TESTS_SECONDS),
         )
 
     @property
@@ -78,12 +88,20 @@ class Result:
 
     def notes(self) -> tuple[str, ...]:
         """How the figures came about, and what they leave out; one sentence or two each."""
-        return (
+        notes = (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs.",
             "Synthesis is `python app.py` with assets hashed and templates written; deployment is `cdk deploy --all "
             "--concurrency 4` into a new, bootstrapped local account, which starts every endpoint for real and waits "
             "until it answers. Python environments and build steps are in the cache, from a deployment before that "
             "does not count.",
+        )
+        if self.commands is None:
+            return notes
+        return (
+            *notes,
+            "A new clone has no Python environment, no Node packages and no builds: the commands install all of it "
+            "from where pip is configured to look, and train and build every model. `scripts/test` is lint, types and "
+            "every test, in three workers.",
         )
 
 

@@ -1,0 +1,64 @@
+"""The README's commands in new clones: what somebody waits who has nothing of this project yet, and what after that."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.processes import last_lines, process_group
+from local_aws.account import ROOT
+
+_LONGEST_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Seconds of each command. demo, tests: in a clone that has nothing. tests_again: with what the first one left."""
+
+    demo: float
+    tests: float
+    tests_again: float
+
+
+def run_commands(folder: Path) -> Commands:
+    """Runs them one after another, in two clones of what is committed; raises BenchmarkError where one fails."""
+    first, second = _clone(folder / "demo"), _clone(folder / "tests")
+    return Commands(
+        demo=_seconds(["scripts/demo", "--all"], first),
+        tests=_seconds(["scripts/test"], second),
+        tests_again=_seconds(["scripts/test"], second),
+    )
+
+
+def _clone(to: Path) -> Path:
+    done = subprocess.run(
+        ["git", "clone", "--quiet", str(ROOT), str(to)], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    if done.returncode:
+        raise BenchmarkError(f"git clone failed: {done.stderr.strip()[-300:]}")
+    return to
+
+
+def _seconds(command: Sequence[str], clone: Path) -> float:
+    log = clone.with_suffix(".log")
+    began = time.perf_counter()
+    with process_group(command, cwd=clone, environment=_environment(), log=log) as process:
+        try:
+            code = process.wait(_LONGEST_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise BenchmarkError(f"{' '.join(command)} runs for over {_LONGEST_SECONDS:g} s") from None
+    if code:
+        raise BenchmarkError(f"{' '.join(command)} ended with {code}: {last_lines(log)}")
+    return time.perf_counter() - began
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without what leads to this project's own environment."""
+    own = (sys.prefix, str(ROOT))
+    places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if not place.startswith(own)]
+    rest = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    return {**rest, "PATH": os.pathsep.join(places)}
