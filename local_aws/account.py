@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from local_aws.processes import alive, birth
+
 ROOT = Path(__file__).parents[1]
 ACCOUNT_ID = "000000000000"
 REGION = "us-east-1"
@@ -62,13 +64,14 @@ class ProcessRecord:
 
 @dataclass(frozen=True, slots=True)
 class LocalAccount:
-    """A running local account: folders and loopback ports."""
+    """A running local account: folders and loopback ports. supervisor_birth: as local_aws.processes.birth has it."""
 
     state: str
     cache: str
     port: int
     runtime_port: int
     supervisor_pid: int
+    supervisor_birth: str
     engine: str = Engine.PROCESS
 
     @staticmethod
@@ -87,6 +90,11 @@ class LocalAccount:
     def write(self) -> None:
         """Writes the account file in one step."""
         write_json(self.file(Path(self.state)), asdict(self))
+
+    @property
+    def supervised(self) -> bool:
+        """Whether its supervisor runs; once that has ended, its number may be another process's."""
+        return alive(self.supervisor_pid) and birth(self.supervisor_pid) == self.supervisor_birth
 
     @property
     def endpoint_url(self) -> str:

@@ -68,7 +68,7 @@ def start(state: Path, cache: Path, engine: Engine = Engine.PROCESS) -> LocalAcc
     """Starts the account and returns it once it answers; reuses a running one, whatever its engine."""
     state, cache = state.absolute(), cache.absolute()
     account = LocalAccount.read(state)
-    if account is not None and alive(account.supervisor_pid):
+    if account is not None and account.supervised:
         return account
     if state.exists():
         stop(state)
@@ -132,12 +132,12 @@ def down(state: State) -> None:
 def stop(state: Path) -> None:
     """Stops every process of the account and removes its state folder."""
     account = LocalAccount.read(state)
-    if account is not None and alive(account.supervisor_pid):
+    if account is not None and account.supervised:
         os.kill(account.supervisor_pid, signal.SIGTERM)
         deadline = time.monotonic() + 60
-        while alive(account.supervisor_pid) and time.monotonic() < deadline:
+        while account.supervised and time.monotonic() < deadline:
             time.sleep(0.1)
-        if alive(account.supervisor_pid):
+        if account.supervised:
             kill_group(account.supervisor_pid, 0)
     if account is not None and account.engine == Engine.PODMAN:
         remove_containers(Path(account.cache), state, HOSTING, TASKS)
@@ -166,7 +166,7 @@ def status(state: State) -> None:
     table = Table()
     for column in ("process", "pid", "state", "up", "restarts", "note"):
         table.add_column(column, overflow="fold")
-    supervised = alive(account.supervisor_pid)
+    supervised = account.supervised
     healthy = supervised
     note = (
         "" if supervised else "it is gone, and with it what it ran: `inference local down`, then `up` and deploy again"

@@ -43,6 +43,18 @@ def alive(pid: int) -> bool:
     return True
 
 
+def birth(pid: int) -> str:
+    """What tells a process from a later one of its number: the boot and the clock tick of its start, if they are known.
+
+    Empty where there is no such process, and where the system is not Linux.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    except OSError:
+        return ""
+
+
 def kill_group(pid: int, grace_seconds: float) -> None:
     """SIGTERM to a process group, then SIGKILL to what is left after the grace period."""
     deadline = time.monotonic() + grace_seconds

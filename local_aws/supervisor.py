@@ -28,7 +28,7 @@ from local_aws.account import (
 )
 from local_aws.installer import uv_environment
 from local_aws.podman.state import HOSTING, TASKS, remove_containers
-from local_aws.processes import alive, die_with_parent, free_port, kill_group
+from local_aws.processes import alive, birth, die_with_parent, free_port, kill_group
 
 START_SECONDS = 60
 _MAX_BACKOFF_SECONDS = 30.0
@@ -52,7 +52,8 @@ class Supervisor:
         self._state, self._cache = state, cache
         self._stop = threading.Event()
         port, runtime_port = free_port(), free_port()
-        self._account = LocalAccount(str(state), str(cache), port, runtime_port, os.getpid(), engine())
+        own = os.getpid()
+        self._account = LocalAccount(str(state), str(cache), port, runtime_port, own, birth(own), engine())
         base = {
             **os.environ,
             **self._account.client_environment(),

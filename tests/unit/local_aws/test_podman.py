@@ -19,6 +19,7 @@ from local_aws.podman.base_image import OFFICIAL, STAND_IN, BaseImage
 from local_aws.podman.build import Built, build
 from local_aws.podman.engine import EngineError, Podman
 from local_aws.podman.run import Container, Mount
+from local_aws.processes import birth
 
 CONTAINER = Container(
     name="one",
@@ -207,7 +208,8 @@ def test_an_account_with_podman_is_refused_where_there_is_none(tmp_path: Path, m
 
 
 def test_a_running_account_keeps_its_engine(tmp_path: Path) -> None:
-    LocalAccount(str(tmp_path), str(tmp_path), 1, 2, os.getpid()).write()
+    own = os.getpid()
+    LocalAccount(str(tmp_path), str(tmp_path), 1, 2, own, birth(own)).write()
     done = CliRunner().invoke(app, ["local", "up", "--engine", "podman", "--state", str(tmp_path)])
     assert done.exit_code == 2
     assert "runs with the engine process: `inference local down` first" in done.output
