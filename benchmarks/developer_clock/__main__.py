@@ -29,7 +29,7 @@ def main(
     deployment: Annotated[str, typer.Option(help="a name in deployments/, or a path")] = "dev",
     times: Annotated[int, typer.Option(min=2, help="how often to synthesise, and to deploy after the first")] = 5,
     commands: Annotated[
-        bool, typer.Option(help="run the demo and the tests in new clones too, which takes some forty minutes")
+        bool, typer.Option(help="run the demo and the tests in new clones too, which takes half an hour")
     ] = True,
     results: Annotated[
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")

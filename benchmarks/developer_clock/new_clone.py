@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,31 +27,29 @@ def run_commands(folder: Path) -> Commands:
     """Runs them one after another, in two clones of what is committed; raises BenchmarkError where one fails."""
     first, second = _clone(folder / "demo"), _clone(folder / "tests")
     return Commands(
-        demo=_seconds(["scripts/demo", "--all"], first),
-        tests=_seconds(["scripts/test"], second),
-        tests_again=_seconds(["scripts/test"], second),
+        demo=_seconds("scripts/demo", first),
+        tests=_seconds("scripts/test", second),
+        tests_again=_seconds("scripts/test", second),
     )
 
 
 def _clone(to: Path) -> Path:
-    done = subprocess.run(
-        ["git", "clone", "--quiet", str(ROOT), str(to)], capture_output=True, text=True, check=False
-    )  # fmt: skip
+    done = subprocess.run(["git", "clone", "--quiet", str(ROOT), str(to)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchmarkError(f"git clone failed: {done.stderr.strip()[-300:]}")
     return to
 
 
-def _seconds(command: Sequence[str], clone: Path) -> float:
+def _seconds(command: str, clone: Path) -> float:
     log = clone.with_suffix(".log")
     began = time.perf_counter()
-    with process_group(command, cwd=clone, environment=_environment(), log=log) as process:
+    with process_group([command], cwd=clone, environment=_environment(), log=log) as process:
         try:
             code = process.wait(_LONGEST_SECONDS)
         except subprocess.TimeoutExpired:
-            raise BenchmarkError(f"{' '.join(command)} runs for over {_LONGEST_SECONDS:g} s") from None
+            raise BenchmarkError(f"{command} runs for over {_LONGEST_SECONDS:g} s") from None
     if code:
-        raise BenchmarkError(f"{' '.join(command)} ended with {code}: {last_lines(log)}")
+        raise BenchmarkError(f"{command} ended with {code}: {last_lines(log)}")
     return time.perf_counter() - began
 
 

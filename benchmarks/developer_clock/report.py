@@ -61,7 +61,7 @@ class Result:
             return steps
         return (
             *steps,
-            Line("`scripts/demo --all` in a new clone", (self.commands.demo,), DEMO_SECONDS),
+            Line("`scripts/demo` in a new clone", (self.commands.demo,), DEMO_SECONDS),
             Line("`scripts/test` in a new clone", (self.commands.tests,), TESTS_SECONDS),
             Line("`scripts/test` there again", (self.commands.tests_again,), TESTS_SECONDS),
         )
@@ -100,8 +100,9 @@ class Result:
         return (
             *notes,
             "A new clone has no Python environment, no Node packages and no builds: the commands install all of it "
-            "from where pip is configured to look, and train and build every model. `scripts/test` is lint, types and "
-            "every test, in three workers.",
+            "from where pip is configured to look, and train and build the models. `scripts/demo` deploys bert_int8 "
+            "and churn_mme, asks and measures all variants and destroys them; `scripts/test` is lint, types and every "
+            "test, in three workers.",
         )
 
 
