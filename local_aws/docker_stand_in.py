@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -24,6 +25,7 @@ from local_aws.podman.build import build as podman_build
 from local_aws.podman.engine import EngineError
 
 _REFERENCE = re.compile(r"^(?P<account>\d+)\.dkr\.ecr\.(?P<region>[^.]+)\.[^/]+/(?P<repository>.+):(?P<tag>[^:]+)$")
+_INCLUDED = re.compile(r"^(?:-r|--requirement)[\s=]+(\S+)", re.MULTILINE)
 _IGNORED = frozenset({"ARG", "FROM", "USER", "EXPOSE", "CMD", "STOPSIGNAL", "HEALTHCHECK", "COMMENT"})
 
 
@@ -36,7 +38,8 @@ def build(
 ) -> None:
     """Lays out the last stage of a Dockerfile: COPY from the context, ENV, WORKDIR, ENTRYPOINT and LABEL.
 
-    The image's environment is made from the requirements file that the label names. build_args: values of
+    The image's environment is made from the requirements file that the label names, which a stage before the last must
+    copy with all that it includes, since a real build installs there and has nothing else. build_args: values of
     `--build-arg`; an ARG without one has its default.
     """
     from dockerfile_parse import DockerfileParser  # only a build needs it
@@ -70,6 +73,9 @@ def build(
         raise UnsupportedError(
             f"{dockerfile.name} has no LABEL {REQUIREMENTS_LABEL}: name the image's requirements file"
         )
+    _require_copied(
+        context, labels[REQUIREMENTS_LABEL], dockerfile.name, _sources(instructions[:last_stage], arguments)
+    )
     venv = environment(cache, "image", context / labels[REQUIREMENTS_LABEL], "--no-deps")
     Image(str(rootfs), workdir, tuple(entrypoint), variables, str(venv)).save(state, tag)
 
@@ -89,6 +95,25 @@ def _arguments(instructions: list[dict[str, Any]], given: Mapping[str, str]) -> 
     declared = (entry["value"].partition("=") for entry in instructions if entry["instruction"] == "ARG")
     defaults = {name: value for name, separator, value in declared if separator}
     return {**defaults, **given}
+
+
+def _sources(instructions: list[dict[str, Any]], arguments: Mapping[str, str]) -> list[str]:
+    """What these copy from the context."""
+    copies = (entry["value"] for entry in instructions if entry["instruction"] == "COPY")
+    parts = (Template(value).safe_substitute(arguments).split() for value in copies if "--from=" not in value)
+    return [os.path.normpath(source) for *given, _ in parts for source in given if not source.startswith("--")]
+
+
+def _require_copied(context: Path, requirements: str, dockerfile: str, sources: list[str]) -> None:
+    if not any(
+        source == "." or fnmatchcase(requirements, source) or requirements.startswith(f"{source}/")
+        for source in sources
+    ):
+        raise UnsupportedError(
+            f"{dockerfile}: {requirements} is what it installs and no stage before the last copies it"
+        )
+    for included in _INCLUDED.findall((context / requirements).read_text()):
+        _require_copied(context, os.path.normpath(Path(requirements).parent / included), dockerfile, sources)
 
 
 def _copy(context: Path, rootfs: Path, workdir: str, value: str) -> None:

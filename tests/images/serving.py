@@ -99,6 +99,9 @@ def check(podman: Podman, image: Image, image_id: str, folder: Path) -> Outcome:
     outcome, port = Outcome(), free_port()
     model = folder / f"{image.name}-model"
     image.save(model)
+    for path in model.rglob("*"):
+        # As in the build's archive: the server is another user.
+        path.chmod(0o755 if path.is_dir() else 0o644)
     container = Container(
         name=f"check-{image.name}-{os.getpid()}",
         image=image_id,

@@ -6,13 +6,14 @@ import pytest
 
 from containers.serving.contract import REQUIREMENTS_LABEL
 from local_aws import docker_stand_in
-from local_aws.account import CACHE_VARIABLE, STATE_VARIABLE
+from local_aws.account import CACHE_VARIABLE, ROOT, STATE_VARIABLE
 from local_aws.docker_stand_in import UnsupportedError, main
 from local_aws.hosting.images import find
 
 URI = "000000000000.dkr.ecr.us-east-1.amazonaws.com/assets:abc"
 DOCKERFILE = f"""ARG BASE_IMAGE=python:3.11-slim
 FROM ${{BASE_IMAGE}} AS build
+COPY requirements*.txt /tmp/
 RUN compile everything
 FROM ${{BASE_IMAGE}}
 LABEL other=1 \\
@@ -37,8 +38,10 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "state/images").mkdir(parents=True)
     folder = tmp_path / "context"
     (folder / "lib").mkdir(parents=True)
-    for name in ("app.py", "lib/part.py", "requirements.txt"):
+    for name in ("app.py", "lib/part.py"):
         (folder / name).write_text(name)
+    for name in ("requirements.txt", "requirements-fast.txt", "requirements-small.txt"):
+        (folder / name).write_text("pip==1\n")
     (folder / "Dockerfile").write_text(DOCKERFILE)
     return folder
 
@@ -79,6 +82,30 @@ def test_the_last_stage_is_laid_out_and_found_by_its_ecr_uri(context: Path, tmp_
     program = Path(image.rootfs) / "opt/program/app"
     assert (program / "main.py").read_text() == "app.py"
     assert (program / "lib/part.py").read_text() == "lib/part.py"
+
+
+def test_what_requirements_include_must_be_copied_too(context: Path) -> None:
+    (context / "requirements.txt").write_text("-r requirements-fast.txt\npip==1\n")
+    assert main(["build", "--tag", "all", str(context)]) == 0
+    (context / "Dockerfile").write_text(DOCKERFILE.replace("COPY requirements*.txt", "COPY requirements.txt"))
+    with pytest.raises(UnsupportedError, match=r"requirements-fast\.txt is what it installs"):
+        main(["build", "--tag", "one", str(context)])
+
+
+@pytest.mark.parametrize(
+    ("image", "argument", "below"),
+    [
+        *(("bert_int8", f"ENGINE={engine}", "containers") for engine in ("vnni", "openvino", "onnxruntime", "ipex")),
+        *(("bert_neuron", f"DEVICE={device}", "containers") for device in ("cpu", "neuron")),
+        ("churn_mme", "NONE=", "containers"),
+        ("unet_openvino", "NONE=", "containers"),
+        ("load_test", "NONE=", "."),
+    ],
+)
+def test_every_image_of_this_project_has_what_it_installs(context: Path, image: str, argument: str, below: str) -> None:
+    del context
+    dockerfile = ROOT / "containers" / image / "Dockerfile"
+    assert main(["build", "--tag", "it", "--build-arg", argument, "--file", str(dockerfile), str(ROOT / below)]) == 0
 
 
 def test_inspect_tells_whether_an_image_is_there(context: Path) -> None:
