@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from containers.serving.contract import REQUIREMENTS_LABEL
 from local_aws.account import CACHE_VARIABLE, STATE_VARIABLE, Engine, engine
-from local_aws.environments import EnvironmentSetupError, environment
+from local_aws.environments import EnvironmentSetupError, environment, with_included
 from local_aws.hosting.images import Image, find
 from local_aws.podman import base_image
 from local_aws.podman import engine as podman_engine
@@ -25,7 +25,6 @@ from local_aws.podman.build import build as podman_build
 from local_aws.podman.engine import EngineError
 
 _REFERENCE = re.compile(r"^(?P<account>\d+)\.dkr\.ecr\.(?P<region>[^.]+)\.[^/]+/(?P<repository>.+):(?P<tag>[^:]+)$")
-_INCLUDED = re.compile(r"^(?:-r|--requirement)[\s=]+(\S+)", re.MULTILINE)
 _IGNORED = frozenset({"ARG", "FROM", "USER", "EXPOSE", "CMD", "STOPSIGNAL", "HEALTHCHECK", "COMMENT"})
 
 
@@ -55,9 +54,13 @@ def build(
     workdir, entrypoint = "/", []
     variables: dict[str, str] = {}
     labels: dict[str, str] = {}
-    for entry in instructions[last_stage:]:
+    copied_before: list[str] = []
+    for index, entry in enumerate(instructions):
         name, value = entry["instruction"], Template(entry["value"]).safe_substitute(arguments)
-        if name == "WORKDIR":
+        if index < last_stage:
+            if name == "COPY" and "--from=" not in value:
+                copied_before.append(value)
+        elif name == "WORKDIR":
             workdir = value
         elif name == "ENTRYPOINT":
             entrypoint = json.loads(value)
@@ -73,10 +76,9 @@ def build(
         raise UnsupportedError(
             f"{dockerfile.name} has no LABEL {REQUIREMENTS_LABEL}: name the image's requirements file"
         )
-    _require_copied(
-        context, labels[REQUIREMENTS_LABEL], dockerfile.name, _sources(instructions[:last_stage], arguments)
-    )
-    venv = environment(cache, "image", context / labels[REQUIREMENTS_LABEL], "--no-deps")
+    requirements = context / labels[REQUIREMENTS_LABEL]
+    _require_copied(context, requirements, dockerfile.name, copied_before)
+    venv = environment(cache, "image", requirements, "--no-deps")
     Image(str(rootfs), workdir, tuple(entrypoint), variables, str(venv)).save(state, tag)
 
 
@@ -97,27 +99,24 @@ def _arguments(instructions: list[dict[str, Any]], given: Mapping[str, str]) -> 
     return {**defaults, **given}
 
 
-def _sources(instructions: list[dict[str, Any]], arguments: Mapping[str, str]) -> list[str]:
-    """What these copy from the context."""
-    copies = (entry["value"] for entry in instructions if entry["instruction"] == "COPY")
-    parts = (Template(value).safe_substitute(arguments).split() for value in copies if "--from=" not in value)
-    return [os.path.normpath(source) for *given, _ in parts for source in given if not source.startswith("--")]
+def _require_copied(context: Path, requirements: Path, dockerfile: str, copies: list[str]) -> None:
+    sources = [os.path.normpath(source) for value in copies for source in _parts(value)[0]]
+    for path in with_included(requirements):
+        wanted = os.path.relpath(path, context)
+        if not any(
+            source == "." or fnmatchcase(wanted, source) or wanted.startswith(f"{source}/") for source in sources
+        ):
+            raise UnsupportedError(f"{dockerfile}: {wanted} is what it installs and no stage before the last copies it")
 
 
-def _require_copied(context: Path, requirements: str, dockerfile: str, sources: list[str]) -> None:
-    if not any(
-        source == "." or fnmatchcase(requirements, source) or requirements.startswith(f"{source}/")
-        for source in sources
-    ):
-        raise UnsupportedError(
-            f"{dockerfile}: {requirements} is what it installs and no stage before the last copies it"
-        )
-    for included in _INCLUDED.findall((context / requirements).read_text()):
-        _require_copied(context, os.path.normpath(Path(requirements).parent / included), dockerfile, sources)
+def _parts(copy: str) -> tuple[list[str], str]:
+    """Sources and target of a COPY."""
+    *sources, target = [part for part in copy.split() if not part.startswith("--")]
+    return sources, target
 
 
 def _copy(context: Path, rootfs: Path, workdir: str, value: str) -> None:
-    *sources, target = [part for part in value.split() if not part.startswith("--")]
+    sources, target = _parts(value)
     base = Path(workdir, target)
     for source in sources:
         if not (context / source).exists():

@@ -21,7 +21,7 @@ def environment(cache: Path, name: str, requirements: Path, *pip_options: str, c
     compiled: bytecode is written at once and not by the first that imports, for what runs without writing any.
     Raises EnvironmentSetupError.
     """
-    content = b"".join(path.read_bytes() for path in _with_included(requirements))
+    content = b"".join(path.read_bytes() for path in with_included(requirements))
     key = hashlib.sha256(content + repr((sys.version_info[:3], pip_options)).encode()).hexdigest()[:16]
     folder = cache / "envs" / f"{name}-{key}"
     ready = folder / "ready"
@@ -36,14 +36,14 @@ def environment(cache: Path, name: str, requirements: Path, *pip_options: str, c
     return folder
 
 
-def _with_included(requirements: Path) -> list[Path]:
+def with_included(requirements: Path) -> list[Path]:
     """A requirements file and those that its `-r` lines name."""
     included = [
         requirements.parent / line.split()[1]
         for line in requirements.read_text().splitlines()
         if line.startswith(("-r ", "--requirement "))
     ]
-    return [requirements, *(path for child in included for path in _with_included(child))]
+    return [requirements, *(path for child in included for path in with_included(child))]
 
 
 def _install(cache: Path, folder: Path, arguments: list[str], compiled: bool) -> None:

@@ -31,7 +31,7 @@ def free_port() -> int:
 def alive(pid: int) -> bool:
     """Whether a process runs; a zombie does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return _stat(pid)[0] != "Z"
     except OSError:
         pass
     if sys.platform == "linux":
@@ -50,9 +50,14 @@ def birth(pid: int) -> str:
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+        return f"{boot}/{_stat(pid)[19]}"
     except OSError:
         return ""
+
+
+def _stat(pid: int) -> list[str]:
+    """What proc(5) has of a process, from its state on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def kill_group(pid: int, grace_seconds: float) -> None:
