@@ -2,7 +2,10 @@
 
 Nothing waits for company: while the engine runs, what comes is gathered. The thread of a request that may run the
 engine does so itself, so a lone request changes threads nowhere. An engine that pads runs like lengths together; one
-that packs runs whatever comes first, as much as it needs to be busy.
+that packs runs whatever is next, as much as it needs to be busy.
+
+Requests take fair turns, so a small one does not wait for all windows of a large one. Windows that nobody waits for any
+more, since the client has left or the deadline has passed, are not run.
 
 One engine uses all cores for one batch; another has a lane for each core, which together do more, but none alone. The
 second costs memory, so it is loaded when requests first wait for each other, and used while there are enough of them
@@ -10,12 +13,15 @@ for it to do more.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from containers.bert_int8.engines import EncoderEngine
+from containers.serving.cancellation import Cancellation
+from containers.serving.question_answering.fairness import FairClock
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch, Window
 
@@ -38,6 +44,8 @@ _FIRST_RATE = 4000.0
 _SMOOTHING = 0.2
 _WORTH = 1.05
 """How much more the lanes must do together before they are used."""
+_CANDIDATES = 512
+"""Windows considered for a batch, which holds a few: it bounds the time of choosing."""
 logger = logging.getLogger("bert_int8")
 
 
@@ -89,12 +97,14 @@ class _Job:
 class _Ticket:
     """The windows of one call and their logits as they come.
 
-    job: what its thread is to run. busy: from when it has a job until that is done. wake: there is a job, or
-    everything is done.
+    turn: its virtual time; the earliest is next. job: work assigned to its thread. busy: true while its thread has a
+    job. wake: there is a job, or everything is done.
     """
 
     logits: list[Logits | None]
     missing: int
+    turn: float
+    cancellation: Cancellation
     error: Exception | None = None
     job: _Job | None = None
     busy: bool = False
@@ -126,19 +136,25 @@ class Batcher:
         self._lock = threading.Lock()
         self._rows: list[_Row] = []
         self._tickets = 0
+        self._turns = FairClock()
         self._all_cores = _Kind([_Lane(all_cores)], all_cores.packs, _ALL_CORES_GAINS)
         self._lanes: _Kind | None = None
         self._loading: threading.Thread | None = None
 
-    def infer(self, windows: Sequence[Window]) -> list[Logits]:
-        """Start and end logits of each window, as long as it is; raises what the engine raises."""
+    def infer(self, windows: Sequence[Window], cancellation: Cancellation | None = None) -> list[Logits]:
+        """Return start and end logits of each window, as long as it is.
+
+        Raises what the engine raises, and ServingError once nobody waits for the logits any more.
+        """
         if not windows:
             return []
-        ticket = _Ticket([None] * len(windows), len(windows))
+        cancellation = cancellation or Cancellation(math.inf)
         with self._lock:
+            ticket = _Ticket([None] * len(windows), len(windows), self._turns.start(), cancellation)
             self._tickets += 1
             self._rows += [_Row(window, ticket, index) for index, window in enumerate(windows)]
             self._dispatch()
+        cancellation.on_cancel(lambda: self._cancel(ticket))
         while True:
             ticket.wake.wait()
             with self._lock:
@@ -153,23 +169,59 @@ class Batcher:
         return [found for found in ticket.logits if found is not None]
 
     def _dispatch(self) -> None:
-        """Gives every free lane that may run now a batch; the lock is held."""
+        """Give every free lane that may run now a batch; the lock is held."""
+        self._drop_unwanted()
         if self._tickets > 1 and self._loading is None:
             self._loading = threading.Thread(target=self._load, daemon=True)
             self._loading.start()
         kind = self._kind()
         while kind.lanes:
+            if self._tickets > 1:
+                # Those of the same turn stay in the order in which they came.
+                self._rows.sort(key=lambda row: row.ticket.turn)
             first = next((i for i, row in enumerate(self._rows) if not row.ticket.busy), None)
             if first is None:
                 return
-            lengths = [len(row.window.input_ids) for row in self._rows]
-            chosen = kind.choose(lengths, first)
+            begin = max(0, first + 1 - _CANDIDATES)
+            lengths = [len(row.window.input_ids) for row in self._rows[begin : begin + _CANDIDATES]]
+            chosen = [begin + index for index in kind.choose(lengths, first - begin)]
             ticket = self._rows[first].ticket
             ticket.job = _Job(kind, kind.lanes.pop(), [self._rows[index] for index in chosen])
             ticket.busy = True
             kind.running += 1
+            self._charge(ticket.job.rows)
             taken = set(chosen)
             self._rows = [row for index, row in enumerate(self._rows) if index not in taken]
+            ticket.wake.set()
+
+    def _charge(self, rows: Sequence[_Row]) -> None:
+        """Count the work of these rows against their requests' turns; the lock is held."""
+        total = 0
+        for row in rows:
+            length = len(row.window.input_ids)
+            row.ticket.turn += length
+            total += length
+        self._turns.advance(total, self._tickets)
+
+    def _drop_unwanted(self) -> None:
+        """Drop the waiting windows of requests that nobody waits for any more; the lock is held."""
+        for ticket in {id(row.ticket): row.ticket for row in self._rows}.values():
+            if ticket.error is None and (error := ticket.cancellation.error()) is not None:
+                self._drop(ticket, error)
+
+    def _cancel(self, ticket: _Ticket) -> None:
+        with self._lock:
+            error = ticket.cancellation.error()
+            if error is not None and ticket.missing:
+                self._drop(ticket, error)
+
+    def _drop(self, ticket: _Ticket, error: Exception) -> None:
+        """Fail a request and drop its waiting windows; the lock is held."""
+        ticket.error = ticket.error or error
+        waiting = len(self._rows)
+        self._rows = [row for row in self._rows if row.ticket is not ticket]
+        ticket.missing -= waiting - len(self._rows)
+        if not ticket.missing:
             ticket.wake.set()
 
     def _kind(self) -> _Kind:
@@ -204,14 +256,11 @@ class Batcher:
             self._dispatch()
 
     def _finished(self, ticket: _Ticket, error: Exception | None) -> None:
-        """One window of a ticket is done, or was in vain, with all that still wait; the lock is held."""
+        """Note that one window of a ticket is done, or that it failed with all that still wait; the lock is held."""
         ticket.missing -= 1
         if error is not None:
-            ticket.error = ticket.error or error
-            waiting = len(self._rows)
-            self._rows = [row for row in self._rows if row.ticket is not ticket]
-            ticket.missing -= waiting - len(self._rows)
-        if not ticket.missing:
+            self._drop(ticket, error)
+        elif not ticket.missing:
             ticket.wake.set()
 
     def _load(self) -> None:

@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 from containers.bert_int8.question_answering import QuestionAnswering
 from containers.serving.app import Answer, Invocation
-from containers.serving.errors import ServingError
-from containers.serving.question_answering.requests import decode_items, encode_answers
-from containers.serving.question_answering.windows import ContextTooLongError
+from containers.serving.question_answering.requests import MAX_WINDOWS, decode_items, encode_answers, too_long_error
+from containers.serving.question_answering.windows import RequestTooLongError
 
 
 def make_handler(model: QuestionAnswering, precision: str) -> Callable[[Invocation], Answer]:
@@ -14,11 +13,14 @@ def make_handler(model: QuestionAnswering, precision: str) -> Callable[[Invocati
     attributes = f"precision={precision}"
 
     def handle(invocation: Invocation) -> Answer:
+        # It may have waited for a thread.
+        invocation.cancellation.check()
         items, is_list = decode_items(invocation.body, precision)
+        pairs = [(item.question, item.context) for item in items]
         try:
-            answers = model.answer([(item.question, item.context) for item in items])
-        except ContextTooLongError as error:
-            raise ServingError(400, "context_too_long", str(error), "context") from error
+            answers = model.answer(pairs, max_windows=MAX_WINDOWS, cancellation=invocation.cancellation)
+        except RequestTooLongError as error:
+            raise too_long_error(error, is_list=is_list) from error
         return Answer(encode_answers(answers, is_list), attributes=attributes)
 
     return handle

@@ -1,9 +1,13 @@
 """Answers questions: windows, encoder, span search. The build's evaluation runs this very code."""
 
+import sys
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from containers.bert_int8.batching import LENGTH_BUCKET, Batcher
 from containers.bert_int8.engines import EncoderEngine
+from containers.serving.cancellation import Cancellation
 from containers.serving.question_answering.answers import AnsweredQuestion, best_answer
 from containers.serving.question_answering.windows import EncoderBatch, Window, Windower
 
@@ -25,7 +29,8 @@ class QuestionAnswering:
         """Runs one row of every second bucketed length, since engines that pad prepare each shape when they see it.
 
         The others cost their first request some 30 ms, and all of them together half a second of the start. An engine
-        that packs runs the longest row, for which it takes its memory.
+        that packs runs the longest row, for which it takes its memory. Raises what the engine raises, and ValueError
+        for logits that are not finite.
         """
         longest = self._windower.limits.max_seq_length
         window = self._windower.windows("warm", "warm " * longest)[0]
@@ -38,15 +43,25 @@ class QuestionAnswering:
                 window.context_start,
                 window.offsets[: max(0, cut - 4)],
             )
-            self._engine.infer(EncoderBatch.of([shortened], LENGTH_BUCKET))
+            start, end = self._engine.infer(EncoderBatch.of([shortened], LENGTH_BUCKET))
+            if not (np.isfinite(start[0, :cut]).all() and np.isfinite(end[0, :cut]).all()):
+                raise ValueError(f"its logits for {cut} tokens are not finite")
 
-    def answer(self, pairs: Sequence[tuple[str, str]]) -> list[AnsweredQuestion]:
-        """Answers (question, context) pairs, in order.
+    def answer(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        max_windows: int = sys.maxsize,
+        cancellation: Cancellation | None = None,
+    ) -> list[AnsweredQuestion]:
+        """Answer (question, context) pairs, in order.
 
-        Raises ContextTooLongError. A context without any token has the empty answer with score 0.
+        A context without any token has the empty answer with score 0. Raises ContextTooLongError for a context that is
+        too long alone, RequestTooLongError for pairs of more than `max_windows` windows, and ServingError once nobody
+        waits for the response any more.
         """
-        cut = [self._windower.windows(question, context) for question, context in pairs]
-        logits = self._batcher.infer([window for windows in cut for window in windows])
+        cut = self._windower.windows_of_request(pairs, max_windows)
+        logits = self._batcher.infer([window for windows in cut for window in windows], cancellation)
         answers: list[AnsweredQuestion] = []
         position = 0
         for (_, context), windows in zip(pairs, cut, strict=True):

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from containers.serving.cancellation import Cancellation, cancel_when_client_leaves
 from containers.serving.contract import MAX_BODY_BYTES
 from containers.serving.errors import ServingError, where_it_failed
 
@@ -29,12 +30,14 @@ CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 class Invocation:
     """One request as the model code sees it: the whole body, and its media types in lower case.
 
-    accept: what the client takes, `*/*` where it names nothing.
+    accept: what the client takes, `*/*` where it names nothing. cancellation: whether anyone still waits for the
+    response, for models that compute long enough to ask.
     """
 
     body: bytes
     content_type: str
     accept: str = "*/*"
+    cancellation: Cancellation = field(default_factory=Cancellation, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +107,18 @@ class Invoker:
             )
         self._pending += 1
         try:
+            cancellation = Cancellation()
             body = await read_body(request, self._options.body_timeout_seconds)
-            invocation = Invocation(body, content_type, request.headers.get("accept", "*/*").strip().lower())
+            accept = request.headers.get("accept", "*/*").strip().lower()
+            invocation = Invocation(body, content_type, accept, cancellation)
             if len(body) <= self._options.inline_bytes:
                 return invoke(invocation)
             # Of the threads that wait, it takes the one that worked last, whose core has what it needs in its caches.
-            return await to_thread.run_sync(invoke, invocation, limiter=self._threads)
+            watch = asyncio.ensure_future(cancel_when_client_leaves(request.receive, cancellation))
+            try:
+                return await to_thread.run_sync(invoke, invocation, limiter=self._threads)
+            finally:
+                watch.cancel()
         finally:
             self._pending -= 1
 

@@ -1,6 +1,6 @@
 """Turns a question and its context into the token windows that the encoder reads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -9,13 +9,35 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
+from containers.serving.errors import StartupError
 from containers.serving.question_answering.wordpiece import Tokens, WordPieceTable
 
 TokenArray = npt.NDArray[np.int64]
 
 
-class ContextTooLongError(ValueError):
-    """A context needs more windows than one request may cost."""
+MAX_SEQ_LENGTH = 8192
+"""Tokens in one window at most, which is more than any BERT has positions; a window's cost grows with its square."""
+_PROBE = "warm \u2603 [UNK] zq9,"
+"""Text with known and unknown words, on which a tokenizer that lacks something fails."""
+
+
+class RequestTooLongError(ValueError):
+    """A request needs more windows than it may cost.
+
+    code: stable name for machines. item: index of the question at which the limit was passed.
+    """
+
+    code = "too_many_windows"
+
+    def __init__(self, message: str, item: int = 0) -> None:
+        super().__init__(message)
+        self.item = item
+
+
+class ContextTooLongError(RequestTooLongError):
+    """One context alone needs more windows than it may have."""
+
+    code = "context_too_long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +57,15 @@ class WindowLimits:
     max_windows: int = 64
 
     def __post_init__(self) -> None:
+        for name, least, most in (
+            ("max_seq_length", 5, MAX_SEQ_LENGTH),
+            ("doc_stride", 0, MAX_SEQ_LENGTH),
+            ("max_query_length", 1, MAX_SEQ_LENGTH),
+            ("max_windows", 1, 2**31),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise ValueError(f"{name} is {value!r}: it must be a whole number from {least} to {most}")
         smallest_context = self.max_seq_length - self.max_query_length - 3
         if not 0 <= self.doc_stride < smallest_context:
             raise ValueError(
@@ -80,8 +111,25 @@ class Windower:
 
     @classmethod
     def from_file(cls, path: Path, limits: WindowLimits) -> "Windower":
-        """Reads a `tokenizer.json`."""
-        return cls(Tokenizer.from_file(str(path)), limits)
+        """Read a `tokenizer.json`; raises StartupError for a file that is damaged or that cannot tokenize."""
+        try:
+            windower = cls(Tokenizer.from_file(str(path)), limits)
+            windower.windows(_PROBE, _PROBE)
+        except BaseException as error:
+            # The library's panics, which a damaged file may cause, are no Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise StartupError(
+                f"{path.name} is no tokenizer that can be served ({reason}); upload the artifact again or rebuild it"
+            ) from error
+        return windower
+
+    @property
+    def words(self) -> int:
+        """Rows that the model's table of words must have: the highest token id plus one."""
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return 1 + max(vocabulary.values())
 
     def windows(self, question: str, context: str) -> list[Window]:
         """Cuts one pair; a context without any token gives one window without context tokens.
@@ -89,6 +137,20 @@ class Windower:
         Raises ContextTooLongError when the context needs more than `max_windows` windows.
         """
         return self._cut(*self._tokens([question, context]))
+
+    def windows_of_request(self, pairs: Sequence[tuple[str, str]], max_windows: int) -> list[list[Window]]:
+        """Cut the pairs of one request, and stop at the one that passes the limit.
+
+        Raises ContextTooLongError for a context that is too long alone, and RequestTooLongError for more than
+        `max_windows` windows altogether.
+        """
+        return checked_windows((self._windows_or_error(*pair) for pair in pairs), len(pairs), max_windows)
+
+    def _windows_or_error(self, question: str, context: str) -> "list[Window] | ContextTooLongError":
+        try:
+            return self.windows(question, context)
+        except ContextTooLongError as error:
+            return error
 
     def windows_of_all(self, pairs: Sequence[tuple[str, str]]) -> list[list[Window] | ContextTooLongError]:
         """Cuts many pairs, letting the GIL go once for all of them; a pair's error stands in its place."""
@@ -131,6 +193,30 @@ class Windower:
         token_type_ids = np.zeros(len(input_ids), dtype=np.int64)
         token_type_ids[len(prefix) :] = 1
         return Window(input_ids, token_type_ids, len(prefix), offsets)
+
+
+def checked_windows(
+    cut: Iterable[list[Window] | ContextTooLongError], items: int, max_windows: int
+) -> list[list[Window]]:
+    """Return the windows of one request's items; raises their errors, and RequestTooLongError over the limit.
+
+    cut: consumed only until the limit is passed. items: how many the request has.
+    """
+    found: list[list[Window]] = []
+    count = 0
+    for item, windows in enumerate(cut):
+        if isinstance(windows, ContextTooLongError):
+            windows.item = item
+            raise windows
+        found.append(windows)
+        count += len(windows)
+        if count > max_windows:
+            raise RequestTooLongError(
+                f"the first {item + 1} of {items} items need {count} windows of the encoder; a request may have "
+                f"{max_windows}. Send fewer items or shorter contexts at once",
+                item,
+            )
+    return found
 
 
 def _encoded(encoding: Encoding) -> Tokens:
