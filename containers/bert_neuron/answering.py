@@ -7,8 +7,8 @@ from containers.bert_neuron.scheduler import Logits, Scheduler
 from containers.bert_neuron.tokenizing import TokenizerThreads
 from containers.serving.errors import ServingError
 from containers.serving.question_answering.answers import AnsweredQuestion, best_answer
-from containers.serving.question_answering.requests import Item
-from containers.serving.question_answering.windows import ContextTooLongError, Window
+from containers.serving.question_answering.requests import Item, too_long_error
+from containers.serving.question_answering.windows import RequestTooLongError, Window
 
 _INLINE_WINDOWS = 8
 """Requests of more windows search their spans on a thread, so that they do not hold up the others."""
@@ -55,8 +55,8 @@ class Answering:
         try:
             try:
                 cut = await self._tokenizer.windows(items)
-            except ContextTooLongError as error:
-                raise ServingError(400, "context_too_long", str(error), "context") from error
+            except RequestTooLongError as error:
+                raise too_long_error(error, is_list=len(items) > 1) from error
             windows = [window for each in cut for window in each]
             logits = await self._scheduler.infer(model, windows)
             if len(windows) <= _INLINE_WINDOWS:

@@ -14,6 +14,7 @@ from containers.bert_neuron.answering import Answering
 from containers.bert_neuron.devices.core import CoreGroup
 from containers.bert_neuron.metrics import CONTENT_TYPE, Metrics
 from containers.serving.app import CUSTOM_ATTRIBUTES, JSON, error_response, http_error, read_body, redirect_nothing
+from containers.serving.cancellation import Cancellation, while_wanted
 from containers.serving.errors import ServingError, where_it_failed
 from containers.serving.question_answering.requests import decode_items, encode_answers
 
@@ -51,6 +52,7 @@ def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precisio
     async def respond(request: Request, choose: Callable[[], int]) -> Response:
         model: int | None = None
         gate.active += 1
+        arrived = Cancellation()
         try:
             body = await read_body(request, _BODY_SECONDS)
             started = time.perf_counter()
@@ -59,7 +61,7 @@ def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precisio
             model = choose()
             _check_media_type(request)
             items, is_list = decode_items(body, precision)
-            answers = await answering.answer(model, items)
+            answers = await while_wanted(request.receive, answering.answer(model, items), arrived)
             metrics.answered(model, time.perf_counter() - started)
             return Response(encode_answers(answers, is_list), media_type=JSON, headers=headers)
         except ServingError as error:

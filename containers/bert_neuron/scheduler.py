@@ -4,6 +4,9 @@ A core never waits for company: while it works, what comes is gathered, so batch
 and a lone request is not held back. A full batch is handed over while the one before still runs, so that the core
 goes on at once. The deadline bounds how long a window of a rarely asked model or length stands behind fuller batches.
 
+Requests take turns by the work that each has had, so a small one does not wait for all windows of a large one. Windows
+of a request that was cancelled leave the queue at once.
+
 Of the traced shapes, a batch takes the one that does most windows a second, by the times measured at the start: where
 the time grows with the shape, four of five windows go in a shape of four, and no time is spent on three rows of
 padding.
@@ -24,6 +27,7 @@ from containers.bert_neuron.artifact import NeuronArtifact
 from containers.bert_neuron.devices import Device
 from containers.bert_neuron.devices.core import sleep_precisely
 from containers.serving.errors import ServingError
+from containers.serving.question_answering.fairness import FairClock
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch, Window
 
@@ -41,11 +45,15 @@ class Observer(Protocol):
 
 @dataclass(eq=False, slots=True)
 class _Ticket:
-    """The windows of one request: their logits as they come, and the future of all."""
+    """The windows of one request: their logits as they come, and the future of all.
+
+    turn: its virtual time; the earliest is next.
+    """
 
     logits: list[Logits | None]
     missing: int
     future: asyncio.Future[list[Logits]]
+    turn: float
 
 
 @dataclass(eq=False, slots=True)
@@ -58,16 +66,47 @@ class _Row:
 
 @dataclass(eq=False, slots=True)
 class _Group:
-    """Windows of one model and one traced length, in the order they came."""
+    """Windows of one model and one traced length, those of each request in the order they came."""
 
     model: int
     length: int
     batches: tuple[int, ...]
-    rows: deque[_Row] = field(default_factory=deque)
+    requests: dict[_Ticket, deque[_Row]] = field(default_factory=dict)
+    waiting: int = 0
 
     @property
     def full(self) -> bool:
-        return len(self.rows) >= self.batches[-1]
+        return self.waiting >= self.batches[-1]
+
+    @property
+    def due(self) -> float:
+        """When the window that has waited longest is past its deadline."""
+        return min(rows[0].due for rows in self.requests.values())
+
+    @property
+    def turn(self) -> float:
+        """The virtual time of the request whose turn it is."""
+        return min(ticket.turn for ticket in self.requests)
+
+    def add(self, row: _Row) -> None:
+        self.requests.setdefault(row.ticket, deque()).append(row)
+        self.waiting += 1
+
+    def take(self) -> _Row:
+        """Return the next window of the request whose turn it is, and count it against its turn."""
+        ticket = min(self.requests, key=lambda ticket: ticket.turn)
+        row = self.requests[ticket].popleft()
+        if not self.requests[ticket]:
+            del self.requests[ticket]
+        ticket.turn += self.length
+        self.waiting -= 1
+        return row
+
+    def drop(self, ticket: _Ticket) -> int:
+        """Drop the windows of a request, and return how many there were."""
+        dropped = len(self.requests.pop(ticket, ()))
+        self.waiting -= dropped
+        return dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +144,8 @@ class Scheduler:
             for length in self._lengths
         }
         self._waiting = [0] * len(devices)
+        self._turns = FairClock()
+        self._requests = 0
         self._at_core = 0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(_HANDED_OVER)]
@@ -127,13 +168,21 @@ class Scheduler:
                 retry_after_seconds=1,
             )
         future: asyncio.Future[list[Logits]] = self._loop.create_future()
-        ticket = _Ticket([None] * len(windows), len(windows), future)
+        ticket = _Ticket([None] * len(windows), len(windows), future, self._turns.start())
         due = self._clock() + self._deadline
-        for index, window in enumerate(windows):
-            self._group(model, len(window.input_ids)).rows.append(_Row(window, ticket, index, due))
+        groups = [self._group(model, len(window.input_ids)) for window in windows]
+        for index, (window, group) in enumerate(zip(windows, groups, strict=True)):
+            group.add(_Row(window, ticket, index, due))
         self._waiting[model] += len(windows)
-        self._hand_over()
-        return await future
+        self._requests += 1
+        try:
+            self._hand_over()
+            return await future
+        finally:
+            self._requests -= 1
+            # A request that was cancelled, or one of whose batches failed, may have windows that still wait.
+            if ticket.missing:
+                self._waiting[model] -= sum(group.drop(ticket) for group in dict.fromkeys(groups))
 
     async def close(self) -> None:
         """Ends the threads once what was handed over is done."""
@@ -159,28 +208,33 @@ class Scheduler:
             self._jobs.put(_Job(group.model, _padded(rows, size, group.length), rows))
 
     def _next(self) -> _Group | None:
-        """The group whose turn it is: one past its deadline, else the fullest; while the core works, only full ones."""
-        ready = [group for group in self._groups.values() if group.rows and (self._at_core == 0 or group.full)]
-        if len(ready) < 2:
+        """Return the group whose turn it is; None where the core works and no group is full.
+
+        Of those past their deadline, full or not, it is the one with the request whose turn it is; else the fullest.
+        """
+        waiting = [group for group in self._groups.values() if group.waiting]
+        ready = [group for group in waiting if self._at_core == 0 or group.full]
+        if not ready or len(waiting) == 1:
             return ready[0] if ready else None
-        oldest = min(ready, key=lambda group: group.rows[0].due)
-        if oldest.rows[0].due <= self._clock():
-            return oldest
-        return max(ready, key=lambda group: min(1.0, len(group.rows) / group.batches[-1]))
+        now = self._clock()
+        if late := [group for group in waiting if group.due <= now]:
+            return min(late, key=lambda group: group.turn)
+        return max(ready, key=lambda group: min(1.0, group.waiting / group.batches[-1]))
 
     def _size(self, group: _Group) -> int:
         """The traced batch that does most of the waiting windows a second, the smaller of equals."""
-        waiting = len(group.rows)
+        waiting = group.waiting
         return max(group.batches, key=lambda size: (min(waiting, size) / self._seconds[group.length, size], -size))
 
     def _take(self, group: _Group, size: int) -> list[_Row]:
-        """Up to so many, without those that nobody waits for any more."""
+        """Take up to so many, without those that nobody waits for any more."""
         rows: list[_Row] = []
-        while group.rows and len(rows) < size:
-            row = group.rows.popleft()
+        while group.waiting and len(rows) < size:
+            row = group.take()
             self._waiting[group.model] -= 1
             if not row.ticket.future.done():
                 rows.append(row)
+        self._turns.advance(len(rows) * group.length, self._requests)
         return rows
 
     def _work(self) -> None:

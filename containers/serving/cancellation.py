@@ -1,12 +1,16 @@
 """Whether anyone still waits for a request's response: its client may leave, and its deadline passes."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 from containers.serving.errors import ServingError
 
+T = TypeVar("T")
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+"""A request's channel of ASGI messages, whose values are of any type."""
 RESPONSE_SECONDS = 60.0
 """SageMaker waits no longer for a container (InvokeEndpoint)."""
 
@@ -50,19 +54,39 @@ class Cancellation:
             )
         return None
 
+    @property
+    def seconds_left(self) -> float:
+        """Time until the deadline, 0 once it has passed."""
+        return max(0.0, self._deadline - self._clock())
+
     def check(self) -> None:
         """Raise ServingError 499 or 504 where nobody waits for the response any more."""
         if (error := self.error()) is not None:
             raise error
 
 
-async def cancel_when_client_leaves(
-    receive: Callable[[], Awaitable[Mapping[str, Any]]], cancellation: Cancellation
-) -> None:
-    """Wait for the client to close its connection; to be run once the request's body has been received.
-
-    receive: the request's channel of ASGI messages, whose values are of any type.
-    """
+async def cancel_when_client_leaves(receive: Receive, cancellation: Cancellation) -> None:
+    """Wait for the client to close its connection; to be run once the request's body has been received."""
     while (await receive())["type"] != "http.disconnect":
         pass
     cancellation.cancel()
+
+
+async def while_wanted(receive: Receive, work: Coroutine[Any, Any, T], cancellation: Cancellation) -> T:
+    """Return the result of `work`, which is cancelled when the client leaves or the deadline passes.
+
+    To be run once the request's body has been received. Raises what `work` raises, and ServingError 499 or 504.
+    """
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(cancel_when_client_leaves(receive, cancellation))
+    try:
+        while not task.done():
+            await asyncio.wait((task, watch), timeout=cancellation.seconds_left, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                if watch.done():
+                    watch.result()
+                cancellation.check()
+        return task.result()
+    finally:
+        watch.cancel()
+        task.cancel()
