@@ -7,7 +7,7 @@ import time
 
 from starlette.types import ASGIApp
 
-from containers.bert_int8.engines import installed_version, load_engine, load_lanes
+from containers.bert_int8.engines import KnowsItsSizes, installed_version, load_engine, load_lanes, one_line
 from containers.bert_int8.handler import make_handler
 from containers.bert_int8.model_files import TOKENIZER_FILE, window_limits
 from containers.bert_int8.question_answering import QuestionAnswering
@@ -36,13 +36,18 @@ def _create() -> ASGIApp:
         raise StartupError(
             f"the artifact needs {engine_name} {manifest.engine.version}, which this image does not have"
         ) from error
+    except ValueError as error:
+        raise StartupError(f"the manifest's engine: {error}; rebuild the artifact") from error
     threads = available_cores()
-    model = QuestionAnswering(
-        load_engine(engine_name, model_dir, threads),
-        Windower.from_file(model_dir / TOKENIZER_FILE, window_limits(manifest.recipe)),
-        lambda: load_lanes(engine_name, model_dir, threads),
-    )
-    model.warm_up()
+    windower = Windower.from_file(model_dir / TOKENIZER_FILE, window_limits(manifest.recipe))
+    engine = load_engine(engine_name, model_dir, threads)
+    if isinstance(engine, KnowsItsSizes):
+        engine.check_fits(windower.words, windower.limits.max_seq_length)
+    model = QuestionAnswering(engine, windower, lambda: load_lanes(engine_name, model_dir, threads))
+    try:
+        model.warm_up()
+    except Exception as error:
+        raise StartupError(f"the model does not run ({one_line(error)}); rebuild the artifact") from error
     if cap := os.environ.get("ONEDNN_MAX_CPU_ISA"):
         logger.info("the engine is asked to stay within ONEDNN_MAX_CPU_ISA=%s", cap)
     log_ready(f"{engine_name} {manifest.engine.version} {manifest.precision}, {threads} threads,", started)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from containers.serving.errors import StartupError
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch
 
@@ -23,6 +24,14 @@ class EncoderEngine(Protocol):
         """Start and end logits, each float32 of shape (rows, tokens)."""
 
 
+@runtime_checkable
+class KnowsItsSizes(Protocol):
+    """An engine that can say whether a tokenizer fits its model."""
+
+    def check_fits(self, words: int, max_seq_length: int) -> None:
+        """Raise StartupError unless the model has embeddings of so many token ids, and of so many positions."""
+
+
 _MODULES = {
     "vnni": "containers.bert_int8.engines.vnni",
     "openvino": "containers.bert_int8.engines.openvino",
@@ -32,13 +41,20 @@ _MODULES = {
 
 
 def load_engine(name: str, model_dir: Path, threads: int) -> EncoderEngine:
-    """Loads the model in `model_dir` with the engine of that name and warms nothing.
+    """Load the model in `model_dir` with the engine of that name and warm nothing.
 
-    Only the engine asked for is imported, since an image installs just one. Raises ValueError for an
-    unknown name and ImportError for one that is not installed.
+    Only the engine asked for is imported, since an image installs just one. Raises ValueError for an unknown name,
+    ImportError for one that is not installed, and StartupError for a model that it cannot load.
     """
     load: Callable[[Path, int], EncoderEngine] = _module(name).load
-    return load(model_dir, threads)
+    try:
+        return load(model_dir, threads)
+    except StartupError:
+        raise
+    except Exception as error:
+        raise StartupError(
+            f"{name} cannot load the model ({one_line(error)}); upload the artifact again or rebuild it"
+        ) from error
 
 
 def load_lanes(name: str, model_dir: Path, cores: int) -> Sequence[EncoderEngine]:
@@ -54,6 +70,11 @@ def installed_version(name: str) -> str:
     """Version of an engine as it is installed here; raises as `load_engine` does."""
     version: Callable[[], str] = _module(name).version
     return version()
+
+
+def one_line(error: BaseException) -> str:
+    """Return the beginning of an exception's message without line breaks, or its type where it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _module(name: str) -> ModuleType:

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from containers.serving.errors import StartupError
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch
 
 MODEL_FILE = "model.onnx"
+_OUTPUTS = ("start_logits", "end_logits")
 
 
 def version() -> str:
@@ -40,9 +42,16 @@ class OnnxRuntimeEngine:
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
         self._inputs = {node.name for node in session.get_inputs()}
+        outputs = {node.name for node in session.get_outputs()}
+        if not self._inputs <= set(EncoderBatch.INPUTS) or not outputs >= set(_OUTPUTS):
+            raise StartupError(
+                f"{MODEL_FILE} has inputs {', '.join(sorted(self._inputs))[:200]} and outputs "
+                f"{', '.join(sorted(outputs))[:200]}: it must have inputs of {', '.join(EncoderBatch.INPUTS)} and "
+                f"outputs {', '.join(_OUTPUTS)}; rebuild the artifact"
+            )
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
         """Start and end logits, each float32 of shape (rows, tokens)."""
         feed = {name: array for name, array in batch.arrays().items() if name in self._inputs}
-        start, end = self._session.run(["start_logits", "end_logits"], feed)
+        start, end = self._session.run(list(_OUTPUTS), feed)
         return np.asarray(start), np.asarray(end)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import openvino as ov
 
+from containers.serving.errors import StartupError
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch
 
@@ -52,11 +53,22 @@ class OpenVinoEngine:
     packs = False
 
     def __init__(self, model: ov.CompiledModel) -> None:
+        self._names = _input_names(model)
         self._request = model.create_infer_request()
-        self._names = [next(name for name in EncoderBatch.INPUTS if name in port.get_names()) for port in model.inputs]
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
         """Start and end logits, each float32 of shape (rows, tokens)."""
         arrays = batch.arrays()
         outputs = self._request.infer([arrays[name] for name in self._names], share_inputs=True)
         return outputs[0], outputs[1]
+
+
+def _input_names(model: ov.CompiledModel) -> list[str]:
+    found = [name for port in model.inputs for name in EncoderBatch.INPUTS if name in port.get_names()]
+    if len(found) != len(model.inputs) or "input_ids" not in found or len(model.outputs) != 2:
+        names = ", ".join(sorted({name for port in model.inputs for name in port.get_names()})) or "no names"
+        raise StartupError(
+            f"{MODEL_FILE} has inputs {names[:200]} and {len(model.outputs)} outputs: it must have inputs of "
+            f"{', '.join(EncoderBatch.INPUTS)} and two outputs; rebuild the artifact"
+        )
+    return found

@@ -6,52 +6,34 @@ on what shares its batch, and no length has to be prepared.
 
 import ctypes
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import astuple, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from safetensors import safe_open
 
+from containers.bert_int8.engines.elf import library_problem
+from containers.bert_int8.engines.vnni_weights import (
+    LINEARS,
+    NORMALIZATIONS,
+    WEIGHTS_FILE,
+    EncoderShape,
+    WeightsFile,
+)
+from containers.serving.cpu import instruction_sets
+from containers.serving.errors import StartupError
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch
 
+__all__ = ["LIBRARY_FILE", "VERSION", "WEIGHTS_FILE", "EncoderShape", "VnniEngine", "load", "load_lanes", "version"]
+
 LIBRARY_FILE = "encoder.so"
-WEIGHTS_FILE = "model.safetensors"
-VERSION = "1"
-"""Of the functions in the library and of the names of the weights; an archive of another one is refused."""
-LINEARS = ("query", "key", "value", "attended", "up", "down")
-"""Each with int8 `.weight` of shape (outputs, inputs), float32 `.scale` and `.bias` of shape (outputs,)."""
-NORMALIZATIONS = ("after_attention", "after_feed_forward")
-"""Each with float32 `.gamma` and `.beta` of shape (hidden,)."""
+VERSION = "2"
+"""Of the functions in the library and of the names of the weights; an archive of another one is refused. The library
+has it as `encoder_abi_version`."""
 _NO_LAYER = -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderShape:
-    """Sizes of a BERT encoder, and what its normalizations add to the variance; they stand with the weights."""
-
-    layers: int
-    hidden: int
-    heads: int
-    intermediate: int
-    words: int
-    positions: int
-    types: int
-    epsilon: float
-
-    def to_metadata(self) -> dict[str, str]:
-        """As safetensors keeps it."""
-        return {name: repr(value) for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> "EncoderShape":
-        """Reads what `to_metadata` gave."""
-        sizes = {each.name: int(metadata[each.name]) for each in fields(cls) if each.name != "epsilon"}
-        return cls(**sizes, epsilon=float(metadata["epsilon"]))
+_REBUILD = "rebuild the artifact with this image's version of model_build"
 
 
 class _Shape(ctypes.Structure):
@@ -61,20 +43,20 @@ class _Shape(ctypes.Structure):
 
 
 def version() -> str:
-    """Version of what this module and the library agree on."""
+    """Return the version of what this module and the library agree on."""
     return VERSION
 
 
 def load(model_dir: Path, threads: int) -> "VnniEngine":
-    """A session of so many threads, the caller's among them, on weights that every session of the archive shares.
+    """Open a session of so many threads, the caller's among them, on weights that every session of the archive shares.
 
-    Raises MemoryError.
+    Raises StartupError for weights or a library that cannot be served, and MemoryError.
     """
     return VnniEngine(_encoder(model_dir), threads)
 
 
 def load_lanes(model_dir: Path, cores: int) -> Sequence["VnniEngine"]:
-    """A session of one thread for each core; raises MemoryError."""
+    """Open a session of one thread for each core; raises as `load` does."""
     encoder = _encoder(model_dir)
     return [VnniEngine(encoder, 1) for _ in range(cores)]
 
@@ -88,32 +70,30 @@ class _Encoder:
     """The loaded library and the weights in its memory."""
 
     def __init__(self, model_dir: Path) -> None:
+        weights = WeightsFile(model_dir / WEIGHTS_FILE)
         self.library = _library(model_dir / LIBRARY_FILE)
-        with safe_open(model_dir / WEIGHTS_FILE, framework="numpy") as file:
-            self.shape = EncoderShape.from_metadata(file.metadata())
-            pointer = self.library.encoder_new(ctypes.byref(_Shape(*astuple(self.shape))))
-            if not pointer:
-                raise MemoryError("there is no memory for the encoder's weights")
-            self.pointer = pointer
-            weakref.finalize(self, self.library.encoder_free, pointer)
-            self._fill(file)
+        self.shape = weights.shape
+        pointer = self.library.encoder_new(ctypes.byref(_Shape(*astuple(self.shape))))
+        if not pointer:
+            raise MemoryError(f"there is no memory for {self.shape.weight_bytes()} bytes of weights")
+        self.pointer = pointer
+        weakref.finalize(self, self.library.encoder_free, pointer)
+        self._fill(weights)
 
-    def _fill(self, file: Any) -> None:
-        """Tensor by tensor, so that no second copy of all weights is ever there."""
-
-        def given(*names: str) -> list[npt.NDArray[np.generic]]:
-            return [np.ascontiguousarray(file.get_tensor(name)) for name in names]
-
-        library = self.library
-        library.encoder_embeddings(self.pointer, *given("words.weight", "words.scale", "positions", "types"))
-        library.encoder_normalization(self.pointer, _NO_LAYER, 0, *given("embedded.gamma", "embedded.beta"))
-        library.encoder_head(self.pointer, *given("head.weight", "head.bias"))
+    def _fill(self, weights: WeightsFile) -> None:
+        """Copy tensor by tensor, so that no second copy of all weights is ever there."""
+        library, given = self.library, weights.tensor
+        library.encoder_embeddings(
+            self.pointer, given("words.weight"), given("words.scale"), given("positions"), given("types")
+        )
+        library.encoder_normalization(self.pointer, _NO_LAYER, 0, given("embedded.gamma"), given("embedded.beta"))
+        library.encoder_head(self.pointer, given("head.weight"), given("head.bias"))
         for layer in range(self.shape.layers):
             for which, name in enumerate(LINEARS):
-                parts = given(*(f"layers.{layer}.{name}.{part}" for part in ("weight", "scale", "bias")))
+                parts = (given(f"layers.{layer}.{name}.{part}") for part in ("weight", "scale", "bias"))
                 library.encoder_linear(self.pointer, layer, which, *parts)
             for which, name in enumerate(NORMALIZATIONS):
-                parts = given(*(f"layers.{layer}.{name}.{part}" for part in ("gamma", "beta")))
+                parts = (given(f"layers.{layer}.{name}.{part}") for part in ("gamma", "beta"))
                 library.encoder_normalization(self.pointer, layer, which, *parts)
 
 
@@ -128,6 +108,16 @@ class VnniEngine:
         if not self._session:
             raise MemoryError(f"there is no memory for a session of {threads} threads")
         weakref.finalize(self, encoder.library.session_free, self._session)
+
+    def check_fits(self, words: int, max_seq_length: int) -> None:
+        """Raise StartupError unless the model has an embedding of so many token ids, and of so many positions."""
+        shape = self._encoder.shape
+        for what, wanted, there in (
+            ("the tokenizer's highest token id plus one", words, shape.words),
+            ("max_seq_length", max_seq_length, shape.positions),
+        ):
+            if wanted > there:
+                raise StartupError(f"{what} is {wanted}, {WEIGHTS_FILE} has embeddings of {there}; {_REBUILD}")
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
         """Start and end logits, each float32 of shape (rows, tokens), 0 for padding.
@@ -153,8 +143,31 @@ class VnniEngine:
 
 
 def _library(path: Path) -> ctypes.CDLL:
-    """The functions of the archive's library, which let the GIL go while they run."""
-    library = ctypes.CDLL(str(path))
+    """Load the functions of the archive's library, which let the GIL go while they run; raises StartupError."""
+    if problem := library_problem(path):
+        raise StartupError(f"{path.name} {problem}; upload the artifact again, or {_REBUILD}")
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise StartupError(f"{path.name} cannot be loaded ({_one_line(error)}); {_REBUILD}") from error
+    # Symbols of data: nothing in the library runs before they have been compared.
+    try:
+        found = str(ctypes.c_int32.in_dll(library, "encoder_abi_version").value)
+        instruction_set = (ctypes.c_char * 16).in_dll(library, "encoder_instruction_set").value.decode(errors="replace")
+    except ValueError as error:
+        raise StartupError(f"{path.name} is of another version, without encoder_abi_version; {_REBUILD}") from error
+    if found != VERSION:
+        raise StartupError(f"{path.name} has version {found}, this image runs version {VERSION}; {_REBUILD}")
+    if instruction_set and instruction_set not in instruction_sets():
+        raise StartupError(
+            f"{path.name} needs the instruction set {instruction_set}, which this processor does not offer: use an "
+            "instance type that has it (C6i or newer) or the fp32 artifact"
+        )
+    _declare(library, path.name)
+    return library
+
+
+def _declare(library: ctypes.CDLL, file: str) -> None:
     handle, number = ctypes.c_void_p, ctypes.c_int64
     floats, bytes_, ints = (
         np.ctypeslib.ndpointer(dtype, flags="C_CONTIGUOUS") for dtype in (np.float32, np.int8, np.int32)
@@ -163,13 +176,19 @@ def _library(path: Path) -> ctypes.CDLL:
         ("encoder_new", handle, [ctypes.POINTER(_Shape)]),
         ("encoder_free", None, [handle]),
         ("encoder_embeddings", None, [handle, bytes_, floats, floats, floats]),
-        ("encoder_normalization", None, [handle, number, number, floats, floats]),
+        ("encoder_normalization", ctypes.c_bool, [handle, number, number, floats, floats]),
         ("encoder_head", None, [handle, floats, floats]),
-        ("encoder_linear", None, [handle, number, number, bytes_, floats, floats]),
+        ("encoder_linear", ctypes.c_bool, [handle, number, number, bytes_, floats, floats]),
         ("session_new", handle, [handle, number]),
         ("session_free", None, [handle]),
         ("session_run", ctypes.c_bool, [handle, ints, ints, ints, number, floats, floats]),
     ):
-        function = getattr(library, name)
+        try:
+            function = getattr(library, name)
+        except AttributeError as error:
+            raise StartupError(f"{file} has no function {name}; {_REBUILD}") from error
         function.restype, function.argtypes = result, arguments
-    return library
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -24,6 +24,25 @@ struct Shape {
   double epsilon;
 };
 
+// Largest sizes accepted; containers/bert_int8/engines/vnni_weights.py has the same limits. Sums of 65536 products of
+// bytes stay below 2^31, and so do sums of 32768 rounded shares of attention. No number of bytes nears 2^63.
+constexpr int64_t kMaxLayers = 1024, kMaxWidth = 65536, kMaxWords = 1 << 24, kMaxPositions = 32768, kMaxTypes = 65536;
+constexpr int64_t kMaxHeadSize = 128;
+constexpr int64_t kMaxThreads = 1024, kMaxSequences = 1 << 20, kMaxTokens = 1 << 24;
+
+bool between(int64_t least, int64_t value, int64_t most) { return least <= value && value <= most; }
+
+bool valid(const Shape& shape) {
+  if (!between(1, shape.layers, kMaxLayers) || !between(kPanel, shape.hidden, kMaxWidth) ||
+      !between(1, shape.heads, shape.hidden) || !between(kPanel, shape.intermediate, kMaxWidth) ||
+      !between(1, shape.words, kMaxWords) || !between(1, shape.positions, kMaxPositions) ||
+      !between(1, shape.types, kMaxTypes))
+    return false;
+  int64_t size = shape.hidden / shape.heads;
+  return size * shape.heads == shape.hidden && size % kPanel == 0 && size <= kMaxHeadSize &&
+         shape.intermediate % kPanel == 0 && float(shape.epsilon) > 0.0f && shape.epsilon <= 1.0;
+}
+
 // sums: scale times the sum of an output's weights, which is what an offset of 1 in the input adds to it.
 struct Linear {
   long inputs, outputs;
@@ -416,9 +435,9 @@ void work(void* given, int thread) {
 // Room for so many tokens, keys and sequences; false where there is no memory.
 bool fit(Session* s, long tokens, long kept, long sequences) {
   if (tokens <= s->capacity && kept <= s->kept_capacity && sequences <= s->sequence_capacity) return true;
-  tokens = (tokens > s->capacity ? tokens : s->capacity) + 63 & ~63L;
-  kept = (kept > s->kept_capacity ? kept : s->kept_capacity) + 63 & ~63L;
-  sequences = (sequences > s->sequence_capacity ? sequences : s->sequence_capacity) + 7 & ~7L;
+  tokens = ((tokens > s->capacity ? tokens : s->capacity) + 63) & ~63L;
+  kept = ((kept > s->kept_capacity ? kept : s->kept_capacity) + 63) & ~63L;
+  sequences = ((sequences > s->sequence_capacity ? sequences : s->sequence_capacity) + 7) & ~7L;
   const Shape& shape = s->encoder->shape;
   long h = shape.hidden;
   free(s->memory);
@@ -446,6 +465,20 @@ bool fit(Session* s, long tokens, long kept, long sequences) {
   return true;
 }
 
+// Whether the model has an embedding of everything given.
+bool known(const Shape& shape, const int32_t* ids, const int32_t* types, const int32_t* lengths, long count) {
+  if (!ids || !types || !lengths || !between(1, count, kMaxSequences)) return false;
+  long tokens = 0;
+  for (long i = 0; i < count; i++) {
+    if (!between(1, lengths[i], shape.positions)) return false;
+    tokens += lengths[i];
+    if (tokens > kMaxTokens) return false;
+  }
+  for (long t = 0; t < tokens; t++)
+    if (!between(0, ids[t], shape.words - 1) || !between(0, types[t], shape.types - 1)) return false;
+  return true;
+}
+
 // Divides the threads into groups of rows, and each group's threads into members that share its columns.
 void divide(Session* s) {
   int members = 1;
@@ -467,8 +500,20 @@ using namespace bert;
 
 extern "C" {
 
-// Null where there is no memory.
+// Read before any function is called: the version of these functions, which containers/bert_int8/engines/vnni.py has
+// too, and the instruction set that they need, as /proc/cpuinfo names it.
+extern const int32_t encoder_abi_version;
+extern const char encoder_instruction_set[16];
+const int32_t encoder_abi_version = 2;
+#ifdef __AVX512VNNI__
+const char encoder_instruction_set[16] = "avx512_vnni";
+#else
+const char encoder_instruction_set[16] = "";
+#endif
+
+// Null for a shape that cannot be run, and where there is no memory.
 Encoder* encoder_new(const Shape* shape) {
+  if (!shape || !valid(*shape)) return nullptr;
   Encoder* encoder = static_cast<Encoder*>(calloc(1, sizeof(Encoder)));
   if (!encoder) return nullptr;
   encoder->shape = *shape;
@@ -482,6 +527,7 @@ Encoder* encoder_new(const Shape* shape) {
 }
 
 void encoder_free(Encoder* encoder) {
+  if (!encoder) return;
   free(encoder->memory);
   free(encoder);
 }
@@ -499,16 +545,19 @@ void encoder_head(Encoder* e, const float* weights, const float* bias) {
   memcpy(e->head_bias, bias, 2 * sizeof(float));
 }
 
-// layer: -1 for the embeddings. which: 0 after attention, 1 after the feed-forward part.
-void encoder_normalization(Encoder* e, int64_t layer, int64_t which, const float* gamma, const float* beta) {
+// layer: -1 for the embeddings. which: 0 after attention, 1 after the feed-forward part. False for any other.
+bool encoder_normalization(Encoder* e, int64_t layer, int64_t which, const float* gamma, const float* beta) {
+  if (!between(-1, layer, e->shape.layers - 1) || !between(0, which, 1)) return false;
   Normalization& to = layer < 0 ? e->embedded : which ? e->layers[layer].after_feed_forward : e->layers[layer].after_attention;
   memcpy(to.gamma, gamma, e->shape.hidden * sizeof(float));
   memcpy(to.beta, beta, e->shape.hidden * sizeof(float));
+  return true;
 }
 
 // which: 0 to 2 query, key and value, 3 what attention gives, 4 and 5 up and down in the feed-forward part.
-// weights: rows of outputs.
-void encoder_linear(Encoder* e, int64_t layer, int64_t which, const int8_t* weights, const float* scale, const float* bias) {
+// weights: rows of outputs. False for any other layer or part.
+bool encoder_linear(Encoder* e, int64_t layer, int64_t which, const int8_t* weights, const float* scale, const float* bias) {
+  if (!between(0, layer, e->shape.layers - 1) || !between(0, which, 5)) return false;
   Layer& in = e->layers[layer];
   Linear& to = which < 3 ? in.qkv : which == 3 ? in.attended : which == 4 ? in.up : in.down;
   long count = which < 3 ? to.outputs / 3 : to.outputs, first = which < 3 ? which * count : 0;
@@ -522,9 +571,11 @@ void encoder_linear(Encoder* e, int64_t layer, int64_t which, const int8_t* weig
     to.sums[first + n] = scale[n] * sum;
     to.bias[first + n] = bias[n];
   }
+  return true;
 }
 
 void session_free(Session* s) {
+  if (!s) return;
   s->team.stop();
   for (int i = 0; s->scratch && i < s->threads; i++) free(s->scratch[i]);
   free(s->scratch);
@@ -533,8 +584,10 @@ void session_free(Session* s) {
   free(s);
 }
 
-// One caller at a time may run it, on its own thread and threads - 1 more. Null where there are no memory or threads.
+// One caller at a time may run it, on its own thread and threads - 1 more. Null for a number of
+// threads that cannot be, and where there are no memory or threads.
 Session* session_new(const Encoder* encoder, int64_t threads) {
+  if (!encoder || !between(1, threads, kMaxThreads)) return nullptr;
   Session* s = static_cast<Session*>(aligned_alloc(64, sizeof(Session)));
   if (!s) return nullptr;
   memset(static_cast<void*>(s), 0, sizeof(Session));
@@ -552,9 +605,10 @@ Session* session_new(const Encoder* encoder, int64_t threads) {
 }
 
 // ids, types: of all tokens. lengths: tokens of each sequence. start, end: logits of all tokens.
-// False where there is no memory.
+// False for what the model has no embedding of, which is not read, and where there is no memory.
 bool session_run(Session* s, const int32_t* ids, const int32_t* types, const int32_t* lengths, int64_t count, float* start,
                  float* end) {
+  if (!s || !start || !end || !known(s->encoder->shape, ids, types, lengths, count)) return false;
   long tokens = 0, kept = 0;
   for (long i = 0; i < count; i++) {
     tokens += lengths[i];

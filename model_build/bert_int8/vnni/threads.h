@@ -13,17 +13,41 @@
 
 #include <immintrin.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define BERT_RED_ZONES
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define BERT_RED_ZONES
+#endif
+#endif
+#ifdef BERT_RED_ZONES
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace bert {
 
 constexpr size_t kHuge = size_t(2) << 20;
 
 // Aligned memory in huge pages where the kernel gives them; null where there is none.
 inline char* pages(size_t bytes) {
+  if (bytes > SIZE_MAX / 2) return nullptr;
   size_t whole = (bytes + kHuge - 1) & ~(kHuge - 1);
   char* at = static_cast<char*>(aligned_alloc(kHuge, whole));
   if (at) madvise(at, whole, MADV_HUGEPAGE);
   return at;
 }
+
+#ifdef BERT_RED_ZONES
+// With AddressSanitizer, no piece may be left for its neighbor.
+constexpr size_t kRedZone = 64;
+inline void fence(char* piece, size_t bytes, size_t whole) {
+  __asan_unpoison_memory_region(piece, bytes);
+  __asan_poison_memory_region(piece + bytes, whole - bytes);
+}
+#else
+constexpr size_t kRedZone = 0;
+inline void fence(char*, size_t, size_t) {}
+#endif
 
 // Hands out pieces of memory on 64-byte boundaries; without memory it only counts them.
 class Arena {
@@ -32,8 +56,10 @@ class Arena {
 
   template <class T>
   T* take(long count) {
-    size_t at = used_;
-    used_ += (count * sizeof(T) + 63) & ~size_t(63);
+    size_t at = used_, bytes = count * sizeof(T);
+    used_ += ((bytes + 63) & ~size_t(63)) + kRedZone;
+    if (!memory_) return nullptr;
+    fence(memory_ + at, bytes, used_ - at);
     return reinterpret_cast<T*>(memory_ + at);
   }
 
