@@ -7,7 +7,7 @@ import time
 
 from starlette.types import ASGIApp
 
-from containers.bert_int8.engines import KnowsItsSizes, installed_version, load_engine, load_lanes, one_line
+from containers.bert_int8.engines import KnowsItsSizes, installed_version, load_engine, load_lanes
 from containers.bert_int8.handler import make_handler
 from containers.bert_int8.model_files import TOKENIZER_FILE, window_limits
 from containers.bert_int8.question_answering import QuestionAnswering
@@ -16,6 +16,7 @@ from containers.serving.contract import ContainerPaths
 from containers.serving.cpu import available_cores
 from containers.serving.errors import StartupError
 from containers.serving.manifest import check_engine, load_manifest
+from containers.serving.messages import one_line
 from containers.serving.question_answering.windows import Windower
 from containers.serving.server import main
 

@@ -12,6 +12,8 @@ NEURON_FILE = "neuron.json"
 TOKENIZER_FILE = "tokenizer.json"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """Inputs of every traced model, in order. The published trace leaves the segment ids out, which costs accuracy."""
+MAX_LENGTH, MAX_BATCH = 8192, 1024
+"""Tokens in a row and rows of a traced shape, which takes memory before anything is asked."""
 Target = Literal["inf1", "inf2", "cpu"]
 
 
@@ -23,9 +25,9 @@ class Bucket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     file: str
 
     def __post_init__(self) -> None:
-        for name, value in (("length", self.length), ("batch", self.batch)):
-            if value < 1:
-                raise ValueError(f"a bucket's {name} is {value}: it must be 1 or more")
+        for name, value, most in (("length", self.length, MAX_LENGTH), ("batch", self.batch, MAX_BATCH)):
+            if not 1 <= value <= most:
+                raise ValueError(f"a bucket's {name} is {value}: it must be 1 to {most}")
         if not self.file or self.file.startswith("/") or ".." in Path(self.file).parts:
             raise ValueError(f"a bucket's file is {self.file!r}: it must be a path inside the archive")
 

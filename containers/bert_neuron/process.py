@@ -24,6 +24,7 @@ from containers.bert_neuron.tokenizing import TokenizerThreads
 from containers.serving.contract import HOST_VARIABLE, ContainerPaths
 from containers.serving.errors import StartupError
 from containers.serving.manifest import Manifest, check_engine, load_manifest
+from containers.serving.messages import one_line
 from containers.serving.question_answering.windows import EncoderBatch, Windower, WindowLimits
 from containers.serving.server import GRACE_SECONDS, serve
 
@@ -54,7 +55,7 @@ def run(settings: Settings, cores: tuple[int, ...], port: int, threads: int) -> 
         manifest, artifact = check_artifact(model_dir, settings)
         core = CoreGroup(cores)
         devices = [load_device(settings.device, model_dir, artifact, core, threads) for _ in range(settings.models)]
-        seconds = warm_up(artifact, devices)
+        seconds = _warm_up(artifact, devices)
         windower = Windower.from_file(model_dir / TOKENIZER_FILE, _limits(manifest, artifact))
     except StartupError as error:
         print(f"cannot serve: {error}", file=sys.stderr, flush=True)
@@ -71,6 +72,13 @@ def run(settings: Settings, cores: tuple[int, ...], port: int, threads: int) -> 
         tokenizer_threads = settings.tokenizer_threads or max(1, threads - 1)
         runner.run(_serve(settings, core, devices, windower, (manifest, artifact), seconds, port, tokenizer_threads))
     return 0
+
+
+def _warm_up(artifact: NeuronArtifact, devices: Sequence[Device]) -> dict[tuple[int, int], float]:
+    try:
+        return warm_up(artifact, devices)
+    except Exception as error:
+        raise StartupError(f"the traced model does not run ({one_line(error)}); rebuild the artifact") from error
 
 
 def warm_up(artifact: NeuronArtifact, devices: Sequence[Device]) -> dict[tuple[int, int], float]:

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Protocol, runtime_checkable
 
 from containers.serving.errors import StartupError
+from containers.serving.messages import one_line
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch
 
@@ -70,11 +71,6 @@ def installed_version(name: str) -> str:
     """Version of an engine as it is installed here; raises as `load_engine` does."""
     version: Callable[[], str] = _module(name).version
     return version()
-
-
-def one_line(error: BaseException) -> str:
-    """Return the beginning of an exception's message without line breaks, or its type where it has none."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _module(name: str) -> ModuleType:

@@ -19,8 +19,9 @@ def version() -> str:
 
 
 def load(model_dir: Path, threads: int) -> "OpenVinoEngine":
-    """Compiles the model for one stream of `threads` threads."""
-    return OpenVinoEngine(compiled(model_dir, 1, threads))
+    """Compile the model for one stream of `threads` threads."""
+    words = _words(ov.Core().read_model(model_dir / MODEL_FILE))
+    return OpenVinoEngine(compiled(model_dir, 1, threads), words)
 
 
 def load_lanes(model_dir: Path, cores: int) -> Sequence["OpenVinoEngine"]:
@@ -48,19 +49,47 @@ def compiled(model_dir: Path, streams: int, threads: int, precision: str = "f32"
 
 
 class OpenVinoEngine:
-    """A stream of a compiled model."""
+    """A stream of a compiled model.
+
+    words: token ids that the model has embeddings of, where that is known.
+    """
 
     packs = False
 
-    def __init__(self, model: ov.CompiledModel) -> None:
+    def __init__(self, model: ov.CompiledModel, words: int | None = None) -> None:
+        self._words = words
         self._names = _input_names(model)
         self._request = model.create_infer_request()
+
+    def check_fits(self, words: int, max_seq_length: int) -> None:
+        """Raise StartupError for more token ids than the model has embeddings of; positions are tried by warming up."""
+        del max_seq_length  # of the protocol
+        if self._words is not None and words > self._words:
+            raise StartupError(
+                f"the tokenizer's highest token id plus one is {words}, {MODEL_FILE} has embeddings of {self._words}; "
+                "rebuild the artifact with model_build"
+            )
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
         """Start and end logits, each float32 of shape (rows, tokens)."""
         arrays = batch.arrays()
         outputs = self._request.infer([arrays[name] for name in self._names], share_inputs=True)
         return outputs[0], outputs[1]
+
+
+def _words(model: ov.Model) -> int | None:
+    """Return the rows of the table of token ids; OpenVINO looks up an id beyond them without an error."""
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Gather":
+            continue
+        source = node.input_value(1).get_node()
+        while source.get_type_name() == "Convert":
+            source = source.input_value(0).get_node()
+        table = node.get_input_partial_shape(0)
+        if "input_ids" in source.output(0).get_names() and table.rank.is_static and table[0].is_static:
+            rows: int = table[0].get_length()
+            return rows
+    return None
 
 
 def _input_names(model: ov.CompiledModel) -> list[str]:

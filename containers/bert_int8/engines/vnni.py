@@ -23,6 +23,7 @@ from containers.bert_int8.engines.vnni_weights import (
 )
 from containers.serving.cpu import instruction_sets
 from containers.serving.errors import StartupError
+from containers.serving.messages import one_line
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch
 
@@ -149,7 +150,7 @@ def _library(path: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise StartupError(f"{path.name} cannot be loaded ({_one_line(error)}); {_REBUILD}") from error
+        raise StartupError(f"{path.name} cannot be loaded ({one_line(error)}); {_REBUILD}") from error
     # Symbols of data: nothing in the library runs before they have been compared.
     try:
         found = str(ctypes.c_int32.in_dll(library, "encoder_abi_version").value)
@@ -188,7 +189,3 @@ def _declare(library: ctypes.CDLL, file: str) -> None:
         except AttributeError as error:
             raise StartupError(f"{file} has no function {name}; {_REBUILD}") from error
         function.restype, function.argtypes = result, arguments
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

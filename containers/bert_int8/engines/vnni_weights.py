@@ -11,6 +11,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from containers.serving.errors import StartupError
+from containers.serving.messages import one_line
 
 WEIGHTS_FILE = "model.safetensors"
 LINEARS = ("query", "key", "value", "attended", "up", "down")
@@ -129,10 +130,10 @@ class WeightsFile:
             metadata: Mapping[str, str] | None = file.metadata()
         except OSError as error:
             raise StartupError(
-                f"no {path.name} in the model archive ({_one_line(error)}): build it with model_build"
+                f"no {path.name} in the model archive ({one_line(error)}): build it with model_build"
             ) from error
         except SafetensorError as error:
-            raise _damaged(f"it is no safetensors file ({_one_line(error)})") from error
+            raise _damaged(f"it is no safetensors file ({one_line(error)})") from error
         self._file = file
         self.shape = EncoderShape.from_metadata(metadata)
         self._check_tensors()
@@ -142,7 +143,7 @@ class WeightsFile:
         try:
             values: npt.NDArray[np.generic] = np.ascontiguousarray(self._file.get_tensor(name))
         except (SafetensorError, OSError, ValueError) as error:
-            raise _damaged(f"{name} cannot be read ({_one_line(error)})") from error
+            raise _damaged(f"{name} cannot be read ({one_line(error)})") from error
         if values.dtype == np.float32:
             if not np.isfinite(values).all():
                 raise _damaged(f"{name} has values that are not finite")
@@ -192,7 +193,3 @@ def _epsilon(text: str) -> float:
 
 def _damaged(problem: str) -> StartupError:
     return StartupError(f"{WEIGHTS_FILE} cannot be served: {problem}; {_REBUILD}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

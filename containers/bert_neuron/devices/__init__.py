@@ -6,6 +6,8 @@ from typing import Protocol
 from containers.bert_neuron.artifact import NeuronArtifact
 from containers.bert_neuron.devices.core import CoreGroup
 from containers.bert_neuron.settings import DeviceKind
+from containers.serving.errors import StartupError
+from containers.serving.messages import one_line
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch
 
@@ -20,8 +22,20 @@ class Device(Protocol):
 def load_device(kind: DeviceKind, model_dir: Path, artifact: NeuronArtifact, core: CoreGroup, threads: int) -> Device:
     """Loads one copy of the model onto the core group and warms nothing.
 
-    Only the engine of that kind is imported, since an image installs just one. Raises StartupError.
+    Only the engine of that kind is imported, since an image installs just one. Raises StartupError, also for a model
+    file that is damaged.
     """
+    try:
+        return _load_device(kind, model_dir, artifact, core, threads)
+    except StartupError:
+        raise
+    except Exception as error:
+        raise StartupError(
+            f"the traced model cannot be loaded ({one_line(error)}); upload the artifact again or rebuild it"
+        ) from error
+
+
+def _load_device(kind: DeviceKind, model_dir: Path, artifact: NeuronArtifact, core: CoreGroup, threads: int) -> Device:
     if kind == "timed":
         from containers.bert_neuron.devices.timed import TimedDevice
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from containers.serving.errors import StartupError
+from containers.serving.messages import one_line
 from containers.serving.question_answering.wordpiece import Tokens, WordPieceTable
 
 TokenArray = npt.NDArray[np.int64]
@@ -119,9 +120,9 @@ class Windower:
             # The library's panics, which a damaged file may cause, are no Exception.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
-            reason = " ".join(str(error).split())[:200]
             raise StartupError(
-                f"{path.name} is no tokenizer that can be served ({reason}); upload the artifact again or rebuild it"
+                f"{path.name} is no tokenizer that can be served ({one_line(error)}); upload the artifact again or "
+                "rebuild it"
             ) from error
         return windower
 

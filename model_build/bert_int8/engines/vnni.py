@@ -50,6 +50,8 @@ class VnniInt8:
             types=config.type_vocab_size,
             epsilon=config.layer_norm_eps,
         )
+        for problem in shape.problems():
+            raise BuildError(f"the engine vnni cannot run this model: {problem}; set engine: openvino")
         save({name: value.numpy() for name, value in model.state_dict().items()}, shape, output)
         compile_encoder(output / LIBRARY_FILE)
 
