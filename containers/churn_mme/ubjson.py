@@ -4,15 +4,28 @@ Draft 12 of ubjson.org: big-endian numbers, containers with a count, arrays with
 treelite's reader ends the process on some damaged files, and py-ubjson has had no release since 2020.
 """
 
+import re
 import struct
 from typing import Any
 
 import numpy as np
 
 _MAX_DEPTH = 32
+MAX_VALUES = 2**20
+"""Values in one document, a typed array being one: XGBoost writes 21 for a tree, so that 50,000 trees are read."""
+_VALUE_SHARE = 24
+"""Bytes for each value, at least: XGBoost's files have 33 and more, and `[]` takes 2 in a file and 64 in memory."""
+_SPARE_VALUES = 4096
+_MAX_NO_OPS = 4096
+_NO_OPS = re.compile(rb"N*")
 _INTEGERS = {b"i": ("b", 1), b"U": ("B", 1), b"I": (">h", 2), b"l": (">i", 4), b"L": (">q", 8)}
 _NUMBERS = {**_INTEGERS, b"d": (">f", 4), b"D": (">d", 8)}
-_DTYPES = {b"i": "i1", b"U": "u1", b"I": ">i2", b"l": ">i4", b"L": ">i8", b"d": ">f4", b"D": ">f8"}
+_DTYPES = {
+    marker: np.dtype(name)
+    for marker, name in {
+        b"i": "i1", b"U": "u1", b"I": ">i2", b"l": ">i4", b"L": ">i8", b"d": ">f4", b"D": ">f8",
+    }.items()
+}  # fmt: skip
 _CONSTANTS = {b"Z": None, b"T": True, b"F": False}
 
 
@@ -32,15 +45,26 @@ def loads(data: bytes) -> Any:
 class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data, self.position = data, 0
+        self._values_left = min(MAX_VALUES, len(data) // _VALUE_SHARE + _SPARE_VALUES)
+        self._no_ops_left = _MAX_NO_OPS
 
     def marker(self) -> bytes:
         """The next byte that is not a no-op."""
         marker = self._take(1)
-        while marker == b"N":
-            marker = self._take(1)
-        return marker
+        if marker != b"N":
+            return marker
+        found = _NO_OPS.match(self._data, self.position)
+        assert found is not None
+        self._no_ops_left -= 1 + found.end() - self.position
+        if self._no_ops_left < 0:
+            raise UbjsonError(f"byte {self.position}: more than {_MAX_NO_OPS} no-ops; XGBoost writes none")
+        self.position = found.end()
+        return self._take(1)
 
     def value(self, marker: bytes, depth: int) -> Any:
+        self._values_left -= 1
+        if self._values_left < 0:
+            raise UbjsonError(f"byte {self.position}: more values than a model of {len(self._data)} bytes has")
         if depth > _MAX_DEPTH:
             raise UbjsonError(f"byte {self.position}: nested deeper than {_MAX_DEPTH}")
         if marker in _NUMBERS:
@@ -61,8 +85,12 @@ class _Reader:
     def _array(self, depth: int) -> Any:
         kind, count, marker = self._header()
         if kind is not None and count is not None and kind in _DTYPES:
-            dtype = np.dtype(_DTYPES[kind])
-            return np.frombuffer(self._take(count * dtype.itemsize), dtype)
+            dtype = _DTYPES[kind]
+            self._check_room(count * dtype.itemsize)
+            # A view and not a copy; NumPy reads no offset at the very end.
+            array = np.frombuffer(self._data, dtype, count, self.position) if count else np.empty(0, dtype)
+            self.position += count * dtype.itemsize
+            return array
         values = []
         if count is not None:
             # An element takes at least one byte, so a larger count is damage, not a large array.

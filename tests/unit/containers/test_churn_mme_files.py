@@ -408,21 +408,6 @@ def test_any_bytes_are_ubjson_or_an_error_that_names_the_byte(data: bytes | list
         assert str(error).startswith("byte ")
 
 
-def test_a_tree_as_deep_as_a_list_is_served_without_recursion(document: Document, tmp_path: Path) -> None:
-    depth = 20_000
-    inner, leaves = range(0, 2 * depth, 2), range(1, 2 * depth + 1, 2)
-    left, right = [-1] * (2 * depth + 1), [-1] * (2 * depth + 1)
-    for node, leaf in zip(inner, leaves, strict=True):
-        left[node], right[node] = leaf, leaf + 1
-    deep = copy.deepcopy(document)
-    tree = trees(deep)[0]
-    tree.update({name: [0] * len(left) for name in ("split_indices", "split_conditions", "default_left", "split_type")})
-    tree.update(left_children=left, right_children=right)
-    archive(tmp_path, **{MODEL_FILE: json.dumps(deep).encode()})
-    answer = load_model(tmp_path).invoke(Invocation(CSV_ROW.encode(), "text/csv"))
-    assert 0 < float(answer.body) < 1
-
-
 def answers_with_probabilities(model: ChurnModel) -> bool:
     bodies = [model.invoke(Invocation(body.encode(), "text/csv")).body for body in (CSV_ROW, CSV_TABLE)]
     return all(0 <= float(answer) <= 1 for body in bodies for answer in body.split(b","))
