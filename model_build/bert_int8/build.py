@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -126,13 +127,13 @@ def build(recipe: BertInt8Recipe, cache: Path, output: Path, log: Callable[[str]
     artifacts: dict[Precision, Artifact] = {}
     manifests: dict[Precision, Manifest] = {}
     for precision in PRECISIONS:
-        staging = output / precision / "model"
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.copytree(models[precision].folder, staging)
-        shutil.copy(fetched.folder / TOKENIZER_FILE, staging / TOKENIZER_FILE)
-        manifests[precision] = _manifest(recipe, kit, precision, staging, calibrated, splits.evaluation.name, scores)
-        artifacts[precision] = _packed(steps, staging, manifests[precision], output / precision)
-        shutil.rmtree(staging)
+        with tempfile.TemporaryDirectory() as scratch:
+            staging = Path(scratch) / "model"
+            shutil.copytree(models[precision].folder, staging)
+            shutil.copy(fetched.folder / TOKENIZER_FILE, staging / TOKENIZER_FILE)
+            manifest = _manifest(recipe, kit, precision, staging, calibrated, splits.evaluation.name, scores)
+            artifacts[precision] = _packed(steps, staging, manifest, output / precision)
+            manifests[precision] = manifest
     return BuildResult(artifacts, manifests, splits.calibration, splits.evaluation)
 
 

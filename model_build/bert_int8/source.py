@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlparse
@@ -49,9 +50,9 @@ def fetch(source: ModelSource, output: Path) -> None:
         case HuggingFaceSource():
             _from_transformers(source.model_id, source.revision, output)
         case S3Source():
-            _download_prefix(source.url, output / "download")
-            _from_transformers(str(output / "download"), None, output)
-            shutil.rmtree(output / "download")
+            with tempfile.TemporaryDirectory() as downloaded:
+                _download_prefix(source.url, Path(downloaded))
+                _from_transformers(downloaded, None, output)
         case FolderSource():
             if not (Path(source.path) / "config.json").is_file():
                 raise BuildError(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,43 +93,41 @@ def build(
     fetched = steps.run("fetch", {"source": facts["source"], **common}, lambda to: models.fetch(recipe.source, to))
     model = models.load(fetched.folder, kit.attention)
     traces = _trace(steps, kit, recipe, fetched, model, versions)
-    staging = output / recipe.target / "model"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    for folder in traces:
-        shutil.copytree(folder, staging, dirs_exist_ok=True)
-    parity = _parity(kit, recipe, fetched.folder, model, staging)
-    traced = NeuronArtifact(
-        target=recipe.target,
-        sdk=versions,
-        inputs=INPUTS,
-        buckets=tuple(
-            Bucket(length=length, batch=batch, file=kit.file(length, batch)) for length, batch in recipe.shapes
-        ),
-        cores_per_copy=recipe.cores_per_copy,
-        device_bytes=_device_bytes(recipe, staging),
-    )
-    (staging / NEURON_FILE).write_bytes(traced.to_json())
-    (staging / PARITY_FILE).write_text(json.dumps(parity.summary(), indent=2, sort_keys=True))
-    shutil.copy(fetched.folder / TOKENIZER_FILE, staging / TOKENIZER_FILE)
-    name, version = kit.engine
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        workload=WORKLOAD,
-        precision=_precision(recipe),
-        recipe=facts,
-        source=models.describe(recipe.source),
-        engine=EngineVersion(name=name, version=version),
-        built_with=versions | ({} if recipe.target == "cpu" else {"neuron-sdk": SDK_RELEASE}),
-        inputs=tuple(Tensor(name=name, dtype="int64", shape=(-1, -1)) for name in INPUTS),
-        instruction_sets_any_of=(),
-        calibration=None,
-        accuracy=None,
-        files=file_hashes(staging),
-    )
-    artifact = pack(staging, manifest, output / recipe.target)
-    shutil.rmtree(staging)
-    return BuildResult(artifact, manifest, traced, parity, recipe.warnings)
+    with tempfile.TemporaryDirectory() as scratch:
+        staging = Path(scratch)
+        for folder in traces:
+            shutil.copytree(folder, staging, dirs_exist_ok=True)
+        parity = _parity(kit, recipe, fetched.folder, model, staging)
+        traced = NeuronArtifact(
+            target=recipe.target,
+            sdk=versions,
+            inputs=INPUTS,
+            buckets=tuple(
+                Bucket(length=length, batch=batch, file=kit.file(length, batch)) for length, batch in recipe.shapes
+            ),
+            cores_per_copy=recipe.cores_per_copy,
+            device_bytes=_device_bytes(recipe, staging),
+        )
+        (staging / NEURON_FILE).write_bytes(traced.to_json())
+        (staging / PARITY_FILE).write_text(json.dumps(parity.summary(), indent=2, sort_keys=True))
+        shutil.copy(fetched.folder / TOKENIZER_FILE, staging / TOKENIZER_FILE)
+        name, version = kit.engine
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            workload=WORKLOAD,
+            precision=_precision(recipe),
+            recipe=facts,
+            source=models.describe(recipe.source),
+            engine=EngineVersion(name=name, version=version),
+            built_with=versions | ({} if recipe.target == "cpu" else {"neuron-sdk": SDK_RELEASE}),
+            inputs=tuple(Tensor(name=name, dtype="int64", shape=(-1, -1)) for name in INPUTS),
+            instruction_sets_any_of=(),
+            calibration=None,
+            accuracy=None,
+            files=file_hashes(staging),
+        )
+        artifact = pack(staging, manifest, output / recipe.target)
+        return BuildResult(artifact, manifest, traced, parity, recipe.warnings)
 
 
 def _trace(

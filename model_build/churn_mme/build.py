@@ -16,6 +16,7 @@ import containers.churn_mme
 import model_build.churn_mme
 from containers.churn_mme.features import FEATURES
 from containers.serving.cpu import available_cores
+from model_build import owned_folders
 from model_build.artifact import Artifact
 from model_build.churn_mme.booster import stamp
 from model_build.churn_mme.chart import draw
@@ -102,7 +103,7 @@ def build(recipe: ChurnMmeRecipe, cache: Path, output: Path, log: Callable[[str]
     report = TypeAdapter(Report).validate_json((trained.folder / _REPORT_FILE).read_bytes())
     for fallback in report.fallbacks:
         log(f"train: {fallback.state} has the model of all states: {fallback.reason}")
-    shutil.rmtree(output / MODELS_FOLDER, ignore_errors=True)
+    owned_folders.replace(output / MODELS_FOLDER)
     archives = {
         state: pack_model((trained.folder / state).read_bytes(), state, output / MODELS_FOLDER) for state in STATES
     }

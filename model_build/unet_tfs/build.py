@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -292,13 +293,11 @@ def _manifest(
 
 
 def _pack(made: _Made, manifest: Manifest, accuracy: Accuracy, output: Path) -> Artifact:
-    staging = output / "staging"
-    shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(made.model.folder, staging / made.place)
-    if made.engine == TENSORFLOW and manifest.recipe["png_signature"]:
-        (staging / INFERENCE_SCRIPT).parent.mkdir()
-        shutil.copyfile(inference.__file__, staging / INFERENCE_SCRIPT)
-    (staging / ACCURACY_FILE).write_text(json.dumps(asdict(accuracy), indent=2, sort_keys=True))
-    artifact = pack(staging, msgspec.structs.replace(manifest, files=file_hashes(staging)), output)
-    shutil.rmtree(staging)
-    return artifact
+    with tempfile.TemporaryDirectory() as scratch:
+        staging = Path(scratch) / "model"
+        shutil.copytree(made.model.folder, staging / made.place)
+        if made.engine == TENSORFLOW and manifest.recipe["png_signature"]:
+            (staging / INFERENCE_SCRIPT).parent.mkdir()
+            shutil.copyfile(inference.__file__, staging / INFERENCE_SCRIPT)
+        (staging / ACCURACY_FILE).write_text(json.dumps(asdict(accuracy), indent=2, sort_keys=True))
+        return pack(staging, msgspec.structs.replace(manifest, files=file_hashes(staging)), output)
