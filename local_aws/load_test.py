@@ -174,7 +174,7 @@ def _run(settings: Deployment, plan: Plan, key: str, path: Path | None, *, sever
         fail(
             f"{error.name} is missing: install the extra `load`, pip install -e '.[load]' -c constraints.txt", NO_RESULT
         )
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
     feed = requests_of(settings, plan.workload, key)
     name = "-".join(filter(None, [plan.endpoint, plan.variant]))
     folder = FOLDER / name

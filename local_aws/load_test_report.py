@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from load_tests.launch import Event
 from load_tests.plan import Plan
@@ -54,10 +55,10 @@ def show(result: LoadResult, console: Console) -> None:
     )
     console.print("~: fewer than ten samples beyond it; *: as many samples as MLPerf asks for", highlight=False)
     for reason in saturation.reasons:
-        console.print(f"[yellow]client saturated:[/] {reason}", highlight=False)
+        console.print(Text("client saturated:", "yellow"), reason, highlight=False)
     for outcome in result.gates:
-        mark = "[green]passed[/]" if outcome.passed else "[red]failed[/]"
-        console.print(f"{mark}  {outcome.found}", highlight=False)
+        mark = Text("passed", "green") if outcome.passed else Text("failed", "red")
+        console.print(mark, outcome.found, sep="  ", highlight=False)
 
 
 def _table(result: LoadResult) -> Table:

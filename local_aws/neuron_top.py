@@ -36,7 +36,7 @@ def top(
     """
     try:
         found = urls or local_servers(LocalAccount.read((state or default_state()).absolute()))
-        watch(found, interval, looks, Console(width=None if sys.stdout.isatty() else 120))
+        watch(found, interval, looks, Console(width=None if sys.stdout.isatty() else 120, markup=False))
     except (LookupError, NotMetricsError) as error:
         fail(str(error))
     except httpx.HTTPError as error:

@@ -196,7 +196,7 @@ def remain(
         table.add_column(column, overflow="fold")
     for each in found:
         table.add_row(each.kind, each.name, each.reason or "it should not be: see docs/runbook.md#something-remained")
-    Console(width=160).print(table)
+    Console(width=160, markup=False).print(table)
     left = sum(each.reason is None for each in found)
     if left:
         fail(f"{left} of {len(found)} should not be there")

@@ -266,4 +266,4 @@ def _print(result: "Result", profile: ServiceProfile) -> None:
         ("$ per million answered", f"{result.usd_per_million:,.2f}"),
     ):
         table.add_row(name, value)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else 120, markup=False).print(table)

@@ -327,4 +327,4 @@ def _print_checks(checks: Sequence[Check]) -> None:
 
 
 def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160)
+    return Console(width=None if sys.stdout.isatty() else 160, markup=False)

@@ -136,7 +136,7 @@ def _run(plan: Plan, settings: Deployment, key: str, target: Target, seconds: fl
         masks = [unet_tfs.answered_mask(answer, "json") for answer in (given, expected)]
         return unet_tfs.iou(*masks) >= 0.99
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # A thread that redraws the bar would take time from the requests that are measured.
     with Progress(*columns, console=console, auto_refresh=False) as progress:
@@ -170,7 +170,7 @@ def _run(plan: Plan, settings: Deployment, key: str, target: Target, seconds: fl
 
 def _show(found: Sweep, key: str, target: Target, endpoint: UnetEndpoint, where: str, folder: Path) -> None:
     title = f"{target.endpoint}: {found.plan.clients} clients; open loop {found.rate:.2f}/s. {where}"
-    console = Console(width=None if sys.stdout.isatty() else 180)
+    console = Console(width=None if sys.stdout.isatty() else 180, markup=False)
     console.print(report.table(found, title))
     console.print(report.conclusion(found))
     text = report.snippet(found.best, WORKLOAD, key, endpoint) if found.best is not None else None

@@ -134,7 +134,7 @@ def show(
     target: Target, policy: Policy, load: Load, load_seconds: float, limit_seconds: float, scale: float
 ) -> list[Moment]:
     """Watches with a live table on stderr."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     if scale != 1:
         console.print(f"local account: alarms and cooldowns pass {scale:g} times faster than on AWS")
     moments: list[Moment] = []

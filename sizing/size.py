@@ -12,6 +12,7 @@ import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sizing.costs import Comparison, Fleet, compare, models_from_which_sharing_pays, pays_from
 from sizing.hosting import HOSTINGS, SERVERLESS_CONCURRENCY, Decision, Needs, decide, serverless_usd_per_hour
@@ -181,7 +182,7 @@ def show(sizing: Sizing, console: Console) -> None:
         table.add_column(column)
     last = sizing.decision.asked[-1]
     decided = f"{last.rule.question} {'yes' if last.answer else 'no'}: {last.facts}"
-    table.add_row(sizing.decision.hosting, "[green]chosen[/]", decided)
+    table.add_row(sizing.decision.hosting, Text("chosen", "green"), decided)
     for hosting in others:
         table.add_row(hosting, "lost", sizing.decision.why_not(hosting))
     console.print(table)
@@ -251,7 +252,7 @@ def command(workload: str) -> Callable[..., None]:
             )
         except (SizeError, ProfileError, PriceError, RecommendError) as error:
             fail(str(error))
-        show(found, Console(width=None if sys.stdout.isatty() else 160))
+        show(found, Console(width=None if sys.stdout.isatty() else 160, markup=False))
         write(found, output / workload)
 
     sized.__doc__ = (
@@ -339,7 +340,9 @@ def _candidates(sizing: Sizing) -> Table:
             str(found.instances), f"{found.p50_ms:,.1f}", f"{found.p99_ms:,.1f}", f"{found.target:,.0f}",
             f"{found.utilisation:.0%}", f"{found.usd_per_hour:.3f}", f"{found.usd_per_million:.2f}",
         ]  # fmt: skip
-        table.add_row(verdict.profile.name, "[green]chosen[/]" if verdict.chosen else "lost", verdict.reason, *figures)
+        table.add_row(
+            verdict.profile.name, Text("chosen", "green") if verdict.chosen else "lost", verdict.reason, *figures
+        )
     return table
 
 

@@ -71,7 +71,9 @@ def demo(
             # Imported here, since the libraries of a workload's demo come with its own extra.
             importlib.import_module(f"local_aws.demo.{workload}").show(settings, seconds)
         if everything:
-            print_verdicts(_report(settings, chosen, account), Console(width=None if sys.stdout.isatty() else 140))
+            print_verdicts(
+                _report(settings, chosen, account), Console(width=None if sys.stdout.isatty() else 140, markup=False)
+            )
         if not keep:
             run(
                 "destroy",

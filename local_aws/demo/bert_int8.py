@@ -130,7 +130,7 @@ def _print(rows: list[Row], accuracies: Mapping[str, Mapping[str, Any]]) -> None
             f"{accuracy['exact_match']:.2f}" if accuracy else "-",
             str(len(row.measurement.latencies)),
         )  # fmt: skip
-    console = Console(width=None if sys.stdout.isatty() else 130)
+    console = Console(width=None if sys.stdout.isatty() else 130, markup=False)
     console.print()
     console.print(table)
     for model in dict.fromkeys(row.model for row in rows):

@@ -64,7 +64,7 @@ def _show(name: str, endpoint: NeuronEndpoint, cores: int, seconds: float) -> No
     except LoadTestError as error:
         raise DemoError(str(error)) from error
     after, until = _cores(url), time.monotonic()
-    console = Console(width=None if sys.stdout.isatty() else 130)
+    console = Console(width=None if sys.stdout.isatty() else 130, markup=False)
     console.print()
     console.print(f"{cores} virtual NeuronCores ({endpoint.device}), {USERS_OF_A_COPY} users of each copy:")
     show_load_test(found, console)

@@ -124,7 +124,7 @@ def _print(rows: Sequence[Row]) -> None:
             f"{usd_per_million(price(REGION, row.instance_type).usd_per_hour, rate):.3f}",
             str(len(row.measurement.latencies)),
         )  # fmt: skip
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else 160, markup=False)
     console.print()
     console.print(table)
     console.print(

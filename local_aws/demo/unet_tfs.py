@@ -155,7 +155,7 @@ def _print(
             f"{accuracies[endpoint.artifact]['artifact']['iou']:.3f}",
             str(len(measured.latencies)),
         )
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else 160, markup=False)
     console.print()
     console.print(table)
     console.print(

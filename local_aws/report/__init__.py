@@ -64,7 +64,7 @@ def report(
         fail(f"the local account does not answer: {error}; see `inference local status`", NO_RESULT)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
     print_verdicts(made, console)
     if before is not None:
         console.print(_changes(before, differences))

@@ -18,7 +18,7 @@ from model_build.bert_int8.build import BuildResult, build
 from model_build.bert_int8.recipe import BertInt8Recipe
 from model_build.errors import BuildError
 
-_console = Console(width=100)
+_console = Console(width=100, markup=False)
 
 
 def main(

@@ -17,7 +17,7 @@ from model_build.artifact import ArtifactStore
 from model_build.bert_neuron.build import BuildResult, build, read_recipe
 from model_build.errors import BuildError
 
-_console = Console(width=100)
+_console = Console(width=100, markup=False)
 
 
 def main(

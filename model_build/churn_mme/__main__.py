@@ -17,7 +17,7 @@ from model_build.churn_mme.recipe import ChurnMmeRecipe
 from model_build.churn_mme.train import Score
 from model_build.errors import BuildError
 
-_console = Console(width=100)
+_console = Console(width=100, markup=False)
 
 
 def main(

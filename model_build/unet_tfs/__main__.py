@@ -19,7 +19,7 @@ from model_build.unet_tfs.build import PICTURE_FILE, SAMPLES_FILE, BuildResult, 
 from model_build.unet_tfs.recipe import UnetTfsRecipe
 from model_build.unet_tfs.reference import REFERENCE_FILE
 
-_console = Console(width=100)
+_console = Console(width=100, markup=False)
 
 
 def main(
