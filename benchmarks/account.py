@@ -39,7 +39,9 @@ def deployed(file: Path, cache: Path, folder: Path) -> Iterator[LocalAccount]:
 
 def endpoint_status(account: LocalAccount) -> list[dict[str, Any]]:
     """What the hosting process tells of its endpoints and their replicas; errors of httpx pass through."""
-    answer = httpx.get(f"{account.runtime_url}/_local/status", timeout=_STATUS_SECONDS, trust_env=False)
+    answer = httpx.get(
+        f"{account.runtime_url}/_local/status", auth=account.auth(), timeout=_STATUS_SECONDS, trust_env=False
+    )
     answer.raise_for_status()
     found: list[dict[str, Any]] = answer.json()
     return found

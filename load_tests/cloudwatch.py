@@ -8,6 +8,7 @@ import boto3
 import httpx
 
 from load_tests.closed_loop import Target
+from load_tests.signed_requests import SignedRequests
 
 SAGEMAKER = "AWS/SageMaker"
 INSTANCES = "/aws/sagemaker/Endpoints"
@@ -82,7 +83,8 @@ def read_model_cache(target: Target) -> ModelCacheReading:
     """What CloudWatch has up to now; a local account is made to publish first, AWS publishes once a minute."""
     runtime = os.environ.get("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", "")
     if runtime.startswith("http://127.0.0.1:"):
-        httpx.post(f"{runtime}/_local/publish", trust_env=False, timeout=30).raise_for_status()
+        auth = SignedRequests(os.environ)
+        httpx.post(f"{runtime}/_local/publish", auth=auth, trust_env=False, timeout=30).raise_for_status()
     return ModelCacheReading(
         totals(target, "ModelCacheHit"),
         totals(target, "ModelLoadingWaitTime"),

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from load_tests.signed_requests import SignedRequests
+from local_aws.authentication.credentials import CredentialStore
 from local_aws.processes import alive, birth
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +66,10 @@ class ProcessRecord:
 
 @dataclass(frozen=True, slots=True)
 class LocalAccount:
-    """A running local account: folders and loopback ports. supervisor_birth: as local_aws.processes.birth has it."""
+    """A running local account: folders, loopback ports, and the key of the user's shell.
+
+    supervisor_birth: as local_aws.processes.birth returns it. access_key_id: the key's secret is in a file of its own.
+    """
 
     state: str
     cache: str
@@ -72,6 +77,7 @@ class LocalAccount:
     runtime_port: int
     supervisor_pid: int
     supervisor_birth: str
+    access_key_id: str
     engine: str = Engine.PROCESS
 
     @staticmethod
@@ -106,20 +112,29 @@ class LocalAccount:
         """InvokeEndpoint, without the way through the emulator."""
         return f"http://127.0.0.1:{self.runtime_port}"
 
-    def client_environment(self) -> dict[str, str]:
-        """What any AWS client needs to talk to the account."""
+    def addresses(self) -> dict[str, str]:
+        """Return the variables that point any AWS client at the account, without a key."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.runtime_url,
-            "AWS_ACCESS_KEY_ID": ACCOUNT_ID,
-            "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    def client_environment(self) -> dict[str, str]:
+        """Return what any AWS client needs to call the account as its user; raises KeyError if the key is gone."""
+        credential = CredentialStore(Path(self.state)).find(self.access_key_id)
+        if credential is None:
+            raise KeyError(f"the account in {self.state} has no access key {self.access_key_id}")
+        return {**self.addresses(), **credential.environment()}
+
+    def auth(self) -> SignedRequests:
+        """Return what signs this project's own requests to the account as its user; raises KeyError."""
+        return SignedRequests(self.client_environment())
+
     def environment(self) -> dict[str, str]:
-        """`client_environment` and what the CDK's command line needs besides."""
+        """Return `client_environment` and what the CDK's command line needs besides."""
         return {
             **self.client_environment(),
             STATE_VARIABLE: self.state,

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,12 +24,15 @@ from local_aws.account import (
     default_cache,
     default_state,
 )
+from local_aws.child_environment import inherited
 from local_aws.environments import EnvironmentSetupError, environment
 from local_aws.podman import base_image
 from local_aws.podman.engine import EngineError, require
 from local_aws.podman.state import HOSTING, TASKS, remove_containers
+from local_aws.private_files import create_private, make_private
 from local_aws.processes import alive, kill_group
 from local_aws.supervisor import START_SECONDS
+from model_build.owned_folders import FolderRefusedError, claim, remove, require_claimable, require_marked
 
 app = typer.Typer(help="The local account: the same deployments without AWS and without Docker.", no_args_is_help=True)
 State = Annotated[Path, typer.Option("--state", default_factory=default_state, help="folder of the account's state")]
@@ -65,11 +67,16 @@ def up(
 
 
 def start(state: Path, cache: Path, engine: Engine = Engine.PROCESS) -> LocalAccount:
-    """Starts the account and returns it once it answers; reuses a running one, whatever its engine."""
+    """Start the account and return it once it responds; reuse a running one, whatever its engine."""
     state, cache = state.absolute(), cache.absolute()
     account = LocalAccount.read(state)
     if account is not None and account.supervised:
         return account
+    try:
+        require_claimable(state)
+        make_private(cache)
+    except OSError as error:
+        fail(str(error))
     if state.exists():
         stop(state)
     if not (ROOT / "node_modules/aws-cdk").is_dir():
@@ -80,12 +87,17 @@ def start(state: Path, cache: Path, engine: Engine = Engine.PROCESS) -> LocalAcc
         fail(str(error))
     if engine is Engine.PODMAN:
         _prepare_podman(cache)
-    (state / "logs").mkdir(parents=True)
-    with (state / "logs/supervisor.log").open("ab") as log:
+    try:
+        claim(state)
+        make_private(state)
+        make_private(state / "logs")
+    except OSError as error:
+        fail(str(error))
+    with create_private(state / "logs/supervisor.log") as log:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "local_aws.supervisor", str(state), str(cache), str(emulator / "bin/python")],
             cwd=ROOT,
-            env={**os.environ, ENGINE_VARIABLE: engine},
+            env={**inherited(installs=True), ENGINE_VARIABLE: engine},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -95,7 +107,7 @@ def start(state: Path, cache: Path, engine: Engine = Engine.PROCESS) -> LocalAcc
         return _wait(supervisor, state)
     except BaseException:
         kill_group(supervisor.pid, 15)
-        shutil.rmtree(state, ignore_errors=True)
+        remove(state)
         raise
 
 
@@ -130,7 +142,11 @@ def down(state: State) -> None:
 
 
 def stop(state: Path) -> None:
-    """Stops every process of the account and removes its state folder."""
+    """Stop every process of the account and delete its state folder, or fail if no account made that folder."""
+    try:
+        require_marked(state)
+    except FolderRefusedError as error:
+        fail(str(error))
     account = LocalAccount.read(state)
     if account is not None and account.supervised:
         os.kill(account.supervisor_pid, signal.SIGTERM)
@@ -141,14 +157,21 @@ def stop(state: Path) -> None:
             kill_group(account.supervisor_pid, 0)
     if account is not None and account.engine == Engine.PODMAN:
         remove_containers(Path(account.cache), state, HOSTING, TASKS)
-    shutil.rmtree(state, ignore_errors=True)
+    try:
+        remove(state)
+    except OSError as error:
+        fail(f"{state} was not deleted: {error}")
 
 
 @app.command()
 def env(state: State) -> None:
     """Prints the shell exports that point the AWS clients and the CDK at the account."""
     account = _running(state)
-    for name, value in account.environment().items():
+    try:
+        variables = account.environment()
+    except KeyError as error:
+        fail(f"{error.args[0]}; `inference local down`, then `inference local up`")
+    for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
 
 
@@ -180,8 +203,9 @@ def status(state: State) -> None:
             _duration(record.started), str(record.restarts), record.note,
         )  # fmt: skip
     try:
-        endpoints = httpx.get(f"{account.runtime_url}/_local/status", timeout=10, trust_env=False).json()
-    except httpx.HTTPError:
+        status = httpx.get(f"{account.runtime_url}/_local/status", auth=account.auth(), timeout=10, trust_env=False)
+        endpoints = status.raise_for_status().json()
+    except (httpx.HTTPError, KeyError):
         endpoints, healthy = [], False
         table.add_row("endpoints", "", "unknown", "", "", "the hosting process does not answer")
     for endpoint in endpoints:
@@ -208,7 +232,7 @@ def status(state: State) -> None:
                     str(variant["restarts"]),
                     variant["note"],
                 )
-    Console(width=160 if not sys.stdout.isatty() else None).print(table)
+    Console(width=160 if not sys.stdout.isatty() else None, markup=False).print(table)
     if not healthy:
         raise typer.Exit(1)
 

@@ -45,7 +45,9 @@ def list_objects(url: str) -> list[str]:
 
 def ready_servers(account: LocalAccount) -> dict[str, tuple[str, ...]]:
     """URLs of the replicas of a local account that take requests, by endpoint; errors of httpx pass through."""
-    status = httpx.get(f"{account.runtime_url}/_local/status", timeout=_STATUS_SECONDS, trust_env=False)
+    status = httpx.get(
+        f"{account.runtime_url}/_local/status", auth=account.auth(), timeout=_STATUS_SECONDS, trust_env=False
+    )
     status.raise_for_status()
     return {
         endpoint["endpoint"]: tuple(

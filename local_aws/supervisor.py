@@ -2,16 +2,17 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import httpx
+
+from load_tests.signed_requests import SignedRequests
 from local_aws.account import (
     ACCOUNT_ID,
     CACHE_VARIABLE,
@@ -26,9 +27,13 @@ from local_aws.account import (
     engine,
     write_json,
 )
+from local_aws.authentication import credentials
+from local_aws.authentication.credentials import CredentialStore
+from local_aws.child_environment import inherited
 from local_aws.installer import uv_environment
 from local_aws.podman.state import HOSTING, TASKS, remove_containers
 from local_aws.processes import alive, birth, die_with_parent, free_port, kill_group
+from model_build.owned_folders import remove
 
 START_SECONDS = 60
 _MAX_BACKOFF_SECONDS = 30.0
@@ -53,10 +58,16 @@ class Supervisor:
         self._stop = threading.Event()
         port, runtime_port = free_port(), free_port()
         own = os.getpid()
-        self._account = LocalAccount(str(state), str(cache), port, runtime_port, own, birth(own), engine())
+        keys = CredentialStore(state)
+        user = keys.issue(credentials.DEPLOYER)
+        self._account = LocalAccount(
+            str(state), str(cache), port, runtime_port, own, birth(own), user.access_key_id, engine()
+        )
+        addresses = self._account.addresses()
+        self._auth = SignedRequests({**addresses, **keys.issue(credentials.SUPERVISOR).environment()})
         base = {
-            **os.environ,
-            **self._account.client_environment(),
+            **inherited(installs=True),
+            **addresses,
             "PYTHONPATH": str(ROOT),
             "TMPDIR": str(state / "tmp"),
         }
@@ -64,7 +75,7 @@ class Supervisor:
             _Child(
                 "hosting",
                 [sys.executable, "-m", "local_aws.hosting"],
-                {**base, **self._account.environment()},
+                {**base, **self._account.environment(), **keys.issue(credentials.HOSTING).environment()},
                 f"{self._account.runtime_url}/_local/health",
                 "its endpoints were started again from the state it had written",
             ),
@@ -73,6 +84,7 @@ class Supervisor:
                 [str(emulator_python), "-m", "local_aws.emulator"],
                 {
                     **base,
+                    **keys.issue(credentials.EMULATOR).environment(),
                     **uv_environment(cache),
                     "PATH": os.pathsep.join([str(emulator_python.parent), os.environ.get("PATH", "")]),
                     "HOME": str(state / "home"),
@@ -103,6 +115,9 @@ class Supervisor:
         """Runs until SIGTERM or SIGINT; returns the exit code."""
         for received in (signal.SIGTERM, signal.SIGINT):
             signal.signal(received, lambda *_: self._stop.set())
+        if self._account.engine is not Engine.PODMAN:
+            # In containers, other users read what is mounted; the state folder itself keeps everybody else out.
+            os.umask(0o077)
         for folder in ("tmp", "home", "logs", "emulator", "s3", "replicas", "models", "images"):
             (self._state / folder).mkdir(parents=True, exist_ok=True)
         try:
@@ -118,7 +133,7 @@ class Supervisor:
                     kill_group(child.process.pid, 10)
             if self._account.engine == Engine.PODMAN:
                 remove_containers(self._cache, self._state, HOSTING, TASKS)
-            shutil.rmtree(self._state, ignore_errors=True)
+            remove(self._state)
         return 0
 
     def _start(self, child: _Child, restarts: int, note: str) -> None:
@@ -148,8 +163,8 @@ class Supervisor:
         return True
 
     def _answers(self, child: _Child) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(child.ping, timeout=2):
-            return True
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(child.ping, auth=self._auth, timeout=2, trust_env=False).is_success
         return False
 
     def _watch(self) -> None:

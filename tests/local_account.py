@@ -16,6 +16,7 @@ from botocore.config import Config
 
 from dashboards import aws_only
 from dashboards.body import MetricWidget, Source
+from load_tests.signed_requests import SignedRequests
 from local_aws.account import ACCOUNT_ID, CACHE_VARIABLE, OWNER_VARIABLE, REGION, ROOT, STATE_VARIABLE, LocalAccount
 from local_aws.dashboard import reading
 from local_aws.demo import AT_ONCE
@@ -90,7 +91,8 @@ def runtime() -> Any:
 
 def endpoint_status() -> list[dict[str, Any]]:
     """What the hosting process tells of its endpoints and their replicas."""
-    answer = httpx.get(f"{os.environ['AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME']}/_local/status", trust_env=False, timeout=10)
+    url = f"{os.environ['AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME']}/_local/status"
+    answer = httpx.get(url, auth=SignedRequests(os.environ), trust_env=False, timeout=10)
     status: list[dict[str, Any]] = answer.json()
     return status
 
@@ -128,7 +130,7 @@ def assert_nothing_is_deployed() -> None:
 def assert_every_metric_on_the_dashboards_was_measured() -> None:
     """Fails for a metric on a deployed dashboard that no endpoint sent and that is not listed as AWS's only."""
     url = f"{os.environ['AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME']}/_local/publish"
-    httpx.post(url, trust_env=False, timeout=30).raise_for_status()
+    httpx.post(url, auth=SignedRequests(os.environ), trust_env=False, timeout=30).raise_for_status()
     cloudwatch = boto3.client("cloudwatch")
     measured = {
         (metric["Namespace"], metric["MetricName"], frozenset(each["Name"] for each in metric["Dimensions"]))

@@ -197,7 +197,9 @@ def _published(endpoint: SoakedEndpoint, requests: float) -> Published:
     """What CloudWatch has once it has so many requests; what it has by then where it does not get them."""
     deadline = time.monotonic() + _CLOUDWATCH_SECONDS
     while True:
-        answer = httpx.post(f"{endpoint.account.runtime_url}/_local/publish", trust_env=False, timeout=60)
+        answer = httpx.post(
+            f"{endpoint.account.runtime_url}/_local/publish", auth=endpoint.account.auth(), trust_env=False, timeout=60
+        )
         answer.raise_for_status()
         found = Published.read(endpoint.target)
         if found.hits.count >= requests or time.monotonic() > deadline:

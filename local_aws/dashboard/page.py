@@ -103,7 +103,7 @@ class _Publisher:
     """Has the account publish what it measured, since a minute is long to wait for a page."""
 
     def __init__(self, account: LocalAccount) -> None:
-        self._url = f"{account.runtime_url}/_local/publish"
+        self._url, self._auth = f"{account.runtime_url}/_local/publish", account.auth()
         self._next, self._lock = 0.0, asyncio.Lock()
 
     async def publish(self) -> None:
@@ -114,7 +114,7 @@ class _Publisher:
             self._next = time.monotonic() + _PUBLISH_SECONDS
             async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
                 try:
-                    await client.post(self._url)
+                    await client.post(self._url, auth=self._auth)
                 except httpx.HTTPError:
                     return
 

@@ -1,10 +1,16 @@
 """MiniStack with this project's extension: `python -m local_aws.emulator`."""
 
 import logging
+import os
+from pathlib import Path
 
 import ministack.app as ministack_app
 from ministack.services import cloudformation  # noqa: F401  (its import fills the tables that the extension adds to)
 
+from local_aws.account import STATE_VARIABLE
+from local_aws.authentication.credentials import CredentialStore
+from local_aws.authentication.errors import Protocol
+from local_aws.authentication.middleware import Authentication
 from local_aws.emulator import (
     absent,
     alarms,
@@ -15,6 +21,7 @@ from local_aws.emulator import (
     recovery,
     sagemaker,
     scaling,
+    sessions,
     snapshots,
     storage,
     tasks,
@@ -22,6 +29,7 @@ from local_aws.emulator import (
 
 if __name__ == "__main__":
     for extension in (
+        sessions,
         sagemaker,
         scaling,
         alarms,
@@ -39,4 +47,7 @@ if __name__ == "__main__":
     for name in ("httpx", "persistence"):
         logging.getLogger(name).setLevel(logging.WARNING)
     snapshots.start()
+    state = Path(os.environ[STATE_VARIABLE])
+    address = f"{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"
+    ministack_app.app = Authentication(ministack_app.app, CredentialStore(state), address, Protocol.S3)
     ministack_app.main()

@@ -4,7 +4,6 @@ import copy
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,6 +19,8 @@ from ministack.core.responses import get_account_id, get_region, new_uuid
 from ministack.services import codebuild
 from ministack.services.cloudformation import provisioners
 
+from local_aws.emulator import build_environment, sessions
+from local_aws.emulator.build_environment import BuildEnvironmentError, BuildOutput
 from local_aws.processes import die_with_parent
 
 _PHASES = ("install", "pre_build", "build", "post_build")
@@ -45,22 +46,36 @@ def _execute(build_id: str, project: dict[str, Any]) -> None:
     group = ((project.get("logsConfig") or {}).get("cloudWatchLogs") or {}).get("groupName")
     if group:
         build["logs"]["groupName"] = group
-    emit = codebuild._log_sink(build)
-    folder = Path(tempfile.mkdtemp(prefix="codebuild-"))
+    output = BuildOutput(codebuild._log_sink(build))
     build["buildStatus"] = "IN_PROGRESS"
-    try:
-        status = _run_phases(build, project, overrides, folder, emit)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, yaml.YAMLError) as error:
-        emit(f"the build could not run: {error!r}")
-        status = "FAULT"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    role = project.get("serviceRole") or ""
+    # Longer than the build may take: its last call must not find an expired key.
+    lifetime = codebuild._timeout_seconds(project) + 3600
+    key = sessions.issue_session(f"build/{build_id}", role, f"AWSCodeBuild-{build_id.rpartition(':')[2]}", lifetime)
+    with tempfile.TemporaryDirectory(prefix="codebuild-", ignore_cleanup_errors=True) as folder:
+        try:
+            status = _run_phases(build, project, overrides, Path(folder), build_environment.base(key), output)
+        except BuildEnvironmentError as error:
+            codebuild._record_phase(build, "DOWNLOAD_SOURCE", "FAILED")
+            build["phases"][-1]["contexts"] = [{"statusCode": "CLIENT_ERROR", "message": str(error)}]
+            output.emit(str(error))
+            status = "FAILED"
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile, yaml.YAMLError) as error:
+            output.emit(f"the build could not run: {error!r}")
+            status = "FAULT"
+        finally:
+            sessions.revoke(key)
     if build["buildStatus"] != "STOPPED":
         codebuild._finish_build(build, status)
 
 
 def _run_phases(
-    build: dict[str, Any], project: dict[str, Any], overrides: list[dict[str, str]], folder: Path, emit: Any
+    build: dict[str, Any],
+    project: dict[str, Any],
+    overrides: list[dict[str, str]],
+    folder: Path,
+    base: dict[str, str],
+    output: BuildOutput,
 ) -> str:
     source = project.get("source") or {}
     if source.get("type") == "S3":
@@ -72,23 +87,21 @@ def _run_phases(
     if "\n" not in spec_text and not spec_text.lstrip().startswith("{"):
         spec_text = (folder / spec_text).read_text()
     spec = yaml.safe_load(spec_text)
+    configured = (project.get("environment") or {}).get("environmentVariables") or []
+    variables = [*build_environment.buildspec_variables(spec), *configured, *overrides]
     environment = {
-        **os.environ,
+        **base,
         "CODEBUILD_BUILD_ID": build["id"],
         "CODEBUILD_SRC_DIR": str(folder),
-        **{name: str(value) for name, value in ((spec.get("env") or {}).get("variables") or {}).items()},
+        **build_environment.resolved(variables, output),
     }
-    # The emulator's own interpreter must not be the build's: a build brings its own environment.
-    environment.pop("PYTHONPATH", None)
-    configured = (project.get("environment") or {}).get("environmentVariables") or []
-    for variable in [*configured, *overrides]:
-        environment[variable["name"]] = variable["value"]
     for phase in _PHASES:
         commands = ((spec.get("phases") or {}).get(phase) or {}).get("commands") or []
         if not commands:
             continue
         build["currentPhase"] = phase.upper()
-        succeeded, last = _run("\n".join(commands), folder, environment, codebuild._timeout_seconds(project), emit)
+        timeout = codebuild._timeout_seconds(project)
+        succeeded, last = _run("\n".join(commands), folder, environment, timeout, output)
         codebuild._record_phase(build, phase.upper(), "SUCCEEDED" if succeeded else "FAILED")
         if not succeeded:
             build["phases"][-1]["contexts"] = [{"statusCode": "COMMAND_EXECUTION_ERROR", "message": " | ".join(last)}]
@@ -96,7 +109,9 @@ def _run_phases(
     return "SUCCEEDED"
 
 
-def _run(script: str, folder: Path, environment: dict[str, str], timeout: int, emit: Any) -> tuple[bool, list[str]]:
+def _run(
+    script: str, folder: Path, environment: dict[str, str], timeout: int, output: BuildOutput
+) -> tuple[bool, list[str]]:
     process = subprocess.Popen(
         ["bash", "-e", "-c", script],
         cwd=folder,
@@ -114,8 +129,8 @@ def _run(script: str, folder: Path, environment: dict[str, str], timeout: int, e
     last: list[str] = []
     assert process.stdout is not None
     for line in process.stdout:
-        emit(line.rstrip("\n"))
-        last = [*last, line.strip()][-_QUOTED_LINES:]
+        output.emit(line.rstrip("\n"))
+        last = [*last, output.mask(line).strip()][-_QUOTED_LINES:]
     timer.cancel()
     return process.wait() == 0, last
 
@@ -140,6 +155,7 @@ def _create_fleet(logical_id: str, properties: dict[str, Any], stack: str) -> tu
 
 def register() -> None:
     """Replaces the runner, and adds fleets: builds run on this machine whatever the fleet."""
+    build_environment.withhold_install_settings()
     codebuild.EXECUTE_BUILDS = True
     codebuild._execute_build = _execute
     codebuild._start_build = _start_build_with_overrides

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.account import default_cache
+from local_aws.authentication.credentials import CredentialStore
 from local_aws.hosting.images import Image, find
 from local_aws.podman.engine import Podman, require
 from local_aws.podman.run import Container as PodmanContainer
@@ -23,6 +24,13 @@ from local_aws.processes import die_with_parent, kill_group
 _STOP_SECONDS = 30.0
 """ECS's default for stopTimeout."""
 _ADDRESS = "127.0.0.1"
+_ADDRESSES = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_EC2_METADATA_DISABLED",
+)
 _MEMORY_BYTES = 4 * 2**30
 """Of a task in a container by Podman: the emulator does not tell what its definition asks for."""
 
@@ -50,6 +58,8 @@ class Container:
         self._command, self._stop_seconds = [*image.entrypoint, *command], stop_seconds
         self._folder = Path(tempfile.mkdtemp(prefix="container-"))
         self._workdir = Path(image.rootfs) / image.workdir.lstrip("/")
+        self._keys = None if state is None else CredentialStore(state)
+        self._key = None if self._keys is None else self._keys.issue(f"task/{self.id}", temporary=True)
         self._environment = {
             **{name: value for name, value in image.environment.items() if name != "PATH"},
             "PATH": f"{image.venv}/bin:/usr/local/bin:/usr/bin:/bin",
@@ -57,8 +67,9 @@ class Container:
             "TMPDIR": str(self._folder),
             "LANG": "C.UTF-8",
             **environment,
-            # The emulator gives addresses that only containers reach.
-            **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
+            # The emulator gives addresses that only containers reach, and a key that all of them share.
+            **{name: os.environ[name] for name in _ADDRESSES if name in os.environ},
+            **({} if self._key is None else self._key.environment()),
         }
         self._podman: Podman | None = None
         if image.container:
@@ -80,11 +91,12 @@ class Container:
             command=tuple(command),
             memory_bytes=_MEMORY_BYTES,
             cpus=float(os.cpu_count() or 1),
-            environment={**environment, **aws},
+            environment=environment,
+            passed=tuple(aws),
             labels=dict([owner(TASKS, state)]) if state is not None else {},
         )
         self._command = [self._podman.program, *container.arguments()]
-        self._workdir, self._environment = self._folder, self._podman.environment
+        self._workdir, self._environment = self._folder, {**self._podman.environment, **aws}
 
     def start(self) -> None:
         """Returns when the process runs; raises OSError."""
@@ -108,6 +120,7 @@ class Container:
                 preexec_fn=die_with_parent,
             )
         except OSError as error:
+            self._revoke_key()
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
@@ -122,9 +135,14 @@ class Container:
         code = process.wait()
         if self._podman is not None:
             self._podman.try_call("rm", "--force", "--ignore", "--time", "0", f"task-{self.id}")
+        self._revoke_key()
         shutil.rmtree(self._folder, ignore_errors=True)
         # As a shell and Docker tell of a signal.
         self._note(exit_code=code if code >= 0 else 128 - code)
+
+    def _revoke_key(self) -> None:
+        if self._keys is not None and self._key is not None:
+            self._keys.revoke(self._key.access_key_id)
 
     def _note(self, *, pid: int | None = None, exit_code: int | None = None) -> None:
         with self._changed:

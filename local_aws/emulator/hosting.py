@@ -7,11 +7,14 @@ from typing import Any
 
 import httpx
 
+from load_tests.signed_requests import SignedRequests
+
 Properties = dict[str, Any]
 _URL = os.environ.get("INFERENCE_HOSTING_URL", "")
 _ABSENT = "the hosting process of the local account does not answer; see `inference local status`"
 _RESTART_SECONDS = 60
-_client = httpx.AsyncClient(base_url=_URL, timeout=90, trust_env=False)
+_auth = SignedRequests(os.environ)
+_client = httpx.AsyncClient(base_url=_URL, auth=_auth, timeout=90, trust_env=False)
 
 
 class HostingError(RuntimeError):
@@ -47,7 +50,9 @@ async def forward(
 def call(target: str, request: Properties) -> Properties:
     """One call to the hosting process, by the value of its X-Amz-Target; raises HostingError with its message."""
     try:
-        answer = httpx.post(_URL, json=request, headers={"X-Amz-Target": target}, timeout=60, trust_env=False)
+        answer = httpx.post(
+            _URL, json=request, headers={"X-Amz-Target": target}, auth=_auth, timeout=60, trust_env=False
+        )
     except httpx.TransportError as error:
         raise HostingAbsentError(_ABSENT) from error
     content: Properties = answer.json()

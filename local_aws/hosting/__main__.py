@@ -19,6 +19,8 @@ from starlette.routing import Route
 
 from containers.serving.contract import MAX_BODY_BYTES
 from local_aws.account import ACCOUNT_ID, REGION, STATE_VARIABLE, Engine, default_cache, engine
+from local_aws.authentication.credentials import CredentialStore
+from local_aws.authentication.middleware import Authentication
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import VariantFleet
@@ -30,6 +32,7 @@ from local_aws.hosting.scaling import ScalingService
 from local_aws.hosting.shadow import Mirror
 from local_aws.podman.state import HOSTING, remove_containers
 
+_HOST = "127.0.0.1"
 _COMPONENT_HEADER = "x-amzn-sagemaker-inference-component"
 _FORWARDED = ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")
 _ATTEMPTS = 3
@@ -305,9 +308,9 @@ def main() -> None:
     if engine() is Engine.PODMAN:
         # An earlier hosting process that was killed has left its replicas' containers.
         remove_containers(default_cache(), state, HOSTING)
-    app = create_app(state)
+    app = Authentication(create_app(state), CredentialStore(state), f"{_HOST}:{port}")
     uvicorn.run(
-        app, host="127.0.0.1", port=port, log_level="warning", access_log=False, timeout_keep_alive=75,
+        app, host=_HOST, port=port, log_level="warning", access_log=False, timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
     )  # fmt: skip
 

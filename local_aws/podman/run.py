@@ -21,7 +21,11 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container. memory_bytes: limit, swap included. cpus: cores' worth of time."""
+    """One container.
+
+    memory_bytes: limit, swap included. cpus: cores' worth of time. passed: variables whose values Podman takes from its
+    own environment, since its arguments can be read by every user of the machine.
+    """
 
     name: str
     image: str
@@ -29,6 +33,7 @@ class Container:
     memory_bytes: int
     cpus: float
     environment: Mapping[str, str] = field(default_factory=dict)
+    passed: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     pid_file: Path | None = None
@@ -54,6 +59,7 @@ class Container:
             f"--pids-limit={MAX_PROCESSES}",
             *(f"--label={name}={value}" for name, value in self.labels.items()),
             *(f"--env={name}={value}" for name, value in self.environment.items()),
+            *(f"--env={name}" for name in self.passed),
             *(f"--volume={mount.source}:{mount.target}:ro" for mount in self.mounts),
             *([f"--pidfile={self.pid_file}"] if self.pid_file else []),
             self.image,

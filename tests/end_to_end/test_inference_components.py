@@ -15,6 +15,7 @@ import httpx
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from load_tests.signed_requests import SignedRequests
 from local_aws.account import ACCOUNT_ID, REGION, LocalAccount
 from local_aws.hosting.images import Image
 from tests.local_account import endpoint_status, replica_pids, runtime, wait_until
@@ -308,7 +309,8 @@ def test_scaling_goes_to_zero_and_the_first_refused_request_brings_a_copy_back()
     assert all("has no capacity to process this request" in refusal for refusal in refusals)
     causes = [each["Cause"] for each in scaling.describe_scaling_activities(**scaled)["ScalingActivities"]]
     assert [cause.split(":")[0] for cause in causes[:2]] == ["policy from-zero", "policy follow"]
-    httpx.post(f"{os.environ['AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME']}/_local/publish", trust_env=False, timeout=30)
+    url = f"{os.environ['AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME']}/_local/publish"
+    httpx.post(url, auth=SignedRequests(os.environ), trust_env=False, timeout=30)
     published = boto3.client("cloudwatch").list_metrics(
         Namespace="AWS/SageMaker", Dimensions=[{"Name": "InferenceComponentName", "Value": COMPONENT}]
     )["Metrics"]

@@ -26,6 +26,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from botocore.exceptions import ClientError
 
+from load_tests.signed_requests import SignedRequests
 from local_aws.account import ACCOUNT_ID, REGION, LocalAccount
 from local_aws.hosting.images import Image
 from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps
@@ -303,7 +304,7 @@ def test_a_shadow_gets_copies_of_the_requests_and_answers_nobody() -> None:
 
 def published(metric: str, variant: str) -> float:
     url = f"{os.environ['AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME']}/_local/publish"
-    httpx.post(url, trust_env=False, timeout=30).raise_for_status()
+    httpx.post(url, auth=SignedRequests(os.environ), trust_env=False, timeout=30).raise_for_status()
     now = datetime.now(UTC)
     points = boto3.client("cloudwatch").get_metric_statistics(
         Namespace="AWS/SageMaker",

@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from local_aws.account import LocalAccount
+from local_aws.authentication.credentials import DEPLOYER, CredentialStore
 from local_aws.main import app
 from local_aws.processes import birth
+from model_build.owned_folders import claim
 
 
 @pytest.fixture
@@ -23,7 +25,8 @@ def somebody() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def account(state: Path, pid: int, born: str) -> LocalAccount:
-    made = LocalAccount(str(state), str(state / "cache"), 1, 2, pid, born)
+    key = CredentialStore(state).issue(DEPLOYER)
+    made = LocalAccount(str(state), str(state / "cache"), 1, 2, pid, born, key.access_key_id)
     made.write()
     return made
 
@@ -46,7 +49,7 @@ def test_down_leaves_a_process_alone_that_got_the_number_of_a_supervisor_long_go
     tmp_path: Path, somebody: "subprocess.Popen[bytes]"
 ) -> None:
     state = tmp_path / "state"
-    state.mkdir()
+    claim(state)
     account(state, somebody.pid, "another-boot/1")
     done = CliRunner().invoke(app, ["local", "down", "--state", str(state)])
     assert done.exit_code == 0

@@ -209,7 +209,7 @@ def test_an_account_with_podman_is_refused_where_there_is_none(tmp_path: Path, m
 
 def test_a_running_account_keeps_its_engine(tmp_path: Path) -> None:
     own = os.getpid()
-    LocalAccount(str(tmp_path), str(tmp_path), 1, 2, own, birth(own)).write()
+    LocalAccount(str(tmp_path), str(tmp_path), 1, 2, own, birth(own), "").write()
     done = CliRunner().invoke(app, ["local", "up", "--engine", "podman", "--state", str(tmp_path)])
     assert done.exit_code == 2
     assert "runs with the engine process: `inference local down` first" in done.output

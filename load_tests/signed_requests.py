@@ -1,0 +1,36 @@
+"""SigV4 signatures for HTTP requests that no AWS client makes, such as those to a local account's own pages."""
+
+from collections.abc import Generator, Mapping
+
+import httpx
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+_SERVICE = "sagemaker"
+_SIGNED = ("content-type", "x-amz-target")
+
+
+class SignedRequests(httpx.Auth):
+    """Adds a SigV4 signature to every request of a client.
+
+    environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, and AWS_SESSION_TOKEN for temporary keys.
+    """
+
+    requires_request_body = True
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        key = Credentials(
+            environment["AWS_ACCESS_KEY_ID"],
+            environment["AWS_SECRET_ACCESS_KEY"],
+            environment.get("AWS_SESSION_TOKEN") or None,
+        )
+        self._signer = SigV4Auth(key, _SERVICE, environment["AWS_REGION"])
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Sign the request as it will be sent."""
+        headers = {name: request.headers[name] for name in _SIGNED if name in request.headers}
+        signed = AWSRequest(request.method, str(request.url), headers=headers, data=request.content)
+        self._signer.add_auth(signed)
+        request.headers.update(dict(signed.headers.items()))
+        yield request

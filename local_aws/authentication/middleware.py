@@ -1,0 +1,234 @@
+"""The ASGI layer in front of everything the local account serves: it refuses browsers, strangers and bad signatures."""
+
+import asyncio
+import hashlib
+import hmac
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from local_aws.authentication.credentials import Credential, CredentialStore
+from local_aws.authentication.errors import (
+    AuthenticationError,
+    ErrorResponse,
+    Protocol,
+    invalid_key,
+    mismatch,
+    protocol_of,
+    render,
+)
+from local_aws.authentication.sigv4 import (
+    SIGNED_CHUNKS,
+    SIGNED_CHUNKS_AND_TRAILER,
+    UNSIGNED,
+    UNSIGNED_CHUNKS,
+    HttpRequest,
+    Signature,
+    check_time,
+    is_hash,
+    payload_hash,
+    read_signature,
+    verify,
+    verify_chunks,
+)
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CALLER = "local_aws.caller"
+"""Key in the ASGI scope of a verified request: its Credential."""
+MAX_UNDECLARED_BYTES = 64 * 2**20
+"""Largest body that is held in memory to hash it; a Lambda function's archive, the largest of them, has 50 MB."""
+OPERATOR_PATHS = ("/_local/", "/_ministack/")
+"""What runs the account rather than in it: builds, functions, tasks and replicas have no business there."""
+_DRAIN_BYTES = 8 * 2**20
+_DRAIN_SECONDS = 5.0
+
+
+class Authentication:
+    """Passes on requests that are signed by a key of the account, for exactly the address that is listened on.
+
+    address: `HOST:PORT` as clients write it. anonymous: protocol of the error for a request that names no service. All
+    others get AWS's error from here, and no handler sees them.
+    """
+
+    def __init__(
+        self, app: App, credentials: CredentialStore, address: str, anonymous: Protocol = Protocol.JSON
+    ) -> None:
+        self._app, self._credentials, self._address, self._anonymous = app, credentials, address, anonymous
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        request, service = _request(scope), ""
+        body = _Body(receive)
+        try:
+            self._check_address(request)
+            signature = read_signature(request)
+            service = signature.service
+            credential = self._credential(signature)
+            if not credential.operates and request.path.startswith(OPERATOR_PATHS):
+                raise AuthenticationError(403, "AccessDenied", f"{request.path} is for those who run the account")
+            verified = await _verified(request, signature, credential.secret_access_key, body)
+        except AuthenticationError as error:
+            protocol = protocol_of(service, request.headers, request.query, self._anonymous)
+            await _refuse(render(error, protocol), request, body, send)
+            return
+        await self._app({**scope, CALLER: credential}, verified, send)
+
+    def _check_address(self, request: HttpRequest) -> None:
+        """Refuse what a web page could send: another host's name that resolves here, or any cross-origin request."""
+        host = request.headers.get("host", "")
+        if host != self._address:
+            raise AuthenticationError(403, "AccessDenied", f"Host is '{host[:100]}': it must be {self._address}")
+        if "origin" in request.headers:
+            raise AuthenticationError(403, "AccessDenied", "The local account answers no web page: Origin is refused")
+
+    def _credential(self, signature: Signature) -> Credential:
+        credential = self._credentials.find(signature.access_key_id)
+        if credential is None:
+            raise invalid_key()
+        check_time(signature)
+        if not hmac.compare_digest(credential.session_token.encode(), signature.session_token.encode()):
+            raise invalid_key()
+        if credential.expired:
+            raise AuthenticationError(
+                403, "ExpiredTokenException", "The security token included in the request is expired"
+            )
+        return credential
+
+
+def _request(scope: Scope) -> HttpRequest:
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    return HttpRequest.of(
+        scope["method"],
+        path.partition(b"?")[0].decode("latin-1"),
+        scope.get("query_string", b"").decode("latin-1"),
+        ((name.decode("latin-1"), _text(value)) for name, value in scope["headers"]),
+    )
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+async def _verified(request: HttpRequest, signature: Signature, secret: str, receive: Receive) -> Receive:
+    """Return a `receive` that yields the body once it is known to be what was signed; raises AuthenticationError."""
+    declared = payload_hash(signature, request)
+    if declared is not None:
+        # The head is verified first, so that only a key's owner can have a large body read.
+        verify(signature, request, secret, declared)
+        if declared in (UNSIGNED, UNSIGNED_CHUNKS):
+            return receive
+    chunks = await _body(receive, None if declared is not None else MAX_UNDECLARED_BYTES)
+    if declared in (SIGNED_CHUNKS, SIGNED_CHUNKS_AND_TRAILER):
+        verify_chunks(signature, secret, b"".join(chunks), trailer=declared == SIGNED_CHUNKS_AND_TRAILER)
+        return _replay(chunks, receive)
+    digest = await _digest(chunks)
+    if declared is None:
+        verify(signature, request, secret, digest)
+    elif is_hash(declared) and digest != declared:
+        raise _altered() if signature.for_s3 else mismatch()
+    return _replay(chunks, receive)
+
+
+def _altered() -> AuthenticationError:
+    return AuthenticationError(
+        400,
+        "XAmzContentSHA256Mismatch",
+        "The provided 'x-amz-content-sha256' header does not match what was computed.",
+    )
+
+
+async def _digest(chunks: "deque[bytes]") -> str:
+    """Hash a body, off the event loop where that takes longer than the switch."""
+
+    def hashed() -> str:
+        digest = hashlib.sha256()
+        for chunk in chunks:
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    small = sum(map(len, chunks)) < 2**18
+    return hashed() if small else await asyncio.to_thread(hashed)
+
+
+async def _body(receive: Receive, limit: int | None) -> "deque[bytes]":
+    chunks: deque[bytes] = deque()
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise AuthenticationError(400, "RequestTimeout", "The client left before its body was there")
+        if chunk := message.get("body", b""):
+            chunks.append(chunk)
+            size += len(chunk)
+        if limit is not None and size > limit:
+            raise AuthenticationError(413, "RequestEntityTooLarge", f"The body is over {limit} bytes")
+        if not message.get("more_body", False):
+            return chunks
+
+
+def _replay(chunks: "deque[bytes]", receive: Receive) -> Receive:
+    done = False
+
+    async def replay() -> Message:
+        nonlocal done
+        if done:
+            return await receive()
+        body = chunks.popleft() if chunks else b""
+        done = not chunks
+        return {"type": "http.request", "body": body, "more_body": not done}
+
+    return replay
+
+
+class _Body:
+    """A `receive` that knows whether there is more of the body to come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._complete = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Drop what is left of the body, up to a bound."""
+        size = 0
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while not self._complete and size <= _DRAIN_BYTES:
+                    size += len((await self()).get("body", b""))
+        except TimeoutError:
+            return
+
+
+async def _refuse(response: ErrorResponse, request: HttpRequest, body: _Body, send: Send) -> None:
+    # A client that reads no response before its body is out would see a reset instead of the error.
+    if request.headers.get("expect", "").lower() != "100-continue":
+        await body.drain()
+    content = b"" if request.method == "HEAD" else response.body
+    headers = {**response.headers, "content-length": str(len(content)), "connection": "close"}
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,34 @@
+"""What child processes inherit of the environment of the user's shell: a list, since tokens live there too."""
+
+import os
+from collections.abc import Mapping
+
+_NAMES = frozenset(
+    {
+        "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "CI",
+        # Certificates of networks that sign HTTPS themselves.
+        "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+    }
+)  # fmt: skip
+_PREFIXES = (
+    "LC_",
+    # Numerical libraries: threads, and kernels that work on this processor.
+    "OMP_", "OPENBLAS_", "MKL_", "ONEDNN_", "KMP_",
+    "INFERENCE_",
+)  # fmt: skip
+_INSTALLING = ("PIP_", "UV_")
+_INSTALLING_NAMES = frozenset(
+    {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"}
+)
+
+
+def inherited(environment: Mapping[str, str] | None = None, *, installs: bool = False) -> dict[str, str]:
+    """Return the variables that a child process may have.
+
+    environment: what they are taken from, this process's own if None. installs: the child installs packages, so it
+    also needs pip's and uv's settings and the proxies, whose URLs may hold a password.
+    """
+    given = os.environ if environment is None else environment
+    names = _NAMES | _INSTALLING_NAMES if installs else _NAMES
+    prefixes = (*_PREFIXES, *_INSTALLING) if installs else _PREFIXES
+    return {name: value for name, value in given.items() if name in names or name.startswith(prefixes)}

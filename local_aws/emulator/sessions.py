@@ -1,0 +1,119 @@
+"""Keys that the emulator hands out: sessions of roles, access keys of users, and URLs that carry a signature."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from ministack.core import lambda_runtime
+from ministack.services import iam, lambda_svc, sts
+from ministack.services.cloudformation import custom_resource, wait_conditions
+
+from local_aws.account import ACCOUNT_ID, REGION, STATE_VARIABLE
+from local_aws.authentication.credentials import Credential, CredentialStore, new_credential
+
+_URL_SECONDS = 2 * 3600
+"""Lifetime of the URL that a custom resource responds to, as CloudFormation's own have it."""
+_keys = CredentialStore(Path(os.environ.get(STATE_VARIABLE, "")))
+_register_session = sts.register_session
+_functions: dict[tuple[str, str], Credential] = {}
+
+
+def issue_session(
+    principal: str, role_arn: str, session_name: str, lifetime_seconds: float | None = None
+) -> Credential:
+    """Issue a temporary key to a process that acts as a role.
+
+    principal: whom the account knows it by. role_arn: empty for a process without a role. session_name: the last part
+    of the assumed role's ARN.
+    """
+    credential = new_credential(principal, temporary=True, lifetime_seconds=lifetime_seconds)
+    _keys.add(credential)
+    role = role_arn.rpartition("/")[2]
+    if role:
+        session: dict[str, Any] = {
+            "Arn": f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/{role}/{session_name[:64]}",
+            "UserId": f"{role}:{session_name[:64]}",
+            "SecretAccessKey": credential.secret_access_key,
+            "SessionToken": credential.session_token,
+            "AccountId": ACCOUNT_ID,
+            "PrincipalType": "AssumedRole",
+        }
+        if credential.expires is not None:
+            session["Expiration"] = credential.expires
+        _register_session(credential.access_key_id, session)
+    return credential
+
+
+def revoke(credential: Credential) -> None:
+    """Take a key back: the process that had it has ended."""
+    _keys.revoke(credential.access_key_id)
+    sts._sessions.pop(credential.access_key_id, None)
+
+
+def _store_session(access_key: str, session: dict[str, Any]) -> None:
+    """Store what AssumeRole and its siblings hand out, so that every process of the account can verify it."""
+    _register_session(access_key, session)
+    _keys.remove_expired()
+    _keys.add(
+        Credential(
+            access_key_id=access_key,
+            secret_access_key=session["SecretAccessKey"],
+            principal=f"session/{session.get('Arn', '')}",
+            session_token=session["SessionToken"],
+            expires=session.get("Expiration"),
+        )
+    )
+
+
+def _function_credentials(config: dict[str, Any]) -> dict[str, str]:
+    """Return the key of a Lambda function's processes, one for each function and role."""
+    arn, role = config["FunctionArn"], config.get("Role", "")
+    if (arn, role) not in _functions:
+        _functions[arn, role] = issue_session(f"function/{arn}", role, config.get("FunctionName", "function"))
+    return _functions[arn, role].environment()
+
+
+def _keeping_user_keys(handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Bring the stored keys of IAM users in line with IAM's after an operation on them."""
+
+    def handled(parameters: Any) -> Any:
+        before = set(iam._access_keys)
+        response = handle(parameters)
+        for removed in before - set(iam._access_keys):
+            _keys.revoke(removed)
+        for key_id, record in iam._access_keys.items():
+            if record["Status"] == "Active":
+                _keys.add(Credential(key_id, record["SecretAccessKey"], f"user/{record['UserName']}"))
+            else:
+                _keys.revoke(key_id)
+        return response
+
+    return handled
+
+
+def presigned(url: str, method: str) -> str:
+    """Sign a URL of the emulator's own with its key, as S3's presigned URLs are."""
+    key = Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
+    request = AWSRequest(method, url)
+    S3SigV4QueryAuth(key, "s3", REGION, expires=_URL_SECONDS).add_auth(request)
+    return str(request.url)
+
+
+def _presigning(make_url: Callable[[str], str], method: str) -> Callable[[str], str]:
+    return lambda token: presigned(make_url(token).partition("?")[0], method)
+
+
+def register() -> None:
+    """Replace MiniStack's shared key and unsigned URLs."""
+    sts.register_session = _store_session
+    for module in (lambda_runtime, lambda_svc):
+        module.execution_credentials = _function_credentials
+    for operation in ("CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey"):
+        iam._IAM_HANDLERS[operation] = _keeping_user_keys(iam._IAM_HANDLERS[operation])
+    custom_resource._response_url = _presigning(custom_resource._response_url, "PUT")
+    wait_conditions.handle_url = _presigning(wait_conditions.handle_url, "PUT")
+    lambda_svc._presigned_code_url = _presigning(lambda_svc._presigned_code_url, "GET")

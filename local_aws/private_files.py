@@ -1,0 +1,27 @@
+"""Files and folders that only their owner can read."""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+OWNER_ONLY = 0o700
+_FILE = 0o600
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder with mode 0700, or give an existing one that mode; raises OSError.
+
+    Raises PermissionError for a folder that belongs to another user, who could read it whatever its mode.
+    """
+    folder.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"{folder} belongs to user {status.st_uid}: choose a folder of your own")
+    if status.st_mode & 0o777 != OWNER_ONLY:
+        folder.chmod(OWNER_ONLY)
+
+
+def create_private(path: Path) -> BinaryIO:
+    """Open a new file for writing with mode 0600; raises FileExistsError where there is one, a link included."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE)
+    return os.fdopen(descriptor, "wb")
