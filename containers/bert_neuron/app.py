@@ -13,7 +13,8 @@ from starlette.responses import Response
 from containers.bert_neuron.answering import Answering
 from containers.bert_neuron.devices.core import CoreGroup
 from containers.bert_neuron.metrics import CONTENT_TYPE, Metrics
-from containers.serving.app import CUSTOM_ATTRIBUTES, JSON, error_response, http_error, read_body, redirect_nothing
+from containers.serving.app import CUSTOM_ATTRIBUTES, JSON, error_response, http_error, redirect_nothing
+from containers.serving.bodies import Bodies
 from containers.serving.cancellation import Cancellation, while_wanted
 from containers.serving.errors import ServingError, where_it_failed
 from containers.serving.question_answering.requests import decode_items, encode_answers
@@ -25,6 +26,10 @@ logger = logging.getLogger("bert_neuron")
 PREDICTIONS = "/predictions_neuron_core_{core}/model_{model}"
 ANSWERS = f"GET /ping, POST /invocations, POST {PREDICTIONS} and GET /metrics"
 _BODY_SECONDS = 30.0
+_BODY_BYTES = 64 * 2**20
+"""What the bodies of a process may take together, from their first byte until they are answered."""
+_BODY_READERS = 256
+"""The front sends whole bodies, so that they arrive in part for moments only."""
 
 
 class Gate:
@@ -47,14 +52,15 @@ def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precisio
     )
     redirect_nothing(app)
     headers = {CUSTOM_ATTRIBUTES: f"precision={precision}"}
+    bodies = Bodies(capacity_bytes=_BODY_BYTES, readers=_BODY_READERS, timeout_seconds=_BODY_SECONDS)
     this_process = {PROCESS_ID: str(os.getpid())}
 
     async def respond(request: Request, choose: Callable[[], int]) -> Response:
         model: int | None = None
         gate.active += 1
-        arrived = Cancellation()
+        arrived, body = Cancellation(), b""
         try:
-            body = await read_body(request, _BODY_SECONDS)
+            body = await bodies.read(request)
             started = time.perf_counter()
             if gate.draining:
                 raise draining_error()
@@ -76,6 +82,7 @@ def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precisio
             metrics.failed(model, failure.status, failure.code)
             return error_response(failure)
         finally:
+            bodies.release(body)
             gate.active -= 1
 
     async def invocations(request: Request) -> Response:

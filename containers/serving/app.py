@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -15,14 +15,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from containers.serving.bodies import Bodies
 from containers.serving.cancellation import Cancellation, cancel_when_client_leaves
-from containers.serving.contract import MAX_BODY_BYTES
-from containers.serving.errors import ServingError, where_it_failed
+from containers.serving.errors import ServingError, forget_frames, where_it_failed
 
 logger = logging.getLogger("serving")
 
 JSON = "application/json"
-_DRAIN_BYTES = 8 * MAX_BODY_BYTES
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
 
@@ -31,13 +30,19 @@ class Invocation:
     """One request as the model code sees it: the whole body, and its media types in lower case.
 
     accept: what the client takes, `*/*` where it names nothing. cancellation: whether anyone still waits for the
-    response, for models that compute long enough to ask.
+    response, for models that compute long enough to ask. on_event_loop: nothing else is served meanwhile, and the
+    model code may raise RunOnThread.
     """
 
     body: bytes
     content_type: str
     accept: str = "*/*"
     cancellation: Cancellation = field(default_factory=Cancellation, compare=False)
+    on_event_loop: bool = False
+
+
+class RunOnThread(Exception):
+    """Raised by model code on the event loop for an invocation that takes long; it is called again on a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,10 @@ class ServingOptions:
     """Limits of one server.
 
     workers: requests computed at the same time, each on its own thread.
-    queue_capacity: requests computed or waiting; the next one is refused with 503.
+    queue_capacity: requests computed or waiting, once their bodies have arrived; the next one is refused with 503.
+    pending_bytes: what the bodies of requests may take together, from their first byte until they are answered;
+        see Bodies. The next one is refused with 503.
+    readers: requests of whose bodies only a part has arrived; the next one is refused with 503.
     body_timeout_seconds: time a client has to send its body.
     content_types: media types accepted; the first is that of a request without one.
     inline_bytes: bodies up to this size are computed on the event loop, for models that answer them in less
@@ -63,6 +71,8 @@ class ServingOptions:
 
     workers: int = 1
     queue_capacity: int = 64
+    pending_bytes: int = 64 * 2**20
+    readers: int = 64
     body_timeout_seconds: float = 30.0
     content_types: tuple[str, ...] = (JSON,)
     inline_bytes: int = 0
@@ -74,6 +84,11 @@ class Invoker:
     def __init__(self, options: ServingOptions) -> None:
         self._options = options
         self._threads = CapacityLimiter(options.workers)
+        self.bodies = Bodies(
+            capacity_bytes=options.pending_bytes,
+            readers=options.readers,
+            timeout_seconds=options.body_timeout_seconds,
+        )
         self._pending = 0
 
     async def respond(self, request: Request, invoke: Callable[[Invocation], Answer]) -> Response:
@@ -81,11 +96,13 @@ class Invoker:
         try:
             answer = await self._answer(request, invoke)
         except ServingError as error:
+            forget_frames(error)
             return error_response(error)
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception as error:
             logger.error("an invocation failed\n%s", where_it_failed(error))
+            forget_frames(error)
             return error_response(
                 ServingError(500, "internal_error", "the model failed on this input; see the container's log")
             )
@@ -101,61 +118,49 @@ class Invoker:
                 "unsupported_media_type",
                 f"Content-Type is {content_type!r}; send one of: {', '.join(accepted)}",
             )
+        self._check_queue()
+        cancellation = Cancellation()
+        body = await self.bodies.read(request)
+        try:
+            # Others may have come while the body arrived.
+            self._check_queue()
+            self._pending += 1
+            try:
+                accept = request.headers.get("accept", "*/*").strip().lower()
+                inline = len(body) <= self._options.inline_bytes
+                invocation = Invocation(body, content_type, accept, cancellation, inline)
+                if inline:
+                    try:
+                        return invoke(invocation)
+                    except RunOnThread:
+                        invocation = replace(invocation, on_event_loop=False)
+                return await self._compute(request, invoke, invocation)
+            finally:
+                self._pending -= 1
+        finally:
+            self.bodies.release(body)
+
+    async def _compute(
+        self, request: Request, invoke: Callable[[Invocation], Answer], invocation: Invocation
+    ) -> Answer:
+        # Of the threads that wait, it takes the one that worked last, whose core has what it needs in its caches.
+        watch = asyncio.ensure_future(cancel_when_client_leaves(request.receive, invocation.cancellation))
+        try:
+            return await to_thread.run_sync(invoke, invocation, limiter=self._threads)
+        finally:
+            watch.cancel()
+
+    def _check_queue(self) -> None:
         if self._pending >= self._options.queue_capacity:
             raise ServingError(
                 503, "overloaded", f"{self._pending} requests are waiting; try again later", retry_after_seconds=1
             )
-        self._pending += 1
-        try:
-            cancellation = Cancellation()
-            body = await read_body(request, self._options.body_timeout_seconds)
-            accept = request.headers.get("accept", "*/*").strip().lower()
-            invocation = Invocation(body, content_type, accept, cancellation)
-            if len(body) <= self._options.inline_bytes:
-                return invoke(invocation)
-            # Of the threads that wait, it takes the one that worked last, whose core has what it needs in its caches.
-            watch = asyncio.ensure_future(cancel_when_client_leaves(request.receive, cancellation))
-            try:
-                return await to_thread.run_sync(invoke, invocation, limiter=self._threads)
-            finally:
-                watch.cancel()
-        finally:
-            self._pending -= 1
-
-
-async def read_body(request: Request, timeout_seconds: float) -> bytes:
-    """The whole body; raises ServingError 413 over SageMaker's limit and 408 for a client that is too slow."""
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            async for chunk in request.stream():
-                size += len(chunk)
-                # A client that reads no answer before its body is out would see a reset instead of the
-                # error, so what is too large is still received, and dropped, up to a bound.
-                if size > _DRAIN_BYTES:
-                    break
-                if size <= MAX_BODY_BYTES:
-                    chunks.append(chunk)
-    except TimeoutError:
-        raise ServingError(
-            408,
-            "body_timeout",
-            f"the body did not arrive within {timeout_seconds:g} s; send it faster or in a smaller request",
-        ) from None
-    if size > MAX_BODY_BYTES:
-        raise ServingError(
-            413,
-            "body_too_large",
-            f"the body is over {MAX_BODY_BYTES} bytes, SageMaker's limit; send less at once",
-        )
-    return b"".join(chunks)
 
 
 def error_response(error: ServingError) -> Response:
     """The JSON answer for an error."""
     headers = {"Retry-After": str(error.retry_after_seconds)} if error.retry_after_seconds is not None else None
-    if error.status in (408, 413):
+    if error.code in ("body_timeout", "body_too_large"):
         headers = {**(headers or {}), "Connection": "close"}
     return Response(msgspec.json.encode(error.body()), status_code=error.status, media_type=JSON, headers=headers)
 

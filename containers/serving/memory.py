@@ -1,6 +1,10 @@
 """What this container may use of the machine's memory, and what it uses."""
 
+import ctypes
+import gc
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from containers.serving.errors import StartupError
@@ -39,3 +43,28 @@ def _total(meminfo: Path) -> int:
 def resident_bytes(statm: Path = Path("/proc/self/statm")) -> int:
     """This process's resident memory."""
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def release_unused_memory() -> None:
+    """Collect what nothing refers to, and return freed memory to the system.
+
+    glibc keeps what was freed below memory in use, tens of megabytes after a burst of large requests. It may take tens
+    of milliseconds, most of them without the interpreter's lock.
+    """
+    gc.collect()
+    _malloc_trim()
+
+
+@cache
+def _malloc_trim_of_libc() -> Callable[[int], int] | None:
+    try:
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    # Neither musl nor macOS has it.
+    except (OSError, AttributeError):
+        return None
+    return trim
+
+
+def _malloc_trim() -> None:
+    if (trim := _malloc_trim_of_libc()) is not None:
+        trim(0)

@@ -34,16 +34,20 @@ from containers.serving.app import (
     error_response,
     http_error,
     ping,
-    read_body,
     redirect_nothing,
 )
+from containers.serving.contract import MAX_BODY_BYTES
 from containers.serving.errors import ServingError
-from containers.serving.memory import resident_bytes
+from containers.serving.memory import release_unused_memory, resident_bytes
 
 logger = logging.getLogger("multi_model")
 
 MAX_PAGE = 1000
 """Models in one page of the list."""
+_PAGE_BYTES = MAX_BODY_BYTES // 2
+"""JSON of the models in one page, which long names would make larger than a response may be."""
+MAX_TEXT = 8192
+"""Characters of a model's name and of its url: SageMaker's names have up to 1024, and Linux's paths up to 4096."""
 MAX_ENTRIES = 10_000
 """Files and folders that are looked at in an extracted archive."""
 _ANSWERS = "GET /ping, POST and GET /models, GET and DELETE /models/{model_name}, and POST /models/{model_name}/invoke"
@@ -69,12 +73,14 @@ class MemoryBudget:
     limit_bytes: what the container may use. base_bytes: what it uses without any model.
     reservation_bytes: the least that a model counts, however small it is.
     headroom: share of the limit kept free for requests.
+    loading_factor: memory that loading takes at its peak, in sizes of the model's files.
     """
 
     limit_bytes: int
     base_bytes: int
     reservation_bytes: int = 0
     headroom: float = 0.1
+    loading_factor: float = 1.0
 
     @property
     def model_bytes(self) -> int:
@@ -129,8 +135,10 @@ class ModelStore:
 
     async def _add(self, name: str, url: str, folder: Path) -> None:
         loop = asyncio.get_running_loop()
-        least = self._budget.cost(await loop.run_in_executor(self._executor, _size_on_disk, folder))
-        with self._reserved(least):
+        size = await loop.run_in_executor(self._executor, _size_on_disk, folder)
+        peak = self._budget.cost(int(size * self._budget.loading_factor))
+        await self._make_room(peak)
+        with self._reserved(peak):
             started = time.perf_counter()
             try:
                 model = await loop.run_in_executor(self._executor, self._load, folder)
@@ -144,6 +152,7 @@ class ModelStore:
                     500, "internal_error", "the model's loading failed; see the container's log"
                 ) from error
         cost = self._budget.cost(model.size_bytes)
+        await self._make_room(cost)
         self._admit(cost)
         self._models[name] = _Entry(url, model, cost)
         self._used += cost
@@ -160,13 +169,27 @@ class ModelStore:
         finally:
             self._used -= cost
 
+    async def _make_room(self, cost: int) -> None:
+        """Return memory that is no longer used to the system, where only that keeps a model of this cost out."""
+        if self._models and cost <= self._free and cost > self._room:
+            await asyncio.get_running_loop().run_in_executor(self._executor, release_unused_memory)
+
     def _admit(self, cost: int) -> None:
-        free = self._budget.model_bytes - self._used
-        room = int(self._budget.limit_bytes * (1 - self._budget.headroom / 2)) - resident_bytes()
+        free, room = self._free, self._room
         if cost > free or (cost > room and self._models):
             raise self._no_memory(
                 f"the model counts {cost} bytes, {max(0, min(free, room))} of {self._budget.limit_bytes} are free"
             )
+
+    @property
+    def _free(self) -> int:
+        """What models may still count."""
+        return self._budget.model_bytes - self._used
+
+    @property
+    def _room(self) -> int:
+        """What the process may still take, with half of the headroom left."""
+        return int(self._budget.limit_bytes * (1 - self._budget.headroom / 2)) - resident_bytes()
 
     def _no_memory(self, what: str) -> ServingError:
         oldest = next(iter(self._models), None)
@@ -183,11 +206,13 @@ class ModelStore:
         """Where a loaded model came from; raises ServingError 404."""
         return self._entry(name).url
 
-    def remove(self, name: str) -> None:
+    async def remove(self, name: str) -> None:
         """Unloads a model; requests that it is answering finish. Raises ServingError 404."""
         self._used -= self._entry(name).cost
-        del self._models[name]
+        held = [self._models.pop(name)]
         del self._names[bisect.bisect_left(self._names, name)]
+        # Freeing the million objects of a large model takes long enough to delay the requests of others.
+        await asyncio.get_running_loop().run_in_executor(None, held.clear)
 
     def page(self, after: str, limit: int) -> tuple[list[str], str | None]:
         """Up to `limit` names that follow `after`, and the last of them where more follow."""
@@ -252,7 +277,7 @@ class _Status(msgspec.Struct, frozen=True):
 
 class _Api:
     def __init__(self, store: ModelStore, options: ServingOptions) -> None:
-        self._store, self._options = store, options
+        self._store = store
         self._invoker = Invoker(options)
 
     async def invoke(self, request: Request) -> Response:
@@ -260,18 +285,25 @@ class _Api:
             model = self._store.get(request.path_params["name"])
         except ServingError as error:
             # What the client still sends must be read, or it sees a reset instead of the answer.
-            await read_body(request, self._options.body_timeout_seconds)
+            self._invoker.bodies.release(await self._invoker.bodies.read(request))
             return error_response(error)
         return await self._invoker.respond(request, model.invoke)
 
     async def load(self, request: Request) -> Response:
-        body = await read_body(request, self._options.body_timeout_seconds)
+        body = await self._invoker.bodies.read(request)
         try:
             wanted = msgspec.json.decode(body, type=_LoadRequest)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ServingError(
                 400, "invalid_request", f'the body is not {{"model_name": "...", "url": "..."}}: {error}'
             ) from error
+        finally:
+            self._invoker.bodies.release(body)
+        for field, text in (("model_name", wanted.model_name), ("url", wanted.url)):
+            if len(text) > MAX_TEXT:
+                raise ServingError(
+                    400, "invalid_field", f"{field} has {len(text)} characters: it may have {MAX_TEXT}", field
+                )
         if not wanted.model_name or "/" in wanted.model_name:
             raise ServingError(
                 400,
@@ -286,7 +318,7 @@ class _Api:
         limit = request.query_params.get("limit", str(MAX_PAGE))
         # Python converts no text of thousands of digits.
         if not limit.isdecimal() or len(limit) > 9 or not 0 < int(limit) <= MAX_PAGE:
-            raise ServingError(400, "invalid_field", f"limit is {limit!r}: it must be 1 to {MAX_PAGE}", "limit")
+            raise ServingError(400, "invalid_field", f"limit is {limit[:40]!r}: it must be 1 to {MAX_PAGE}", "limit")
         token = request.query_params.get("next_page_token", "")
         try:
             # Without `validate`, what is not base64 is skipped, and a broken token would begin the list again.
@@ -295,11 +327,15 @@ class _Api:
             raise ServingError(
                 400,
                 "invalid_field",
-                f"next_page_token is {token!r}: send one that this list gave, or none",
+                f"next_page_token is {token[:40]!r}: send one that this list gave, or none",
                 "next_page_token",
             ) from None
         names, last = self._store.page(after, int(limit))
         listed = [_Listed(name, self._store.url(name)) for name in names]
+        sizes = itertools.accumulate(len(msgspec.json.encode(entry)) + len(",") for entry in listed)
+        fitting = sum(size <= _PAGE_BYTES for size in sizes)
+        if fitting < len(listed):
+            listed, last = listed[:fitting], names[fitting - 1]
         return _json(_Page(listed, base64.urlsafe_b64encode(last.encode()).decode() if last else None))
 
     async def describe(self, request: Request) -> Response:
@@ -307,7 +343,7 @@ class _Api:
         return _json(_Listed(name, self._store.url(name)))
 
     async def unload(self, request: Request) -> Response:
-        self._store.remove(request.path_params["name"])
+        await self._store.remove(request.path_params["name"])
         return _json(_Status("unloaded"))
 
 
@@ -354,6 +390,11 @@ def create_multi_model_app(
     return app
 
 
-def budget_in(limit_bytes: int, reservation_bytes: int) -> MemoryBudget:
+def budget_in(limit_bytes: int, reservation_bytes: int, loading_factor: float = 1.0) -> MemoryBudget:
     """The budget of this process as it stands, before any model is loaded."""
-    return MemoryBudget(limit_bytes=limit_bytes, base_bytes=resident_bytes(), reservation_bytes=reservation_bytes)
+    return MemoryBudget(
+        limit_bytes=limit_bytes,
+        base_bytes=resident_bytes(),
+        reservation_bytes=reservation_bytes,
+        loading_factor=loading_factor,
+    )

@@ -1,0 +1,117 @@
+"""Request bodies: how long one may take to arrive, and how much memory all of them may hold together."""
+
+import asyncio
+
+from starlette.requests import ClientDisconnect, Request
+
+from containers.serving.contract import MAX_BODY_BYTES
+from containers.serving.errors import ServingError
+
+UNCOUNTED_BYTES = 16 * 1024
+"""Bodies up to this size are always read: large ones, however many, must not keep small ones out."""
+_DRAIN_BYTES = 8 * MAX_BODY_BYTES
+
+
+class Bodies:
+    """Reads request bodies within a bound of bytes and of readers.
+
+    capacity_bytes: bodies that are being read or computed, without those of up to UNCOUNTED_BYTES; at least
+    MAX_BODY_BYTES, so that a lone request always fits. readers: bodies of which only a part has arrived.
+    timeout_seconds: from the head's arrival to the body's end.
+    """
+
+    def __init__(self, *, capacity_bytes: int, readers: int, timeout_seconds: float) -> None:
+        self._capacity, self._readers, self._timeout = max(capacity_bytes, MAX_BODY_BYTES), readers, timeout_seconds
+        self._held = 0
+        self._reading = 0
+
+    async def read(self, request: Request) -> bytes:
+        """Return the whole body, which counts until it is given to `release`.
+
+        Raises ServingError 413 over SageMaker's limit, 408 for a client that is too slow, 503 over either bound, and
+        ClientDisconnect.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                message = await request.receive()
+                if message.get("more_body", False):
+                    return await self._rest(request, message.get("body", b""))
+        except TimeoutError:
+            raise ServingError(
+                408,
+                "body_timeout",
+                f"the body did not arrive within {self._timeout:g} s; send it faster or in a smaller request",
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body: bytes = message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+        self._hold(len(body), 0)
+        return body
+
+    def release(self, body: bytes) -> None:
+        """Count a body no more, once nothing is computed from it."""
+        self._held -= _counted(len(body))
+
+    async def _rest(self, request: Request, first: bytes) -> bytes:
+        """Return a body whose first part has arrived; it is a reader until its last part has."""
+        if self._reading >= self._readers:
+            raise _overloaded(f"{self._reading} bodies have arrived in part, the limit is {self._readers}")
+        self._reading += 1
+        # One buffer: a list of parts of a few bytes each would take ten times the body.
+        body, size, kept, chunk, more = bytearray(), 0, 0, first, True
+        try:
+            while True:
+                size += len(chunk)
+                if size <= MAX_BODY_BYTES:
+                    self._hold(size, kept)
+                    kept = size
+                    body += chunk
+                elif size > _DRAIN_BYTES:
+                    break
+                else:
+                    # A client that reads no answer before its body is out would see a reset instead of the error, so
+                    # what is too large is still received, and dropped, up to a bound.
+                    kept = self._forget(body, kept)
+                if not more:
+                    break
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunk, more = message.get("body", b""), message.get("more_body", False)
+            if size > MAX_BODY_BYTES:
+                raise _too_large()
+            whole = bytes(body)
+        except BaseException:
+            self._forget(body, kept)
+            raise
+        finally:
+            self._reading -= 1
+        return whole
+
+    def _hold(self, size: int, before: int) -> None:
+        """Count a body of that size instead of `before`; raises ServingError 503."""
+        held = self._held + _counted(size) - _counted(before)
+        if held > self._capacity and size > UNCOUNTED_BYTES:
+            raise _overloaded(f"the bodies of other requests take {self._held - _counted(before)} bytes")
+        self._held = held
+
+    def _forget(self, body: bytearray, kept: int) -> int:
+        self._held -= _counted(kept)
+        body.clear()
+        return 0
+
+
+def _counted(size: int) -> int:
+    return size if size > UNCOUNTED_BYTES else 0
+
+
+def _too_large() -> ServingError:
+    return ServingError(
+        413, "body_too_large", f"the body is over {MAX_BODY_BYTES} bytes, SageMaker's limit; send less at once"
+    )
+
+
+def _overloaded(what: str) -> ServingError:
+    return ServingError(503, "overloaded", f"{what}; try again later", retry_after_seconds=1)
