@@ -7,19 +7,28 @@ import msgspec
 import numpy as np
 
 from containers.churn_mme.features import FEATURES, MODEL_FILE
-from containers.churn_mme.trees import FloatArray, ModelError, TreeEnsemble, read_model
-from containers.serving.app import JSON, Answer, Invocation
+from containers.churn_mme.forest import FloatArray, ModelError
+from containers.churn_mme.rows import CsvRows, JsonRows, bad_value
+from containers.churn_mme.trees import TreeEnsemble, read_model
+from containers.serving.app import JSON, Answer, Invocation, RunOnThread
+from containers.serving.contract import MAX_BODY_BYTES
 from containers.serving.errors import ServingError
 from containers.serving.multi_model import ModelLoadError, entries
 
 CSV = "text/csv"
 MAX_MODEL_BYTES = 64 * 1024 * 1024
-_ORDER = ", ".join(FEATURES)
-_KNOWN = frozenset(FEATURES)
-
-
-class _Instances(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    instances: list[list[float | None] | dict[str, float | None]]
+MAX_STEPS = 2**28
+"""Nodes that the rows of one request may visit: about five seconds of one core. The trees of most models visit 500 to
+1,000 for a row, so that the response's size bounds their requests first."""
+_INLINE_STEPS = 2**17
+"""Nodes that a request may visit on the event loop, at 50 ns each at the most; larger ones go to a thread."""
+_LONGEST_SCORE = len("-1.1754943508222875e-38")
+"""Characters of a float32 as the float64 that it equals, by its shortest representation."""
+_MAX_ROWS = {
+    True: (MAX_BODY_BYTES - len('{"predictions":[]}')) // (len('{"score":},') + _LONGEST_SCORE),
+    False: MAX_BODY_BYTES // (len(",") + _LONGEST_SCORE),
+}
+"""Rows whose scores always fit a response, by whether it is JSON."""
 
 
 class ChurnModel:
@@ -32,16 +41,43 @@ class ChurnModel:
     def invoke(self, invocation: Invocation) -> Answer:
         """One probability of churn per row."""
         as_json = _answers_json(invocation)
-        decode = _rows_of_csv if invocation.content_type == CSV else _rows_of_json
-        rows = decode(invocation.body)
-        if np.isinf(rows).any():
-            row, column = (int(index) for index in np.argwhere(np.isinf(rows))[0])
-            raise _bad_value(row, column, "infinite, or beyond what float32 holds")
-        scores: list[float] = self._trees.predict(rows).tolist()
+        rows = (CsvRows if invocation.content_type == CSV else JsonRows)(invocation.body)
+        self._check_count(rows, as_json)
+        if invocation.on_event_loop and rows.count * self._trees.steps_per_row > _INLINE_STEPS:
+            raise RunOnThread
+        # All rows are read before the first is computed: a request with a bad row at its end costs little.
+        blocks = list(rows.blocks())
+        _check_finite(blocks)
+        scores: list[list[float]] = []
+        for block in blocks:
+            invocation.cancellation.check()
+            scores.append(self._trees.predict(block).tolist())
         if as_json:
-            return Answer(msgspec.json.encode({"predictions": [{"score": score} for score in scores]}))
+            objects = (msgspec.json.encode([{"score": score} for score in block])[1:-1] for block in scores)
+            return Answer(b'{"predictions":[' + b",".join(objects) + b"]}")
         # Comma-joined whatever the number of rows, as the built-in container answers.
-        return Answer(",".join(map(str, scores)).encode(), "text/csv; charset=utf-8")
+        return Answer(",".join(",".join(map(str, block)) for block in scores).encode(), "text/csv; charset=utf-8")
+
+    def _check_count(self, rows: CsvRows | JsonRows, as_json: bool) -> None:
+        most = min(_MAX_ROWS[as_json], max(1, MAX_STEPS // self._trees.steps_per_row))
+        if rows.count > most:
+            raise ServingError(
+                413,
+                "too_many_rows",
+                f"the request has {rows.count} rows, of which this model answers at most {most} at once, in a response "
+                f"of up to {MAX_BODY_BYTES} bytes; split it",
+                rows.field,
+            )
+
+
+def _check_finite(blocks: Sequence[FloatArray]) -> None:
+    first = 0
+    for block in blocks:
+        infinite = np.isinf(block)
+        if infinite.any():
+            row, column = divmod(int(infinite.argmax()), len(FEATURES))
+            raise bad_value(first + row, column, "infinite, or beyond what float32 holds")
+        first += len(block)
 
 
 def load_model(folder: Path) -> ChurnModel:
@@ -77,92 +113,4 @@ def _answers_json(invocation: Invocation) -> bool:
             return wish in (JSON, "application/*")
     raise ServingError(
         406, "not_acceptable", f"Accept is {invocation.accept!r}; this model answers {CSV} and {JSON}", "Accept"
-    )
-
-
-def _rows_of_csv(body: bytes) -> FloatArray:
-    try:
-        lines = body.decode().strip("\r\n").splitlines()
-    except UnicodeDecodeError as error:
-        raise ServingError(400, "invalid_csv", f"the body is not UTF-8 text ({error}); send {_ORDER}") from error
-    if not lines or not any(line.strip() for line in lines):
-        raise ServingError(400, "no_rows", f"the body has no row; send one per line: {_ORDER}")
-    rows = []
-    for number, line in enumerate(lines):
-        cells = line.split(",")
-        if len(cells) != len(FEATURES):
-            raise _wrong_length(number, len(cells))
-        try:
-            # float() also takes 1_000, and digits of any script.
-            if "_" in line or not line.isascii():
-                raise ValueError
-            rows.append([float(cell) if cell.strip() else np.nan for cell in cells])
-        except ValueError:
-            column = next(index for index, cell in enumerate(cells) if not _is_number(cell))
-            raise _bad_value(number, column, f"{cells[column][:40]!r}") from None
-    return _as_floats(rows)
-
-
-def _rows_of_json(body: bytes) -> FloatArray:
-    example = '{"instances": [[' + ", ".join(["0"] * 3) + ', ...]]} or {"instances": [{"account_length": 0, ...}]}'
-    try:
-        instances = msgspec.json.decode(body, type=_Instances).instances
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at ")
-        field = path.strip("`").removeprefix("$").removeprefix(".") or None
-        raise ServingError(400, "invalid_field", f"{message}; send {example}", field) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ServingError(400, "invalid_json", f"the body is not JSON ({error}); send {example}") from error
-    if not instances:
-        raise ServingError(400, "no_rows", f"instances is empty; send {example}", "instances")
-    rows = []
-    for number, instance in enumerate(instances):
-        if isinstance(instance, dict):
-            unknown = sorted(set(instance) - _KNOWN)
-            if unknown:
-                raise ServingError(
-                    400,
-                    "unknown_feature",
-                    f"instances[{number}] has {unknown[0][:40]!r}; features are {_ORDER}",
-                    f"instances[{number}]",
-                )
-            rows.append([_or_missing(instance.get(name)) for name in FEATURES])
-        elif len(instance) != len(FEATURES):
-            raise _wrong_length(number, len(instance))
-        else:
-            rows.append([_or_missing(value) for value in instance])
-    return _as_floats(rows)
-
-
-def _as_floats(rows: Sequence[Sequence[float]]) -> FloatArray:
-    with np.errstate(over="ignore"):
-        return np.array(rows, np.float64).astype(np.float32)
-
-
-def _or_missing(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
-def _is_number(cell: str) -> bool:
-    if "_" in cell or not cell.isascii():
-        return False
-    try:
-        float(cell.strip() or "nan")
-    except ValueError:
-        return False
-    return True
-
-
-def _wrong_length(row: int, length: int) -> ServingError:
-    return ServingError(
-        400, "wrong_length", f"row {row + 1} has {length} values; send {len(FEATURES)}: {_ORDER}", f"row {row + 1}"
-    )
-
-
-def _bad_value(row: int, column: int, given: str) -> ServingError:
-    return ServingError(
-        400,
-        "not_a_number",
-        f"row {row + 1}: {FEATURES[column]} is {given}; send a number, or nothing where it is missing",
-        f"row {row + 1}.{FEATURES[column]}",
     )

@@ -360,12 +360,6 @@ def test_many_requests_at_once_are_answered_as_one_by_one(models: Path, table: T
     talk(models, scenario)
 
 
-def test_the_largest_request_is_answered_row_by_row(california: ChurnModel) -> None:
-    row = ("," * (len(FEATURES) - 1) + "\n").encode()
-    rows = MAX_BODY_BYTES // len(row)
-    assert ask(california, row * rows).count(b",") == rows - 1
-
-
 CELLS = st.one_of(
     st.floats(width=32).map(str),
     st.floats().map(repr),
