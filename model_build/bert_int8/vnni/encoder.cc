@@ -598,7 +598,7 @@ Session* session_new(const Encoder* encoder, int64_t threads) {
   s->groups = static_cast<Group*>(aligned_alloc(64, threads * sizeof(Group)));
   bool made = s->scratch && s->groups;
   if (made) memset(static_cast<void*>(s->groups), 0, threads * sizeof(Group));
-  for (int i = 0; made && i < threads; i++) made = s->scratch[i] = pages(scratch_bytes(encoder->shape));
+  for (int i = 0; made && i < threads; i++) made = (s->scratch[i] = pages(scratch_bytes(encoder->shape)));
   if (made && s->team.start(threads, work, s)) return s;
   session_free(s);
   return nullptr;
