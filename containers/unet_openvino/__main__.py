@@ -12,6 +12,7 @@ from containers.serving.contract import WORKERS_VARIABLE, ContainerPaths
 from containers.serving.cpu import available_cores
 from containers.serving.errors import StartupError
 from containers.serving.manifest import check_engine, load_manifest
+from containers.serving.memory import memory_limit_bytes
 from containers.serving.server import main
 from containers.unet_openvino.engine import ENGINE_NAME, load, version
 from containers.unet_openvino.handler import CONTENT_TYPES, make_handler
@@ -19,7 +20,10 @@ from containers.unet_openvino.sharing import SharedCores, Streams
 from containers.unet_openvino.signature import WORKLOAD
 
 _QUEUE_CAPACITY = 32
-"""A body has up to 6 MiB, so that what waits takes less than 200 MiB."""
+_PENDING_BYTES = 192 * 2**20
+"""The bodies of as many requests, each of 6 MiB."""
+_BODY_SHARE = 16
+"""The part of the memory limit that bodies may take where that is less."""
 _THREADS_PER_CORE = 2
 """Requests read, computed or answered at the same time: while some are computed, as many are decoded and encoded."""
 
@@ -53,7 +57,10 @@ def _create() -> ASGIApp:
         started,
     )
     options = ServingOptions(
-        workers=_THREADS_PER_CORE * cores, queue_capacity=_QUEUE_CAPACITY, content_types=CONTENT_TYPES
+        workers=_THREADS_PER_CORE * cores,
+        queue_capacity=_QUEUE_CAPACITY,
+        pending_bytes=min(_PENDING_BYTES, memory_limit_bytes() // _BODY_SHARE),
+        content_types=CONTENT_TYPES,
     )
     return create_app(make_handler(model, manifest.precision), options)
 

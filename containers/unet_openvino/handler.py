@@ -19,7 +19,10 @@ from containers.unet_openvino.signature import CHANNELS, IMAGE_SIDE
 
 CONTENT_TYPES = (JSON, NPY, PNG, JPEG)
 MAX_BATCH = 8
-"""Images in one request; the masks of 14 in JSON would be over SageMaker's 6 MiB, and each holds a worker up."""
+"""Images in one request; the masks of 14 in JSON would be over SageMaker's 6 MiB, and each holds a worker up.
+
+It is checked before images are decoded, and bounds a request's memory: 5 MB of floats, and the response.
+"""
 PROBABILITY_DIGITS = 4
 """Decimals of a probability in JSON."""
 _SCALE = 10**PROBABILITY_DIGITS
@@ -43,7 +46,11 @@ class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _request = msgspec.json.Decoder(_Request)
 _one_image = msgspec.json.Decoder(_Image)
-_images = msgspec.json.Decoder(list[_Image])
+_IMAGE_END = re.compile(rb"\][ \t\r\n]*+\][ \t\r\n]*+\]")
+"""Where an image ends in an array of images: of three brackets, one ends a pixel, one a row, and one the image."""
+_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, CHANNELS)
+_MAX_ARRAYS = 2 * (1 + IMAGE_SIDE + IMAGE_SIDE * IMAGE_SIDE)
+"""Arrays in the text of one image: twice as many as it has, so that what is wrong with a few is named exactly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,29 +132,59 @@ def _from_array(array: NDArray[Any]) -> _Images:
     batch = array[np.newaxis] if single else array
     _check_count(len(batch))
     if batch.dtype == np.uint8:
-        return _Images(to_floats(batch), single)
-    _check_range(batch, "array", single=single)
+        return _Images(to_floats(np.ascontiguousarray(batch)), single)
+    _check_range(array, "array")
     return _Images(np.ascontiguousarray(batch, np.float32), single)
 
 
 def _from_json(body: bytes) -> _Images:
     raw = bytes(_parse(_request, body, "").instances)
     depth = _depth(raw)
-    if depth == 4:
-        images = _parse(_images, raw, "instances")
-    elif depth == 3:
-        images = [_parse(_one_image, raw, "instances")]
-    elif re.fullmatch(rb"\s*\[\s*\]\s*", raw):
-        images = []
-    else:
+    if re.fullmatch(rb"[ \t\r\n]*+\[[ \t\r\n]*+\][ \t\r\n]*+", raw):
+        _check_count(0)
+    if depth not in (3, 4):
         raise ServingError(400, "wrong_shape", f"instances has {depth} dimensions; send {_EXAMPLE}", "instances")
-    _check_count(len(images))
-    numbers = chain.from_iterable(chain.from_iterable(chain.from_iterable(images)))
-    count = len(images) * IMAGE_SIDE * IMAGE_SIDE * CHANNELS
-    # float64 first: a number beyond float32 is refused as out of range and never overflows.
-    wide = np.fromiter(numbers, np.float64, count).reshape(-1, IMAGE_SIDE, IMAGE_SIDE, CHANNELS)
-    _check_range(wide, "instances", single=depth == 3)
-    return _Images(wide.astype(np.float32), single=depth == 3)
+    single = depth == 3
+    texts = [raw] if single else _texts(raw)
+    images = np.empty((len(texts), IMAGE_SIDE, IMAGE_SIDE, CHANNELS), np.float32)
+    for index, text in enumerate(texts):
+        where = "instances" if single else f"instances[{index}]"
+        # float64 first: a number beyond float32 is refused as out of range and never overflows.
+        wide = _pixels(text, where)
+        _check_range(wide, where)
+        images[index] = wide
+    return _Images(images, single)
+
+
+def _texts(raw: bytes) -> list[bytes]:
+    """The images of a JSON array of four dimensions, which is known to be JSON, as the text of each.
+
+    A pixel takes 144 bytes as Python objects, and so one image at a time is decoded.
+    """
+    ends = [found.end() for found in _IMAGE_END.finditer(raw)]
+    _check_count(len(ends))
+    begins = [raw.index(b"[") + 1, *(end for end in ends[:-1])]
+    texts = [raw[begin:end].lstrip(b", \t\r\n") for begin, end in zip(begins, ends, strict=True)]
+    if raw[ends[-1] :].strip(b" \t\r\n") != b"]":
+        raise ServingError(
+            400, "invalid_field", f"an image of instances has other than 3 dimensions; send {_EXAMPLE}", "instances"
+        )
+    return texts
+
+
+def _pixels(text: bytes, where: str) -> NDArray[np.float64]:
+    """One image of shape (224, 224, 3) from JSON, of numbers of any size."""
+    # An array for each pixel and each row, and one for all.
+    if (arrays := text.count(b"[")) > _MAX_ARRAYS:
+        raise ServingError(
+            400,
+            "invalid_field",
+            f"{where} has {arrays} arrays, an image has {_MAX_ARRAYS // 2}; send {_EXAMPLE}",
+            where,
+        )
+    image = _parse(_one_image, text, where)
+    numbers = chain.from_iterable(chain.from_iterable(image))
+    return np.fromiter(numbers, np.float64, IMAGE_SIDE * IMAGE_SIDE * CHANNELS).reshape(_SHAPE)
 
 
 def _parse(decoder: msgspec.json.Decoder[T], body: bytes, root: str) -> T:
@@ -175,14 +212,14 @@ def _check_count(count: int) -> None:
         raise ServingError(400, "too_many_images", f"the request has {count} images; send at most {MAX_BATCH} at once")
 
 
-def _check_range(batch: NDArray[Any], name: str, *, single: bool) -> None:
+def _check_range(images: NDArray[Any], name: str) -> None:
     # Written so that NaN, which compares as false, counts as bad.
-    inside = (batch >= 0) & (batch <= 1)
+    inside = (images >= 0) & (images <= 1)
     if inside.all():
         return
-    place = [int(index) for index in np.argwhere(~inside)[0]]
-    value = batch[tuple(place)]
-    where = name + "".join(f"[{index}]" for index in (place[1:] if single else place))
+    place = [int(index) for index in np.unravel_index(int(inside.argmin()), inside.shape)]
+    value = images[tuple(place)]
+    where = name + "".join(f"[{index}]" for index in place)
     remedy = "divide by 255, or send uint8 as npy" if 1 < value <= 255 else "send finite numbers from 0 to 1"
     raise ServingError(400, "out_of_range", f"{where} is {value:g}; values lie in 0..1: {remedy}", where)
 

@@ -17,6 +17,9 @@ MAX_IMAGE_BYTES = 1024 * 1024
 """Largest encoded image; 224 x 224 pixels that do not compress at all take 150 kB."""
 _MAX_JPEG_SCANS = 64
 """libjpeg's own progressive script has 10; thousands of them in one small file keep a decoder busy for minutes."""
+MAX_METADATA_BYTES = 1024 * 1024
+"""What a PNG's compressed texts may have when they are unpacked: Pillow keeps up to 64 MiB of them for each image."""
+PngImagePlugin.MAX_TEXT_MEMORY = MAX_METADATA_BYTES
 _PNG_BIT_DEPTH = 24
 """Offset of the bit depth in a PNG: 8 bytes of signature, 8 of chunk header, 8 of width and height (PNG, 11.2.2)."""
 _NAMES = {PNG: "PNG", JPEG: "JPEG"}

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from containers.serving.contract import MAX_BODY_BYTES
 from containers.serving.errors import ServingError
 
 NPY = "application/x-npy"
 MAX_HEADER_BYTES = 1024
 """NumPy's own headers of plain arrays have 118 bytes; a header is a Python literal, and long ones are slow to parse."""
+MAX_DIMENSIONS = 32
+"""NumPy has 64, and 32 before 2.0."""
 _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {1: 2, 2: 4, 3: 4}
 """Bytes of the header's length by the format's major version."""
@@ -35,9 +38,7 @@ def decode_npy(body: bytes) -> NDArray[Any]:
         raise ServingError(
             400, "wrong_dtype", f"the array holds {given}; save float32 ('<f4', values 0..1) or uint8 ('|u1', 0..255)"
         )
-    dtype, shape = _DTYPES[name], header["shape"]
-    if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
-        raise _broken(f"its shape is {str(shape)[:40]}")
+    dtype, shape = _DTYPES[name], _shape(header["shape"])
     if not isinstance(header["fortran_order"], bool):
         raise _broken(f"its fortran_order is {str(header['fortran_order'])[:40]}")
     size = math.prod(shape) * dtype.itemsize
@@ -64,19 +65,39 @@ def _header(body: bytes) -> tuple[dict[str, Any], int]:
             400, "not_npy", r"the body is no .npy file: it does not start with \x93NUMPY; write it with numpy.save"
         )
     width = _LENGTH_BYTES.get(body[6])
-    if width is None:
+    if width is None or body[7]:
         raise _broken(f"its version is {body[6]}.{body[7]}")
     start = 8 + width
     length = int.from_bytes(body[8:start], "little")
     if length > MAX_HEADER_BYTES:
         raise _broken(f"it has {length} bytes, at most {MAX_HEADER_BYTES} are read")
+    if start + length > len(body):
+        raise _broken(f"it has {length} bytes, {max(0, len(body) - start)} follow")
+    literal = body[start : start + length]
     try:
-        header = ast.literal_eval(body[start : start + length].decode("ascii").strip())
+        # Python warns of some escapes, with a part of the request in the log; none belongs here.
+        header = ast.literal_eval(literal.decode("ascii").strip()) if b"\\" not in literal else None
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         raise _broken("it is not a dictionary") from None
     if not isinstance(header, dict) or set(header) != _KEYS:
         raise _broken(f"it must have the keys {', '.join(sorted(_KEYS))}")
     return header, start + length
+
+
+def _shape(shape: object) -> tuple[int, ...]:
+    """The header's shape, within NumPy's own limits unless the length is wrong too."""
+    if not isinstance(shape, tuple):
+        raise _broken(f"its shape is {str(shape)[:40]}")
+    if len(shape) > MAX_DIMENSIONS:
+        raise _broken(f"its shape has {len(shape)} dimensions, at most {MAX_DIMENSIONS} are read")
+    for size in shape:
+        # A bool is an int, and no size.
+        if type(size) is not int or size < 0:
+            raise _broken(f"its shape is {str(shape)[:40]}")
+    # NumPy counts the elements without the dimensions that are 0, and has a largest number.
+    if 0 in shape and math.prod(size for size in shape if size) > MAX_BODY_BYTES:
+        raise _broken(f"its shape is {str(shape)[:40]}, which is too large for an array of no bytes")
+    return shape
 
 
 def _broken(finding: str) -> ServingError:
