@@ -2,15 +2,21 @@
 
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
-from containers.bert_int8.engines.vnni import LIBRARY_FILE, EncoderShape
+from containers.bert_int8.engines.vnni import LIBRARY_FILE, WEIGHTS_FILE, EncoderShape
+from containers.serving.cpu import instruction_sets
 from model_build.bert_int8.vnni.library import compile_encoder
 from model_build.bert_int8.vnni.weights import save
+from tests.sanitizers.encoder import portable_library
 
 Array = npt.NDArray[np.float32]
 TINY = EncoderShape(
@@ -114,3 +120,29 @@ def compiled_library(folder: Path) -> Path:
     library = folder / LIBRARY_FILE
     compile_encoder(library)
     return library
+
+
+def runnable_library(folder: Path) -> Path:
+    """The encoder, compiled as the build does where the processor can run it, else with AVX-512 emulated."""
+    if "avx512_vnni" in instruction_sets():
+        return compiled_library(folder)
+    library = folder / LIBRARY_FILE
+    portable_library(library)
+    return library
+
+
+def rewrite(
+    folder: Path, *, metadata: Mapping[str, str | None] | None = None, tensors: Mapping[str, Any] | None = None
+) -> None:
+    """Change a model's weights file: values of its metadata and whole tensors, None to leave one out."""
+    path = folder / WEIGHTS_FILE
+    with safe_open(path, framework="numpy") as file:
+        kept_metadata: dict[str, str | None] = dict(file.metadata())
+        kept: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    kept_metadata |= metadata or {}
+    kept |= tensors or {}
+    save_file(
+        {name: np.ascontiguousarray(tensor) for name, tensor in kept.items() if tensor is not None},
+        path,
+        metadata={name: value for name, value in kept_metadata.items() if value is not None},
+    )

@@ -139,7 +139,7 @@ def patched_sources(folder: Path, replacements: Mapping[str, tuple[str, str]]) -
 def portable_library(library: Path) -> None:
     """Compile the encoder as a library that runs on any x86-64 processor, slowly, for tests of the engine."""
     subprocess.run(
-        [*_ZIG, *_ZIG_TARGET, "-O2", "-std=c++17", "-shared", "-fPIC", "-fno-exceptions", "-fno-rtti", "-fwrapv", "-s",
+        [*_ZIG, *_ZIG_TARGET, "-O1", "-std=c++17", "-shared", "-fPIC", "-fno-exceptions", "-fno-rtti", "-fwrapv", "-s",
          "-fno-sanitize=undefined", "-I", str(PORTABLE), "-o", str(library), str(SOURCES / "encoder.cc")],
         env=os.environ | _zig_cache(),
         check=True,

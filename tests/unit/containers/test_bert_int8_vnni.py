@@ -12,10 +12,10 @@ from containers.bert_int8.engines.vnni import VnniEngine
 from containers.serving.cpu import instruction_sets
 from containers.serving.question_answering.windows import EncoderBatch, Window
 from model_build.bert_int8.vnni.weights import quantize_rows
-from tests.vnni_models import BASE, TINY, FloatBert, compiled_library
+from tests.vnni_models import BASE, TINY, FloatBert, runnable_library
 
-pytestmark = pytest.mark.skipif(
-    "avx512_vnni" not in instruction_sets(), reason="this processor has no AVX-512 VNNI, which the encoder is made of"
+needs_vnni = pytest.mark.skipif(
+    "avx512_vnni" not in instruction_sets(), reason="this processor has no AVX-512 VNNI, and emulation takes minutes"
 )
 _TINY_BERT, _BASE_BERT = FloatBert.random(TINY), FloatBert.random(BASE, spread=0.03)
 Engine = Callable[[int], VnniEngine]
@@ -23,7 +23,7 @@ Engine = Callable[[int], VnniEngine]
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    library = compiled_library(tmp_path_factory.mktemp("library"))
+    library = runnable_library(tmp_path_factory.mktemp("library"))
     root = tmp_path_factory.mktemp("models")
     return {name: bert.save(root / name, library) for name, bert in (("tiny", _TINY_BERT), ("base", _BASE_BERT))}
 
@@ -75,6 +75,7 @@ def test_logits_are_those_of_the_float_model_but_for_the_rounding_to_bytes(tiny:
         assert np.abs(found - right).max() < 0.1 * np.abs(np.concatenate(wanted)).max()
 
 
+@needs_vnni
 def test_at_the_width_of_bert_base_they_differ_by_hundredths_of_their_spread(base: Engine) -> None:
     given = window(182, BASE.words)
 
@@ -84,6 +85,7 @@ def test_at_the_width_of_bert_base_they_differ_by_hundredths_of_their_spread(bas
     assert max(apart(mine[0], right) for mine, right in zip(found, wanted, strict=True)) < 0.03
 
 
+@needs_vnni
 def test_what_the_tolerance_allows_is_less_than_any_part_of_the_model_matters(base: Engine) -> None:
     given = window(182, BASE.words)
     found = base(2).infer(EncoderBatch.of([given]))[0][0]
@@ -95,6 +97,7 @@ def test_what_the_tolerance_allows_is_less_than_any_part_of_the_model_matters(ba
 
 
 @pytest.mark.parametrize("threads", [2, 3, 6])
+@needs_vnni
 def test_any_number_of_threads_gives_the_same_bits(tiny: Engine, base: Engine, threads: int) -> None:
     for engine, words, lengths in ((tiny, TINY.words, range(1, 81, 3)), (base, BASE.words, (5, 64, 191))):
         for length in lengths:
