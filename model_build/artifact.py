@@ -1,6 +1,7 @@
 """Packs a model folder and its manifest into `model.tar.gz`, and stores artifacts in S3."""
 
 import gzip
+import hashlib
 import json
 import tarfile
 from dataclasses import dataclass
@@ -21,11 +22,26 @@ _COMPRESSION_LEVEL = 1
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A packed archive: its path, size in bytes and sha256 in hex."""
+    """A packed archive: its path, size in bytes, and the sha256 in hex of itself and of its manifest.
+
+    manifest_sha256: empty for an archive without a manifest.
+    """
 
     path: Path
     size: int
     sha256: str
+    manifest_sha256: str = ""
+
+    @classmethod
+    def of(cls, path: Path, manifest: Manifest | None = None) -> "Artifact":
+        """Measure an archive on the disk."""
+        manifest_hash = "" if manifest is None else hashlib.sha256(manifest.to_json()).hexdigest()
+        return cls(path, path.stat().st_size, sha256(path), manifest_hash)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `summary.json` says of the archive; deployments pass the hashes to what serves it."""
+        hashes = {"sha256": self.sha256} | ({"manifest_sha256": self.manifest_sha256} if self.manifest_sha256 else {})
+        return {"bytes": self.size, **hashes}
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
@@ -53,7 +69,7 @@ def pack(folder: Path, manifest: Manifest, output: Path) -> Artifact:
             entry.size, entry.mode = path.stat().st_size, 0o644
             with path.open("rb") as content:
                 tar.addfile(entry, content)
-    return Artifact(archive, archive.stat().st_size, sha256(archive))
+    return Artifact.of(archive, manifest)
 
 
 class ArtifactStore:

@@ -89,6 +89,7 @@ class BertInt8Stack(Stack):
                     role=role,
                     artifacts=artifacts,
                     vpc=deployment.vpc,
+                    environment=built[endpoint.model].hashes(precision),
                 )
                 for precision, model_key in keys.items()
             }

@@ -106,7 +106,7 @@ class BertNeuronStack(Stack):
             role=role,
             artifacts=self._artifacts,
             vpc=vpc,
-            environment=endpoint.container_environment(),
+            environment={**endpoint.container_environment(), **self._hashes(endpoint.model)},
         )
         RealtimeEndpoint(
             self,
@@ -141,6 +141,7 @@ class BertNeuronStack(Stack):
             placement=placement,
             image=self._image(virtual=False),
             model_key=self._model_key(settings.model),
+            hashes=self._hashes(settings.model),
             artifacts=self._artifacts,
             key=self._key,
             access_logs=self._access_logs,
@@ -162,6 +163,9 @@ class BertNeuronStack(Stack):
 
     def _model_key(self, model: str) -> str:
         return self._built[model].model_key(self._settings.models[model].target)
+
+    def _hashes(self, model: str) -> dict[str, str]:
+        return self._built[model].hashes(self._settings.models[model].target)
 
     def _image(self, *, virtual: bool) -> ServedImage:
         """The image for real or for virtual cores, once however many hostings have it."""

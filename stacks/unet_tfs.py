@@ -64,7 +64,7 @@ class UnetTfsStack(Stack):
         for endpoint_key, endpoint in settings.endpoints.items():
             name = deployment.endpoint_name(WORKLOAD, endpoint_key)
             image = self._image(endpoint)
-            model_key = built.model_key(endpoint.artifact)
+            model_key, hashes = built.model_key(endpoint.artifact), built.hashes(endpoint.artifact)
             if endpoint.neo is not None and build.compiler is not None:
                 checked_on = CheckedOn(
                     image=image,
@@ -72,7 +72,9 @@ class UnetTfsStack(Stack):
                     reference_key=built.key(REFERENCE_FILE),
                     vpc=deployment.vpc,
                 )
+                # Neo writes an archive of its own, whose hash no build reports.
                 model_key = self._compiled(endpoint_key, endpoint.neo, settings, build.compiler, built, checked_on).key
+                hashes = {}
             role = execution_role(
                 self,
                 f"{camel(endpoint_key)}Role",
@@ -100,7 +102,7 @@ class UnetTfsStack(Stack):
                 role=role,
                 artifacts=artifacts,
                 vpc=deployment.vpc,
-                environment=endpoint.environment(),
+                environment={**endpoint.environment(), **hashes},
             )
             variant = VariantProps(
                 name=ONLY_VARIANT,

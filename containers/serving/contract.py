@@ -19,6 +19,11 @@ WORKERS_VARIABLE = "SAGEMAKER_MODEL_SERVER_WORKERS"
 """Requests computed at the same time, as the sagemaker-inference toolkit names it."""
 MODEL_ARCHIVE = "model.tar.gz"
 MANIFEST_FILE = "manifest.json"
+ARCHIVE_HASH_VARIABLE = "MODEL_ARCHIVE_SHA256"
+"""sha256 of the model archive as its build reported it, in hex: for whoever extracts the archive."""
+MANIFEST_HASH_VARIABLE = "MODEL_MANIFEST_SHA256"
+"""sha256 of the archive's manifest as its build reported it, in hex. A container sees the extracted files only, and the
+manifest has the hash of each."""
 REQUIREMENTS_LABEL = "sagemaker-inference-stacks.requirements"
 """Image label naming the requirements file, in the build context, that makes up the image's environment."""
 

@@ -1,17 +1,21 @@
 """The manifest that travels in every model archive, and the checks that a container makes against it."""
 
 import hashlib
+import hmac
 import json
+import logging
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from containers.serving.contract import MANIFEST_FILE
+from containers.serving.contract import MANIFEST_FILE, MANIFEST_HASH_VARIABLE
 from containers.serving.cpu import instruction_sets
 from containers.serving.errors import StartupError
 
 SCHEMA_VERSION = 1
+logger = logging.getLogger("serving")
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,13 +100,16 @@ def sha256(path: Path) -> str:
 
 
 def load_manifest(model_dir: Path, workload: str) -> Manifest:
-    """Reads the manifest and verifies workload, files and instruction sets.
+    """Read the manifest and verify it, every file in the archive, the workload and the instruction sets.
 
-    Raises StartupError with one line that says what is wrong and what to do.
+    The manifest itself is held to the hash that the deployment passes in MODEL_MANIFEST_SHA256; whoever swaps a file
+    can swap a manifest too, but not that. Raises StartupError with one line that says what is wrong and what to do.
     """
     path = model_dir / MANIFEST_FILE
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        content = path.read_bytes()
+        _check_manifest(content)
+        manifest = msgspec.json.decode(content, type=Manifest)
     except OSError as error:
         raise StartupError(
             f"no {MANIFEST_FILE} in the model archive ({error.strerror}): build it with model_build"
@@ -124,15 +131,49 @@ def load_manifest(model_dir: Path, workload: str) -> Manifest:
             f"this processor offers {present}: "
             "use an instance type that has it (C6i or newer) or the fp32 artifact"
         )
+    _check_files(model_dir, manifest)
+    return manifest
+
+
+def _check_manifest(content: bytes) -> None:
+    expected = os.environ.get(MANIFEST_HASH_VARIABLE, "").strip().lower()
+    if not expected:
+        logger.warning("%s is not set: %s vouches for itself", MANIFEST_HASH_VARIABLE, MANIFEST_FILE)
+        return
+    actual = hashlib.sha256(content).hexdigest()
+    if not hmac.compare_digest(actual, expected):
+        raise StartupError(
+            f"{MANIFEST_FILE} is not the one that was built: sha256 {actual}, the deployment says {expected[:64]}; "
+            "deploy again, and find out who wrote to the artifact bucket"
+        )
+
+
+def _check_files(model_dir: Path, manifest: Manifest) -> None:
+    """Require exactly the listed files, each with its hash: what is not listed could be loaded too."""
+    if not manifest.files:
+        raise StartupError(f"{MANIFEST_FILE} lists no file, so nothing vouches for the model: rebuild the artifact")
+    found = {
+        path.relative_to(model_dir).as_posix(): path for path in sorted(model_dir.rglob("*")) if not _is_folder(path)
+    }
+    found.pop(MANIFEST_FILE, None)
     for name, expected in manifest.files.items():
-        file = model_dir / name
-        if not file.is_file():
+        file = found.pop(name, None)
+        if file is None:
             raise StartupError(f"{name} is missing from the model archive: upload it again")
+        if not file.is_file() or file.is_symlink():
+            raise StartupError(f"{name} is not a regular file: upload the artifact again")
         if (actual := sha256(file)) != expected:
             raise StartupError(
                 f"{name} is corrupt: sha256 {actual}, the manifest says {expected}; upload the artifact again"
             )
-    return manifest
+    if found:
+        raise StartupError(
+            f"{next(iter(found))} is in the model archive and not in its {MANIFEST_FILE}: upload the artifact again"
+        )
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def check_engine(manifest: Manifest, name: str, installed: str) -> None:

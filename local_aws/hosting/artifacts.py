@@ -1,19 +1,26 @@
 """Model archives from the account's S3, extracted with nothing in them taken on trust."""
 
+import contextlib
 import errno
 import gzip
 import hashlib
+import hmac
+import itertools
 import shutil
+import sys
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 from urllib.parse import urlparse
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from containers.serving.manifest import sha256
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 MAX_EXTRACTED_BYTES = 30 * 2**30
 """The storage volume that SageMaker gives an instance without local disks, unless a model asks for more."""
 MAX_MEMBERS = 10_000
+MAX_HEADER_BYTES = 1 << 20
+"""Of one member's headers: names are paths of a few hundred bytes."""
 _CHUNK = 1 << 20
 _TOO_LARGE = "it unpacks to more than the instance's disk or memory holds"
 
@@ -56,20 +65,21 @@ def s3_client() -> "S3Client":
     return boto3.client("s3", config=_S3)
 
 
-def extracted(state: Path, url: str) -> Path:
-    """The folder of an archive (`s3://bucket/key`); downloads and extracts it when it is new or has changed.
+def extracted(state: Path, url: str, expected_sha256: str = "") -> Path:
+    """Return the folder of an archive (`s3://bucket/key`); download and extract it when it is new or has changed.
 
-    Raises ModelDataError.
+    expected_sha256: what its build reported, in hex; empty for an archive that no build vouches for. Raises
+    ModelDataError.
     """
     parsed = urlparse(url)
     s3 = s3_client()
     key = parsed.path.lstrip("/")
     tag = current(s3, parsed.netloc, key)
-    final = state / "models" / hashlib.sha256(f"{url} {tag}".encode()).hexdigest()[:24]
+    final = state / "models" / hashlib.sha256(f"{url} {tag} {expected_sha256}".encode()).hexdigest()[:24]
     if not final.is_dir():
         try:
             with tempfile.TemporaryDirectory(dir=state / "tmp", ignore_cleanup_errors=True) as partial:
-                fetch(s3, parsed.netloc, key, Path(partial) / "model")
+                fetch(s3, parsed.netloc, key, Path(partial) / "model", expected_sha256=expected_sha256)
                 if not final.is_dir():
                     (Path(partial) / "model").rename(final)
         except OSError as error:
@@ -92,11 +102,18 @@ def _not_had(url: str, error: ClientError | BotoCoreError) -> ModelDataError:
     return StoreUnavailableError(message)
 
 
-def fetch(s3: "S3Client", bucket: str, key: str, folder: Path, max_bytes: int = MAX_EXTRACTED_BYTES) -> str:
-    """Downloads an archive and extracts it into a new folder; returns the object's ETag.
+def fetch(
+    s3: "S3Client",
+    bucket: str,
+    key: str,
+    folder: Path,
+    max_bytes: int = MAX_EXTRACTED_BYTES,
+    expected_sha256: str = "",
+) -> str:
+    """Download an archive, check its hash, and extract it into a new folder; return the object's ETag.
 
-    Raises ModelDataError, and then leaves no folder, for an object that is not there, a damaged archive,
-    members outside of the folder, links and devices, and an archive that unpacks to more than `max_bytes`;
+    Raises ModelDataError, and then leaves no folder, for an object that is not there or has another hash, a damaged
+    archive, members outside of the folder, links and devices, and an archive that unpacks to more than `max_bytes`;
     StoreUnavailableError where S3 is at fault, DiskError where the disk is, and DiskFullError for want of room.
     """
     url = f"s3://{bucket}/{key}"
@@ -104,9 +121,9 @@ def fetch(s3: "S3Client", bucket: str, key: str, folder: Path, max_bytes: int = 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         tag = _download(s3, bucket, key, archive)
+        _check_hash(archive, url, expected_sha256)
         with gzip.open(archive) as content:
-            with tarfile.open(fileobj=content) as tar:
-                left = _extract(tar, folder, max_bytes)
+            left = _extract(content, folder, max_bytes)
             # The checksum stands behind the last byte, which tarfile has no need to read.
             _drain(content, left)
     except (ClientError, BotoCoreError) as error:
@@ -138,25 +155,85 @@ def _download(s3: "S3Client", bucket: str, key: str, archive: Path) -> str:
     return answer["ETag"]
 
 
-def _extract(tar: tarfile.TarFile, folder: Path, max_bytes: int) -> int:
-    """Extracts member by member, so that a bomb stops at the limit; returns how many bytes are left of it."""
-    folder.mkdir()
-    left = max_bytes
-    for count, member in enumerate(tar):
-        if count >= MAX_MEMBERS:
-            raise tarfile.TarError(f"it has more than {MAX_MEMBERS} members")
-        path = (folder / member.name).resolve()
-        if Path(member.name).is_absolute() or not path.is_relative_to(folder.resolve()):
-            raise tarfile.TarError(f"{member.name[:100]!r} lies outside of the archive's folder")
-        if member.isdir():
-            path.mkdir(parents=True, exist_ok=True)
-            continue
-        content = tar.extractfile(member) if member.isreg() else None
-        if content is None:
-            raise tarfile.TarError(f"{member.name[:100]!r} is neither a file nor a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            left = _copy(content, file, left)
+def _check_hash(archive: Path, url: str, expected_sha256: str) -> None:
+    if not expected_sha256:
+        return
+    actual = sha256(archive)
+    if not hmac.compare_digest(actual, expected_sha256.strip().lower()):
+        raise ModelDataError(
+            f"{url} is not the archive that was built: sha256 {actual}, the deployment says {expected_sha256[:64]}; "
+            "deploy again, and find out who wrote to the bucket"
+        )
+
+
+class _Bounded:
+    """The stream that tarfile reads from, with a limit on what one member's headers may take.
+
+    tarfile reads the long name of a GNU or PAX header, and the map of a sparse file, whole into memory.
+    """
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream = stream
+        self._left = MAX_HEADER_BYTES
+
+    @contextlib.contextmanager
+    def data(self) -> Iterator[None]:
+        """Lift the limit while a member's own bytes are read."""
+        left, self._left = self._left, sys.maxsize
+        try:
+            yield
+        finally:
+            self._left = left
+
+    def next_member(self) -> None:
+        """Begin to count anew."""
+        self._left = MAX_HEADER_BYTES
+
+    def read(self, size: int) -> bytes:
+        self._left -= size
+        if self._left < 0:
+            raise tarfile.ReadError(f"a member's headers take more than {MAX_HEADER_BYTES} bytes")
+        return self._stream.read(size)
+
+    def seek(self, position: int) -> int:
+        return self._stream.seek(position)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def _extract(content: gzip.GzipFile, folder: Path, max_bytes: int) -> int:
+    """Extract member by member, so that a bomb stops at the limit; return how many bytes are left of it."""
+    bounded = _Bounded(content)
+    with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r:") as tar:
+        folder.mkdir()
+        left = max_bytes
+        for count in itertools.count():
+            bounded.next_member()
+            if (member := tar.next()) is None:
+                return left
+            if count >= MAX_MEMBERS:
+                raise tarfile.TarError(f"it has more than {MAX_MEMBERS} members")
+            with bounded.data():
+                left = _extract_member(tar, member, folder, left)
+    raise AssertionError("an archive ends")
+
+
+def _extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, left: int) -> int:
+    path = (folder / member.name).resolve()
+    if Path(member.name).is_absolute() or not path.is_relative_to(folder.resolve()):
+        raise tarfile.TarError(f"{member.name[:100]!r} lies outside of the archive's folder")
+    if member.isdir():
+        if member.size:
+            raise tarfile.TarError(f"{member.name[:100]!r} is a folder of {member.size} bytes: folders have none")
+        path.mkdir(parents=True, exist_ok=True)
+        return left
+    content = tar.extractfile(member) if member.isreg() else None
+    if content is None:
+        raise tarfile.TarError(f"{member.name[:100]!r} is neither a file nor a folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        left = _copy(content, file, left)
     return left
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from containers.serving.contract import ARCHIVE_HASH_VARIABLE
 from local_aws import stand_ins
 from local_aws.account import Engine, default_cache, engine
 from local_aws.environments import EnvironmentSetupError
@@ -42,12 +43,12 @@ def replica_spec(state: Path, container: Document, instance_type: str, memory_by
     if engine() is Engine.PODMAN and not image.container:
         image = replace(image, note="; ".join(each for each in (image.note, _AS_PROCESS) if each))
     multi_model = container.get("Mode") == "MultiModel"
-    url = container["ModelDataUrl"]
+    url, variables = container["ModelDataUrl"], container.get("Environment") or {}
     return ReplicaSpec(
         image,
-        None if multi_model else str(extracted(state, url)),
+        None if multi_model else str(extracted(state, url, variables.get(ARCHIVE_HASH_VARIABLE, ""))),
         url if multi_model else None,
-        container.get("Environment") or {},
+        variables,
         instance_type,
         memory_bytes,
     )

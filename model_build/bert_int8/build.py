@@ -26,7 +26,6 @@ from containers.serving.manifest import (
     Manifest,
     Scores,
     Tensor,
-    sha256,
 )
 from containers.serving.question_answering.windows import EncoderBatch, Windower
 from model_build.artifact import Artifact, file_hashes, pack
@@ -68,9 +67,7 @@ class BuildResult:
                 "f1_ratio": accuracy.f1_ratio,
                 "gate": accuracy.gate,
             },
-            "artifacts": {
-                name: {"bytes": artifact.size, "sha256": artifact.sha256} for name, artifact in self.artifacts.items()
-            },
+            "artifacts": {name: artifact.facts() for name, artifact in self.artifacts.items()},
         }
 
 
@@ -146,7 +143,7 @@ def _packed(steps: StepCache, staging: Path, manifest: Manifest, output: Path) -
     result = steps.run("pack", {"manifest": manifest.to_json().decode()}, lambda to: pack(staging, manifest, to))
     archive = output / MODEL_ARCHIVE
     shutil.copyfile(result.folder / MODEL_ARCHIVE, archive)
-    return Artifact(archive, archive.stat().st_size, sha256(archive))
+    return Artifact.of(archive, manifest)
 
 
 def _evaluate(

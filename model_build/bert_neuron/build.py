@@ -46,7 +46,7 @@ class BuildResult:
             "traced": msgspec.to_builtins(self.traced),
             "parity": self.parity.summary(),
             "warnings": list(self.warnings),
-            "artifacts": {self.traced.target: {"bytes": self.artifact.size, "sha256": self.artifact.sha256}},
+            "artifacts": {self.traced.target: self.artifact.facts()},
         }
 
 

@@ -73,8 +73,7 @@ class BuildResult:
             "accuracy": {"validation": asdict(self.report.validation), "test": asdict(self.report.test)},
             "fallbacks": [asdict(fallback) for fallback in self.report.fallbacks],
             "artifacts": {
-                artifact.path.name: {"state": state, "bytes": artifact.size, "sha256": artifact.sha256}
-                for state, artifact in self.archives.items()
+                artifact.path.name: {"state": state, **artifact.facts()} for state, artifact in self.archives.items()
             },
         }
 

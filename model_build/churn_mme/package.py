@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from containers.churn_mme.features import FEATURES, MODEL_FILE, archive_name
-from containers.serving.manifest import sha256
 from model_build.artifact import Artifact
 from model_build.churn_mme.data import Table
 from model_build.errors import BuildError
@@ -38,7 +37,7 @@ def pack_model(model: bytes, state: str, folder: Path) -> Artifact:
         entry = tarfile.TarInfo(MODEL_FILE)
         entry.size, entry.mode = len(model), 0o644
         tar.addfile(entry, io.BytesIO(model))
-    return Artifact(archive, archive.stat().st_size, sha256(archive))
+    return Artifact.of(archive)
 
 
 def write_requests(table: Table, rows: NDArray[np.intp], predictions: NDArray[np.float32], path: Path) -> None:

@@ -108,9 +108,7 @@ class BuildResult:
             "training": asdict(self.training),
             "versions": self.versions,
             "accuracy": {name: asdict(accuracy) for name, accuracy in self.accuracy.items()},
-            "artifacts": {
-                name: {"bytes": artifact.size, "sha256": artifact.sha256} for name, artifact in self.artifacts.items()
-            },
+            "artifacts": {name: artifact.facts() for name, artifact in self.artifacts.items()},
         }
 
 

@@ -12,9 +12,12 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from containers.serving.contract import ARCHIVE_HASH_VARIABLE, MANIFEST_HASH_VARIABLE
 from stacks.constructs.acknowledged import acknowledge_wildcards
+from stacks.constructs.artifact_writers import EMPTYING, writer_path
 from stacks.constructs.handler_function import handler_function, waiting_provider
 from stacks.constructs.private_network import PrivateNetwork
+from stacks.naming import camel
 
 _HANDLER = Path(__file__).parent / "built_artifact_handler"
 
@@ -30,6 +33,7 @@ class ArtifactBuilder(Construct):
         scope: Construct,
         construct_id: str,
         *,
+        environment: str,
         projects: Sequence[codebuild.IProject],
         artifacts: s3.IBucket,
         key: kms.IKey,
@@ -42,7 +46,7 @@ class ArtifactBuilder(Construct):
         self._key, self._network = key, network
         # A build that failed has left nothing to keep.
         self.removal = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if retain else RemovalPolicy.DESTROY
-        on_event = self._function("OnEvent", "index.on_event")
+        on_event = self._function("OnEvent", "index.on_event", writer_path(environment, EMPTYING))
         is_complete = self._function("IsComplete", "index.is_complete")
         project_arns = [project.project_arn for project in projects]
         on_event.add_to_role_policy(iam.PolicyStatement(actions=["codebuild:StartBuild"], resources=project_arns))
@@ -76,7 +80,7 @@ class ArtifactBuilder(Construct):
             self, on_event=on_event, is_complete=is_complete, total_timeout=total_timeout, key=key, network=network
         )
 
-    def _function(self, construct_id: str, handler: str) -> lambda_.Function:
+    def _function(self, construct_id: str, handler: str, role_path: str | None = None) -> lambda_.Function:
         return handler_function(
             self,
             construct_id,
@@ -86,6 +90,7 @@ class ArtifactBuilder(Construct):
             memory_mib=256,
             key=self._key,
             network=self._network,
+            role_path=role_path,
         )
 
 
@@ -110,7 +115,7 @@ class BuiltArtifact(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.digest = hashlib.sha256(f"{source_hash}\n{recipe}".encode()).hexdigest()[:24]
-        resource = CustomResource(
+        self._resource = CustomResource(
             self,
             "Resource",
             resource_type="Custom::BuiltArtifact",
@@ -124,11 +129,18 @@ class BuiltArtifact(Construct):
             },
         )
         self.bucket = artifacts
-        self.prefix = resource.get_att_string("Prefix")
+        self.prefix = self._resource.get_att_string("Prefix")
 
     def model_key(self, name: str) -> str:
         """S3 key of one of the build's archives."""
         return self.key(f"{name}/model.tar.gz")
+
+    def hashes(self, name: str) -> dict[str, str]:
+        """Return the container environment that holds one of the build's archives to what the build reported."""
+        return {
+            ARCHIVE_HASH_VARIABLE: self._resource.get_att_string(f"{camel(name)}Sha256"),
+            MANIFEST_HASH_VARIABLE: self._resource.get_att_string(f"{camel(name)}ManifestSha256"),
+        }
 
     def key(self, name: str) -> str:
         """S3 key of one of the build's files, or key prefix of one of its folders."""

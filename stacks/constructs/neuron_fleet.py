@@ -1,5 +1,7 @@
 """Instances with NeuronCores behind an internal load balancer, scaled by how busy their cores are."""
 
+from collections.abc import Mapping
+
 import jsii
 from aws_cdk import Aws, Duration, Fn, Tags
 from aws_cdk import aws_autoscaling as autoscaling
@@ -13,6 +15,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from containers.bert_neuron.placement import Placement
+from containers.serving.contract import ARCHIVE_HASH_VARIABLE, MANIFEST_HASH_VARIABLE
 from stacks.constructs.acknowledged import acknowledge, acknowledge_wildcards
 from stacks.constructs.endpoint_alarms import RUNBOOK, endpoint_alarm
 from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork
@@ -62,6 +65,7 @@ class LoadBalancedFleet(Construct):
         placement: Placement,
         image: ServedImage,
         model_key: str,
+        hashes: Mapping[str, str],
         artifacts: s3.IBucket,
         key: kms.IKey,
         access_logs: s3.IBucket,
@@ -95,7 +99,8 @@ class LoadBalancedFleet(Construct):
                 region=Aws.REGION,
                 serving_log_group=self._serving_logs.log_group_name,
                 metrics_log_group=self._metrics_logs.log_group_name,
-                environment=settings.environment(),
+                archive_sha256=hashes[ARCHIVE_HASH_VARIABLE],
+                environment={**settings.environment(), MANIFEST_HASH_VARIABLE: hashes[MANIFEST_HASH_VARIABLE]},
                 placement=placement,
             )
         )

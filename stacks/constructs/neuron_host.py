@@ -19,12 +19,14 @@ class HostProps:
     """What the script is told; the texts may hold references that CloudFormation fills in.
 
     endpoint: name, the metrics' dimension. registry: host of the image. model_url: of the archive in S3.
+    archive_sha256: the archive's hash as its build reported it, in hex.
     """
 
     endpoint: str
     image: str
     registry: str
     model_url: str
+    archive_sha256: str
     region: str
     serving_log_group: str
     metrics_log_group: str
@@ -61,6 +63,7 @@ def start_script(props: HostProps) -> str:
             f"-a fetch-config -m ec2 -s -c file:{_FOLDER}/cloudwatch.json",
             "systemctl enable --now docker",
             f"aws s3 cp --only-show-errors --region {props.region} {props.model_url} /opt/bert-neuron/model.tar.gz",
+            f"echo '{props.archive_sha256}  /opt/bert-neuron/model.tar.gz' | sha256sum --check --strict --quiet",
             "tar --extract --gzip --no-same-owner --file /opt/bert-neuron/model.tar.gz "
             "--directory /opt/bert-neuron/model",
             "rm /opt/bert-neuron/model.tar.gz",

@@ -48,9 +48,20 @@ def is_complete(event: Event, context: object) -> dict[str, Any]:
             return {"IsComplete": False}
         if build["buildStatus"] != "SUCCEEDED":
             raise RuntimeError(_reason(bucket, prefix, build))
-    if _read(bucket, f"{prefix}/{SUMMARY}") is None:
+    summary = _read(bucket, f"{prefix}/{SUMMARY}")
+    if summary is None:
         raise RuntimeError(f"build {build_id} succeeded but left no {SUMMARY} under s3://{bucket}/{prefix}")
-    return {"IsComplete": True, "Data": {"Prefix": prefix, "BuildId": build_id}}
+    return {"IsComplete": True, "Data": {"Prefix": prefix, "BuildId": build_id, **_hashes(json.loads(summary))}}
+
+
+def _hashes(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return an attribute for each hash of an archive with a manifest; a response holds 4 KiB, so for no others."""
+    found: dict[str, str] = {}
+    for name, facts in (summary.get("artifacts") or {}).items():
+        if "manifest_sha256" in facts:
+            camel = "".join(part.capitalize() for part in name.split("_"))
+            found |= {f"{camel}Sha256": facts["sha256"], f"{camel}ManifestSha256": facts["manifest_sha256"]}
+    return found
 
 
 def _physical_id(project: str, prefix: str) -> str:

@@ -1,6 +1,7 @@
 """The custom resource builds what is not there, waits, and tells why a build failed."""
 
 import io
+import json
 from typing import Any
 
 import boto3
@@ -102,3 +103,22 @@ def test_delete_removes_every_version_below_its_own_prefix_only(aws: dict[str, S
     # A create that failed before it had an id of its own has nothing to delete.
     index.on_event(event("Delete", PhysicalResourceId="something-else"), None)
     assert index.is_complete(event("Delete"), None) == {"IsComplete": True}
+
+
+def test_the_deployment_gets_the_hashes_that_the_build_reported(aws: dict[str, Stubber]) -> None:
+    build_is(aws, "SUCCEEDED")
+    archives = {
+        "int8": {"bytes": 1, "sha256": "a" * 64, "manifest_sha256": "b" * 64},
+        "openvino_int8": {"bytes": 1, "sha256": "c" * 64, "manifest_sha256": "d" * 64},
+        "churn-xgb-CA.tar.gz": {"bytes": 1, "sha256": "e" * 64},
+    }
+    object_is(aws, "summary.json", json.dumps({"artifacts": archives}).encode())
+    data = index.is_complete(event("Create", Data={"BuildId": "p:1"}), None)["Data"]
+    assert data == {
+        "Prefix": "w/m/hash",
+        "BuildId": "p:1",
+        "Int8Sha256": "a" * 64,
+        "Int8ManifestSha256": "b" * 64,
+        "OpenvinoInt8Sha256": "c" * 64,
+        "OpenvinoInt8ManifestSha256": "d" * 64,
+    }

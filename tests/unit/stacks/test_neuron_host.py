@@ -122,6 +122,7 @@ def test_the_largest_instance_fits_into_user_data() -> None:
             image="123456789012.dkr.ecr.us-gov-west-1.amazonaws.com/assets:" + "a" * 64,
             registry="123456789012.dkr.ecr.us-gov-west-1.amazonaws.com",
             model_url="s3://bucket/" + "k" * 120,
+            archive_sha256="0" * 64,
             region="us-gov-west-1",
             serving_log_group="g" * 120,
             metrics_log_group="m" * 120,
