@@ -11,9 +11,10 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from containers.load_test import contract
-from stacks.constructs.build_project import foreign_objects
+from stacks.constructs.artifact_writers import deny_other_writers
+from stacks.constructs.build_project import cache_prefix, foreign_objects
 from stacks.constructs.log_group import admit_logs
-from stacks.constructs.private_bucket import log_emptying, private_bucket
+from stacks.constructs.private_bucket import emptying_role_arn, log_emptying, private_bucket
 from stacks.constructs.private_network import PrivateNetwork
 from stacks.model_build_settings import code_artifact
 from stacks.naming import key_description
@@ -39,6 +40,7 @@ class FoundationStack(Stack):
         self.artifacts = private_bucket(
             self, "Artifacts", removal=removal, key=self.key, versioned=True, logs=self.access_logs
         )
+        self._protect_artifacts(deployment)
         self.alerts = self._build_alerts()
         self.network = self._build_network(deployment)
         environment = deployment.environment
@@ -60,6 +62,19 @@ class FoundationStack(Stack):
         if deployment.budget is not None:
             self._budget(deployment.budget, deployment.environment)
             self._anomalies(deployment.budget, deployment.environment)
+
+    def _protect_artifacts(self, deployment: Deployment) -> None:
+        """Let nobody but builds write what endpoints load: whoever can write there runs code in a container."""
+        also = [] if deployment.retain_data else [emptying_role_arn(self)]
+        for workload, settings in deployment.workloads.enabled.items():
+            cache = cache_prefix(workload)
+            deny_other_writers(
+                self.artifacts,
+                environment=deployment.environment,
+                workload=workload,
+                written=[*settings.protected_keys(workload), cache, f"{cache}/*"],
+                also=[*also, *settings.writers],
+            )
 
     def _build_alerts(self) -> sns.Topic:
         """The topic, which alarms of this account may publish to: a policy of its own has nothing by default."""

@@ -12,6 +12,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
+from stacks.constructs.artifact_writers import service_principal
 from stacks.constructs.build_project import BuildProject
 from stacks.constructs.built_artifact import ArtifactBuilder
 from stacks.constructs.compiled_model import ModelCompiler
@@ -66,6 +67,7 @@ class ModelBuildStack(Stack):
             workload: BuildProject(
                 self,
                 f"{camel(workload)}Build",
+                environment=deployment.environment,
                 workload=workload,
                 source=source,
                 artifacts=artifacts,
@@ -81,6 +83,7 @@ class ModelBuildStack(Stack):
         builder = ArtifactBuilder(
             self,
             "ArtifactBuilder",
+            environment=deployment.environment,
             projects=list(projects.values()),
             artifacts=artifacts,
             key=key,
@@ -110,6 +113,7 @@ class ModelBuildStack(Stack):
             environment=deployment.environment,
             artifacts=artifacts,
             key=key,
+            workload="unet_tfs",
             reads_prefix="unet_tfs/unet",
             prefix="unet_tfs/neo",
             network=self._network,
@@ -141,7 +145,7 @@ class ModelBuildStack(Stack):
             role = iam.Role(
                 self,
                 "FleetRole",
-                assumed_by=iam.ServicePrincipal("codebuild.amazonaws.com"),
+                assumed_by=service_principal("codebuild.amazonaws.com"),
                 inline_policies={"Place": iam.PolicyDocument(statements=build_statements())},
             )
             acknowledge_interfaces(role, builds=True)

@@ -8,6 +8,7 @@ from containers.bert_neuron.instances import INSTANCES, neuron_instance
 from containers.bert_neuron.placement import Demand, Placement, place
 from containers.bert_neuron.settings import PREFIX
 from model_build.bert_neuron.recipe import BertNeuronRecipe
+from stacks.artifact_settings import BuiltWorkload
 from stacks.frozen import Key, Settings
 from stacks.guardrails import SingleVariantEndpoint
 from stacks.hosting_settings import DataCapture, EndpointAlarms, InstanceType
@@ -196,7 +197,7 @@ class NeuronFleet(NeuronServing):
 Hosting = Annotated[NeuronEndpoint | NeuronFleet, Field(discriminator="hosting")]
 
 
-class BertNeuron(Settings):
+class BertNeuron(BuiltWorkload):
     """The bert_neuron workload: models to trace, and what serves them."""
 
     models: dict[Key, BertNeuronRecipe] = Field(min_length=1)

@@ -14,6 +14,7 @@ from model_build.churn_mme.recipe import ChurnMmeRecipe
 from model_build.unet_tfs.recipe import Precision as UnetPrecision
 from model_build.unet_tfs.recipe import UnetTfsRecipe
 from sizing.instances import instance
+from stacks.artifact_settings import BuiltWorkload, Principal
 from stacks.budget_settings import Budget as Budget
 from stacks.frozen import Key, Settings
 from stacks.guardrails import GuardedEndpoint, SingleVariantEndpoint, check_shadows
@@ -117,7 +118,7 @@ class Endpoint(GuardedEndpoint):
         return self
 
 
-class BertInt8(Settings):
+class BertInt8(BuiltWorkload):
     """The bert_int8 workload: models to build, and endpoints that serve them."""
 
     models: dict[Key, BertInt8Recipe] = Field(min_length=1)
@@ -153,18 +154,25 @@ class MultiModelEndpoint(SingleVariantEndpoint):
         return self
 
 
-class ChurnMme(Settings):
+_BUILD_FILES = ("summary.json", "failure.json", "requests.csv", "accuracy.png")
+"""What a build of churn models writes besides the models; a test holds it to the build."""
+
+
+class ChurnMme(BuiltWorkload):
     """The churn_mme workload: one model per state, and multi-model endpoints that serve all of them.
 
     container: "trees" is this project's image, "builtin" the image of SageMaker's built-in XGBoost.
     memory_per_model_mib: the least that a model counts against an instance's memory in this project's image;
         0 counts what it takes, about 0.1 MiB. The built-in container takes about 235 MiB, as it was published
         to hold 31 models on ml.c5.xlarge.
+    model_uploaders: ARNs of the roles and users who may upload models, `*` for a part of a name. Without it, whoever
+        IAM allows may; with it, the bucket denies everybody else, administrators too. [] leaves it to builds.
     """
 
     recipe: ChurnMmeRecipe = ChurnMmeRecipe()
     container: ChurnContainer = "trees"
     memory_per_model_mib: int = Field(default=0, ge=0)
+    model_uploaders: tuple[Principal, ...] | None = None
     endpoints: dict[Key, MultiModelEndpoint] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -180,6 +188,17 @@ class ChurnMme(Settings):
     def s3_urls(self) -> tuple[str, ...]:
         """What the builds of this workload read from S3."""
         return self.recipe.s3_urls
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """ARNs of those who may upload models."""
+        return self.model_uploaders or ()
+
+    def protected_keys(self, workload: str) -> tuple[str, ...]:
+        """Return all keys where the uploaders are named, and else all but the models'."""
+        if self.model_uploaders is not None:
+            return super().protected_keys(workload)
+        return tuple(f"{workload}/*/{name}" for name in _BUILD_FILES)
 
 
 class UnetEndpoint(SingleVariantEndpoint):
@@ -279,7 +298,7 @@ class UnetEndpoint(SingleVariantEndpoint):
         return self.knobs.without_effect(inference_script=inference_script, vcpus=instance(self.instance_type).vcpus)
 
 
-class UnetTfs(Settings):
+class UnetTfs(BuiltWorkload):
     """The unet_tfs workload: one U-Net, trained once, and endpoints that serve it by different servers.
 
     compiled_for_devices: what Neo compiles the SavedModel for besides; it is stored, and served by nobody.

@@ -12,6 +12,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from stacks.constructs.acknowledged import acknowledge_wildcards
+from stacks.constructs.artifact_writers import service_principal, writer_path
 from stacks.constructs.log_group import log_group
 from stacks.constructs.private_network import PrivateNetwork, acknowledge_interfaces, build_statements
 from stacks.model_build_settings import ModelBuild, code_artifact
@@ -39,6 +40,7 @@ class BuildProject(Construct):
         scope: Construct,
         construct_id: str,
         *,
+        environment: str,
         workload: str,
         source: s3_assets.Asset,
         artifacts: s3.IBucket,
@@ -51,7 +53,8 @@ class BuildProject(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         logged = log_group(self, "Logs", key=key)
-        self._cached = f"cache/{workload}"
+        self._cached = cache_prefix(workload)
+        self._role_path = writer_path(environment, workload)
         # A fleet's builds stand where its machines do.
         own_network = network if fleet is None else None
         placing = [] if own_network is None else build_statements()
@@ -80,6 +83,8 @@ class BuildProject(Construct):
         self._prepare(settings)
         resource = self.project.node.default_child
         assert isinstance(resource, codebuild.CfnProject)
+        # By its ARN: its name alone leaves out the path, and no role is found then.
+        resource.service_role = self.role.role_arn
         # Keeps the build's environments and finished steps; CDK's own cache would grant the whole bucket.
         resource.cache = codebuild.CfnProject.ProjectCacheProperty(
             type="S3", location=f"{artifacts.bucket_name}/{self._cached}"
@@ -153,7 +158,8 @@ class BuildProject(Construct):
         role = iam.Role(
             self,
             "Role",
-            assumed_by=iam.ServicePrincipal("codebuild.amazonaws.com"),
+            assumed_by=service_principal("codebuild.amazonaws.com"),
+            path=self._role_path,
             inline_policies={"Build": iam.PolicyDocument(statements=statements)},
         )
         acknowledge_wildcards(
@@ -167,6 +173,11 @@ class BuildProject(Construct):
             "the recipe names a folder of a bucket that others own, and a build reads all of it",
         )
         return role
+
+
+def cache_prefix(workload: str) -> str:
+    """Return the key prefix under which CodeBuild keeps a workload's environments and finished steps."""
+    return f"cache/{workload}"
 
 
 def foreign_objects(url: str) -> list[str]:

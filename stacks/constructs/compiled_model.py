@@ -15,6 +15,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.constructs.acknowledged import acknowledge_wildcards
+from stacks.constructs.artifact_writers import service_principal, writer_path
 from stacks.constructs.built_artifact import BuiltArtifact
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.handler_function import handler_function, waiting_provider
@@ -58,6 +59,7 @@ class ModelCompiler(Construct):
         environment: str,
         artifacts: s3.IBucket,
         key: kms.IKey,
+        workload: str,
         reads_prefix: str,
         prefix: str,
         max_runtime_seconds: int,
@@ -67,9 +69,10 @@ class ModelCompiler(Construct):
         self._network = network
         self.artifacts, self.key, self.prefix = artifacts, key, prefix
         self.names = f"{environment}-neo-"
+        self.role_path = writer_path(environment, workload)
         self._functions = [
-            self._function("OnEvent", "index.on_event"),
-            self._function("IsComplete", "index.is_complete"),
+            self._function("OnEvent", "index.on_event", None),
+            self._function("IsComplete", "index.is_complete", self.role_path),
         ]
         self._allow_objects(reads_prefix)
         self._allow_jobs_and_checks()
@@ -174,7 +177,7 @@ class ModelCompiler(Construct):
             )
         )
 
-    def _function(self, construct_id: str, handler: str) -> lambda_.Function:
+    def _function(self, construct_id: str, handler: str, role_path: str | None) -> lambda_.Function:
         return handler_function(
             self,
             construct_id,
@@ -184,6 +187,7 @@ class ModelCompiler(Construct):
             memory_mib=1024,
             key=self.key,
             network=self._network,
+            role_path=role_path,
         )
 
 
@@ -313,7 +317,8 @@ class CompiledModel(Construct):
         role = iam.Role(
             self,
             "CompilationRole",
-            assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
+            assumed_by=service_principal("sagemaker.amazonaws.com"),
+            path=self._compiler.role_path,
             inline_policies={"Compile": iam.PolicyDocument(statements=statements)},
         )
         acknowledge_wildcards(role, [written], "Neo names what it writes; the prefix is that of one compilation")

@@ -10,6 +10,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.constructs.acknowledged import acknowledge_wildcards
+from stacks.constructs.artifact_writers import service_principal
 from stacks.images import REGISTRY_TOKEN
 from stacks.settings import Vpc
 
@@ -99,7 +100,7 @@ def execution_role(
     role = iam.Role(
         scope,
         construct_id,
-        assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
+        assumed_by=service_principal("sagemaker.amazonaws.com"),
         inline_policies={"Serve": iam.PolicyDocument(statements=statements)},
     )
     acknowledge_wildcards(

@@ -27,10 +27,11 @@ def handler_function(
     memory_mib: int,
     key: kms.IKey,
     network: PrivateNetwork | None,
+    role_path: str | None = None,
 ) -> lambda_.Function:
     """A function of a folder's Python code, with a log group of its own and a role that may write to it."""
     group = log_group(scope, f"{construct_id}Logs", key=key)
-    role = function_role(scope, f"{construct_id}Role", group, network)
+    role = function_role(scope, f"{construct_id}Role", group, network, role_path)
     function = lambda_.Function(
         scope,
         construct_id,
@@ -48,14 +49,20 @@ def handler_function(
 
 
 def function_role(
-    scope: Construct, construct_id: str, group: logs.LogGroup, network: PrivateNetwork | None
+    scope: Construct,
+    construct_id: str,
+    group: logs.LogGroup,
+    network: PrivateNetwork | None,
+    path: str | None = None,
 ) -> iam.Role:
     """A function's role: AWS's own policy for functions would let it write to every log group of the account."""
     placing = [] if network is None else function_statements()
     role = iam.Role(
         scope,
         construct_id,
+        # Lambda assumes a role for functions of its own account only, and passes no source account to say so.
         assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+        path=path,
         inline_policies={
             "Log": iam.PolicyDocument(
                 statements=[

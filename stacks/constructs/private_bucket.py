@@ -41,6 +41,14 @@ def private_bucket(
     )
 
 
+def emptying_role_arn(scope: Construct) -> str:
+    """Return the ARN of the role of the CDK's function that empties buckets with their stack."""
+    provider = scope.node.find_child("Custom::S3AutoDeleteObjectsCustomResourceProvider")
+    role = provider.node.find_child("Role")
+    assert isinstance(role, CfnResource)
+    return role.get_att("Arn").to_string()
+
+
 def log_emptying(scope: Construct, *, key: kms.IKey) -> None:
     """Ends the logs of the CDK's function that empties buckets with the stack; by itself they would stay."""
     group = log_group(scope, "EmptyBucketsLogs", key=key)

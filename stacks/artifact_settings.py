@@ -1,0 +1,36 @@
+"""What every workload's settings say of the artifacts that its builds write."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from stacks.frozen import Settings
+
+_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/*-]{1,512}", re.ASCII)
+
+
+def _principal(value: str) -> str:
+    if not _PRINCIPAL.fullmatch(value) or value.endswith((":role/*", ":user/*")):
+        raise ValueError(
+            f"{value[:200]!r} is not the ARN of a role or user: write one like "
+            "arn:aws:iam::123456789012:role/model-publisher, where `*` may stand for a part of the name"
+        )
+    return value
+
+
+Principal = Annotated[str, AfterValidator(_principal)]
+"""ARN of an IAM role or user, or a pattern of them."""
+
+
+class BuiltWorkload(Settings):
+    """A workload whose artifacts builds write, and nobody else."""
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """ARNs of those who may write below the workload's prefix besides its builds."""
+        return ()
+
+    def protected_keys(self, workload: str) -> tuple[str, ...]:
+        """Return the key patterns that only `writers` and the workload's builds may write."""
+        return (f"{workload}/*",)
