@@ -9,13 +9,17 @@ import uvicorn
 
 from local_aws import cli
 from local_aws.account import LocalAccount
+from local_aws.dashboard.private_page import PrivatePage
 
 
 def dashboard(
     state: cli.State,
     port: Annotated[int, typer.Option(min=0, max=65535, help="of the loopback interface; 0 takes a free one")] = 0,
 ) -> None:
-    """Serves a page that draws the dashboards of the running local account, until interrupted."""
+    """Serve a page that draws the dashboards of the running local account, until interrupted.
+
+    The address that is printed holds a token: whoever has the address can read the page, and nobody else can.
+    """
     # The page reads its files when it is imported; no other command needs them.
     from local_aws.dashboard.page import create_app
 
@@ -34,7 +38,8 @@ def dashboard(
             listener.listen()
         except OSError as error:
             cli.fail(f"port is {port}: {error.strerror}; choose another, or 0 for a free one")
-        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        page = PrivatePage(app, f"127.0.0.1:{listener.getsockname()[1]}")
+        print(page.url, flush=True)
         print("the dashboards of the local account; stop with Ctrl-C", file=sys.stderr)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        server = uvicorn.Server(uvicorn.Config(page, log_level="warning", access_log=False))
         server.run(sockets=[listener])

@@ -444,7 +444,7 @@ def test_the_dashboard_page_is_drawn_in_a_browser(
                 "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
                 f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},{height}",
                 "--virtual-time-budget=6000", f"--screenshot={picture}", "--dump-dom",
-                f"{url}/?theme={theme}&minutes=60#e2e-churn-mme",
+                f"{url}?theme={theme}&minutes=60#e2e-churn-mme",
             ],
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
