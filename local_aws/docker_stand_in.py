@@ -23,6 +23,7 @@ from local_aws.podman import base_image
 from local_aws.podman import engine as podman_engine
 from local_aws.podman.build import build as podman_build
 from local_aws.podman.engine import EngineError
+from model_build.owned_folders import FolderRefusedError, remove_within
 
 _REFERENCE = re.compile(r"^(?P<account>\d+)\.dkr\.ecr\.(?P<region>[^.]+)\.[^/]+/(?P<repository>.+):(?P<tag>[^:]+)$")
 _IGNORED = frozenset({"ARG", "FROM", "USER", "EXPOSE", "CMD", "STOPSIGNAL", "HEALTHCHECK", "COMMENT"})
@@ -50,7 +51,7 @@ def build(
     parts = [str(context.resolve()), json.dumps(arguments, sort_keys=True), dockerfile.read_text()]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
     rootfs = state / "images" / digest
-    shutil.rmtree(rootfs, ignore_errors=True)
+    remove_within(state, rootfs)
     workdir, entrypoint = "/", []
     variables: dict[str, str] = {}
     labels: dict[str, str] = {}
@@ -191,5 +192,5 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (UnsupportedError, EnvironmentSetupError, EngineError) as error:
+    except (UnsupportedError, EnvironmentSetupError, EngineError, FolderRefusedError) as error:
         sys.exit(f"error: {error}")

@@ -2,13 +2,14 @@
 
 import fcntl
 import hashlib
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from local_aws.child_environment import inherited
 from local_aws.installer import INSTALLER_VARIABLE, UV_VARIABLE, uv_environment
+from model_build import owned_folders
+from model_build.owned_folders import FolderRefusedError
 
 
 class EnvironmentSetupError(RuntimeError):
@@ -30,7 +31,10 @@ def environment(cache: Path, name: str, requirements: Path, *pip_options: str, c
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
             print(f"installing {requirements.name} for {name}", file=sys.stderr, flush=True)
-            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                owned_folders.replace(folder)
+            except FolderRefusedError as error:
+                raise EnvironmentSetupError(str(error)) from error
             _install(cache, folder, [*pip_options, "-r", str(requirements)], compiled)
             ready.touch()
     return folder
@@ -47,13 +51,13 @@ def with_included(requirements: Path) -> list[Path]:
 
 
 def _install(cache: Path, folder: Path, arguments: list[str], compiled: bool) -> None:
-    settings = {**os.environ, **uv_environment(cache)}
+    settings = {**inherited(installs=True), **uv_environment(cache)}
     if (uv := settings.get(UV_VARIABLE)) is None:
         _run([sys.executable, "-m", "venv", str(folder)], settings)
         pip = [str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, *([] if compiled else ["--no-compile"]), *arguments], settings)
         return
-    _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], settings)
+    _run([uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(folder)], settings)
     pip = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin/python")]
     _run([*pip, *(["--compile-bytecode"] if compiled else []), *arguments], settings)
 

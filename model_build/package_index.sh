@@ -15,9 +15,20 @@ if [ -n "${PACKAGE_INDEX:-}" ]; then
 fi
 
 # new_environment PYTHON FOLDER, and install_packages FOLDER ARGUMENTS...: by the uv that the local account names, else by pip.
+# What an interrupted build left is deleted; a folder without a build's marker is not.
 new_environment() {
+  local marker=$2/.made-by-sagemaker-inference-stacks
+  if [ -e "$2" ] || [ -L "$2" ]; then
+    if [ -L "$2" ] || [ ! -f "$marker" ] || [ -L "$marker" ]; then
+      echo "error: $2 was not made by a build: delete it yourself, or set INFERENCE_BUILD_CACHE to another folder" >&2
+      exit 1
+    fi
+    rm -rf "$2"
+  fi
+  mkdir -p "$2"
+  touch "$marker"
   if [ -n "${INFERENCE_UV:-}" ]; then
-    "$INFERENCE_UV" venv --quiet --python "$(command -v "$1")" "$2"
+    "$INFERENCE_UV" venv --quiet --allow-existing --python "$(command -v "$1")" "$2"
   else
     "$1" -m venv "$2"
   fi

@@ -19,6 +19,10 @@ environment() {
   local pins
   pins=$(cat pyproject.toml constraints.txt <("$python" --version) | sha256sum | cut -c1-16)
   if [ ! -e ".venv/pins-$pins" ]; then
+    # What no earlier run of this function made is not deleted.
+    if [ -e .venv ] && ! compgen -G ".venv/pins-*" >/dev/null; then
+      fail ".venv was not made by these scripts: move it away, or delete it"
+    fi
     rm -rf .venv
     "$python" -m venv .venv
     touch ".venv/pins-$pins"

@@ -117,11 +117,13 @@ def fetch(
     StoreUnavailableError where S3 is at fault, DiskError where the disk is, and DiskFullError for want of room.
     """
     url = f"s3://{bucket}/{key}"
-    archive = folder.with_name(f"{folder.name}.tar.gz")
+    archive, created = folder.with_name(f"{folder.name}.tar.gz"), False
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         tag = _download(s3, bucket, key, archive)
         _check_hash(archive, url, expected_sha256)
+        folder.mkdir()
+        created = True
         with gzip.open(archive) as content:
             left = _extract(content, folder, max_bytes)
             # The checksum stands behind the last byte, which tarfile has no need to read.
@@ -129,7 +131,8 @@ def fetch(
     except (ClientError, BotoCoreError) as error:
         raise _not_had(url, error) from error
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        if created:
+            shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (*_FULL, *_UNWRITABLE):
             kind = DiskFullError if error.errno in _FULL else DiskError
             raise kind(f"the disk does not take {url}: {error.strerror}") from error
@@ -206,7 +209,6 @@ def _extract(content: gzip.GzipFile, folder: Path, max_bytes: int) -> int:
     """Extract member by member, so that a bomb stops at the limit; return how many bytes are left of it."""
     bounded = _Bounded(content)
     with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r:") as tar:
-        folder.mkdir()
         left = max_bytes
         for count in itertools.count():
             bounded.next_member()

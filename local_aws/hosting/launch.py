@@ -93,7 +93,7 @@ def pid_file(folder: Path) -> Path:
 
 
 def _make_folders(folder: Path) -> None:
-    (folder / MODELS_FOLDER).mkdir(parents=True)
+    (folder / MODELS_FOLDER).mkdir(parents=True, exist_ok=True)
 
 
 def _address(port: int) -> dict[str, str]:

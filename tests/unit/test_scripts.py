@@ -67,3 +67,42 @@ def test_an_interrupted_run_leaves_no_lint(project: Path) -> None:
         process.communicate(timeout=60)
     wait_until(lambda: not psutil.pid_exists(int(begun.read_text())), 30, "lint's end")
     assert process.returncode != 0
+
+
+def new_environment(folder: Path) -> "subprocess.CompletedProcess[str]":
+    script = f"set -euo pipefail; source model_build/package_index.sh; new_environment python3 '{folder}'"
+    kept = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
+    return subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, env=kept, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_a_build_makes_an_interrupted_environment_again_and_leaves_anybodys_folder_alone(tmp_path: Path) -> None:
+    assert new_environment(tmp_path / "venv").returncode == 0
+    (tmp_path / "venv/half").write_text("installed")
+    assert new_environment(tmp_path / "venv").returncode == 0
+    assert not (tmp_path / "venv/half").exists()
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/file").write_text("of somebody")
+    (tmp_path / "link").symlink_to(tmp_path / "venv")
+    for refused in ("work", "link"):
+        done = new_environment(tmp_path / refused)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "was not made by a build" in done.stderr
+    assert (tmp_path / "work/file").exists()
+    assert (tmp_path / "venv/bin/python").exists()
+
+
+def test_an_environment_that_the_scripts_did_not_make_is_not_deleted(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    for name in ("scripts/environment.sh", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/work").write_text("of somebody")
+    done = subprocess.run(
+        ["bash", "-c", "source scripts/environment.sh; environment local"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert ".venv was not made by these scripts" in done.stderr
+    assert (tmp_path / ".venv/work").exists()

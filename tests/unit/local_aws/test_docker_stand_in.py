@@ -9,6 +9,7 @@ from local_aws import docker_stand_in
 from local_aws.account import CACHE_VARIABLE, ROOT, STATE_VARIABLE
 from local_aws.docker_stand_in import UnsupportedError, main
 from local_aws.hosting.images import find
+from model_build.owned_folders import claim
 
 URI = "000000000000.dkr.ecr.us-east-1.amazonaws.com/assets:abc"
 DOCKERFILE = f"""ARG BASE_IMAGE=python:3.11-slim
@@ -35,7 +36,8 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(docker_stand_in, "environment", lambda cache, name, requirements, *options: cache / name)
-    (tmp_path / "state/images").mkdir(parents=True)
+    claim(tmp_path / "state")
+    (tmp_path / "state/images").mkdir()
     folder = tmp_path / "context"
     (folder / "lib").mkdir(parents=True)
     for name in ("app.py", "lib/part.py"):

@@ -10,6 +10,7 @@ import pytest
 from local_aws import installer
 from local_aws.environments import EnvironmentSetupError, environment
 from local_aws.installer import INSTALLER_VARIABLE, UV_VARIABLE, settings_in, uv_environment
+from model_build.owned_folders import MARKER
 
 STRATEGY = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
 
@@ -108,3 +109,23 @@ def test_an_environment_whose_making_failed_is_made_again(tmp_path: Path) -> Non
     folder = environment(tmp_path / "cache", "some", requirements)
     assert folder == left and (folder / "bin/python").exists() and (folder / "ready").exists()
     assert not (folder / "half-made").exists()
+
+
+def test_an_interrupted_environment_is_made_again_and_anybodys_folder_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr("local_aws.environments._install", lambda cache, folder, *options: made.append(folder))
+    (tmp_path / "requirements.txt").write_text("pip==1\n")
+    folder = environment(tmp_path / "cache", "a", tmp_path / "requirements.txt")
+    (folder / "ready").unlink()
+    (folder / "half").write_text("installed")
+    assert environment(tmp_path / "cache", "a", tmp_path / "requirements.txt") == folder
+    assert not (folder / "half").exists()
+    for name in ("ready", MARKER):
+        (folder / name).unlink()
+    (folder / "work").write_text("of somebody")
+    with pytest.raises(EnvironmentSetupError, match="this project did not make"):
+        environment(tmp_path / "cache", "a", tmp_path / "requirements.txt")
+    assert (folder / "work").exists()
+    assert len(made) == 2
