@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from containers.bert_int8.engines import EncoderEngine
 from containers.serving.cancellation import Cancellation
-from containers.serving.question_answering.fairness import FairClock
+from containers.serving.question_answering.fairness import FairClock, Turn
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch, Window
 
@@ -103,7 +103,7 @@ class _Ticket:
 
     logits: list[Logits | None]
     missing: int
-    turn: float
+    turn: Turn
     cancellation: Cancellation
     error: Exception | None = None
     job: _Job | None = None
@@ -178,7 +178,7 @@ class Batcher:
         while kind.lanes:
             if self._tickets > 1:
                 # Those of the same turn stay in the order in which they came.
-                self._rows.sort(key=lambda row: row.ticket.turn)
+                self._rows.sort(key=lambda row: row.ticket.turn.at)
             first = next((i for i, row in enumerate(self._rows) if not row.ticket.busy), None)
             if first is None:
                 return
@@ -199,7 +199,7 @@ class Batcher:
         total = 0
         for row in rows:
             length = len(row.window.input_ids)
-            row.ticket.turn += length
+            row.ticket.turn.charge(length)
             total += length
         self._turns.advance(total, self._tickets)
 

@@ -27,7 +27,7 @@ from containers.bert_neuron.artifact import NeuronArtifact
 from containers.bert_neuron.devices import Device
 from containers.bert_neuron.devices.core import sleep_precisely
 from containers.serving.errors import ServingError
-from containers.serving.question_answering.fairness import FairClock
+from containers.serving.question_answering.fairness import FairClock, Turn
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch, Window
 
@@ -53,7 +53,7 @@ class _Ticket:
     logits: list[Logits | None]
     missing: int
     future: asyncio.Future[list[Logits]]
-    turn: float
+    turn: Turn
 
 
 @dataclass(eq=False, slots=True)
@@ -86,7 +86,7 @@ class _Group:
     @property
     def turn(self) -> float:
         """The virtual time of the request whose turn it is."""
-        return min(ticket.turn for ticket in self.requests)
+        return min(ticket.turn.at for ticket in self.requests)
 
     def add(self, row: _Row) -> None:
         self.requests.setdefault(row.ticket, deque()).append(row)
@@ -94,11 +94,11 @@ class _Group:
 
     def take(self) -> _Row:
         """Return the next window of the request whose turn it is, and count it against its turn."""
-        ticket = min(self.requests, key=lambda ticket: ticket.turn)
+        ticket = min(self.requests, key=lambda ticket: ticket.turn.at)
         row = self.requests[ticket].popleft()
         if not self.requests[ticket]:
             del self.requests[ticket]
-        ticket.turn += self.length
+        ticket.turn.charge(self.length)
         self.waiting -= 1
         return row
 

@@ -14,9 +14,9 @@ from containers.bert_int8.handler import make_handler
 from containers.bert_int8.question_answering import QuestionAnswering
 from containers.serving.app import Answer, Invocation, ServingOptions, create_app
 from containers.serving.contract import MAX_BODY_BYTES
-from containers.serving.question_answering.requests import MAX_ITEMS
+from containers.serving.question_answering.requests import MAX_CHARACTERS, MAX_ITEMS, MAX_WINDOWS
 from containers.serving.question_answering.spans import FloatArray
-from containers.serving.question_answering.windows import EncoderBatch, Windower, WindowLimits
+from containers.serving.question_answering.windows import EncoderBatch, Window, Windower, WindowLimits
 
 VOCABULARY = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[UNK]": 3, "answer": 4}
 
@@ -114,6 +114,73 @@ def test_a_bad_body_is_a_400_that_names_field_and_fix(body: object, code: str, f
     assert error["code"] == code
     assert error.get("field") == field
     assert len(error["message"]) > 20
+
+
+def test_a_request_of_more_windows_than_one_may_cost_is_a_400_that_names_the_item_the_count_and_the_limit() -> None:
+    items = [{"question": "q", "context": "word " * 600}] * 64
+    response = invoke(items)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["code"] == "too_many_windows"
+    # 600 tokens are 14 windows of this model, so the tenth item passes the limit.
+    assert error["field"] == "[9].context"
+    assert error["message"].startswith(
+        f"the first 10 of 64 items need 140 windows of the encoder; a request may have {MAX_WINDOWS}."
+    )
+    assert "Send fewer items or shorter contexts" in error["message"]
+
+
+def test_what_comes_after_the_item_that_passes_the_limit_is_not_tokenized(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenized: list[str] = []
+    windows = Windower.windows
+
+    def recorded(self: Windower, question: str, context: str) -> list[Window]:
+        tokenized.append(question)
+        return windows(self, question, context)
+
+    monkeypatch.setattr(Windower, "windows", recorded)
+    items = [{"question": f"q{number}", "context": "word " * 600} for number in range(64)]
+    assert invoke(items).status_code == 400
+    assert tokenized == [f"q{number}" for number in range(10)]
+
+
+def test_a_request_of_exactly_the_most_windows_is_answered() -> None:
+    items = [{"question": "q", "context": "word " * 90}] * (MAX_WINDOWS // 2)
+    assert len(items) == MAX_ITEMS
+    assert len(invoke(items).json()) == MAX_ITEMS
+
+
+@pytest.mark.parametrize("text", [",", "\u65e5", "x", " x", "\u00e9", "[SEP]", "\u0301", "a\0"])
+@pytest.mark.parametrize("name", ["question", "context"])
+def test_text_of_more_characters_than_a_request_may_have_is_refused_before_it_is_tokenized(
+    monkeypatch: pytest.MonkeyPatch, text: str, name: str
+) -> None:
+    monkeypatch.setattr(Windower, "windows", None)
+    item = {"question": "q", "context": "c", name: text * (MAX_CHARACTERS // len(text) + 1)}
+    response = invoke(json.dumps(item, ensure_ascii=False).encode())
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["code"], error["field"]) == ("context_too_long", name)
+    assert f"a request may have {MAX_CHARACTERS}. Send" in error["message"]
+
+
+def test_the_characters_of_all_items_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Windower, "windows", None)
+    response = invoke([{"question": "q", "context": "x" * (MAX_CHARACTERS // 4)}] * 5)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["code"], error["field"]) == ("too_many_characters", "[3].context")
+    assert f"the items up to this one have {MAX_CHARACTERS + 4} characters" in error["message"]
+
+
+def test_a_context_that_is_too_long_alone_is_named_by_its_place_in_the_list() -> None:
+    error = invoke([{"question": "q", "context": "c"}, {"question": "q", "context": "word " * 5000}]).json()["error"]
+    assert (error["code"], error["field"]) == ("context_too_long", "[1].context")
+
+
+def test_the_build_may_ask_for_more_windows_than_a_request() -> None:
+    answers = question_answering().answer([("q", "word " * 600)] * 12)
+    assert len(answers) == 12
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from containers.serving.question_answering.spans import best_spans
 from containers.serving.question_answering.windows import (
     ContextTooLongError,
     EncoderBatch,
+    RequestTooLongError,
     Window,
     Windower,
     WindowLimits,
@@ -64,6 +65,31 @@ def test_a_context_that_needs_too_many_windows_is_refused_with_the_size_that_fit
 def test_a_stride_that_leaves_no_room_is_refused() -> None:
     with pytest.raises(ValueError, match="doc_stride is 30"):
         WindowLimits(max_seq_length=32, doc_stride=30, max_query_length=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_seq_length", 10**9),
+        ("max_seq_length", "32"),
+        ("doc_stride", -1),
+        ("max_query_length", 0),
+        ("max_windows", 0),
+    ],
+)
+def test_limits_that_cannot_be_are_refused_with_name_and_value(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{name} is {value!r}: it must be a whole number from"):
+        WindowLimits(**{name: value})  # type: ignore[arg-type]  # as a manifest may have it
+
+
+def test_a_request_is_cut_until_it_needs_more_windows_than_it_may_have() -> None:
+    pairs = [("w1", sentence(30))] * 3
+    assert [len(windows) for windows in windower().windows_of_request(pairs, 6)] == [2, 2, 2]
+    with pytest.raises(
+        RequestTooLongError, match=r"the first 3 of 3 items need 6 windows .* a request may have 5"
+    ) as raised:
+        windower().windows_of_request(pairs, 5)
+    assert (raised.value.code, raised.value.item) == ("too_many_windows", 2)
 
 
 def test_a_tokenizer_without_bert_tokens_is_refused() -> None:
