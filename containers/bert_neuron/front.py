@@ -2,10 +2,18 @@
 
 It parses no more of a request than its head and where it ends, and passes the response's bytes on, since what it costs
 is taken from the tokenizers' processors.
+
+Connections have the limits of `containers.serving.limits`, and all bodies together have one of bytes. Over a limit, the
+answer is 408, 431 or 503, or the connection ends behind the requests that have arrived. Behind SageMaker's front no
+client reaches them. What remains for one that reaches the port: it may hold as many connections as there may be, each
+for as long as the limits of time allow.
 """
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import cast
 
@@ -15,20 +23,31 @@ import msgspec
 from containers.bert_neuron.app import ANSWERS, draining_error
 from containers.bert_neuron.metrics import CONTENT_TYPE
 from containers.bert_neuron.upstream import NoAnswerError, Upstream, UpstreamError
+from containers.serving.bodies import UNCOUNTED_BYTES
 from containers.serving.contract import MAX_BODY_BYTES
-from containers.serving.errors import ServingError
+from containers.serving.errors import ServingError, where_it_failed
+from containers.serving.limits import (
+    BODY_SECONDS,
+    DRAIN_SIZES,
+    HEAD_SECONDS,
+    IDLE_SECONDS,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_PIPELINED,
+    WRITE_SECONDS,
+    max_connections,
+)
 
 _PREDICTIONS = b"/predictions_neuron_core_"
-_MAX_HEAD_BYTES = 64 * 1024
-_DRAIN_BYTES = 8 * MAX_BODY_BYTES
-_REQUEST_SECONDS = 30.0
+_MAX_HELD_BYTES = 128 * 2**20
+"""What the bodies of all connections may take until they are answered, without those of up to UNCOUNTED_BYTES."""
 _ANSWER_SECONDS = 60.0
 """SageMaker waits no longer for a container (InvokeEndpoint)."""
-_IDLE_SECONDS = 75.0
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"te"}
 _READS = (b"GET", b"HEAD")
 _END_OF_HEAD = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+logger = logging.getLogger("bert_neuron")
 
 
 class Front:
@@ -44,6 +63,8 @@ class Front:
         self._upstreams, self._cores, self._metrics = upstreams, cores, metrics
         self.draining = False
         self.active = 0
+        self.connections = 0
+        self.held_bytes = 0
 
     @property
     def ready(self) -> bool:
@@ -73,6 +94,11 @@ class Front:
             return await self._forward(path, method, _request(method, url, headers, body))
         except ServingError as error:
             return error_bytes(error)
+        except Exception as error:
+            logger.error("a request failed\n%s", where_it_failed(error))
+            return error_bytes(
+                ServingError(500, "internal_error", "the front failed on this request; see the container's log")
+            )
         finally:
             self.active -= 1
 
@@ -116,11 +142,31 @@ class Front:
             )
         if method != b"POST":
             # The answer to a HEAD that went on would have no body where its length says that one follows.
-            raise ServingError(405, "method_not_allowed", f"{method.decode()} {path.decode()}: send POST")
+            raise ServingError(
+                405, "method_not_allowed", f"{method.decode()} {path.decode(errors='replace')}: send POST"
+            )
         usable = [upstream for upstream in candidates if upstream.ready and upstream not in tried]
         if not usable:
             raise _nobody()
         return min(usable, key=lambda upstream: upstream.in_flight)
+
+
+class _StoppedError(Exception):
+    """Stops the parser within a callback."""
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request that has arrived. error: what it is answered instead, if anything; held: bytes that its body counts."""
+
+    method: bytes
+    url: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    keep_alive: bool
+    admitted: bool
+    held: int
+    error: ServingError | None
 
 
 class _Client(asyncio.Protocol):
@@ -132,109 +178,179 @@ class _Client(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: list[tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes, bool, bool, bool]] = []
-        self._held = 0
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._waiting: deque[_Request] = deque()
+        self._admissions = 0
+        self._held_bytes = 0
+        self._ended = False
+        self._heads = self._silent = 0
+        self._in_head = self._in_body = False
         self._task: asyncio.Task[None] | None = None
         self._begin()
 
     def _begin(self) -> None:
         self._url = b""
         self._body: list[bytes] = []
-        self._size = self._head = 0
+        self._size = self._held = 0
         self._admitted = False
+        self._error: ServingError | None = None
         self._headers: list[tuple[bytes, bytes]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's is none of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
-        self._expect(_IDLE_SECONDS)
+        self._front.connections += 1
+        if self._front.connections > (most := max_connections()):
+            self._refuse(_overloaded(f"{most} connections are open"))
+            return
+        self._expect(HEAD_SECONDS)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
-        self._front.active -= self._held
-        self._held = 0
-        if self._timer is not None:
-            self._timer.cancel()
+        self._front.connections -= 1
+        self._front.active -= self._admissions
+        self._front.held_bytes -= self._held_bytes
+        self._admissions = self._held_bytes = 0
+        for timer in (self._timer, self._write_timer):
+            if timer is not None:
+                timer.cancel()
         if self._task is not None:
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        heads, in_body = self._heads, self._in_body
+        self._silent += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._refuse(ServingError(400, "bad_request", "this container speaks HTTP/1.1 only"))
         except httptools.HttpParserError as error:
             self._refuse(ServingError(400, "bad_request", f"no HTTP request: {error}"))
+        # A line without an end comes to no callback; in a body, it may be of a chunk or a trailer.
+        if heads == self._heads and in_body == self._in_body and self._silent > MAX_HEAD_BYTES:
+            self._refuse(_head_too_large())
 
     def on_message_begin(self) -> None:
         self._begin()
-        self._expect(_REQUEST_SECONDS)
+        self._in_head = True
+        self._expect(HEAD_SECONDS)
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._bound_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        # Behind a body, headers are of no use here.
+        if self._in_body:
+            return
         self._headers.append((name, value))
-        self._bound_head(len(name) + len(value) + 4)
+        if len(self._headers) > MAX_HEADERS:
+            self._stop(ServingError(431, "head_too_large", f"the request has over {MAX_HEADERS} headers; send fewer"))
         if name.lower() == b"expect" and value.lower() == b"100-continue" and self._transport is not None:
             self._transport.write(_CONTINUE)
 
-    def _bound_head(self, size: int) -> None:
-        self._head += size
-        if self._head > _MAX_HEAD_BYTES:
-            self._refuse(ServingError(431, "head_too_large", f"the head is over {_MAX_HEAD_BYTES} bytes; send less"))
-
     def on_headers_complete(self) -> None:
+        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+        if size > MAX_HEAD_BYTES:
+            self._stop(_head_too_large())
+        self._in_head, self._in_body, self._silent = False, True, 0
+        self._heads += 1
         # It is in flight while its body arrives, so that a drain waits for it.
         if not self._front.draining:
             self._admitted = True
-            self._held += 1
+            self._admissions += 1
             self._front.active += 1
 
     def on_body(self, body: bytes) -> None:
+        if not self._body and not self._size:
+            self._expect(BODY_SECONDS)
+        self._silent = 0
         self._size += len(body)
-        # As the processes do: what is too large is received and dropped up to a bound, or the client sees a reset.
-        if self._size <= MAX_BODY_BYTES:
+        # As the processes do: what is refused is received and dropped up to a bound, or the client sees a reset.
+        if self._size > MAX_BODY_BYTES:
+            self._drop(_too_large())
+            if self._size > DRAIN_SIZES * MAX_BODY_BYTES:
+                self._stop(_too_large())
+        elif self._error is None and self._hold():
             self._body.append(body)
-        elif self._size > _DRAIN_BYTES:
-            self._refuse(_too_large())
+
+    def _hold(self) -> bool:
+        """Counts the body as it is now, or refuses the request."""
+        more = self._size - self._held if self._size > UNCOUNTED_BYTES else 0
+        if more and self._front.held_bytes + more > _MAX_HELD_BYTES:
+            self._drop(_overloaded(f"the bodies of other requests take {self._front.held_bytes} bytes"))
+            return False
+        self._held += more
+        self._held_bytes += more
+        self._front.held_bytes += more
+        return True
+
+    def _drop(self, error: ServingError) -> None:
+        self._body.clear()
+        self._error = self._error or error
+        self._release(self._held)
+        self._held = 0
+
+    def _release(self, held: int) -> None:
+        self._held_bytes -= held
+        self._front.held_bytes -= held
 
     def on_message_complete(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        large = self._size > MAX_BODY_BYTES
-        body = b"" if large else b"".join(self._body)
-        keep_alive = self._parser.should_keep_alive() and not large
+        self._in_body, self._silent = False, 0
+        body = b"".join(self._body)
+        keep_alive = self._parser.should_keep_alive() and self._size <= MAX_BODY_BYTES
         method = self._parser.get_method()
-        self._waiting.append((method, self._url, self._headers, body, keep_alive, large, self._admitted))
+        self._waiting.append(
+            _Request(method, self._url, self._headers, body, keep_alive, self._admitted, self._held, self._error)
+        )
         self._begin()
         if self._task is None:
             self._task = self._loop.create_task(self._answer())
         elif self._transport is not None:
             # A client that does not wait for answers is not read from until it has them.
             self._transport.pause_reading()
+            if len(self._waiting) > MAX_PIPELINED:
+                self._waiting[-1].keep_alive = False
+                self._ended = True
+                raise _StoppedError
 
     async def _answer(self) -> None:
         while self._waiting and self._transport is not None:
-            method, url, headers, body, keep_alive, large, admitted = self._waiting.pop(0)
-            if large:
-                response = error_bytes(_too_large())
+            request = self._waiting.popleft()
+            if request.error is not None:
+                response = error_bytes(request.error)
             else:
-                response = await self._front.respond(method, url, headers, body, admitted=admitted)
+                response = await self._front.respond(
+                    request.method, request.url, request.headers, request.body, admitted=request.admitted
+                )
             if self._transport is None:
                 return
-            if admitted:
-                self._held -= 1
+            self._release(request.held)
+            if request.admitted:
+                self._admissions -= 1
                 self._front.active -= 1
-            self._transport.write(response if method != b"HEAD" else response.partition(_END_OF_HEAD)[0] + _END_OF_HEAD)
-            if not keep_alive or self._front.draining:
+            head, end, _ = response.partition(_END_OF_HEAD)
+            self._transport.write(response if request.method != b"HEAD" else head + end)
+            if not request.keep_alive or self._front.draining:
+                self._ended = True
                 self._transport.close()
                 return
         self._task = None
         if self._transport is not None:
             self._transport.resume_reading()
-            self._expect(_IDLE_SECONDS)
+            if not self._in_head and not self._in_body:
+                self._expect(IDLE_SECONDS)
+
+    def pause_writing(self) -> None:
+        if self._transport is not None:
+            self._write_timer = self._loop.call_later(WRITE_SECONDS, self._transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
 
     def _expect(self, seconds: float) -> None:
         if self._timer is not None:
@@ -242,21 +358,41 @@ class _Client(asyncio.Protocol):
         self._timer = self._loop.call_later(seconds, self._too_late, seconds)
 
     def _too_late(self, seconds: float) -> None:
-        if self._headers or self._url:
-            self._refuse(ServingError(408, "body_timeout", f"the request did not arrive within {seconds:g} s"))
+        if self._in_head or self._in_body or self._silent:
+            what = "body" if self._in_body else "head"
+            self._refuse(ServingError(408, f"{what}_timeout", f"the {what} did not arrive within {seconds:g} s"))
         elif self._task is None and self._transport is not None:
             self._transport.close()
 
+    def _stop(self, error: ServingError) -> None:
+        self._refuse(error)
+        raise _StoppedError
+
     def _refuse(self, error: ServingError) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        """Answers an error behind the requests that have arrived, and closes the connection."""
+        if self._ended or self._transport is None:
+            return
+        self._ended = True
+        if self._task is None:
             self._transport.write(error_bytes(error))
             self._transport.close()
+            return
+        self._transport.pause_reading()
+        self._waiting.append(_Request(b"", b"", [], b"", False, False, 0, error))
 
 
 def error_bytes(error: ServingError) -> bytes:
     """The whole response for an error."""
     extra = f"Retry-After: {error.retry_after_seconds}\r\n" if error.retry_after_seconds is not None else ""
     return _response(error.status, msgspec.json.encode(error.body()), extra=extra)
+
+
+def _overloaded(what: str) -> ServingError:
+    return ServingError(503, "overloaded", f"{what}; try again later", retry_after_seconds=1)
+
+
+def _head_too_large() -> ServingError:
+    return ServingError(431, "head_too_large", f"the head is over {MAX_HEAD_BYTES} bytes; send less")
 
 
 def _nobody() -> ServingError:

@@ -18,7 +18,7 @@ from containers.serving.multi_model import ModelLoadError, entries
 CSV = "text/csv"
 MAX_MODEL_BYTES = 64 * 1024 * 1024
 MAX_STEPS = 2**28
-"""Nodes that the rows of one request may visit: about five seconds of one core. The trees of most models visit 500 to
+"""Nodes that the rows of one request may visit: about eight seconds of one core. The trees of most models visit 500 to
 1,000 for a row, so that the response's size bounds their requests first."""
 _INLINE_STEPS = 2**17
 """Nodes that a request may visit on the event loop, at 50 ns each at the most; larger ones go to a thread."""

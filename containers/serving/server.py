@@ -12,8 +12,10 @@ from collections.abc import Awaitable, Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from containers.serving.connections import BoundedHttpProtocol
 from containers.serving.contract import DEFAULT_PORT, HOST_VARIABLE, PORT_VARIABLE
 from containers.serving.errors import StartupError
+from containers.serving.limits import IDLE_SECONDS
 
 GRACE_SECONDS = 25
 """SageMaker sends SIGKILL 30 s after SIGTERM."""
@@ -70,7 +72,8 @@ def _config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         server_header=False,
-        timeout_keep_alive=75,
+        http=BoundedHttpProtocol,
+        timeout_keep_alive=int(IDLE_SECONDS),
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=512,
     )
