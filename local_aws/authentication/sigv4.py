@@ -96,7 +96,15 @@ class Signature:
 def read_signature(request: HttpRequest) -> Signature:
     """Return what a request's header or query claims; raises AuthenticationError for none, or a malformed one."""
     authorization = request.headers.get("authorization")
-    in_query = any(name == "X-Amz-Signature" or name == "X-Amz-Algorithm" for name, _ in request.parameters)
+    names = {name for name, _ in request.parameters}
+    in_query = not names.isdisjoint(("X-Amz-Signature", "X-Amz-Algorithm"))
+    # S3 takes Signature Version 2 for buckets from before June 24, 2020 only. boto3 presigns with it by default.
+    if (authorization or "").startswith("AWS ") or names >= {"AWSAccessKeyId", "Signature"}:
+        raise AuthenticationError(
+            400,
+            "InvalidRequest",
+            f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}.",
+        )
     if authorization is None and not in_query:
         raise missing_token()
     if authorization is not None and in_query:

@@ -127,7 +127,7 @@ def test_a_clock_may_be_a_quarter_of_an_hour_off_and_no_more(offset: int) -> Non
     ("header", "code"),
     [
         (None, "MissingAuthenticationToken"),
-        ("AWS AKIAIOSFODNN7EXAMPLE:frJIUN8DYpKDtOLCwo//yllqDzg=", "IncompleteSignature"),
+        ("AWS AKIAIOSFODNN7EXAMPLE:frJIUN8DYpKDtOLCwo//yllqDzg=", "InvalidRequest"),
         ("AWS4-HMAC-SHA256", "IncompleteSignature"),
         ("AWS4-HMAC-SHA256 Credential=a/b/c, SignedHeaders=host, Signature=0", "IncompleteSignature"),
         ("AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/sts/aws4_request, Signature=0", "IncompleteSignature"),
@@ -141,6 +141,12 @@ def test_a_header_that_is_no_signature_is_refused_with_what_it_lacks(header: str
     with pytest.raises(AuthenticationError) as refused:
         read_signature(request)
     assert refused.value.code == code
+
+
+def test_a_url_presigned_by_version_2_is_refused_with_the_version_to_use() -> None:
+    query = "AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature=NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D&Expires=1175139620"
+    with pytest.raises(AuthenticationError, match="Please use AWS4-HMAC-SHA256"):
+        read_signature(HttpRequest.of("GET", "/bucket/key", query, [("Host", HOST)]))
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "20260101", "2026-01-01T00:00:00Z", "99999999T999999Z"])
