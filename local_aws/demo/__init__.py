@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from containers.serving.cpu import instruction_sets
 from local_aws import cli
 from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, LocalAccount
 from local_aws.demo import bert_int8, churn_mme
@@ -26,6 +27,11 @@ TIME_SCALE = "30"
 """The published cooldown of 500 s passes in 17 s, and the quarter of an hour before scaling in, in half a minute."""
 AT_ONCE = ("--concurrency", "4")
 """Stacks that the CDK works on at a time: workloads wait for builds and containers, not for each other."""
+_INSTRUCTION_SETS = {
+    bert_int8.WORKLOAD: ("avx512_vnni",),
+    "unet_tfs": ("avx512_vnni", "avx_vnni", "amx_int8"),
+}
+"""One of them must be there, as the builds of INT8 models check."""
 REPORT_SECONDS, REPORT_RATE = 8.0, 100.0
 """Of each load test of the report; requests a second that it sizes for."""
 WORKLOADS = (bert_int8.WORKLOAD, churn_mme.WORKLOAD, "unet_tfs", "bert_neuron")
@@ -54,7 +60,13 @@ def demo(
     if everything and workloads:
         cli.fail(f"--all is given beside {', '.join(workloads)}: give one of the two")
     enabled = list(settings.workloads.enabled)
-    chosen = enabled if everything else workloads or [workload for workload in DEFAULT if workload in enabled]
+    wanted = enabled if everything else workloads or [workload for workload in DEFAULT if workload in enabled]
+    chosen = wanted if workloads else [workload for workload in wanted if not _missing(workload)]
+    for workload in wanted:
+        if workload in enabled and (missing := _missing(workload)):
+            if workload in chosen:
+                cli.fail(f"workload {workload!r} cannot be built here: {missing}")
+            print(f"{workload} is left out: {missing}", file=sys.stderr)
     for workload in chosen:
         if workload not in settings.workloads.enabled:
             cli.fail(
@@ -91,6 +103,14 @@ def demo(
     else:
         cli.stop(Path(account.state))
     print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def _missing(workload: str) -> str:
+    """Say what this machine's processor lacks to build and run a workload; empty where it lacks nothing."""
+    needed = _INSTRUCTION_SETS.get(workload, ())
+    if not needed or instruction_sets() & set(needed):
+        return ""
+    return f"INT8 needs a processor with {' or '.join(needed)}"
 
 
 def _report(settings: Deployment, workloads: Sequence[str], account: LocalAccount) -> Report:

@@ -33,8 +33,9 @@ from tests.local_account import (
     runtime,
     wait_until,
 )
+from tests.processors import needs_vnni
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900), needs_vnni]
 # A minute of baking passes in a second.
 ACCOUNT_ENVIRONMENT = {"INFERENCE_LOCAL_TIME_SCALE": "60"}
 ENDPOINT = "e2e-bert-int8-demo"

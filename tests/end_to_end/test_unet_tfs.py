@@ -46,8 +46,9 @@ from tests.local_account import (
     runtime,
     wait_until,
 )
+from tests.processors import needs_int8
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900), needs_int8]
 # A minute of the alarms' time passes in a second, so that scaling can be watched.
 ACCOUNT_ENVIRONMENT = {"INFERENCE_LOCAL_TIME_SCALE": "60"}
 TENSORFLOW, INT8, SCALED, NEO = (
