@@ -25,6 +25,16 @@ OWNER_VARIABLE = "INFERENCE_LOCAL_OWNER"
 ENGINE_VARIABLE = "INFERENCE_LOCAL_ENGINE"
 
 
+ADDRESSES = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_EC2_METADATA_DISABLED",
+)
+"""Variables that point AWS clients at an account, without a key; `LocalAccount.addresses` has their values."""
+
+
 class Engine(StrEnum):
     """What images are built and run by: processes of this machine, or Podman."""
 

@@ -8,11 +8,11 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local_aws.account import ADDRESSES
 from local_aws.authentication.credentials import Credential
 from local_aws.child_environment import inherited
 
 Variable = Mapping[str, str]
-_ADDRESSES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", "AWS_REGION", "AWS_DEFAULT_REGION")
 _STAGE = "AWSCURRENT"
 MASK = "***"
 """What CodeBuild prints in place of a secret ("Environment variables in build environments")."""
@@ -61,7 +61,7 @@ class BuildOutput:
 
 def base(credential: Credential) -> dict[str, str]:
     """Return what every build starts with: the machine's variables, the account's addresses, the build's own key."""
-    addresses = {name: os.environ[name] for name in _ADDRESSES if name in os.environ}
+    addresses = {name: os.environ[name] for name in ADDRESSES if name in os.environ}
     # The emulator's own interpreter must not be the build's: a build brings its own environment.
     return {**_install_settings, **inherited(), **addresses, **credential.environment()}
 

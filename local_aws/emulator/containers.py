@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from local_aws.account import default_cache
+from local_aws.account import ADDRESSES, default_cache
 from local_aws.authentication.credentials import CredentialStore
 from local_aws.hosting.images import Image, find
 from local_aws.podman.engine import Podman, require
@@ -24,13 +24,6 @@ from local_aws.processes import die_with_parent, kill_group
 _STOP_SECONDS = 30.0
 """ECS's default for stopTimeout."""
 _ADDRESS = "127.0.0.1"
-_ADDRESSES = (
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_EC2_METADATA_DISABLED",
-)
 _MEMORY_BYTES = 4 * 2**30
 """Of a task in a container by Podman: the emulator does not tell what its definition asks for."""
 
@@ -68,7 +61,7 @@ class Container:
             "LANG": "C.UTF-8",
             **environment,
             # The emulator gives addresses that only containers reach, and a key that all of them share.
-            **{name: os.environ[name] for name in _ADDRESSES if name in os.environ},
+            **{name: os.environ[name] for name in ADDRESSES if name in os.environ},
             **({} if self._key is None else self._key.environment()),
         }
         self._podman: Podman | None = None

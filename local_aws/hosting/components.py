@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -289,16 +290,24 @@ class Components:
         endpoint = self._plane.get("Endpoint", record["EndpointName"])
         return variant_of(self._plane.get("EndpointConfig", endpoint["EndpointConfigName"]), record["VariantName"])
 
+    def _isolated(self, record: Document, specification: Document) -> bool:
+        """Whether its containers have no network: by their model, or by the endpoint's configuration."""
+        endpoint = self._plane.get("Endpoint", record["EndpointName"])
+        config = self._plane.get("EndpointConfig", endpoint["EndpointConfigName"])
+        model = self._plane.get("Model", specification["ModelName"]) if "ModelName" in specification else {}
+        return bool(model.get("EnableNetworkIsolation") or config.get("EnableNetworkIsolation"))
+
     def _copies_of(self, record: Document, specification: Document, count: int) -> VariantFleet:
         reserved = specification["ComputeResourceRequirements"]
         memory = int(reserved.get("MaxMemoryRequiredInMb") or reserved["MinMemoryRequiredInMb"])
         variant = self._variant(record)
         startup = specification.get("StartupParameters") or {}
+        spec = replica_spec(
+            self._state, self._container(specification), variant["InstanceType"], memory_bytes=memory * 2**20
+        )
         return VariantFleet(
             name=record["VariantName"],
-            spec=replica_spec(
-                self._state, self._container(specification), variant["InstanceType"], memory_bytes=memory * 2**20
-            ),
+            spec=replace(spec, isolated=self._isolated(record, specification)),
             desired=count,
             weight=1.0,
             start_timeout_seconds=float(startup.get("ContainerStartupHealthCheckTimeoutInSeconds", _START_SECONDS)),

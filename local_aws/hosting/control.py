@@ -5,6 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -316,10 +317,11 @@ class ControlPlane:
             del self.rollouts[name]
 
     def _variant(self, variant: Document, count: int | None, shadow: bool) -> VariantFleet:
-        container = container_of(self.get("Model", variant["ModelName"]))
+        model = self.get("Model", variant["ModelName"])
+        spec = replica_spec(self._state, container_of(model), variant["InstanceType"])
         return VariantFleet(
             name=variant["VariantName"],
-            spec=replica_spec(self._state, container, variant["InstanceType"]),
+            spec=replace(spec, isolated=bool(model.get("EnableNetworkIsolation"))),
             desired=count or int(variant.get("InitialInstanceCount", 1)),
             weight=float(variant.get("InitialVariantWeight", 1)),
             start_timeout_seconds=float(

@@ -58,6 +58,7 @@ def as_container(
     folder: Path,
     model_dir: str | None,
     environment: Mapping[str, str],
+    secrets: Mapping[str, str],
     *,
     port: int,
     memory_bytes: int,
@@ -65,7 +66,8 @@ def as_container(
 ) -> Launch:
     """Podman in the foreground, which passes signals on and ends as the container does.
 
-    cpus: what the instance type has; this machine may have fewer. folder: `STATE/replicas/ID`.
+    secrets: further variables, kept out of Podman's arguments. cpus: what the instance type has; this machine may have
+    fewer. folder: `STATE/replicas/ID`.
     """
     _make_folders(folder)
     name = f"replica-{folder.name}"
@@ -76,6 +78,7 @@ def as_container(
         memory_bytes=memory_bytes,
         cpus=min(cpus, float(os.cpu_count() or 1)),
         environment={**environment, **_address(port)},
+        passed=tuple(secrets),
         mounts=(
             Mount(Path(model_dir), f"/{_BASE}/model")
             if model_dir is not None
@@ -84,7 +87,7 @@ def as_container(
         labels=dict([owner(HOSTING, folder.parents[1])]),
         pid_file=pid_file(folder),
     )
-    return Launch((podman.program, *container.arguments()), folder, podman.environment, name)
+    return Launch((podman.program, *container.arguments()), folder, {**podman.environment, **secrets}, name)
 
 
 def pid_file(folder: Path) -> Path:

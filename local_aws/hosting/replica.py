@@ -12,7 +12,8 @@ from pathlib import Path
 
 import aiohttp
 
-from local_aws.account import default_cache
+from local_aws.account import ADDRESSES, default_cache
+from local_aws.authentication.credentials import Credential, CredentialStore
 from local_aws.hosting import launch
 from local_aws.hosting.images import Image
 from local_aws.hosting.launch import MODELS_FOLDER, Launch
@@ -41,7 +42,8 @@ class ReplicaSpec:
     """What to run: image, model, container environment, instance type.
 
     model_dir: the extracted archive. model_prefix: S3 prefix of a multi-model endpoint's archives. One of the two.
-    memory_bytes: what the container may use; None for all that the instance has.
+    memory_bytes: what the container may use; None for all that the instance has. isolated: it has no network, so on
+    AWS nothing that it could call, and gets no key.
     """
 
     image: Image
@@ -50,6 +52,7 @@ class ReplicaSpec:
     environment: dict[str, str]
     instance_type: str
     memory_bytes: int | None = None
+    isolated: bool = True
 
     @property
     def memory_limit(self) -> int:
@@ -80,6 +83,8 @@ class Replica:
         )
         self.models = self._model_cache()
         self._process: asyncio.subprocess.Process | None = None
+        self._keys = CredentialStore(state)
+        self._key: Credential | None = None
         self._podman: Podman | None = None
         self._container = ""
 
@@ -178,15 +183,24 @@ class Replica:
             **({"ONEDNN_MAX_CPU_ISA": cap} if cap else {}),
         }
         image, folder, model, memory = self.spec.image, self.folder, self.spec.model_dir, self.spec.memory_limit
+        role = self._role_environment()
         if not image.container:
-            return launch.as_process(image, folder, model, environment, port=self.port, memory_bytes=memory)
+            return launch.as_process(image, folder, model, {**environment, **role}, port=self.port, memory_bytes=memory)
         self._podman = await asyncio.to_thread(require, default_cache())
         cpus = float(instance(self.spec.instance_type).vcpus)
         made = launch.as_container(
-            self._podman, image, folder, model, environment, port=self.port, memory_bytes=memory, cpus=cpus
+            self._podman, image, folder, model, environment, role, port=self.port, memory_bytes=memory, cpus=cpus
         )
         self._container = made.container
         return made
+
+    def _role_environment(self) -> dict[str, str]:
+        """Return what a container calls the account with: a key of its own, which ends with it."""
+        if self.spec.isolated:
+            return {}
+        self._key = self._keys.issue(f"replica/{self.id}", temporary=True)
+        addresses = {name: os.environ[name] for name in ADDRESSES if name in os.environ}
+        return {**addresses, **self._key.environment()}
 
     async def _pings(self) -> bool:
         try:
@@ -212,6 +226,8 @@ class Replica:
                 await asyncio.to_thread(
                     self._podman.try_call, "rm", "--force", "--ignore", "--time", "0", self._container, timeout=60
                 )
+        if self._key is not None:
+            self._keys.revoke(self._key.access_key_id)
         if self.models is not None:
             self.models.close()
         await self.client.close()

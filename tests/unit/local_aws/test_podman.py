@@ -92,8 +92,13 @@ def test_a_replica_in_a_container_sees_its_model_where_sagemaker_puts_it(tmp_pat
     image = Image("", "/", (), {}, "", container="id7")
     folder = tmp_path / "state/replicas/r1"
     made = launch.as_container(
-        podman, image, folder, "/models/x", {"SETTING": "1"}, port=8123, memory_bytes=1 << 30, cpus=1e6
-    )
+        podman, image, folder, "/models/x", {"SETTING": "1"}, {"KEY": "secret"}, port=8123, memory_bytes=1 << 30,
+        cpus=1e6,
+    )  # fmt: skip
+    # Every user of the machine can read a command's arguments.
+    assert "--env=KEY" in made.command
+    assert "secret" not in " ".join(made.command)
+    assert made.environment["KEY"] == "secret"
     assert made.container == "replica-r1"
     assert "--volume=/models/x:/opt/ml/model:ro" in made.command
     assert f"--label=sagemaker-inference-stacks.hosting={tmp_path / 'state'}" in made.command
@@ -107,7 +112,7 @@ def test_a_replica_in_a_container_sees_its_model_where_sagemaker_puts_it(tmp_pat
 def test_a_multi_model_replica_sees_the_folder_that_archives_are_extracted_into(tmp_path: Path, podman: Podman) -> None:
     folder = tmp_path / "state/replicas/r1"
     made = launch.as_container(
-        podman, Image("", "/", (), {}, "", container="id7"), folder, None, {}, port=1, memory_bytes=1, cpus=1.0
+        podman, Image("", "/", (), {}, "", container="id7"), folder, None, {}, {}, port=1, memory_bytes=1, cpus=1.0
     )
     assert f"--volume={folder}/opt/ml/models:/opt/ml/models:ro" in made.command
     assert (folder / "opt/ml/models").is_dir()
@@ -262,7 +267,7 @@ def test_what_podman_did_not_build_runs_as_a_process_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ENGINE_VARIABLE, "podman")
-    monkeypatch.setattr(models, "extracted", lambda state, url: tmp_path)
+    monkeypatch.setattr(models, "extracted", lambda state, url, expected: tmp_path)
     (tmp_path / "images").mkdir()
     Image("/", "/", ("serve",), {}, "/", "a stand-in").save(tmp_path, "tiny:1")
     Image("", "/", (), {}, "", container="id7").save(tmp_path, "built:1")
