@@ -6,10 +6,15 @@ from starlette.requests import ClientDisconnect, Request
 
 from containers.serving.contract import MAX_BODY_BYTES
 from containers.serving.errors import ServingError
+from containers.serving.memory import return_freed_memory
 
 UNCOUNTED_BYTES = 16 * 1024
 """Bodies up to this size are always read: large ones, however many, must not keep small ones out."""
 _DRAIN_BYTES = 8 * MAX_BODY_BYTES
+
+
+_TRIM_BYTES = 32 * 2**20
+"""Bytes of large bodies after which freed memory goes back to the system: glibc would keep it below what is in use."""
 
 
 class Bodies:
@@ -24,6 +29,7 @@ class Bodies:
         self._capacity, self._readers, self._timeout = max(capacity_bytes, MAX_BODY_BYTES), readers, timeout_seconds
         self._held = 0
         self._reading = 0
+        self._released = 0
 
     async def read(self, request: Request) -> bytes:
         """Return the whole body, which counts until it is given to `release`.
@@ -52,7 +58,12 @@ class Bodies:
 
     def release(self, body: bytes) -> None:
         """Count a body no more, once nothing is computed from it."""
-        self._held -= _counted(len(body))
+        counted = _counted(len(body))
+        self._held -= counted
+        self._released += counted
+        if self._released >= _TRIM_BYTES:
+            self._released = 0
+            asyncio.get_running_loop().run_in_executor(None, return_freed_memory)
 
     async def _rest(self, request: Request, first: bytes) -> bytes:
         """Return a body whose first part has arrived; it is a reader until its last part has."""

@@ -52,7 +52,7 @@ def release_unused_memory() -> None:
     of milliseconds, most of them without the interpreter's lock.
     """
     gc.collect()
-    _malloc_trim()
+    return_freed_memory()
 
 
 @cache
@@ -65,6 +65,7 @@ def _malloc_trim_of_libc() -> Callable[[int], int] | None:
     return trim
 
 
-def _malloc_trim() -> None:
+def return_freed_memory() -> None:
+    """Return freed memory to the system, without looking for what nothing refers to; takes milliseconds."""
     if (trim := _malloc_trim_of_libc()) is not None:
         trim(0)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from containers.churn_mme.features import FEATURES
 from tests.fuzz.generate import CSV, JSON, PNG, Surface, dumps, picture, surfaces
+from tests.fuzz.hostile import crowd, hostile
 from tests.fuzz.run import Probe, Report, Run
 from tests.fuzz.servers import CHURN_STATES, SERVERS, running
 from tests.fuzz.wire import Request
@@ -19,8 +20,9 @@ def fuzz_container(
     base = folder / name
     with running(SERVERS[name], base) as server:
         return Run(
-            server, _surface(name, base), _probe(name, base), requests=requests, share=MALFORMED_SHARE, first_seed=seed
-        ).run(told)
+            server, _surface(name, base), _probe(name, base), hostile(name, base / "hostile"), crowd(name),
+            requests=requests, share=MALFORMED_SHARE, first_seed=seed,
+        ).run(told)  # fmt: skip
 
 
 def _surface(name: str, base: Path) -> Surface:
@@ -37,6 +39,11 @@ def _probe(name: str, base: Path) -> Probe:
             Request("POST", "/models", (), dumps({"model_name": state, "url": str(base / "models" / state / "model")}))
             for state in CHURN_STATES
         )
-        return Probe(Request("POST", "/models/CA/invoke", (("Content-Type", CSV.encode()),), row), loads)
+        load = dumps({"model_name": "the last", "url": str(base / "models" / CHURN_STATES[0] / "model")})
+        return Probe(
+            Request("POST", "/models/CA/invoke", (("Content-Type", CSV.encode()),), row),
+            loads,
+            (Request("POST", "/models", (), load),),
+        )
     item = dumps({"question": "w1 w2", "context": "w3 w4 w5 w6"})
     return Probe(Request("POST", "/invocations", (("Content-Type", JSON.encode()),), item))

@@ -51,7 +51,7 @@ def _table(reports: list[Report]) -> Table:
     table = Table()
     for column in (
         "container", "requests", "malformed", "2xx", "4xx", "503", "507", "other 5xx", "routes", "worst s",
-        "MiB before", "MiB after", "seconds",
+        "neighbor s", "MiB before", "MiB after", "MiB peak", "seconds",
     ):  # fmt: skip
         table.add_column(column, justify="left" if column == "container" else "right")
     for report in reports:
@@ -59,8 +59,8 @@ def _table(reports: list[Report]) -> Table:
         table.add_row(
             report.container, f"{report.requests:,}", f"{report.connections:,}", f"{report.of_class(2):,}",
             f"{report.of_class(4):,}", *(f"{count:,}" for count in stated), f"{report.of_class(5) - sum(stated):,}",
-            str(len(report.routes)), f"{report.worst:.2f}", f"{report.before:.0f}", f"{report.after:.0f}",
-            f"{report.seconds:.0f}",
+            str(len(report.routes)), f"{report.worst:.2f}", f"{report.neighbor:.2f}", f"{report.before:.0f}",
+            f"{report.after:.0f}", f"{report.peak:.0f}", f"{report.seconds:.0f}",
         )  # fmt: skip
     return table
 

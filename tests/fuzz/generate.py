@@ -373,7 +373,7 @@ _LINES = st.sampled_from(
         b"Transfer-Encoding : chunked", b"Content-Length: 4", b"Content-Length : 4", b"Expect: 100-continue",
         b"Connection: close", b"Connection: upgrade\r\nUpgrade: websocket", b"Upgrade: h2c", b"Host: a\r\nHost: b",
         b" folded: line", b"no colon", b": no name", b"a" * 70_000 + b": b", b"c: " + b"d" * 70_000, b"nul: \x00",
-        b"bare\rreturn: x", b"\xff\xfe: x", b"Trailer: x",
+        b"bare\rreturn: x", b"\xff\xfe: x", b"Trailer: x", b"\r\n".join([b"many: x"] * 20_000),
     )
 )  # fmt: skip
 _STARTS = st.sampled_from(

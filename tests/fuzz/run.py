@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
 from tests.fuzz.generate import Surface, malformed
+from tests.fuzz.neighbor import Neighbor
 from tests.fuzz.servers import Running
 from tests.fuzz.wire import Connection, Reply, Request, WireError, replies_to
 
@@ -25,6 +27,11 @@ SILENCE_SECONDS = 15.0
 """Longest that a server may keep a connection whose request it was told will not go on."""
 GROWTH_MIB = 96.0
 """That a server's memory may be larger at the end than after its warm-up."""
+PEAK_MIB = 400.0
+"""That a server's memory may be larger at any time than after its warm-up: some of the largest requests at once."""
+_SETTLE_SECONDS = 1.0
+_CROWD = 40
+"""Clients that send a body of the largest size at the same time."""
 _BATCH = 1000
 _SHRINK_SECONDS = 60.0
 """That a smaller request is looked for which does the same."""
@@ -49,7 +56,11 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """Figures of one container's run. worst: seconds of the slowest answer. before, after: MiB of its processes."""
+    """Figures of one container's run.
+
+    worst, neighbor: seconds of the slowest answer, and of a small request beside the others. before, after, peak: MiB
+    of its processes.
+    """
 
     container: str
     requests: int = 0
@@ -57,8 +68,10 @@ class Report:
     connections: int = 0
     routes: set[str] = field(default_factory=set)
     worst: float = 0.0
+    neighbor: float = 0.0
     before: float = 0.0
     after: float = 0.0
+    peak: float = 0.0
     seconds: float = 0.0
     findings: list[Finding] = field(default_factory=list)
 
@@ -69,10 +82,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A request whose answer must stay what it was, and what must be done before it."""
+    """A request whose answer must stay what it was; before: what is done first; after: what must be 200 at last."""
 
     request: Request
     before: tuple[Request, ...] = ()
+    after: tuple[Request, ...] = ()
 
     def ask(self, running: Running) -> bytes:
         """The answer's body; raises Violation unless it is a 200."""
@@ -133,14 +147,20 @@ def _as_violation(what: str) -> Any:
 
 
 class Run:
-    """One container under `requests` generated requests, of which `share` have their framing wrong."""
+    """One container under `requests` generated requests, of which `share` have their framing wrong.
+
+    hostile: requests that are made to take time or memory, a fiftieth of all. crowd: one that many send at once.
+    """
 
     def __init__(
-        self, running: Running, surface: Surface, probe: Probe, *, requests: int, share: float, first_seed: int
-    ) -> None:
+        self, running: Running, surface: Surface, probe: Probe, hostile: st.SearchStrategy[Request], crowd: Request,
+        *, requests: int, share: float, first_seed: int,
+    ) -> None:  # fmt: skip
         self._running, self._surface, self._probe = running, surface, probe
+        self._hostile, self._crowd = hostile, crowd
         self._broken = round(requests * share)
-        self._whole = requests - self._broken
+        self._taking = max(20, requests // 50)
+        self._whole = max(1, requests - self._broken - self._taking)
         self._seed = first_seed
         self.report = Report(running.server.name)
         self._connection = Connection(running.port, ANSWER_SECONDS)
@@ -154,10 +174,22 @@ class Run:
         right = self._probe.ask(self._running)
         self._batches(self._surface.requests(), self._ask, round(self._whole * _WARM_UP), right)
         report.before = self._running.memory_mib()
-        self._batches(self._surface.requests(), self._ask, self._whole - report.requests, right)
-        self._batches(malformed(self._surface), self._send_malformed, self._broken, right)
+        with Neighbor(self._running, self._probe.request) as neighbor:
+            self._batches(self._surface.requests(), self._ask, self._whole - report.requests, right)
+            self._batches(malformed(self._surface), self._send_malformed, self._broken, right)
+            self._batches(self._hostile, self._ask, self._taking, right)
+            self._send_crowd()
+            self._finish()
         self._connection.close()
+        # What is freed on threads goes back to the system a moment later.
+        time.sleep(_SETTLE_SECONDS)
         report.after, report.seconds = self._running.memory_mib(), time.monotonic() - began
+        report.neighbor, report.peak = neighbor.worst, neighbor.peak_mib
+        if neighbor.wrong is not None:
+            report.findings.append(Finding(report.container, neighbor.wrong, b"", self._seed))
+        if report.peak > report.before + PEAK_MIB:
+            what = f"its memory went from {report.before:.0f} to {report.peak:.0f} MiB for a time"
+            report.findings.append(Finding(report.container, what, b"", self._seed))
         if report.after > report.before + GROWTH_MIB:
             what = f"its memory grew from {report.before:.0f} to {report.after:.0f} MiB"
             report.findings.append(Finding(report.container, what, b"", self._seed))
@@ -165,6 +197,33 @@ class Run:
             what = "its log has a traceback: " + log[log.index(b"Traceback") :][:1500].decode(errors="replace")
             report.findings.append(Finding(report.container, what, b"", self._seed))
         return report
+
+    def _send_crowd(self) -> None:
+        """Send the same large request from many clients at once; each is answered or refused."""
+
+        def ask(_: int) -> Reply:
+            with Connection(self._running.port, ANSWER_SECONDS) as connection:
+                return connection.ask(self._crowd)
+
+        with ThreadPoolExecutor(_CROWD) as threads:
+            for future in [threads.submit(ask, number) for number in range(_CROWD)]:
+                try:
+                    reply = future.result()
+                    self._count(self._crowd.path, [reply])
+                    judge(self._crowd, reply)
+                except (WireError, Violation) as error:
+                    self.report.findings.append(
+                        Finding(self.report.container, f"of {_CROWD} at once: {error}", self._crowd.raw(), self._seed)
+                    )
+                    return
+
+    def _finish(self) -> None:
+        """Send what must be answered 200 whatever came before."""
+        for request in self._probe.after:
+            reply = self._connection.ask(request)
+            if reply.status != 200:
+                what = f"{request.method} {request.path} is answered {reply.status} at last: {reply.body[:200]!r}"
+                self.report.findings.append(Finding(self.report.container, what, request.raw(), self._seed))
 
     def _batches(
         self, strategy: st.SearchStrategy[Any], check: Callable[[Any], None], count: int, right: bytes

@@ -16,6 +16,7 @@ from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_V
 from containers.serving.memory import LIMIT_VARIABLE
 from local_aws.processes import die_with_parent, free_port
 from tests import tiny_models
+from tests.fuzz.hostile import save_models
 from tests.fuzz.wire import Connection, Request, WireError
 
 START_SECONDS = 120
@@ -41,6 +42,7 @@ def _save_churn(base: Path) -> None:
         tiny_models.save_churn(base / "models" / state / "model", model)
         tiny_models.save_churn(base / "models" / f"{state}-cut" / "model", model[: len(model) // 2])
     tiny_models.save_churn(base / "models" / "text" / "model", b"no model")
+    save_models(base / "hostile")
     (base / "models" / "empty" / "model").mkdir(parents=True)
 
 

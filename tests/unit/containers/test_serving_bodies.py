@@ -10,6 +10,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp
 
+from containers.serving import bodies as bodies_module
 from containers.serving.app import Answer, Invocation, RunOnThread, ServingOptions, create_app
 from containers.serving.bodies import UNCOUNTED_BYTES, Bodies
 from containers.serving.contract import MAX_BODY_BYTES
@@ -184,6 +185,21 @@ def test_forty_large_bodies_at_once_are_answered_or_refused_and_none_stays() -> 
         assert statuses.count(400) >= 3
         assert all(client.headers[b"retry-after"] == b"1" for client in clients if client.status == 503)
         assert await Client(bytes(6 * MIB)).ask(app) == 400
+
+    run(scenario)
+
+
+def test_memory_goes_back_to_the_system_after_many_bytes_of_large_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    returned: list[int] = []
+    monkeypatch.setattr(bodies_module, "return_freed_memory", lambda: returned.append(1))
+
+    async def scenario() -> None:
+        limited = bodies()
+        for size, count, expected in ((6 * MIB, 5, 0), (UNCOUNTED_BYTES, 1000, 0), (6 * MIB, 1, 1), (6 * MIB, 6, 2)):
+            for _ in range(count):
+                limited.release(await limited.read(Client(bytes(size)).request))
+            await asyncio.sleep(0.05)
+            assert len(returned) == expected
 
     run(scenario)
 
