@@ -36,14 +36,17 @@ class ChurnModel:
 
     def __init__(self, trees: TreeEnsemble) -> None:
         self._trees = trees
+        self._steps = trees.steps_per_row
+        self._max_rows = {as_json: min(rows, max(1, MAX_STEPS // self._steps)) for as_json, rows in _MAX_ROWS.items()}
         self.size_bytes = trees.size_bytes
 
     def invoke(self, invocation: Invocation) -> Answer:
         """One probability of churn per row."""
         as_json = _answers_json(invocation)
         rows = (CsvRows if invocation.content_type == CSV else JsonRows)(invocation.body)
-        self._check_count(rows, as_json)
-        if invocation.on_event_loop and rows.count * self._trees.steps_per_row > _INLINE_STEPS:
+        if rows.count > self._max_rows[as_json]:
+            raise _too_many_rows(rows, self._max_rows[as_json])
+        if invocation.on_event_loop and rows.count * self._steps > _INLINE_STEPS:
             raise RunOnThread
         # All rows are read before the first is computed: a request with a bad row at its end costs little.
         blocks = list(rows.blocks())
@@ -58,16 +61,15 @@ class ChurnModel:
         # Comma-joined whatever the number of rows, as the built-in container answers.
         return Answer(",".join(",".join(map(str, block)) for block in scores).encode(), "text/csv; charset=utf-8")
 
-    def _check_count(self, rows: CsvRows | JsonRows, as_json: bool) -> None:
-        most = min(_MAX_ROWS[as_json], max(1, MAX_STEPS // self._trees.steps_per_row))
-        if rows.count > most:
-            raise ServingError(
-                413,
-                "too_many_rows",
-                f"the request has {rows.count} rows, of which this model answers at most {most} at once, in a response "
-                f"of up to {MAX_BODY_BYTES} bytes; split it",
-                rows.field,
-            )
+
+def _too_many_rows(rows: CsvRows | JsonRows, most: int) -> ServingError:
+    return ServingError(
+        413,
+        "too_many_rows",
+        f"the request has {rows.count} rows, of which this model answers at most {most} at once, in a response "
+        f"of up to {MAX_BODY_BYTES} bytes; split it",
+        rows.field,
+    )
 
 
 def _check_finite(blocks: Sequence[FloatArray]) -> None:

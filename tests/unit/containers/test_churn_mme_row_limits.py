@@ -172,15 +172,15 @@ def test_a_body_of_the_largest_size_is_refused_within_a_small_multiple_of_it(
 
 
 def test_a_model_of_many_steps_takes_fewer_rows_and_always_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = model_of(1.0, trees=10)
     monkeypatch.setattr(handler, "MAX_STEPS", 10 * 100)
     monkeypatch.setattr(TreeEnsemble, "steps_per_row", 10)
+    model = model_of(1.0, trees=10)
     assert model.invoke(Invocation(b"\n".join([EMPTY_ROW] * 100), CSV)).body.count(b",") == 99
     error = refusal(model, b"\n".join([EMPTY_ROW] * 101), CSV)
     assert (error.status, error.code) == (413, "too_many_rows")
     assert "101 rows, of which this model answers at most 100 at once" in error.message
     monkeypatch.setattr(TreeEnsemble, "steps_per_row", 10**9)
-    assert model.invoke(Invocation(EMPTY_ROW, CSV)).body == b"10.0"
+    assert model_of(1.0, trees=10).invoke(Invocation(EMPTY_ROW, CSV)).body == b"10.0"
 
 
 def test_a_bad_value_far_down_is_named_by_its_row() -> None:
