@@ -42,3 +42,11 @@ install_packages() {
     "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
   fi
 }
+
+# build_cache verify|record WORKLOAD CACHE: what CodeBuild restored from S3 is used only as an earlier build recorded it.
+# A local account's cache is a private folder of this machine, which nobody restores.
+build_cache() {
+  if [ -n "${CODEBUILD_BUILD_ID:-}" ] && [ -z "${INFERENCE_BUILD_CACHE:-}" ]; then
+    python3 model_build/build_cache.py "$1" "$3" "s3://$ARTIFACT_BUCKET/$2/build-cache.json"
+  fi
+}

@@ -198,7 +198,7 @@ class ChurnMme(BuiltWorkload):
         """Return all keys where the uploaders are named, and else all but the models'."""
         if self.model_uploaders is not None:
             return super().protected_keys(workload)
-        return tuple(f"{workload}/*/{name}" for name in _BUILD_FILES)
+        return (f"{workload}/build-cache.json", *(f"{workload}/*/{name}" for name in _BUILD_FILES))
 
 
 class UnetEndpoint(SingleVariantEndpoint):

@@ -178,11 +178,14 @@ def running_account(state: Path, **environment: str) -> Iterator[LocalAccount]:
     before = dict(os.environ)
     os.environ.update(running.environment())
     os.environ.pop("AWS_PROFILE", None)
+    # It keeps the key that it has found first, and every account has another.
+    boto3.setup_default_session()
     try:
         yield running
     finally:
         os.environ.clear()
         os.environ.update(before)
+        boto3.setup_default_session()
         inference(state, "local", "down")
 
 

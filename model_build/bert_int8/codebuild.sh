@@ -4,6 +4,7 @@
 set -euo pipefail
 source model_build/package_index.sh
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
+build_cache verify bert_int8 "$cache"
 engine=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("engine", "vnni"))')
 folder=model_build/bert_int8
 requirements=$folder/requirements-$engine.txt
@@ -21,4 +22,5 @@ mkdir -p "$cache/venvs"
     touch "$venv/ready"
   fi
 ) 9>"$venv.lock"
-exec "$venv/bin/python" -m model_build.bert_int8 --cache "$cache/steps"
+"$venv/bin/python" -m model_build.bert_int8 --cache "$cache/steps"
+build_cache record bert_int8 "$cache"

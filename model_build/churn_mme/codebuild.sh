@@ -4,6 +4,7 @@
 set -euo pipefail
 source model_build/package_index.sh
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
+build_cache verify churn_mme "$cache"
 folder=model_build/churn_mme
 key=$(cat $folder/requirements.txt <(python3 --version) | sha256sum | cut -c1-16)
 venv=$cache/venvs/churn_mme-$key
@@ -17,4 +18,5 @@ mkdir -p "$cache/venvs"
     touch "$venv/ready"
   fi
 ) 9>"$venv.lock"
-exec "$venv/bin/python" -m model_build.churn_mme --cache "$cache/steps"
+"$venv/bin/python" -m model_build.churn_mme --cache "$cache/steps"
+build_cache record churn_mme "$cache"

@@ -4,6 +4,7 @@
 set -euo pipefail
 source model_build/package_index.sh
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
+build_cache verify unet_tfs "$cache"
 folder=model_build/unet_tfs
 key=$(cat $folder/requirements.txt <(python3 --version) | sha256sum | cut -c1-16)
 venv=$cache/venvs/unet_tfs-$key
@@ -17,4 +18,5 @@ mkdir -p "$cache/venvs"
     touch "$venv/ready"
   fi
 ) 9>"$venv.lock"
-exec "$venv/bin/python" -m model_build.unet_tfs --cache "$cache/steps"
+"$venv/bin/python" -m model_build.unet_tfs --cache "$cache/steps"
+build_cache record unet_tfs "$cache"

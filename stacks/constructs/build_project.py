@@ -17,6 +17,8 @@ from stacks.constructs.log_group import log_group
 from stacks.constructs.private_network import PrivateNetwork, acknowledge_interfaces, build_statements
 from stacks.model_build_settings import ModelBuild, code_artifact
 
+CACHE_RECORD = "build-cache.json"
+"""Below a workload's prefix: hashes of what its last build left in its cache (model_build/package_index.sh)."""
 _KEY_ACTIONS = (
     "kms:Decrypt",
     "kms:DescribeKey",
@@ -148,6 +150,7 @@ class BuildProject(Construct):
             _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [logged.log_group_arn]),
             _allow(["s3:GetObject", "s3:GetObjectVersion"], [source.bucket.arn_for_objects(source.s3_object_key)]),
             _allow(["s3:PutObject"], [own]),
+            _allow(["s3:GetObject"], [artifacts.arn_for_objects(f"{workload}/{CACHE_RECORD}")]),
             _allow(["s3:GetObject", "s3:PutObject"], [artifacts.arn_for_objects(self._cached), cache]),
             _allow(["s3:GetBucketAcl", "s3:GetBucketLocation"], [artifacts.bucket_arn]),
             _allow(list(_KEY_ACTIONS), [key.key_arn]),

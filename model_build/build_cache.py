@@ -1,0 +1,113 @@
+"""Hold a build's cache to what an earlier build recorded: `build_cache.py verify|record CACHE URL`.
+
+CodeBuild restores environments and finished steps from S3, and a build would run whatever is there. Each build records
+the hash of what it leaves behind under its workload's prefix, where the bucket lets nobody but builds write; the next
+one deletes what is not recorded, or has another hash, and makes it anew. Takes the standard library and the AWS CLI
+only, since nothing of the cache can be used before.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+PARTS = ("venvs", "steps")
+"""Folders of the cache whose entries are verified, each on its own."""
+_CHUNK = 1 << 20
+
+
+def tree_hash(folder: Path) -> str:
+    """Return the sha256 of a folder: names, kinds, executable bits, contents of files and targets of links.
+
+    Raises OSError, also for anything that is neither a file, a folder nor a link.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        if stat.S_ISLNK(status.st_mode):
+            digest.update(b"link\0" + os.fsencode(path.readlink()) + b"\0")
+        elif stat.S_ISDIR(status.st_mode):
+            digest.update(b"folder\0")
+        elif stat.S_ISREG(status.st_mode):
+            digest.update(b"file\0" + (b"x" if status.st_mode & 0o100 else b"-") + _file_hash(path))
+        else:
+            raise OSError(f"{path} is neither a file, a folder nor a link")
+    return digest.hexdigest()
+
+
+def _file_hash(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(_CHUNK):
+            digest.update(part)
+    return digest.digest()
+
+
+def entries(cache: Path) -> "dict[str, Path]":
+    """Return the cache's entries by name, such as `venvs/bert_int8-0123`."""
+    return {
+        f"{part}/{path.name}": path
+        for part in PARTS
+        if (cache / part).is_dir()
+        for path in sorted((cache / part).iterdir())
+    }
+
+
+def verify(cache: Path, recorded: "dict[str, str]") -> "list[str]":
+    """Delete every entry that is not recorded with its hash; return a line for each."""
+    deleted = []
+    if cache.is_symlink() or any((cache / part).is_symlink() for part in PARTS):
+        raise OSError(f"{cache} leads elsewhere: a cache has no links of its own")
+    for name, path in entries(cache).items():
+        if path.is_symlink() or not path.is_dir():
+            # Locks of environments: they are empty, and nothing is read from them.
+            path.unlink()
+            continue
+        known = recorded.get(name)
+        try:
+            if known is not None and tree_hash(path) == known:
+                continue
+        except OSError:
+            known = "unreadable"
+        shutil.rmtree(path)
+        why = "nothing vouches for it" if known is None else "it is not what was recorded"
+        deleted.append(f"cache: {name} is made anew: {why}")
+    return deleted
+
+
+def record(cache: Path) -> "dict[str, str]":
+    """Return the hash of every finished entry."""
+    return {name: tree_hash(path) for name, path in entries(cache).items() if path.is_dir() and not path.is_symlink()}
+
+
+def _download(url: str) -> "dict[str, str]":
+    """Read a record from S3; empty where there is none, or none that can be read."""
+    done = subprocess.run(["aws", "s3", "cp", "--quiet", url, "-"], capture_output=True, check=False)
+    try:
+        content = json.loads(done.stdout) if done.returncode == 0 else {}
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def main(arguments: "list[str]") -> int:
+    """Run one command; return its exit code."""
+    if len(arguments) != 3 or arguments[0] not in ("verify", "record"):
+        print("usage: build_cache.py verify|record CACHE s3://BUCKET/KEY", file=sys.stderr)
+        return 2
+    command, cache, url = arguments[0], Path(arguments[1]), arguments[2]
+    if command == "verify":
+        for line in verify(cache, _download(url)):
+            print(line, flush=True)
+        return 0
+    content = json.dumps(record(cache), indent=1, sort_keys=True).encode()
+    return subprocess.run(["aws", "s3", "cp", "--quiet", "-", url], input=content, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
