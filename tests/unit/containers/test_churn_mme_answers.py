@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from containers.churn_mme.features import FEATURES
+from containers.churn_mme.forest import ModelError
 from containers.churn_mme.handler import ChurnModel
-from containers.churn_mme.trees import ModelError, TreeEnsemble, read_model
+from containers.churn_mme.trees import TreeEnsemble, read_model
 from containers.serving.app import Invocation
 from model_build.churn_mme.booster import Job, fit
 from model_build.churn_mme.data import Table, fetch, parse

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from containers.churn_mme import ubjson
 from containers.churn_mme.features import FEATURES, MODEL_FILE
+from containers.churn_mme.forest import ModelError
 from containers.churn_mme.handler import MAX_MODEL_BYTES, ChurnModel, load_model
-from containers.churn_mme.trees import ModelError, read_model
+from containers.churn_mme.trees import read_model
 from containers.churn_mme.ubjson import UbjsonError
 from containers.serving.app import Invocation, ServingOptions
 from containers.serving.multi_model import MemoryBudget, ModelLoadError, create_multi_model_app
