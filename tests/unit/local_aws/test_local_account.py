@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -62,3 +63,17 @@ def test_status_calls_such_an_account_dead(tmp_path: Path, somebody: "subprocess
     done = CliRunner().invoke(app, ["local", "status", "--state", str(tmp_path)])
     assert done.exit_code == 1
     assert "dead" in done.output
+
+
+@pytest.mark.parametrize("reason", ["[/red] it failed", "[bold]not bold", "exit code [1]", "[link=http://x]y[/link]"])
+def test_a_reason_with_brackets_is_printed_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    made = account(tmp_path, os.getpid(), birth(os.getpid()))
+    endpoint = {"endpoint": "e", "status": "Failed", "reason": reason, "variants": []}
+    variant = {"name": "v", "desired": 1, "restarts": 0, "note": reason, "replicas": []}
+    status = [endpoint, {**endpoint, "status": "InService", "variants": [variant]}]
+    request = httpx.Request("GET", made.runtime_url)
+    monkeypatch.setattr("local_aws.cli.httpx.get", lambda *_, **__: httpx.Response(200, json=status, request=request))
+    done = CliRunner().invoke(app, ["local", "status", "--state", str(tmp_path)])
+    assert (done.exit_code, done.output.count(reason)) == (1, 2)
