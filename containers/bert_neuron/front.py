@@ -37,6 +37,7 @@ from containers.serving.limits import (
     WRITE_SECONDS,
     max_connections,
 )
+from containers.serving.loopback import refusal
 
 _PREDICTIONS = b"/predictions_neuron_core_"
 _MAX_HELD_BYTES = 128 * 2**20
@@ -54,7 +55,7 @@ class Front:
     """What all connections share.
 
     upstreams: the processes. cores: by the number in a published path, the process that has that NeuronCore.
-    metrics: the text for Prometheus.
+    metrics: the text for Prometheus. loopback, set later: it serves programs of its own machine only.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Front:
     ) -> None:
         self._upstreams, self._cores, self._metrics = upstreams, cores, metrics
         self.draining = False
+        self.loopback = False
         self.active = 0
         self.connections = 0
         self.held_bytes = 0
@@ -84,6 +86,8 @@ class Front:
         """
         self.active += 1
         try:
+            if self.loopback and (error := refusal(headers)) is not None:
+                return error_bytes(error)
             path = url.partition(b"?")[0]
             if path == b"/ping" and method in _READS:
                 return self._ping()

@@ -21,6 +21,7 @@ from containers.bert_neuron.placement import Process
 from containers.bert_neuron.ports import free_port
 from containers.bert_neuron.upstream import NoAnswerError, Upstream, UpstreamError
 from containers.serving.errors import StartupError
+from containers.serving.loopback import HOSTS
 from containers.serving.server import GRACE_SECONDS
 
 VISIBLE_CORES = "NEURON_RT_VISIBLE_CORES"
@@ -147,6 +148,7 @@ class Supervisor:
         stop = asyncio.Event()
         for received in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(received, stop.set)
+        self.front.loopback = host in HOSTS
         server = await loop.create_server(self.front.connection, host, port, backlog=512)
         runs = [asyncio.create_task(child.run()) for child in self.children]
         stopped = asyncio.create_task(stop.wait())

@@ -16,6 +16,7 @@ from containers.serving.connections import BoundedHttpProtocol
 from containers.serving.contract import DEFAULT_PORT, HOST_VARIABLE, PORT_VARIABLE
 from containers.serving.errors import StartupError
 from containers.serving.limits import IDLE_SECONDS
+from containers.serving.loopback import HOSTS, LoopbackOnly
 
 GRACE_SECONDS = 25
 """SageMaker sends SIGKILL 30 s after SIGTERM."""
@@ -48,6 +49,8 @@ def main(create: Callable[[], ASGIApp], arguments: list[str]) -> int:
     gc.collect()
     gc.freeze()
     host = os.environ.get(HOST_VARIABLE, "0.0.0.0")  # noqa: S104 (SageMaker connects from outside the container)
+    if host in HOSTS:
+        app = LoopbackOnly(app)
     # uvloop where it is installed, as uvicorn itself would choose.
     with asyncio.Runner(loop_factory=_config(app, host, port).get_loop_factory()) as runner:
         runner.run(serve(app, host, port))

@@ -194,10 +194,10 @@ def test_metrics_of_all_processes_are_one_text_with_each_family_once(container: 
 
 def test_requests_sent_ahead_in_pieces_or_in_chunks_are_answered_in_order(container: Container) -> None:
     body = json.dumps(ITEM).encode()
-    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     whole = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
     chunked = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
-    last = b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    last = b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     answer = container.raw(whole + chunked + whole + last)
     assert answer.count(b"HTTP/1.1 200 OK") == 4
     assert answer.count(b'"answer"') == 3
@@ -206,7 +206,7 @@ def test_requests_sent_ahead_in_pieces_or_in_chunks_are_answered_in_order(contai
 
 def test_a_client_that_waits_for_100_continue_is_told_to_go_on(container: Container) -> None:
     body = json.dumps(ITEM).encode()
-    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
     with socket.create_connection(("127.0.0.1", container.port), timeout=20) as connection:
         connection.sendall(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
         assert connection.recv(1024).startswith(b"HTTP/1.1 100 Continue")
@@ -302,7 +302,7 @@ def test_what_is_in_work_is_answered_after_sigterm_and_nothing_stays(tmp_path: P
 
 def test_a_request_whose_body_arrives_after_sigterm_is_answered_and_a_later_one_is_not(tmp_path: Path) -> None:
     body = json.dumps(ITEM).encode()
-    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with running(tmp_path / "ml") as container:
         with socket.create_connection(("127.0.0.1", container.port), timeout=20) as connection:
             connection.sendall(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
@@ -320,7 +320,7 @@ def test_a_client_that_goes_before_its_body_holds_no_stop_up(tmp_path: Path) -> 
     with running(tmp_path / "ml") as container:
         with socket.create_connection(("127.0.0.1", container.port), timeout=20) as connection:
             connection.sendall(
-                b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+                b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
             )
             assert connection.recv(1024).startswith(b"HTTP/1.1 100 Continue")
         assert container.ready()

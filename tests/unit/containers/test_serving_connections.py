@@ -22,7 +22,7 @@ from containers.serving.contract import MAX_BODY_BYTES
 from containers.serving.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED
 
 WAIT_SECONDS = 20
-PING = b"GET /ping HTTP/1.1\r\nHost: a\r\n\r\n"
+PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
 MIB = 2**20
 
 
@@ -186,7 +186,7 @@ def test_a_head_that_does_not_end_in_time_is_a_408(start: Start, monkeypatch: py
     patch(monkeypatch, "HEAD_SECONDS", 0.1)
 
     async def scenario(server: Server) -> None:
-        for part in (b"G", b"GET /ping HTTP/1.1\r\nHost: a\r\n", PING + b"GET /ping"):
+        for part in (b"G", b"GET /ping HTTP/1.1\r\nHost: localhost\r\n", PING + b"GET /ping"):
             received = await server.answer(part)
             assert statuses(received)[-1] == 408
             assert error(received)["code"] == "head_timeout"
@@ -244,7 +244,7 @@ def test_a_body_that_nobody_reads_is_waited_for_no_longer_than_others(monkeypatc
 
 @pytest.mark.parametrize("trailer", [b"x: " + b"y" * 5 * MIB, b"x: y\r\n" * MIB])
 def test_trailers_without_end_end_the_connection(start: Start, trailer: bytes) -> None:
-    head = b"POST /invocations HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+    head = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
 
     async def scenario(server: Server) -> None:
         assert statuses(await server.answer(head + trailer)) in ([], [431], [400], [408])
