@@ -6,10 +6,13 @@ import sys
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from load_tests.signed_requests import SignedRequests
 from local_aws.authentication.credentials import CredentialStore
 from local_aws.processes import alive, birth
+
+if TYPE_CHECKING:
+    from load_tests.signed_requests import SignedRequests
 
 ROOT = Path(__file__).parents[1]
 ACCOUNT_ID = "000000000000"
@@ -21,6 +24,9 @@ TIME_SCALE_VARIABLE = "INFERENCE_LOCAL_TIME_SCALE"
 
 OWNER_VARIABLE = "INFERENCE_LOCAL_OWNER"
 """A process, by its id, that a local account ends with; without it the account runs until `down`."""
+
+S3_URL_VARIABLE = "INFERENCE_LOCAL_S3_URL"
+"""Address from which hosting reads models instead of the account's own, such as a store with faults in it."""
 
 ENGINE_VARIABLE = "INFERENCE_LOCAL_ENGINE"
 
@@ -139,8 +145,11 @@ class LocalAccount:
             raise KeyError(f"the account in {self.state} has no access key {self.access_key_id}")
         return {**self.addresses(), **credential.environment()}
 
-    def auth(self) -> SignedRequests:
+    def auth(self) -> "SignedRequests":
         """Return what signs this project's own requests to the account as its user; raises KeyError."""
+        # Fake images import this module in environments that have no HTTP client.
+        from load_tests.signed_requests import SignedRequests
+
         return SignedRequests(self.client_environment())
 
     def environment(self) -> dict[str, str]:

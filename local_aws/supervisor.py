@@ -20,6 +20,7 @@ from local_aws.account import (
     OWNER_VARIABLE,
     REGION,
     ROOT,
+    S3_URL_VARIABLE,
     STATE_VARIABLE,
     Engine,
     LocalAccount,
@@ -65,6 +66,7 @@ class Supervisor:
         )
         addresses = self._account.addresses()
         self._auth = SignedRequests({**addresses, **keys.issue(credentials.SUPERVISOR).environment()})
+        models = {"AWS_ENDPOINT_URL_S3": os.environ[S3_URL_VARIABLE]} if S3_URL_VARIABLE in os.environ else {}
         base = {
             **inherited(installs=True),
             **addresses,
@@ -75,7 +77,7 @@ class Supervisor:
             _Child(
                 "hosting",
                 [sys.executable, "-m", "local_aws.hosting"],
-                {**base, **self._account.environment(), **keys.issue(credentials.HOSTING).environment()},
+                {**base, **self._account.environment(), **keys.issue(credentials.HOSTING).environment(), **models},
                 f"{self._account.runtime_url}/_local/health",
                 "its endpoints were started again from the state it had written",
             ),

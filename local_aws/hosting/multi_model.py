@@ -24,7 +24,7 @@ from local_aws.hosting.artifacts import (
     s3_client,
 )
 from local_aws.hosting.errors import ApiError
-from model_build.owned_folders import claim, remove_within
+from model_build.owned_folders import remove_within
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -59,16 +59,23 @@ class ModelNotLoadableError(Exception):
 class ModelCache:
     """The models that one replica's container has loaded, least recently used first.
 
-    folder: where archives are extracted. seen_at: that folder as the container sees it; the same where None.
+    owned: a folder that this project made. folder: where archives are extracted, below it. seen_at: that folder as the
+    container sees it; the same where None.
     """
 
     def __init__(
-        self, client: aiohttp.ClientSession, folder: Path, prefix: str, max_bytes: int, seen_at: Path | None = None
+        self,
+        client: aiohttp.ClientSession,
+        owned: Path,
+        folder: Path,
+        prefix: str,
+        max_bytes: int,
+        seen_at: Path | None = None,
     ) -> None:
         parsed = urlparse(prefix)
         self._bucket, self._prefix = parsed.netloc, parsed.path.lstrip("/")
         self._client, self._folder, self._max_bytes = client, folder, max_bytes
-        claim(folder)
+        self._owned = owned
         self._seen_at = seen_at or folder
         self._s3: S3Client = s3_client()
         self._loaded: OrderedDict[str, None] = OrderedDict()
@@ -173,7 +180,7 @@ class ModelCache:
             if self._on_disk.get(target) != tag:
                 # Where the download fails, a copy that is gone must not pass for the one in S3 once that is as before.
                 self._on_disk.pop(target, None)
-                await _off_loop(remove_within, self._folder, folder)
+                await _off_loop(remove_within, self._owned, folder)
                 self._on_disk[target] = await self._fetch(target, folder, metrics)
         except (StoreUnavailableError, DiskError) as error:
             raise ApiError("ServiceUnavailable", str(error), 503) from error
@@ -224,7 +231,7 @@ class ModelCache:
 
     async def _delete(self, target: str) -> None:
         self._on_disk.pop(target, None)
-        await _off_loop(remove_within, self._folder, self._folder / _name(target))
+        await _off_loop(remove_within, self._owned, self._folder / _name(target))
 
     def _key(self, target: str) -> str:
         return self._prefix + target.lstrip("/")

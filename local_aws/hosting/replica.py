@@ -93,7 +93,7 @@ class Replica:
             return None
         folder = self.folder / MODELS_FOLDER
         seen_at = Path("/", MODELS_FOLDER) if self.spec.image.container else folder
-        return ModelCache(self.client, folder, self.spec.model_prefix, self.spec.memory_limit, seen_at)
+        return ModelCache(self.client, self._state, folder, self.spec.model_prefix, self.spec.memory_limit, seen_at)
 
     @property
     def pid(self) -> int:

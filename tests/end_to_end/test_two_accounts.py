@@ -32,11 +32,12 @@ class Place:
         return self.deployment.stem
 
     def client(self, service: str) -> Any:
+        key = self.account.client_environment()
         return botocore.session.get_session().create_client(
             service,
             region_name=REGION,
-            aws_access_key_id=ACCOUNT_ID,
-            aws_secret_access_key="local",
+            aws_access_key_id=key["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=key["AWS_SECRET_ACCESS_KEY"],
             endpoint_url=self.account.runtime_url if service == "sagemaker-runtime" else self.account.endpoint_url,
         )
 

@@ -14,10 +14,12 @@ from typing import Any
 import boto3
 import httpx
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 
 from containers.churn_mme.features import FEATURES, MODEL_FILE
 from load_tests.closed_loop import Request, Target
-from local_aws.account import ACCOUNT_ID, LocalAccount
+from local_aws.account import ACCOUNT_ID, REGION, S3_URL_VARIABLE, LocalAccount
 from tests import tiny_models
 from tests.faults import endpoints
 from tests.faults.endpoints import BUCKET, VARIANT, Model
@@ -29,6 +31,11 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 Report = Callable[[Measured], None]
 STATES = ("CA", "NY", "TX", "FL", "OH", "WA")
 ROW = ",".join(str(number) for number in range(len(FEATURES))).encode()
+
+
+_SIGNED_ANEW = frozenset(
+    {"host", "connection", "authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"}
+)
 
 
 class SlowStore:
@@ -59,9 +66,9 @@ class SlowStore:
 
     def pass_on(self, handler: BaseHTTPRequestHandler) -> None:
         sent = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-        headers = {name: value for name, value in handler.headers.items() if name.lower() not in ("host", "connection")}
+        signed = self._signed(handler, sent)
         answer = httpx.request(
-            handler.command, self.behind + handler.path, content=sent, headers=headers, trust_env=False, timeout=60
+            handler.command, self.behind + handler.path, content=sent, headers=signed, trust_env=False, timeout=60
         )
         status, body, cut = answer.status_code, answer.content, False
         if self.keys and self.keys in handler.path:
@@ -79,6 +86,15 @@ class SlowStore:
         if handler.command != "HEAD":
             handler.wfile.write(body[: len(body) // 2] if cut else body)
         handler.close_connection = cut
+
+    def _signed(self, handler: BaseHTTPRequestHandler, body: bytes) -> dict[str, str]:
+        """Sign a request anew, since its signature is for this store's own address."""
+        kept = {name: value for name, value in handler.headers.items() if name.lower() not in _SIGNED_ANEW}
+        request = AWSRequest(handler.command, self.behind + handler.path, headers=kept, data=body)
+        key = boto3.Session().get_credentials()
+        assert key is not None
+        S3SigV4Auth(key, "s3", REGION).add_auth(request)
+        return dict(request.headers.items())
 
     @contextlib.contextmanager
     def fault(self, keys: str, mode: str = "whole", delay: float = 0.0) -> Iterator[None]:
@@ -108,7 +124,7 @@ def store() -> Iterator[SlowStore]:
 @pytest.fixture(scope="module")
 def slow_account(state: Path, store: SlowStore) -> Iterator[LocalAccount]:
     """A local account whose hosting process has its models through the store."""
-    with running_account(state, AWS_ENDPOINT_URL_S3=store.url) as running:
+    with running_account(state, **{S3_URL_VARIABLE: store.url}) as running:
         store.behind = running.endpoint_url
         yield running
 

@@ -21,6 +21,7 @@ from local_aws.hosting import multi_model
 from local_aws.hosting.artifacts import DiskFullError, ModelDataError, StoreUnavailableError
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.multi_model import ModelCache, ModelNotLoadableError
+from model_build.owned_folders import MARKER
 
 
 class Container:
@@ -115,10 +116,11 @@ async def running(
 ) -> AsyncIterator[ModelCache]:
     monkeypatch.setattr(multi_model, "fetch", store.fetch)
     monkeypatch.setattr(boto3, "client", lambda service, config: store)
+    (folder / MARKER).touch()
     app = web.Application()
     app.add_routes([web.post("/models", container.load), web.delete("/models/{name}", container.unload)])
     async with TestServer(app) as server, aiohttp.ClientSession(str(server.make_url("/"))) as client:
-        yield ModelCache(client, folder, "s3://bucket/models/", 1 << 30)
+        yield ModelCache(client, folder, folder, "s3://bucket/models/", 1 << 30)
 
 
 async def ask(cache: ModelCache, container: Container, target: str, metrics: Metrics) -> str:
