@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from aws_cdk import Aws, CfnMapping
 from aws_cdk import aws_ecr_assets as ecr_assets
 from constructs import Construct
 
+from stacks.assets import AssetSource, stage
 from stacks.neo import Processor
 
-ROOT = Path(__file__).parents[1]
-CONTAINERS = ROOT / "containers"
 _BUILTIN_XGBOOST = "sagemaker-xgboost:3.0-5"
 _BUILTIN_XGBOOST_ACCOUNTS = {
     "af-south-1": "510948584623",
@@ -140,35 +138,31 @@ def container_image(
     scope: Construct, construct_id: str, *, workload: str, build_args: Mapping[str, str] | None = None
 ) -> ServedImage:
     """The image of `containers/<workload>/Dockerfile`, whose context is that folder and the shared serving code."""
-    asset = ecr_assets.DockerImageAsset(
-        scope,
-        construct_id,
-        directory=str(CONTAINERS),
-        file=f"{workload}/Dockerfile",
-        build_args=dict(build_args) if build_args else None,
-        exclude=["*", "!__init__.py", "!serving", f"!{workload}", "**/__pycache__", "**/*.pyc"],
-        platform=ecr_assets.Platform.LINUX_AMD64,
+    source = AssetSource(
+        context="containers", folders=(f"containers/{workload}", "containers/serving"), flat=("containers",)
     )
-    return ServedImage(asset.image_uri, asset.repository.repository_arn)
+    return _project_image(scope, construct_id, source, f"{workload}/Dockerfile", build_args)
 
 
 def load_test_image(scope: Construct, construct_id: str) -> ServedImage:
     """The image of load tests, whose context is `load_tests` and what it is built from."""
+    source = AssetSource(context=".", folders=("containers/load_test", "load_tests"), without=("load_tests/tuning",))
+    return _project_image(scope, construct_id, source, "containers/load_test/Dockerfile")
+
+
+def _project_image(
+    scope: Construct,
+    construct_id: str,
+    source: AssetSource,
+    dockerfile: str,
+    build_args: Mapping[str, str] | None = None,
+) -> ServedImage:
     asset = ecr_assets.DockerImageAsset(
         scope,
         construct_id,
-        directory=str(ROOT),
-        file="containers/load_test/Dockerfile",
-        exclude=[
-            "*",
-            "!containers",
-            "containers/*",
-            "!containers/load_test",
-            "!load_tests",
-            "load_tests/tuning",
-            "**/__pycache__",
-            "**/*.pyc",
-        ],
+        directory=stage(scope, source),
+        file=dockerfile,
+        build_args=dict(build_args) if build_args else None,
         platform=ecr_assets.Platform.LINUX_AMD64,
     )
     return ServedImage(asset.image_uri, asset.repository.repository_arn)

@@ -1,9 +1,8 @@
 """The CodeBuild projects that build the models, and the provider that deployments wait on."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from aws_cdk import Duration, IgnoreMode, Size, Stack
+from aws_cdk import Duration, Size, Stack
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -12,6 +11,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
+from stacks.assets import AssetSource, stage
 from stacks.constructs.artifact_writers import service_principal
 from stacks.constructs.build_project import BuildProject
 from stacks.constructs.built_artifact import ArtifactBuilder
@@ -21,7 +21,6 @@ from stacks.model_build_settings import ModelBuild
 from stacks.naming import camel
 from stacks.settings import Deployment
 
-ROOT = Path(__file__).parents[1]
 _CONTAINERS = {"unet_tfs": "unet_openvino"}
 """Folders in `containers/` that are not named like their workload: TensorFlow Serving's image is AWS's own."""
 _SHARED = {"bert_neuron": ("bert_int8",)}
@@ -121,13 +120,7 @@ class ModelBuildStack(Stack):
         )
 
     def _source(self, workload: str) -> s3_assets.Asset:
-        return s3_assets.Asset(
-            self,
-            f"{camel(workload)}Source",
-            path=str(ROOT),
-            exclude=_only(workload),
-            ignore_mode=IgnoreMode.GIT,
-        )
+        return s3_assets.Asset(self, f"{camel(workload)}Source", path=stage(self, build_source(workload)))
 
     def _fleet(self, settings: ModelBuild) -> codebuild.Fleet:
         fleet = codebuild.Fleet(
@@ -160,17 +153,15 @@ class ModelBuildStack(Stack):
         return fleet
 
 
-def _only(workload: str) -> list[str]:
-    """Ignore patterns that leave just what one workload's build reads: it scores models with the serving code."""
-    return [
-        "/*",
-        "!/model_build",
-        "!/containers",
-        "/model_build/*/",
-        *(f"!/model_build/{name}" for name in (workload, *_SHARED.get(workload, ()))),
-        "/containers/*/",
-        "!/containers/serving",
-        *(f"!/containers/{_CONTAINERS.get(name, name)}" for name in (workload, *_SHARED.get(workload, ()))),
-        "__pycache__",
-        "*.pyc",
-    ]
+def build_source(workload: str) -> AssetSource:
+    """What one workload's build reads: it scores models with the serving code."""
+    workloads = (workload, *_SHARED.get(workload, ()))
+    return AssetSource(
+        context=".",
+        folders=(
+            *(f"model_build/{name}" for name in workloads),
+            "containers/serving",
+            *(f"containers/{_CONTAINERS.get(name, name)}" for name in workloads),
+        ),
+        flat=("containers", "model_build"),
+    )

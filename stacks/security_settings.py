@@ -10,18 +10,28 @@ from stacks.frozen import Settings
 
 _SECRETS = {
     "an AWS access key": re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    "an AWS secret access key": re.compile(r"(?i:secret_?access_?key)[\"']?\s*[:=]\s*[\"']?[0-9A-Za-z/+]{40}\b"),
     "a Hugging Face token": re.compile(r"\bhf_[0-9A-Za-z]{30,}\b"),
     "a GitHub token": re.compile(r"\b(?:gh[pousr]_[0-9A-Za-z]{36}|github_pat_\w{22,})\b"),
+    "a GitLab token": re.compile(r"\bglpat-[\w-]{20,}"),
+    "a PyPI token": re.compile(r"\bpypi-AgE[\w-]{16,}"),
     "a Slack token": re.compile(r"\bxox[abprs]-[0-9A-Za-z-]{10,}"),
+    "a Google API key": re.compile(r"\bAIza[\w-]{35}"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     "a JSON web token": re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+"),
-    "a URL with a password": re.compile(r"\w+://[^/@\s:]*:[^/@\s]+@"),
+    "a URL with a password": re.compile(r"\w://[^/@\s:]*:[^/@\s]+@"),
 }
 """What secrets look like, by the forms that their issuers document."""
-_SECRET_KEY = re.compile(
-    r"(^|_|-)(password|passwd|secret|token|api[_-]?key|access[_-]?key|credentials?)$", re.IGNORECASE
-)
+_SECRET_WORDS = r"(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|credentials?)"
+_SECRET_KEY = re.compile(rf"(^|_|-){_SECRET_WORDS}$", re.IGNORECASE)
 _REFERENCE = re.compile(r"^arn:[a-z-]+:(secretsmanager|ssm):|^\{\{resolve:(secretsmanager|ssm-secure):")
+_WRITTEN_OUT = re.compile(
+    rf"""(?<![^\W_]){_SECRET_WORDS}["']?\s*[:=]\s*["'](?P<value>[^"'\s<>{{}}\[\]()$]{{8,200}})["']""",
+    re.IGNORECASE | re.ASCII,
+)
+"""A name of a secret and a text that is neither a placeholder nor a phrase, in source code and files of settings."""
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+"""What such a text is when it names an environment variable."""
 
 
 class Vpc(Settings):
@@ -46,7 +56,7 @@ class PrivateNetwork(Settings):
 def refuse_secrets(data: Any) -> None:
     """Raises ValueError for a setting that looks like a secret; the text names it and never quotes it."""
     for path, key, text in _texts(data, "", ""):
-        kind = next((kind for kind, form in _SECRETS.items() if form.search(text)), None)
+        kind = _form(text)
         if kind is None and _SECRET_KEY.search(key) and not _REFERENCE.match(text):
             kind = "a secret"
         if kind is not None:
@@ -55,6 +65,25 @@ def refuse_secrets(data: Any) -> None:
                 "it, and give the ARN of a secret in Secrets Manager where a setting takes one "
                 "(model_build.hub_token_secret)"
             )
+
+
+def find_secret(content: str) -> tuple[str, int] | None:
+    """Return what the first secret in a file's content looks like and its line, or None; for any kind of file."""
+    for kind, form in _SECRETS.items():
+        if match := form.search(content):
+            return kind, _line(content, match)
+    for match in _WRITTEN_OUT.finditer(content):
+        if not _REFERENCE.match(match["value"]) and not _VARIABLE.fullmatch(match["value"]):
+            return "a secret", _line(content, match)
+    return None
+
+
+def _line(content: str, match: re.Match[str]) -> int:
+    return content.count("\n", 0, match.start()) + 1
+
+
+def _form(text: str) -> str | None:
+    return next((kind for kind, form in _SECRETS.items() if form.search(text)), None)
 
 
 def _texts(value: Any, path: str, key: str) -> Iterator[tuple[str, str, str]]:

@@ -10,6 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from stacks.assets import ROOT, AssetSource, stage
 from stacks.constructs.acknowledged import acknowledge, acknowledge_wildcards
 from stacks.constructs.log_group import log_group
 from stacks.constructs.private_network import PrivateNetwork, acknowledge_interfaces, function_statements
@@ -30,6 +31,7 @@ def handler_function(
     role_path: str | None = None,
 ) -> lambda_.Function:
     """A function of a folder's Python code, with a log group of its own and a role that may write to it."""
+    source = folder.relative_to(ROOT).as_posix()
     group = log_group(scope, f"{construct_id}Logs", key=key)
     role = function_role(scope, f"{construct_id}Role", group, network, role_path)
     function = lambda_.Function(
@@ -37,7 +39,7 @@ def handler_function(
         construct_id,
         runtime=lambda_.Runtime.PYTHON_3_14,
         handler=handler,
-        code=lambda_.Code.from_asset(str(folder), exclude=["__pycache__", "*.pyc"]),
+        code=lambda_.Code.from_asset(stage(scope, AssetSource(context=source, folders=(source,)))),
         timeout=timeout,
         memory_size=memory_mib,
         log_group=group,
