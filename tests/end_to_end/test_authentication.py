@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import httpx
+import psutil
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -376,6 +377,20 @@ def test_the_keys_and_all_else_are_readable_by_their_owner_only(account: LocalAc
     assert state.stat().st_mode & 0o077 == 0
     open_ones = [path for path in state.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o077]
     assert [path.name for path in open_ones if path.name != ".made-by-sagemaker-inference-stacks"] == []
+
+
+def test_every_port_is_on_the_loopback_interface(account: LocalAccount) -> None:
+    processes = [
+        psutil.Process(account.supervisor_pid),
+        *psutil.Process(account.supervisor_pid).children(recursive=True),
+    ]
+    addresses = {
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {"127.0.0.1"}
 
 
 def test_the_keys_go_with_the_account(tmp_path: Path) -> None:

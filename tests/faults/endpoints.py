@@ -5,7 +5,7 @@ import json
 import sys
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +97,12 @@ def picture() -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An image and its model data; multi_model: the data is a prefix of archives."""
+    """An image, its model data and its environment; multi_model: the data is a prefix of archives."""
 
     image: str
     data: str
     multi_model: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def create_model(name: str, model: Model) -> None:
@@ -112,6 +113,7 @@ def create_model(name: str, model: Model) -> None:
             "Image": image_uri(model.image),
             "Mode": "MultiModel" if model.multi_model else "SingleModel",
             "ModelDataUrl": model.data,
+            "Environment": dict(model.environment),
         },
     )
 

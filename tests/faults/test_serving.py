@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import hashlib
+import json
 import resource
 import subprocess
 import threading
@@ -18,6 +20,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from containers.churn_mme.features import FEATURES, MODEL_FILE
+from containers.serving.contract import ARCHIVE_HASH_VARIABLE, MANIFEST_FILE, MANIFEST_HASH_VARIABLE
 from load_tests.closed_loop import Request, Target
 from local_aws.account import ACCOUNT_ID, REGION, S3_URL_VARIABLE, LocalAccount
 from tests import tiny_models
@@ -351,6 +354,10 @@ def test_a_copy_that_takes_more_memory_than_it_has_is_killed_and_replaced_alone(
     sagemaker.delete_endpoint(EndpointName="copies")
 
 
+def _failed(endpoint: str) -> bool:
+    return bool(_described(endpoint)["EndpointStatus"] == "Failed")
+
+
 def restart_models() -> str:
     """Has the replica of `models` started anew, so that every model's next request is a load; gives its id."""
     (victim,) = endpoints.replicas("models")
@@ -429,3 +436,34 @@ def test_an_update_to_an_archive_whose_sha256_does_not_match_leaves_the_old_vers
     assert "model.bin is corrupt: sha256" in described["FailureReason"]
     assert described["EndpointConfigName"] == "masks"
     report(load.account("update to an archive with a wrong sha256", recovery))
+
+
+def test_a_swapped_artifact_is_refused_by_hosting_and_by_the_container_in_one_line(folder: Path) -> None:
+    """Whoever can write the key can fix the hashes inside the archive, but not those that the deployment passes."""
+    files = {path.name: path.read_bytes() for path in sorted((folder / "unet").iterdir())}
+    honest = endpoints.packed(files)
+    reported = {
+        ARCHIVE_HASH_VARIABLE: hashlib.sha256(honest).hexdigest(),
+        MANIFEST_HASH_VARIABLE: hashlib.sha256(files[MANIFEST_FILE]).hexdigest(),
+    }
+    weights = files["model.bin"][:-1] + bytes([files["model.bin"][-1] ^ 0xFF])
+    manifest = json.loads(files[MANIFEST_FILE])
+    consistent = {**manifest, "files": {**manifest["files"], "model.bin": hashlib.sha256(weights).hexdigest()}}
+    swapped = {**files, "model.bin": weights, MANIFEST_FILE: json.dumps(consistent).encode()}
+    empty = {**files, "model.bin": weights, MANIFEST_FILE: json.dumps({**manifest, "files": {}}).encode()}
+    by_container = {MANIFEST_HASH_VARIABLE: reported[MANIFEST_HASH_VARIABLE]}
+    cases: tuple[tuple[str, dict[str, bytes], dict[str, str], str], ...] = (
+        ("archive", swapped, reported, "is not the archive that was built: sha256"),
+        ("library", swapped, by_container, "manifest.json is not the one that was built: sha256"),
+        ("unlisted", empty, by_container, "manifest.json is not the one that was built: sha256"),
+        ("nothing", empty, {}, "manifest.json lists no file"),
+    )
+    for name, content, environment, _ in cases:
+        data = endpoints.put(f"swapped-{name}/model.tar.gz", endpoints.packed(content))
+        endpoints.create(f"swapped-{name}", Model("unet_openvino", data, environment=environment))
+    for name, _, _, reason in cases:
+        wait_until(functools.partial(_failed, f"swapped-{name}"), 60, "the refusal")
+        described = _described(f"swapped-{name}")["FailureReason"]
+        assert reason in described
+        assert "Traceback" not in described
+        boto3.client("sagemaker").delete_endpoint(EndpointName=f"swapped-{name}")
