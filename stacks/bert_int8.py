@@ -1,6 +1,6 @@
 """The endpoints of bert_int8: FP32 and INT8 from one image, and the C5 baseline."""
 
-from aws_cdk import CfnOutput, Stack
+from aws_cdk import Annotations, CfnOutput, Stack
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
@@ -55,6 +55,8 @@ class BertInt8Stack(Stack):
             for name, recipe in settings.models.items()
         }
         for name, artifact in built.items():
+            for number, warning in enumerate(settings.models[name].warnings):
+                Annotations.of(artifact).add_warning_v2(f"bert-int8:{name}-{number}", warning)
             CfnOutput(self, f"{camel(name)}Artifacts", value=f"s3://{artifacts.bucket_name}/{artifact.prefix}/")
         for endpoint_key, endpoint in settings.endpoints.items():
             name = deployment.endpoint_name(WORKLOAD, endpoint_key)

@@ -1,11 +1,13 @@
 """The recipe of a bert_int8 build: the one home of its settings, defaults and limits."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Engine = Literal["vnni", "openvino", "onnxruntime", "ipex"]
 Precision = Literal["fp32", "int8"]
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
 
@@ -14,11 +16,55 @@ class _Frozen(BaseModel):
 
 
 class HuggingFaceSource(_Frozen):
-    """A question-answering model on the Hugging Face hub."""
+    """A question-answering model on the Hugging Face hub.
+
+    revision: the commit to build from, 40 hex digits. The hub also takes a branch or a tag, but whoever owns the model
+        may move those, so two builds of one deployment may serve different models. Profile prod refuses them, and
+        other profiles warn.
+    allow_moving_revision: accept a branch or tag in profile prod. It decides nothing in a build, so builds are not
+        given it.
+
+    The default has no commit, since this project has not verified one.
+    """
 
     kind: Literal["hugging_face"] = "hugging_face"
-    model_id: str = "csarron/bert-base-uncased-squad-v1"
-    revision: str = Field(default="main", description="a commit hash makes the build repeatable")
+    model_id: str = Field(default="csarron/bert-base-uncased-squad-v1", pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")
+    revision: str = Field(
+        default="main", pattern=r"^\w[\w./-]*$", description="a commit; profile prod refuses a branch or tag"
+    )
+    allow_moving_revision: bool = Field(default=False, exclude=True)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the revision is a commit, which nobody can move."""
+        return _COMMIT.fullmatch(self.revision) is not None
+
+    @property
+    def how_to_pin(self) -> str:
+        """Return how to find the commit that a branch or tag names now."""
+        return (
+            f"`git ls-remote https://huggingface.co/{self.model_id} {self.revision}` prints its commit, and so "
+            "does the history on the page of the model"
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a user should know before it is built, one line each."""
+        if self.is_pinned:
+            return ()
+        return (
+            f"source.revision is {self.revision!r} of {self.model_id}, a branch or tag that its owner may move: give a "
+            f"commit of 40 hex digits; {self.how_to_pin}",
+        )
+
+    @model_validator(mode="after")
+    def _needs_no_permission(self) -> "HuggingFaceSource":
+        if self.is_pinned and self.allow_moving_revision:
+            raise ValueError(
+                f"allow_moving_revision is true with revision {self.revision!r}, a commit, which does not move: leave "
+                "allow_moving_revision out"
+            )
+        return self
 
 
 class S3Source(_Frozen):
@@ -103,6 +149,11 @@ class BertInt8Recipe(_Frozen):
     evaluation_questions: int | None = Field(default=None, ge=1, description="score on the first N questions only")
     gate: Gate = Gate()
     seed: int = 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a user should know before it is built, one line each."""
+        return self.source.warnings if isinstance(self.source, HuggingFaceSource) else ()
 
     @property
     def s3_urls(self) -> tuple[str, ...]:

@@ -93,7 +93,9 @@ class BertNeuronRecipe(BaseModel):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know before it is built, one line each."""
-        return (INF1_IS_LEGACY,) if self.target == "inf1" else ()
+        legacy = (INF1_IS_LEGACY,) if self.target == "inf1" else ()
+        moving = self.source.warnings if isinstance(self.source, HuggingFaceSource) else ()
+        return (*legacy, *moving)
 
     @model_validator(mode="after")
     def _possible(self) -> "BertNeuronRecipe":

@@ -1,0 +1,95 @@
+"""What production may be built from: commits of models, which nobody can move."""
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from model_build.bert_int8.recipe import BertInt8Recipe, HuggingFaceSource
+from model_build.bert_neuron.recipe import BertNeuronRecipe
+from stacks.settings import DEPLOYMENTS, Deployment
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MOVING = ["main", "v1.0", "refs/pr/1", COMMIT[:8], COMMIT[:39], COMMIT + "0", COMMIT.upper()]
+
+
+def document(source: dict[str, Any], profile: str = "prod", workload: str = "bert_int8") -> dict[str, Any]:
+    endpoints: dict[str, dict[str, Any]] = {
+        "bert_int8": {"model": "m", "variants": {"Any": {"precision": "int8", "instance_count": 2}}},
+        "bert_neuron": {"hosting": "sagemaker", "model": "m", "instance_type": "ml.inf2.xlarge", "instance_count": 2},
+    }
+    return {
+        "environment": "some",
+        "profile": profile,
+        "workloads": {
+            workload: {
+                "models": {"m": {"source": {"kind": "hugging_face", **source}}},
+                "endpoints": {"e": endpoints[workload]},
+            }
+        },
+    }
+
+
+@pytest.mark.parametrize("workload", ["bert_int8", "bert_neuron"])
+@pytest.mark.parametrize("revision", MOVING)
+def test_prod_refuses_a_branch_or_tag_and_says_how_to_find_its_commit(workload: str, revision: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        Deployment.model_validate(document({"model_id": "someone/model", "revision": revision}, workload=workload))
+    message = str(error.value)
+    assert f"workloads.{workload}.models.m.source.revision is {revision!r} in profile prod" in message
+    assert f"git ls-remote https://huggingface.co/someone/model {revision}" in message
+    assert "allow_moving_revision: true" in message
+
+
+def test_prod_refuses_the_default_revision_of_the_default_source() -> None:
+    content = document({})
+    del content["workloads"]["bert_int8"]["models"]["m"]["source"]
+    with pytest.raises(ValidationError, match=r"source\.revision is 'main' in profile prod"):
+        Deployment.model_validate(content)
+
+
+@pytest.mark.parametrize("workload", ["bert_int8", "bert_neuron"])
+def test_prod_takes_a_commit(workload: str) -> None:
+    Deployment.model_validate(document({"revision": COMMIT}, workload=workload))
+
+
+def test_prod_takes_a_branch_that_is_accepted_explicitly_and_warns_still() -> None:
+    accepted = Deployment.model_validate(document({"allow_moving_revision": True})).workloads.bert_int8
+    assert accepted is not None
+    (warning,) = accepted.models["m"].warnings
+    assert "source.revision is 'main'" in warning and "git ls-remote" in warning
+
+
+def test_dev_warns() -> None:
+    Deployment.model_validate(document({}, profile="dev"))
+    for recipe in (BertInt8Recipe(), BertNeuronRecipe()):
+        (warning,) = recipe.warnings
+        assert "source.revision is 'main' of csarron/bert-base-uncased-squad-v1" in warning
+
+
+def test_a_commit_needs_no_warning_and_no_permission() -> None:
+    assert BertInt8Recipe(source=HuggingFaceSource(revision=COMMIT)).warnings == ()
+    with pytest.raises(ValidationError, match=f"allow_moving_revision is true with revision '{COMMIT}'.* leave"):
+        HuggingFaceSource(revision=COMMIT, allow_moving_revision=True)
+
+
+def test_what_is_accepted_decides_nothing_in_a_build() -> None:
+    sources = HuggingFaceSource(), HuggingFaceSource(allow_moving_revision=True)
+    first, second = (BertInt8Recipe(source=source).model_dump_json() for source in sources)
+    assert first == second
+
+
+@pytest.mark.parametrize("source", [{"revision": ""}, {"revision": "--upload-pack=x"}, {"model_id": "../etc"}])
+def test_what_is_no_name_of_a_model_or_revision_is_refused(source: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match=r"model_id|revision"):
+        HuggingFaceSource.model_validate(source)
+
+
+def test_the_shipped_production_is_refused_without_what_it_accepts() -> None:
+    content = yaml.safe_load((DEPLOYMENTS / "prod.yaml").read_text())
+    Deployment.model_validate(copy.deepcopy(content))
+    del content["workloads"]["bert_int8"]["models"]["bert_base"]["source"]["allow_moving_revision"]
+    with pytest.raises(ValidationError, match=r"source\.revision is 'main' in profile prod"):
+        Deployment.model_validate(content)
