@@ -149,6 +149,11 @@ def _simulation(summary: Summary) -> str:
     return f"{within} of {judged} figures of the simulator are those of real scaling in the local account"
 
 
+def _verification(summary: Summary) -> str:
+    small = summary["figures"][0]
+    return f"verifying a request of 1 KiB adds {small['added_ms']:.2f} ms to its P50 of {small['p50_ms_plain']:.2f} ms"
+
+
 def _clock(summary: Summary) -> str:
     synth, deploy = (_figure(summary, begins) for begins in ("synthesise", "deploy"))
     return f"synthesis {synth['median']:.1f} s; all workloads deployed, started and answering {deploy['median']:.0f} s"
@@ -248,6 +253,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         question="Does the simulator foresee what scaling really does?",
         slips="nobody: every figure is held against the local account's real scaling",
         headline=_simulation,
+    ),
+    Benchmark(
+        title="Verified requests",
+        command="python -m benchmarks.request_verification",
+        result="request_verification/results/local",
+        question="What does it cost that the local account verifies every request?",
+        slips="the same server without verification, which is always ahead",
+        headline=_verification,
     ),
     Benchmark(
         title="The developer's clock",

@@ -1,0 +1,113 @@
+"""`python -m benchmarks.request_verification`: what verifying signatures adds to a request, side by side."""
+
+import contextlib
+import http.client
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from benchmarks.command import conclude, measuring, say, today
+from benchmarks.errors import BenchmarkError
+from benchmarks.machine import Machine
+from benchmarks.request_verification.report import Line, Result, record, show
+from local_aws.account import ROOT
+from local_aws.authentication.credentials import DEPLOYER, Credential, CredentialStore
+from local_aws.processes import free_port
+
+_PATH = "/endpoints/demo/invocations"
+_SIZES = {"InvokeEndpoint, 1 KiB": 2**10, "InvokeEndpoint, 64 KiB": 2**16, "InvokeEndpoint, 1 MiB": 2**20}
+_JUDGED = 2**10
+_START_SECONDS = 30
+_RESIGN_EVERY = 200
+"""Requests; a new signature is over another payload, so that no cache answers for it."""
+
+
+def main(
+    requests: Annotated[int, typer.Option(min=100, help="requests of each size to each server")] = 3000,
+    results: Annotated[
+        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
+    ] = Path(__file__).parent / "results",
+) -> None:
+    """Measure what verification adds to a request's latency, beside the same server without it.
+
+    Exits with 1 when the target is missed, and with 2 when nothing could be measured.
+    """
+    with measuring(), tempfile.TemporaryDirectory(prefix="request-verification-") as name:
+        state = Path(name)
+        key = CredentialStore(state).issue(DEPLOYER)
+        with _served(state) as plain, _served(state, "verify") as verified:
+            machine = Machine.read()
+            ports = (plain, verified)
+            lines = tuple(_measured(key, ports, request, size, requests) for request, size in _SIZES.items())
+    result = Result(date=today(), machine=machine, lines=lines)
+    conclude(result, show, record(result, results))
+
+
+@contextlib.contextmanager
+def _served(state: Path, *options: str) -> Iterator[int]:
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.request_verification.server", str(port), str(state), *options]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            _wait(port, process)
+            yield port
+        finally:
+            process.terminate()
+
+
+def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/")
+            connection.getresponse().read()
+            connection.close()
+            return
+        time.sleep(0.05)
+    raise BenchmarkError("a server did not start")
+
+
+def _measured(key: Credential, ports: tuple[int, int], request: str, size: int, count: int) -> Line:
+    say(request)
+    connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for port in ports]
+    latencies: tuple[list[float], list[float]] = ([], [])
+    body, headers = b"", [dict[str, str](), dict[str, str]()]
+    for number in range(count + _RESIGN_EVERY):
+        if number % _RESIGN_EVERY == 0:
+            body = number.to_bytes(8, "big") * (size // 8)
+            headers = [_signed(key, port, body) for port in ports]
+        # Whoever is asked second finds the processor warm: they take turns.
+        for which in (0, 1) if number % 2 else (1, 0):
+            began = time.perf_counter()
+            connections[which].request("POST", _PATH, body, headers[which])
+            response = connections[which].getresponse()
+            response.read()
+            elapsed = time.perf_counter() - began
+            if response.status != 200:
+                raise BenchmarkError(f"a server answers {response.status}")
+            if number >= _RESIGN_EVERY:
+                latencies[which].append(elapsed * 1e3)
+    for connection in connections:
+        connection.close()
+    return Line(request, tuple(latencies[0]), tuple(latencies[1]), size == _JUDGED)
+
+
+def _signed(key: Credential, port: int, body: bytes) -> dict[str, str]:
+    url = f"http://127.0.0.1:{port}{_PATH}"
+    request = AWSRequest("POST", url, headers={"Content-Type": "application/octet-stream"}, data=body)
+    SigV4Auth(Credentials(key.access_key_id, key.secret_access_key), "sagemaker", "us-east-1").add_auth(request)
+    return dict(request.headers.items())
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,120 @@
+"""The result: latency with and without verification, and whether what it adds is within the target."""
+
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import recorded
+from benchmarks.machine import Machine
+from benchmarks.recorded import Sheet, verdict
+
+ADDED_MS = 0.3
+"""Most that verification may add to a request's P50."""
+_COLUMNS = ("request", "P50 ms, not verified", "P50 ms, verified", "added ms", "ratio", "n", "target", "verdict")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Latencies of one kind of request, in milliseconds, with and without verification.
+
+    judged: whether the target is for this kind.
+    """
+
+    request: str
+    plain: tuple[float, ...]
+    verified: tuple[float, ...]
+    judged: bool
+
+    @property
+    def p50(self) -> tuple[float, float]:
+        """Medians, not verified and verified."""
+        return statistics.median(self.plain), statistics.median(self.verified)
+
+    @property
+    def added(self) -> float:
+        """What verification adds to the P50, in milliseconds."""
+        plain, verified = self.p50
+        return verified - plain
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        return self.added < ADDED_MS if self.judged else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One run on one machine. date: ISO 8601."""
+
+    date: str
+    machine: Machine
+    lines: tuple[Line, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether every target is met."""
+        return all(line.met is not False for line in self.lines)
+
+    def summary(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "label": "local",
+            "date": self.date,
+            "machine": asdict(self.machine),
+            "figures": [
+                {
+                    "request": line.request,
+                    "p50_ms_plain": round(line.p50[0], 4),
+                    "p50_ms_verified": round(line.p50[1], 4),
+                    "added_ms": round(line.added, 4),
+                    "n": len(line.plain),
+                    "met": line.met,
+                }
+                for line in self.lines
+            ],
+            "met": self.met,
+        }
+
+    def title(self) -> str:
+        """Say what is measured, and where."""
+        return "Verification of requests to the local account, local"
+
+    def notes(self) -> tuple[str, ...]:
+        """Say how the figures came about, and what they leave out."""
+        return (
+            f"Machine: {self.machine.describe()}. Local: a figure of another machine differs.",
+            "Two processes serve the same ASGI application with uvicorn, as hosting is served, one of them behind the "
+            "layer that verifies requests. One client sends each signed request to both in turn, over a connection "
+            "kept open; signing is done before and does not count.",
+            "The whole payload is hashed, so that what verification adds grows with it; the target is for 1 KiB.",
+        )
+
+
+def show(result: Result, console: Console) -> None:
+    """Print the table and its notes."""
+    recorded.show(result, _sheets(result), console)
+
+
+def record(result: Result, folder: Path) -> tuple[Path, Path]:
+    """Write the result as JSON and as a Markdown table; a later run replaces both."""
+    return recorded.record(result, _sheets(result), folder, "local")
+
+
+def _sheets(result: Result) -> list[Sheet]:
+    rows = [
+        (
+            line.request,
+            f"{line.p50[0]:.3f}",
+            f"{line.p50[1]:.3f}",
+            f"{line.added:.3f}",
+            f"{line.p50[1] / line.p50[0]:.2f}",
+            str(len(line.plain)),
+            f"less than {ADDED_MS:g} added" if line.judged else "",
+            verdict(line.met),
+        )
+        for line in result.lines
+    ]
+    return [Sheet(_COLUMNS, _COLUMNS[1:6], rows)]

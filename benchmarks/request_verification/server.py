@@ -1,0 +1,34 @@
+"""The two servers that are compared: `python -m benchmarks.request_verification.server PORT STATE [verify]`."""
+
+import sys
+from pathlib import Path
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from local_aws.authentication.credentials import CredentialStore
+from local_aws.authentication.middleware import Authentication
+
+HOST = "127.0.0.1"
+_START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+
+
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the whole body, as every handler of the account does, and respond."""
+    del scope
+    while (await receive()).get("more_body", False):
+        pass
+    await send(_START)
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until the process is stopped, in the way that hosting is served."""
+    port = int(arguments[0])
+    verified = Authentication(answer, CredentialStore(Path(arguments[1])), f"{HOST}:{port}")
+    app = verified if arguments[2:] == ["verify"] else answer
+    uvicorn.run(app, host=HOST, port=port, log_level="warning", access_log=False, lifespan="off")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
