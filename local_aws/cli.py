@@ -29,7 +29,7 @@ from local_aws.environments import EnvironmentSetupError, environment
 from local_aws.podman import base_image
 from local_aws.podman.engine import EngineError, require
 from local_aws.podman.state import HOSTING, TASKS, remove_containers
-from local_aws.private_files import create_private, make_private
+from local_aws.private_files import create_private, make_parts_private, make_private
 from local_aws.processes import alive, kill_group
 from local_aws.supervisor import START_SECONDS
 from model_build.owned_folders import FolderRefusedError, claim, remove, require_claimable, require_marked
@@ -39,6 +39,8 @@ State = Annotated[Path, typer.Option("--state", default_factory=default_state, h
 Cache = Annotated[Path, typer.Option("--cache", default_factory=default_cache, help="folder that survives `down`")]
 
 
+CACHE_PARTS = ("builds", "envs", "uv")
+"""Folders of the cache. What is in them runs, so nobody else may write there."""
 NO_RESULT = 2
 """Exit code of a command that measured nothing, where 1 says that what it measured is not good enough."""
 
@@ -74,7 +76,7 @@ def start(state: Path, cache: Path, engine: Engine = Engine.PROCESS) -> LocalAcc
         return account
     try:
         require_claimable(state)
-        make_private(cache)
+        make_parts_private(cache, CACHE_PARTS)
     except OSError as error:
         fail(str(error))
     if state.exists():

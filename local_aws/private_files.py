@@ -1,6 +1,7 @@
 """Files and folders that only their owner can read."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,14 +12,28 @@ _FILE = 0o600
 def make_private(folder: Path) -> None:
     """Create a folder with mode 0700, or give an existing one that mode; raises OSError.
 
-    Raises PermissionError for a folder that belongs to another user, who could read it whatever its mode.
+    Raises PermissionError for a folder that belongs to another user, who could read it whatever its mode, and
+    NotADirectoryError for a link.
     """
+    if folder.is_symlink():
+        raise NotADirectoryError(f"{folder} is a link: name the folder that it leads to")
     folder.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
     status = folder.stat()
     if status.st_uid != os.geteuid():
         raise PermissionError(f"{folder} belongs to user {status.st_uid}: choose a folder of your own")
     if status.st_mode & 0o777 != OWNER_ONLY:
         folder.chmod(OWNER_ONLY)
+
+
+def make_parts_private(folder: Path, names: Iterable[str]) -> None:
+    """Give the parts of a folder mode 0700, and the folder itself where it is new; raises OSError.
+
+    A folder that was there may hold more than those parts, and keeps its mode.
+    """
+    if not folder.exists():
+        make_private(folder)
+    for name in names:
+        make_private(folder / name)
 
 
 def create_private(path: Path) -> BinaryIO:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local_aws.authentication.credentials import DEPLOYER, Credential, CredentialStore, new_credential
-from local_aws.private_files import create_private, make_private
+from local_aws.private_files import create_private, make_parts_private, make_private
 
 
 def test_every_key_is_another_in_awss_format() -> None:
@@ -78,3 +78,19 @@ def test_an_open_folder_is_closed_to_others(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir(mode=0o755)
     make_private(tmp_path / "open")
     assert (tmp_path / "open").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_folder_around_a_cache_keeps_its_mode_and_a_new_one_is_private(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o755)
+    for folder, mode in (("home", 0o755), ("new", 0o700)):
+        make_parts_private(tmp_path / folder, ["envs"])
+        assert (tmp_path / folder).stat().st_mode & 0o777 == mode
+        assert (tmp_path / folder / "envs").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_link_is_not_made_private_through(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotADirectoryError, match="is a link"):
+        make_private(tmp_path / "link")
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o755
