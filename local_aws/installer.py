@@ -47,7 +47,10 @@ def uv_environment(cache: Path) -> dict[str, str]:
     told = {_NAMES[name]: value for name, value in configured.items() if name in _NAMES}
     if "UV_FIND_LINKS" in told:
         told["UV_FIND_LINKS"] = ",".join(told["UV_FIND_LINKS"].split())
-    # pip takes the best version of all places; uv by default that of the first place that has any.
+    # pip takes the best version of all places; uv by default that of the first place that has any, which may be a
+    # partial mirror, or AWS's index for the Neuron SDK without the version that is pinned. uv calls that unsafe, since
+    # a place can then offer a package of another place's name. The requirements of images have hashes, which refuse
+    # such a package; those of builds have exact versions.
     told |= {UV_VARIABLE: uv, "UV_CACHE_DIR": str(cache / "uv"), "UV_INDEX_STRATEGY": "unsafe-best-match"}
     return {name: value for name, value in told.items() if name not in os.environ}
 
