@@ -1,4 +1,4 @@
-"""What child processes inherit of the environment of the user's shell: a list, since tokens live there too."""
+"""Variables that child processes may inherit: an allow-list, because the user's shell also holds tokens."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Hold a build's cache to what an earlier build recorded: `build_cache.py verify|record CACHE URL`.
+"""Verify a build's cache against the hashes of an earlier build: `build_cache.py verify|record CACHE URL`.
 
 CodeBuild restores environments and finished steps from S3, and a build would run whatever is there. Each build records
 the hash of what it leaves behind under its workload's prefix, where the bucket lets nobody but builds write; the next
@@ -59,10 +59,13 @@ def entries(cache: Path) -> "dict[str, Path]":
 
 
 def verify(cache: Path, recorded: "dict[str, str]") -> "list[str]":
-    """Delete every entry that is not recorded with its hash; return a line for each."""
+    """Delete every entry that is not recorded with its hash; return a line for each, none for locks and links.
+
+    Raises OSError.
+    """
     deleted = []
     if cache.is_symlink() or any((cache / part).is_symlink() for part in PARTS):
-        raise OSError(f"{cache} leads elsewhere: a cache has no links of its own")
+        raise OSError(f"{cache}, or {' or '.join(PARTS)} in it, is a symbolic link: delete the link")
     for name, path in entries(cache).items():
         if path.is_symlink() or not path.is_dir():
             # Locks of environments: they are empty, and nothing is read from them.
@@ -75,8 +78,8 @@ def verify(cache: Path, recorded: "dict[str, str]") -> "list[str]":
         except OSError:
             known = "unreadable"
         shutil.rmtree(path)
-        why = "nothing vouches for it" if known is None else "it is not what was recorded"
-        deleted.append(f"cache: {name} is made anew: {why}")
+        why = "no build recorded it" if known is None else "its hash differs from the recorded one"
+        deleted.append(f"cache: {name} was deleted and will be rebuilt: {why}")
     return deleted
 
 
@@ -101,11 +104,15 @@ def main(arguments: "list[str]") -> int:
         print("usage: build_cache.py verify|record CACHE s3://BUCKET/KEY", file=sys.stderr)
         return 2
     command, cache, url = arguments[0], Path(arguments[1]), arguments[2]
-    if command == "verify":
-        for line in verify(cache, _download(url)):
-            print(line, flush=True)
-        return 0
-    content = json.dumps(record(cache), indent=1, sort_keys=True).encode()
+    try:
+        if command == "verify":
+            for line in verify(cache, _download(url)):
+                print(line, flush=True)
+            return 0
+        content = json.dumps(record(cache), indent=1, sort_keys=True).encode()
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return subprocess.run(["aws", "s3", "cp", "--quiet", "-", url], input=content, check=False).returncode
 
 

@@ -1,1 +1,1 @@
-"""Who calls the local account: credentials, SigV4 signatures, and the layer that checks both before anything else."""
+"""Authentication for the local account: credentials, SigV4 signatures, and the middleware that verifies them."""

@@ -79,7 +79,9 @@ class CredentialStore:
         """Store a key that somebody else generated, or replace it; raises ValueError for an ID that IAM refuses."""
         path = self._path(credential.access_key_id)
         if path is None:
-            raise ValueError(f"access_key_id is {credential.access_key_id!r}: it must be 16 to 128 letters or digits")
+            raise ValueError(
+                f"access_key_id is {credential.access_key_id!r}: it must be 16 to 128 letters, digits or underscores"
+            )
         make_private(self._folder)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         with create_private(partial) as file:

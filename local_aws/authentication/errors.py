@@ -1,4 +1,4 @@
-"""Refusals of the authentication layer, in AWS's words and in the protocol of the service that was called."""
+"""Authentication errors with AWS's codes and messages, rendered in the called service's protocol."""
 
 import json
 import uuid
@@ -41,17 +41,17 @@ class AuthenticationError(Exception):
 
 
 def missing_token() -> AuthenticationError:
-    """Return the refusal of an unsigned request."""
+    """Return the error for an unsigned request."""
     return AuthenticationError(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
 
 
 def invalid_key() -> AuthenticationError:
-    """Return the refusal of an access key, or a session token, that the account does not have."""
+    """Return the error for an access key or session token that the account does not have."""
     return AuthenticationError(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
 
 
 def mismatch() -> AuthenticationError:
-    """Return the refusal of a signature that is not the request's."""
+    """Return the error for a signature that does not match the request."""
     return AuthenticationError(
         403,
         "SignatureDoesNotMatch",
@@ -61,7 +61,7 @@ def mismatch() -> AuthenticationError:
 
 
 def incomplete(message: str) -> AuthenticationError:
-    """Return the refusal of a signature with a part missing or malformed."""
+    """Return the error for a signature with a part missing or malformed."""
     return AuthenticationError(400, "IncompleteSignature", message)
 
 

@@ -1,4 +1,4 @@
-"""The ASGI layer in front of everything the local account serves: it refuses browsers, strangers and bad signatures."""
+"""ASGI middleware that refuses browser requests, unknown keys and bad signatures before any handler runs."""
 
 import asyncio
 import hashlib
@@ -43,13 +43,13 @@ CALLER = "local_aws.caller"
 MAX_UNDECLARED_BYTES = 64 * 2**20
 """Largest body that is held in memory to hash it; a Lambda function's archive, the largest of them, has 50 MB."""
 OPERATOR_PATHS = ("/_local/", "/_ministack/")
-"""What runs the account rather than in it: builds, functions, tasks and replicas have no business there."""
+"""Paths that control the account itself; keys of builds, functions, tasks and replicas cannot call them."""
 _DRAIN_BYTES = 8 * 2**20
 _DRAIN_SECONDS = 5.0
 
 
 class Authentication:
-    """Passes on requests that are signed by a key of the account, for exactly the address that is listened on.
+    """Pass on requests that are signed by a key of the account and sent to exactly the listening address.
 
     address: `HOST:PORT` as clients write it. anonymous: protocol of the error for a request that names no service. All
     others get AWS's error from here, and no handler sees them.
@@ -76,14 +76,19 @@ class Authentication:
             signature = read_signature(request)
             service = signature.service
             credential = self._credential(signature)
-            if not credential.operates and request.path.startswith(OPERATOR_PATHS):
-                raise AuthenticationError(403, "AccessDenied", f"{request.path} is for those who run the account")
+            # Handlers are chosen by the decoded path.
+            if not credential.operates and scope["path"].startswith(OPERATOR_PATHS):
+                raise AuthenticationError(
+                    403,
+                    "AccessDenied",
+                    f"{request.path} controls the account: sign with the key from inference local env",
+                )
             verified = await _verified(request, signature, credential.secret_access_key, body)
         except AuthenticationError as error:
             protocol = protocol_of(service, request.headers, request.query, self._anonymous)
             await _refuse(render(error, protocol), request, body, send)
             return
-        await self._app({**scope, CALLER: credential}, verified, send)
+        await self._app({**scope, CALLER: credential}, verified, _without_cors(send))
 
     def _check_address(self, request: HttpRequest) -> None:
         """Refuse what a web page could send: another host's name that resolves here, or any cross-origin request."""
@@ -91,7 +96,9 @@ class Authentication:
         if host != self._address:
             raise AuthenticationError(403, "AccessDenied", f"Host is '{host[:100]}': it must be {self._address}")
         if "origin" in request.headers:
-            raise AuthenticationError(403, "AccessDenied", "The local account answers no web page: Origin is refused")
+            raise AuthenticationError(
+                403, "AccessDenied", "The request has an Origin header: requests from web pages are refused"
+            )
 
     def _credential(self, signature: Signature) -> Credential:
         credential = self._credentials.find(signature.access_key_id)
@@ -105,6 +112,19 @@ class Authentication:
                 403, "ExpiredTokenException", "The security token included in the request is expired"
             )
         return credential
+
+
+def _without_cors(send: Send) -> Send:
+    """Drop the headers with which the emulator would let any web page read its responses."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = message.get("headers", ())
+            kept = [each for each in headers if not each[0].lower().startswith(b"access-control-")]
+            message = {**message, "headers": kept}
+        await send(message)
+
+    return sent
 
 
 def _request(scope: Scope) -> HttpRequest:
@@ -171,12 +191,18 @@ async def _body(receive: Receive, limit: int | None) -> "deque[bytes]":
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise AuthenticationError(400, "RequestTimeout", "The client left before its body was there")
+            raise AuthenticationError(
+                400, "RequestTimeout", "The client closed the connection before its body was complete"
+            )
         if chunk := message.get("body", b""):
             chunks.append(chunk)
             size += len(chunk)
         if limit is not None and size > limit:
-            raise AuthenticationError(413, "RequestEntityTooLarge", f"The body is over {limit} bytes")
+            raise AuthenticationError(
+                413,
+                "RequestEntityTooLarge",
+                f"The body is over {limit} bytes: declare its hash in X-Amz-Content-Sha256, or send less",
+            )
         if not message.get("more_body", False):
             return chunks
 

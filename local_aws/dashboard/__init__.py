@@ -18,7 +18,7 @@ def dashboard(
 ) -> None:
     """Serve a page that draws the dashboards of the running local account, until interrupted.
 
-    The address that is printed holds a token: whoever has the address can read the page, and nobody else can.
+    The printed address contains a token. Only someone with that address can read the page.
     """
     # The page reads its files when it is imported; no other command needs them.
     from local_aws.dashboard.page import create_app

@@ -1,4 +1,4 @@
-"""Keeps a page on loopback to the person who started it: other users and other web pages get nothing of it."""
+"""Restrict a loopback page to the person who started it; refuse other users and other web pages."""
 
 import hmac
 import secrets
@@ -15,10 +15,10 @@ _HEADERS = (
 
 
 class PrivatePage:
-    """Serves an application below a random path, at one address, to its own pages.
+    """Serve an application below a random path, at one address, to its own pages.
 
-    address: `HOST:PORT` as a browser writes it. A request with another Host, which is how a name that was made to
-    resolve here looks, from another origin, or without the token gets 403.
+    address: `HOST:PORT` as a browser writes it. A request without the token, from another origin, or with another
+    Host (as in DNS rebinding) gets 403.
     """
 
     def __init__(self, app: ASGIApp, address: str) -> None:
@@ -27,11 +27,15 @@ class PrivatePage:
 
     @property
     def url(self) -> str:
-        """Where the page is; whoever has it may read the page."""
+        """The page's address; anyone who has it can read the page."""
         return f"http://{self._address}/{self._token}/"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The environment of a CodeBuild build: a list of variables, the project's own, and what its secrets hold."""
+"""The environment of a CodeBuild build: allow-listed variables, the project's own, and resolved secrets."""
 
 import json
 import os
@@ -19,7 +19,7 @@ MASK = "***"
 
 
 class BuildEnvironmentError(ValueError):
-    """A variable's value cannot be had; the message names the variable, where it points, and the reason."""
+    """A variable cannot be resolved; the message names the variable, its reference, and the reason."""
 
 
 _install_settings: dict[str, str] = {}

@@ -49,13 +49,13 @@ def issue_session(
 
 
 def revoke(credential: Credential) -> None:
-    """Take a key back: the process that had it has ended."""
+    """Revoke a key once the process that used it has ended."""
     _keys.revoke(credential.access_key_id)
     sts._sessions.pop(credential.access_key_id, None)
 
 
 def _store_session(access_key: str, session: dict[str, Any]) -> None:
-    """Store what AssumeRole and its siblings hand out, so that every process of the account can verify it."""
+    """Store the credentials that STS issues, so every process of the account can verify them."""
     _register_session(access_key, session)
     _keys.remove_expired()
     _keys.add(
@@ -114,7 +114,7 @@ def register() -> None:
         module.execution_credentials = _function_credentials
     for operation in ("CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey"):
         iam._IAM_HANDLERS[operation] = _keeping_user_keys(iam._IAM_HANDLERS[operation])
-    # Verified in front of the emulator already, by keys of which it knows only some.
+    # The middleware has verified the signature already; MiniStack does not know all of the keys.
     s3._verify_presigned_sigv4 = lambda *_: None
     custom_resource._response_url = _presigning(custom_resource._response_url, "PUT")
     wait_conditions.handle_url = _presigning(wait_conditions.handle_url, "PUT")

@@ -1,4 +1,4 @@
-"""Model archives from the account's S3, extracted with nothing in them taken on trust."""
+"""Download model archives from the account's S3 and extract them as untrusted input."""
 
 import contextlib
 import errno
@@ -20,6 +20,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+from containers.serving.contract import ARCHIVE_HASH_VARIABLE
 from containers.serving.manifest import sha256
 
 if TYPE_CHECKING:
@@ -164,8 +165,8 @@ def _check_hash(archive: Path, url: str, expected_sha256: str) -> None:
     actual = sha256(archive)
     if not hmac.compare_digest(actual, expected_sha256.strip().lower()):
         raise ModelDataError(
-            f"{url} is not the archive that was built: sha256 {actual}, the deployment says {expected_sha256[:64]}; "
-            "deploy again, and find out who wrote to the bucket"
+            f"{url} is not the archive that was built: sha256 {actual}, {ARCHIVE_HASH_VARIABLE} is "
+            f"{expected_sha256[:64]}; deploy again, and find out who wrote to the bucket"
         )
 
 
@@ -189,7 +190,7 @@ class _Bounded:
             self._left = left
 
     def next_member(self) -> None:
-        """Begin to count anew."""
+        """Reset the count for the next member."""
         self._left = MAX_HEADER_BYTES
 
     def read(self, size: int) -> bytes:

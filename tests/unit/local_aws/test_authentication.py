@@ -44,7 +44,8 @@ class Handler:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         self.bodies.append(body)
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        headers = [(b"Access-Control-Allow-Origin", b"*"), (b"access-control-expose-headers", b"*"), (b"x-kept", b"1")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"handled"})
 
 
@@ -159,6 +160,12 @@ def test_boto3_with_a_session_is_let_through_and_without_its_token_is_not(accoun
     without = dataclasses.replace(session, session_token="")
     assert replay(account, captured(without, *CALLS[call])).status_code == 403
     assert account.handler.callers == [session]
+
+
+def test_no_response_lets_a_web_page_read_it(account: Account) -> None:
+    headers = account.send("GET", "/", auth=account.auth()).headers
+    assert [name for name in headers if name.startswith("access-control")] == []
+    assert headers["x-kept"] == "1"
 
 
 def error_of(response: httpx.Response) -> str:
@@ -306,7 +313,9 @@ def test_a_body_without_a_declared_hash_is_bounded(account: Account) -> None:
     assert account.untouched
 
 
-@pytest.mark.parametrize("path", ["/_ministack/reset", "/_ministack/config", "/_local/publish"])
+@pytest.mark.parametrize(
+    "path", ["/_ministack/reset", "/_ministack/config", "/_local/publish", "/%5Fministack/reset", "/%5flocal/status"]
+)
 def test_a_build_or_a_task_does_not_reach_what_runs_the_account(account: Account, path: str) -> None:
     task = account.store.issue("task/1", temporary=True)
     assert account.send("POST", path, auth=account.auth(task)).status_code == 403

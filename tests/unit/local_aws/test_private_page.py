@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Message
 
 from local_aws.dashboard.private_page import PrivatePage
 
@@ -63,3 +64,16 @@ def test_a_page_is_framed_by_none_and_names_itself_to_none(page: PrivatePage) ->
     assert headers["x-frame-options"] == "DENY"
     assert headers["referrer-policy"] == "no-referrer"
     assert not [name for name in headers if name.startswith("access-control")]
+
+
+def test_a_web_socket_is_closed(page: PrivatePage) -> None:
+    sent: list[str] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    asyncio.run(page({"type": "websocket", "path": "/", "headers": []}, receive, send))
+    assert sent == ["websocket.close"]
