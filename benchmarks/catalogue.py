@@ -258,7 +258,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         title="Verified requests",
         command="python -m benchmarks.request_verification",
         result="request_verification/results/local",
-        question="What does it cost that the local account verifies every request?",
+        question="What does verifying every request to the local account cost?",
         slips="the same server without verification, which is always ahead",
         headline=_verification,
     ),

@@ -12,7 +12,7 @@ _SIGNED = ("content-type", "x-amz-target")
 
 
 class SignedRequests(httpx.Auth):
-    """Adds a SigV4 signature to every request of a client.
+    """Add a SigV4 signature to every request of a client.
 
     environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, and AWS_SESSION_TOKEN for temporary keys.
     """

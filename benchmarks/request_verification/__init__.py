@@ -1,1 +1,1 @@
-"""What verifying signatures adds to a request to the local account, beside the same server without it."""
+"""Measure the latency that signature verification adds, compared with the same server without it."""

@@ -28,16 +28,16 @@ _SIZES = {"InvokeEndpoint, 1 KiB": 2**10, "InvokeEndpoint, 64 KiB": 2**16, "Invo
 _JUDGED = 2**10
 _START_SECONDS = 30
 _RESIGN_EVERY = 200
-"""Requests; a new signature is over another payload, so that no cache answers for it."""
+"""Requests between new payloads and signatures, so caches do not decide the result."""
 
 
 def main(
     requests: Annotated[int, typer.Option(min=100, help="requests of each size to each server")] = 3000,
     results: Annotated[
-        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
+        Path, typer.Option(help="folder of the recorded results", show_default="the benchmark's results folder")
     ] = Path(__file__).parent / "results",
 ) -> None:
-    """Measure what verification adds to a request's latency, beside the same server without it.
+    """Measure the latency that verification adds, compared with the same server without it.
 
     Exits with 1 when the target is missed, and with 2 when nothing could be measured.
     """
@@ -86,7 +86,7 @@ def _measured(key: Credential, ports: tuple[int, int], request: str, size: int, 
         if number % _RESIGN_EVERY == 0:
             body = number.to_bytes(8, "big") * (size // 8)
             headers = [_signed(key, port, body) for port in ports]
-        # Whoever is asked second finds the processor warm: they take turns.
+        # The second server finds the processor warm, so they alternate.
         for which in (0, 1) if number % 2 else (1, 0):
             began = time.perf_counter()
             connections[which].request("POST", _PATH, body, headers[which])

@@ -66,7 +66,7 @@ class Result:
             "machine": asdict(self.machine),
             "figures": [
                 {
-                    "request": line.request,
+                    "figure": line.request,
                     "p50_ms_plain": round(line.p50[0], 4),
                     "p50_ms_verified": round(line.p50[1], 4),
                     "added_ms": round(line.added, 4),
@@ -89,7 +89,7 @@ class Result:
             "Two processes serve the same ASGI application with uvicorn, as hosting is served, one of them behind the "
             "layer that verifies requests. One client sends each signed request to both in turn, over a connection "
             "kept open; signing is done before and does not count.",
-            "The whole payload is hashed, so that what verification adds grows with it; the target is for 1 KiB.",
+            "Verification hashes the whole payload, so its cost grows with the size; the target is for 1 KiB.",
         )
 
 

@@ -52,7 +52,7 @@ def _json(data: bytes) -> Any:
     )
     for what, count, most in counts:
         if count > most:
-            raise DocumentError(f"it has {count} {what}, of which {len(data)} bytes of a model have at most {most}")
+            raise DocumentError(f"it has {count} {what}; a model of {len(data)} bytes may have at most {most}")
     text = data.decode()
     found = _TREES.search(text)
     if found is None:

@@ -66,7 +66,7 @@ def _too_many_rows(rows: CsvRows | JsonRows, most: int) -> ServingError:
     return ServingError(
         413,
         "too_many_rows",
-        f"the request has {rows.count} rows, of which this model answers at most {most} at once, in a response "
+        f"the request has {rows.count} rows; this model takes at most {most} per request, for a response "
         f"of up to {MAX_BODY_BYTES} bytes; split it",
         rows.field,
     )

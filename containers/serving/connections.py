@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with limits of time, bytes and connections, which uvicorn leaves to a proxy.
 
-A head that is too large or too slow is answered 431 or 408, a connection too many 503, and more requests in advance
-than are kept end the connection behind the last one kept. Bodies have their own limits in `bodies`. What remains, for
+A head that is too large gets 431, one too slow gets 408, and a connection over the limit 503. A client that pipelines
+too many requests is disconnected after the last one kept. Bodies have their own limits in `bodies`. What remains, for
 a client that reaches the port directly: it may hold `max_connections()` connections for as long as each limit allows,
 and on each one read of unparsed bytes (256 KiB), up to 16 requests, and a response of up to 6 MiB that it does not
 read for WRITE_SECONDS. SageMaker's front does none of that.
@@ -31,7 +31,7 @@ from containers.serving.limits import (
 
 
 class _RefusedError(Exception):
-    """Stops the parser within a callback; what it is for is in the protocol."""
+    """Stop the parser from within a callback; the reason is in the protocol's `_refusal`."""
 
 
 class _Flow(FlowControl):

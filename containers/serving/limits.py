@@ -20,7 +20,7 @@ WRITE_SECONDS = 60.0
 MAX_PIPELINED = 16
 """Requests that a connection may send before earlier ones are answered. It is closed behind the last of them."""
 DRAIN_SIZES = 8
-"""What is received and dropped of a body that is refused, in largest bodies; then the connection is closed."""
+"""Bytes of a refused body that are read and dropped, in multiples of MAX_BODY_BYTES, before the connection closes."""
 _MAX_CONNECTIONS = 4096
 
 

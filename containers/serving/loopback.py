@@ -1,4 +1,4 @@
-"""A container on a loopback port is for programs of its machine: no web page of a browser there is answered.
+"""Refuse requests from web pages to a container that listens on a loopback port.
 
 SageMaker binds containers to every interface of a network of their own, where this does not apply. On a developer's
 machine a page could otherwise send requests to the port, or read responses under a name that resolves to 127.0.0.1.
@@ -21,7 +21,9 @@ def refusal(headers: Iterable[tuple[bytes, bytes]]) -> ServingError | None:
         lower = name.lower()
         if lower == b"origin" or (lower == b"host" and not _is_own(value)):
             text = f"{lower.decode('latin-1')} is {value[:100].decode('latin-1')!r}"
-            return ServingError(403, "forbidden", f"{text}: this container answers programs of its own machine only")
+            return ServingError(
+                403, "forbidden", f"{text}: send Host 127.0.0.1 and no Origin, as programs of this machine do"
+            )
     return None
 
 
@@ -31,7 +33,7 @@ def _is_own(host: bytes) -> bool:
 
 
 class LoopbackOnly:
-    """Refuses what a web page sent, before the application sees it."""
+    """Refuse what a web page sent, before the application sees it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -138,13 +138,13 @@ def load_manifest(model_dir: Path, workload: str) -> Manifest:
 def _check_manifest(content: bytes) -> None:
     expected = os.environ.get(MANIFEST_HASH_VARIABLE, "").strip().lower()
     if not expected:
-        logger.warning("%s is not set: %s vouches for itself", MANIFEST_HASH_VARIABLE, MANIFEST_FILE)
+        logger.warning("%s is not set: %s is not verified", MANIFEST_HASH_VARIABLE, MANIFEST_FILE)
         return
     actual = hashlib.sha256(content).hexdigest()
     if not hmac.compare_digest(actual, expected):
         raise StartupError(
-            f"{MANIFEST_FILE} is not the one that was built: sha256 {actual}, the deployment says {expected[:64]}; "
-            "deploy again, and find out who wrote to the artifact bucket"
+            f"{MANIFEST_FILE} is not the one that was built: sha256 {actual}, {MANIFEST_HASH_VARIABLE} is "
+            f"{expected[:64]}; deploy again, and find out who wrote to the artifact bucket"
         )
 
 

@@ -1,4 +1,4 @@
-"""Who may write artifacts: a workload's builds, what empties its prefix, and nobody else, an administrator included."""
+"""Restrict artifact writes to a workload's builds and cleanup functions; deny all others, even administrators."""
 
 from collections.abc import Sequence
 
@@ -28,8 +28,8 @@ def service_principal(service: str) -> iam.IPrincipal:
 def writer_path(environment: str, workload: str) -> str:
     """Return the IAM path of the roles that may write a workload's artifacts.
 
-    The bucket's policy stands in another stack than the roles. It knows them by this path, since their names are
-    CloudFormation's.
+    The bucket's policy and the roles are in different stacks. The policy matches this path, because CloudFormation
+    chooses the roles' names.
     """
     return f"/sagemaker-inference-stacks/{environment}/{workload}/"
 

@@ -12,7 +12,7 @@ _SLICE_SECONDS = 20
 
 
 def main(arguments: list[str]) -> int:
-    """Run every build that can be compiled here, and print what is going on."""
+    """Run every build that can be compiled here, and print progress."""
     parser = argparse.ArgumentParser(prog="python -m tests.sanitizers", description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="time for each sanitizer, without compiling")
     parser.add_argument("--seed", type=int, help="first seed; by default the clock, so that every run tries new input")

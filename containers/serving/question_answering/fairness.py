@@ -32,7 +32,7 @@ class Turn:
 
 
 class FairClock:
-    """The virtual time that a fair share would have; whoever holds a lock for the requests holds it for this."""
+    """The virtual time of a fair share. Not thread-safe: guard it with the lock that guards the requests."""
 
     def __init__(self) -> None:
         self._now = 0.0

@@ -108,7 +108,7 @@ def test_more_rows_are_a_413_that_names_both_numbers_before_any_is_read(
     peak = peak_bytes(lambda: errors.append(refusal(model, body, content_type, accept)))
     assert (errors[0].status, errors[0].code, errors[0].field) == (413, "too_many_rows", field)
     assert f"the request has {rows} rows" in errors[0].message
-    assert f"at most {most} at once" in errors[0].message
+    assert f"at most {most} per request" in errors[0].message
     assert peak < 2 * len(body) + 2**20
 
 
@@ -178,7 +178,7 @@ def test_a_model_of_many_steps_takes_fewer_rows_and_always_one(monkeypatch: pyte
     assert model.invoke(Invocation(b"\n".join([EMPTY_ROW] * 100), CSV)).body.count(b",") == 99
     error = refusal(model, b"\n".join([EMPTY_ROW] * 101), CSV)
     assert (error.status, error.code) == (413, "too_many_rows")
-    assert "101 rows, of which this model answers at most 100 at once" in error.message
+    assert "101 rows; this model takes at most 100 per request" in error.message
     monkeypatch.setattr(TreeEnsemble, "steps_per_row", 10**9)
     assert model_of(1.0, trees=10).invoke(Invocation(EMPTY_ROW, CSV)).body == b"10.0"
 
