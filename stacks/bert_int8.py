@@ -38,7 +38,13 @@ class BertInt8Stack(Stack):
     ) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
         images = {
-            engine: container_image(self, f"{camel(engine)}Image", workload=WORKLOAD, build_args={"ENGINE": engine})
+            engine: container_image(
+                self,
+                f"{camel(engine)}Image",
+                deployment=deployment,
+                workload=WORKLOAD,
+                build_args={"ENGINE": engine},
+            )
             for engine in sorted({recipe.engine for recipe in settings.models.values()})
         }
         built = {

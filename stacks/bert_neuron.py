@@ -21,9 +21,10 @@ from stacks.naming import camel
 from stacks.neuron_settings import BertNeuron, NeuronEndpoint, NeuronFleet
 from stacks.settings import ONLY_VARIANT, Deployment
 from stacks.shown import usd_per_hour
+from stacks.supply_chain_settings import PYTHON_BASE
 
 WORKLOAD = "bert_neuron"
-_WITHOUT_SDK = {"DEVICE": "cpu", "BASE_IMAGE": "python:3.11-slim"}
+_WITHOUT_SDK = {"DEVICE": "cpu", "BASE_IMAGE": PYTHON_BASE}
 """Build arguments of the image for virtual cores; the Dockerfile's own are for real ones."""
 
 
@@ -173,7 +174,9 @@ class BertNeuronStack(Stack):
             self._images[virtual] = container_image(
                 self,
                 "VirtualImage" if virtual else "NeuronImage",
+                deployment=self._deployment,
                 workload=WORKLOAD,
                 build_args=_WITHOUT_SDK if virtual else {"DEVICE": "neuron"},
+                on_neuron=not virtual,
             )
         return self._images[virtual]

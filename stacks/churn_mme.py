@@ -38,7 +38,7 @@ class ChurnMmeStack(Stack):
         region: str | None,
     ) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
-        image = self._image(settings)
+        image = self._image(deployment, settings)
         built = BuiltArtifact(
             self,
             "Artifact",
@@ -105,10 +105,10 @@ class ChurnMmeStack(Stack):
         # A new archive under this URL is served at its first request: adding a state is one upload.
         CfnOutput(self, "Models", value=f"s3://{artifacts.bucket_name}/{models}")
 
-    def _image(self, settings: ChurnMme) -> ServedImage:
+    def _image(self, deployment: Deployment, settings: ChurnMme) -> ServedImage:
         if settings.container == "builtin":
             return builtin_xgboost_image(self, "BuiltinImage")
-        return container_image(self, "Image", workload=WORKLOAD)
+        return container_image(self, "Image", deployment=deployment, workload=WORKLOAD)
 
 
 def _environment(settings: ChurnMme) -> dict[str, str]:

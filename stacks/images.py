@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aws_cdk import Aws, CfnMapping
+from aws_cdk import Annotations, Aws, CfnMapping
 from aws_cdk import aws_ecr_assets as ecr_assets
 from constructs import Construct
 
 from stacks.assets import AssetSource, stage
 from stacks.neo import Processor
+from stacks.settings import Deployment
+from stacks.supply_chain_settings import base_warning
 
 _BUILTIN_XGBOOST = "sagemaker-xgboost:3.0-5"
 _BUILTIN_XGBOOST_ACCOUNTS = {
@@ -135,27 +137,44 @@ class ServedImage:
 
 
 def container_image(
-    scope: Construct, construct_id: str, *, workload: str, build_args: Mapping[str, str] | None = None
+    scope: Construct,
+    construct_id: str,
+    *,
+    deployment: Deployment,
+    workload: str,
+    build_args: Mapping[str, str] | None = None,
+    on_neuron: bool = False,
 ) -> ServedImage:
-    """The image of `containers/<workload>/Dockerfile`, whose context is that folder and the shared serving code."""
+    """The image of `containers/<workload>/Dockerfile`, whose context is that folder and the shared serving code.
+
+    on_neuron: it is built on AWS's container with the Neuron SDK.
+    """
     source = AssetSource(
         context="containers", folders=(f"containers/{workload}", "containers/serving"), flat=("containers",)
     )
-    return _project_image(scope, construct_id, source, f"{workload}/Dockerfile", build_args)
+    arguments = {**(build_args or {}), **_base_argument(scope, deployment, on_neuron=on_neuron)}
+    return _project_image(scope, construct_id, source, f"{workload}/Dockerfile", arguments)
 
 
-def load_test_image(scope: Construct, construct_id: str) -> ServedImage:
+def load_test_image(scope: Construct, construct_id: str, *, deployment: Deployment) -> ServedImage:
     """The image of load tests, whose context is `load_tests` and what it is built from."""
     source = AssetSource(context=".", folders=("containers/load_test", "load_tests"), without=("load_tests/tuning",))
-    return _project_image(scope, construct_id, source, "containers/load_test/Dockerfile")
+    arguments = _base_argument(scope, deployment, on_neuron=False)
+    return _project_image(scope, construct_id, source, "containers/load_test/Dockerfile", arguments)
+
+
+def _base_argument(scope: Construct, deployment: Deployment, *, on_neuron: bool) -> dict[str, str]:
+    """The build argument of the base that is set; without one, production is warned."""
+    base = deployment.images.chosen(on_neuron=on_neuron)
+    if base is not None:
+        return {"BASE_IMAGE": base}
+    if deployment.profile == "prod":
+        Annotations.of(scope).add_warning_v2("images:base", base_warning(on_neuron=on_neuron))
+    return {}
 
 
 def _project_image(
-    scope: Construct,
-    construct_id: str,
-    source: AssetSource,
-    dockerfile: str,
-    build_args: Mapping[str, str] | None = None,
+    scope: Construct, construct_id: str, source: AssetSource, dockerfile: str, build_args: Mapping[str, str]
 ) -> ServedImage:
     asset = ecr_assets.DockerImageAsset(
         scope,

@@ -47,7 +47,7 @@ class LoadTestStack(Stack):
         self._artifacts, self._key = artifacts, key
         cluster = self._build_cluster(f"{deployment.environment}-load-test")
         logged = log_group(self, "Logs", key=key)
-        definition = self._build_definition(load_test_image(self, "Image"), logged)
+        definition = self._build_definition(load_test_image(self, "Image", deployment=deployment), logged)
         if settings.vpc is not None:
             subnet_ids, group_ids = list(settings.vpc.subnet_ids), list(settings.vpc.security_group_ids)
         else:

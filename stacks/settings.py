@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from containers.serving.contract import WORKERS_VARIABLE
-from model_build.bert_int8.recipe import BertInt8Recipe, ModelSource, Precision
+from model_build.bert_int8.recipe import BertInt8Recipe, Precision
 from model_build.churn_mme.recipe import ChurnMmeRecipe
 from model_build.unet_tfs.recipe import Precision as UnetPrecision
 from model_build.unet_tfs.recipe import UnetTfsRecipe
@@ -26,7 +26,7 @@ from stacks.neuron_settings import BertNeuron
 from stacks.scaling_settings import Scaling as Scaling
 from stacks.security_settings import PrivateNetwork, check_alone, check_sources, refuse_secrets
 from stacks.security_settings import Vpc as Vpc
-from stacks.supply_chain_settings import check_revisions
+from stacks.supply_chain_settings import Images, check_revisions
 from stacks.tensorflow_serving import TensorFlowServing
 
 Profile = Literal["dev", "prod"]
@@ -364,6 +364,7 @@ class Deployment(Settings):
     retain_data: keep what was built and captured, its buckets and its key, on updates and on destroy.
     load_test: where `inference load-test --on fargate` runs; absent, load tests run on the machine that starts them.
     private_network: a network without internet that everything stands in; absent, only models may stand in `vpc`.
+    images: what this project's images are built on.
     permissions_boundary: name or ARN of a managed policy that bounds every role, those that the CDK makes too.
     """
 
@@ -373,6 +374,7 @@ class Deployment(Settings):
     retain_data: bool = False
     tags: dict[str, str] = Field(default_factory=dict)
     model_build: ModelBuild = ModelBuild()
+    images: Images = Images()
     workloads: Workloads
     vpc: Vpc | None = None
     budget: Budget | None = None
@@ -443,20 +445,13 @@ class Deployment(Settings):
                         "zone stops nothing"
                     )
         if self.profile == "prod":
-            check_revisions(self._model_sources())
+            models = {
+                f"workloads.{name}.models": workload.models
+                for name, workload in self.workloads.enabled.items()
+                if isinstance(workload, BertInt8 | BertNeuron)
+            }
+            check_revisions(models)
         return self
-
-    def _model_sources(self) -> dict[str, ModelSource]:
-        """Return where the models of BERT come from, by the path of the setting."""
-        return {
-            f"workloads.{workload}.models.{name}.source": recipe.source
-            for workload, settings in (
-                ("bert_int8", self.workloads.bert_int8),
-                ("bert_neuron", self.workloads.bert_neuron),
-            )
-            if settings is not None
-            for name, recipe in settings.models.items()
-        }
 
     def _instance_counts(self) -> Iterator[tuple[str, str, dict[str, int]]]:
         """Every endpoint's workload and key, and its instance counts by the path of their setting."""

@@ -1,19 +1,70 @@
-"""Checks of where a deployment's models come from."""
+"""Settings and checks of what a deployment is built from: base images and models."""
 
+import re
 from collections.abc import Mapping
+from typing import Annotated
 
-from model_build.bert_int8.recipe import HuggingFaceSource, ModelSource
+from pydantic import AfterValidator
+
+from model_build.bert_int8.recipe import BertInt8Recipe, HuggingFaceSource
+from model_build.bert_neuron.recipe import BertNeuronRecipe
+from stacks.frozen import Settings
+
+PYTHON_BASE = "python:3.11-slim"
+"""The tag that the Dockerfiles are built on without a setting; a test holds them to it."""
+NEURON_BASE = "public.ecr.aws/neuron/pytorch-inference-neuronx:2.9.0-neuronx-py312-sdk2.30.0-ubuntu24.04"
+"""The same of the image for NeuronCores, with the SDK that models are traced with."""
+_BY_DIGEST = re.compile(r"[a-z0-9][\w.-]*(:\d+)?(/[\w.-]+)*(:[\w.-]+)?@sha256:[0-9a-f]{64}", re.ASCII)
 
 
-def check_revisions(sources: Mapping[str, ModelSource]) -> None:
+def how_to_pin(image: str) -> str:
+    """Return how to find the digest that a tag names now."""
+    return f"give {image}@sha256:DIGEST, whose 64 hex digits `docker buildx imagetools inspect {image}` prints"
+
+
+def _by_digest(value: str) -> str:
+    """Return an image reference as it is; raise ValueError for one without a digest, which its owner can move."""
+    if not _BY_DIGEST.fullmatch(value):
+        raise ValueError(f"{value!r} does not name an image by its digest: {how_to_pin(value.partition('@')[0])}")
+    return value
+
+
+ImageByDigest = Annotated[str, AfterValidator(_by_digest)]
+
+
+class Images(Settings):
+    """Bases of this project's images, by digest, so that the same commit builds on the same base.
+
+    base: has Python 3.11, for every image but that for NeuronCores; absent, the tag python:3.11-slim, which moves with
+        each of its security updates.
+    neuron_base: has the Neuron SDK; absent, the tag of AWS's container that the Dockerfile names.
+    """
+
+    base: ImageByDigest | None = None
+    neuron_base: ImageByDigest | None = None
+
+    def chosen(self, *, on_neuron: bool) -> str | None:
+        """Return the base that is set for an image."""
+        return self.neuron_base if on_neuron else self.base
+
+
+def base_warning(*, on_neuron: bool) -> str:
+    """Return the warning of a deployment to production whose images are built on a tag."""
+    setting, image = ("neuron_base", NEURON_BASE) if on_neuron else ("base", PYTHON_BASE)
+    return f"images.{setting} is not set, so images are built on the tag {image}, which may move: {how_to_pin(image)}"
+
+
+def check_revisions(models: Mapping[str, Mapping[str, BertInt8Recipe | BertNeuronRecipe]]) -> None:
     """Raise ValueError for a model of the hub that production would build from a branch or tag.
 
-    sources: by the path of their setting.
+    models: by the path of their setting, then by name.
     """
-    for path, source in sources.items():
-        if isinstance(source, HuggingFaceSource) and not source.is_pinned and not source.allow_moving_revision:
-            raise ValueError(
-                f"{path}.revision is {source.revision!r} in profile prod, a branch or tag that the model's owner may "
-                f"move: give a commit of 40 hex digits; {source.how_to_pin}. To accept that the model may change "
-                "without a change here, set allow_moving_revision: true"
-            )
+    for path, recipes in models.items():
+        for name, recipe in recipes.items():
+            source = recipe.source
+            if isinstance(source, HuggingFaceSource) and not source.is_pinned and not source.allow_moving_revision:
+                raise ValueError(
+                    f"{path}.{name}.source.revision is {source.revision!r} in profile prod, a branch or tag that the "
+                    f"model's owner may move: give a commit of 40 hex digits; {source.how_to_pin}. To accept that the "
+                    "model may change without a change here, set allow_moving_revision: true"
+                )

@@ -47,6 +47,7 @@ class UnetTfsStack(Stack):
         region: str | None,
     ) -> None:
         super().__init__(scope, construct_id, env={"region": region} if region else None)
+        self._deployment = deployment
         self._images: dict[str, ServedImage] = {}
         for endpoint in sorted(settings.endpoints.values(), key=lambda one: one.server):
             self._image(endpoint)
@@ -194,7 +195,7 @@ class UnetTfsStack(Stack):
             elif endpoint.server == "tensorflow_serving":
                 image = tensorflow_serving_image(self, f"{camel(name)}Image", processor=processor)
             else:
-                image = container_image(self, "OpenVinoImage", workload="unet_openvino")
+                image = container_image(self, "OpenVinoImage", deployment=self._deployment, workload="unet_openvino")
             self._images[name] = image
         return self._images[name]
 

@@ -1,4 +1,4 @@
-"""What production may be built from: commits of models, which nobody can move."""
+"""What production is built from: commits of models and digests of images, which nobody can move."""
 
 import copy
 from typing import Any
@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from model_build.bert_int8.recipe import BertInt8Recipe, HuggingFaceSource
 from model_build.bert_neuron.recipe import BertNeuronRecipe
+from stacks.assets import ROOT
 from stacks.settings import DEPLOYMENTS, Deployment
+from stacks.supply_chain_settings import NEURON_BASE, PYTHON_BASE, Images, base_warning
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MOVING = ["main", "v1.0", "refs/pr/1", COMMIT[:8], COMMIT[:39], COMMIT + "0", COMMIT.upper()]
@@ -93,3 +95,38 @@ def test_the_shipped_production_is_refused_without_what_it_accepts() -> None:
     del content["workloads"]["bert_int8"]["models"]["bert_base"]["source"]["allow_moving_revision"]
     with pytest.raises(ValidationError, match=r"source\.revision is 'main' in profile prod"):
         Deployment.model_validate(content)
+
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    "image",
+    [f"python:3.11-slim@{DIGEST}", f"python@{DIGEST}", f"registry.example.com:5000/bases/python-3.11@{DIGEST}"],
+)
+def test_a_base_is_taken_by_its_digest(image: str) -> None:
+    assert Images(base=image).chosen(on_neuron=False) == image
+    assert Images(neuron_base=image).chosen(on_neuron=True) == image
+
+
+@pytest.mark.parametrize("setting", ["base", "neuron_base"])
+@pytest.mark.parametrize(
+    "image",
+    ["python:3.11-slim", "python", "", f"python:3.11-slim@{DIGEST[:-1]}", f"python@{DIGEST.upper()}", f"@{DIGEST}",
+     f"python@{DIGEST} --push", f"python@{DIGEST}\n", "python@md5:0123"],
+)  # fmt: skip
+def test_a_base_by_anything_else_is_refused_with_the_way_to_its_digest(setting: str, image: str) -> None:
+    content = {**document({"revision": COMMIT}), "images": {setting: image}}
+    with pytest.raises(ValidationError) as error:
+        Deployment.model_validate(content)
+    assert f"images.{setting}" in str(error.value) and repr(image) in str(error.value)
+    assert "docker buildx imagetools inspect" in str(error.value)
+
+
+def test_the_tags_that_warnings_name_are_the_dockerfiles() -> None:
+    for dockerfile in (ROOT / "containers").glob("*/Dockerfile"):
+        expected = NEURON_BASE if dockerfile.parent.name == "bert_neuron" else PYTHON_BASE
+        assert f"ARG BASE_IMAGE={expected}\n" in dockerfile.read_text()
+        bases = [line for line in dockerfile.read_text().splitlines() if line.startswith("FROM ")]
+        assert all(line.startswith("FROM ${BASE_IMAGE}") for line in bases), dockerfile
+        assert expected in base_warning(on_neuron=expected == NEURON_BASE)
