@@ -55,12 +55,12 @@ def engine() -> Engine:
 
 def default_state() -> Path:
     """INFERENCE_LOCAL_STATE, or `.local` in the project."""
-    return Path(os.environ.get(STATE_VARIABLE, ROOT / ".local")).absolute()
+    return Path(os.environ.get(STATE_VARIABLE) or ROOT / ".local").absolute()
 
 
 def default_cache() -> Path:
     """INFERENCE_LOCAL_CACHE, or `.cache` in the project: environments and build steps that survive `down`."""
-    return Path(os.environ.get(CACHE_VARIABLE, ROOT / ".cache")).absolute()
+    return Path(os.environ.get(CACHE_VARIABLE) or ROOT / ".cache").absolute()
 
 
 def time_scale() -> float:

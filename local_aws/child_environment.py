@@ -6,6 +6,7 @@ from collections.abc import Mapping
 _NAMES = frozenset(
     {
         "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "CI",
+        "INFERENCE_BUILD_CACHE", "INFERENCE_HOSTING_URL", "INFERENCE_INSTALLER", "INFERENCE_UV",
         # Certificates of networks that sign HTTPS themselves.
         "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
     }
@@ -14,7 +15,7 @@ _PREFIXES = (
     "LC_",
     # Numerical libraries: threads, and kernels that work on this processor.
     "OMP_", "OPENBLAS_", "MKL_", "ONEDNN_", "KMP_",
-    "INFERENCE_",
+    "INFERENCE_LOCAL_",
 )  # fmt: skip
 _INSTALLING = ("PIP_", "UV_")
 _INSTALLING_NAMES = frozenset(

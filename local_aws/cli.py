@@ -32,7 +32,15 @@ from local_aws.podman.state import HOSTING, TASKS, remove_containers
 from local_aws.private_files import create_private, make_parts_private, make_private
 from local_aws.processes import alive, kill_group
 from local_aws.supervisor import START_SECONDS
-from model_build.owned_folders import FolderRefusedError, claim, remove, require_claimable, require_marked
+from model_build.owned_folders import (
+    ACCOUNT,
+    FolderRefusedError,
+    claim,
+    is_marked,
+    remove,
+    require_claimable,
+    require_marked,
+)
 
 app = typer.Typer(help="The local account: the same deployments without AWS and without Docker.", no_args_is_help=True)
 State = Annotated[Path, typer.Option("--state", default_factory=default_state, help="folder of the account's state")]
@@ -70,16 +78,16 @@ def up(
 
 def start(state: Path, cache: Path, engine: Engine = Engine.PROCESS) -> LocalAccount:
     """Start the account and return it once it responds; reuse a running one, whatever its engine."""
-    state, cache = state.absolute(), cache.absolute()
-    account = LocalAccount.read(state)
-    if account is not None and account.supervised:
-        return account
+    state, cache = (_plain(folder) for folder in (state, cache))
     try:
-        require_claimable(state)
+        require_claimable(state, ACCOUNT)
         make_parts_private(cache, CACHE_PARTS)
     except OSError as error:
         fail(str(error))
-    if state.exists():
+    account = LocalAccount.read(state)
+    if account is not None and account.supervised:
+        return account
+    if is_marked(state, ACCOUNT):
         stop(state)
     if not (ROOT / "node_modules/aws-cdk").is_dir():
         fail("node_modules is missing: run npm ci (the scripts do)")
@@ -90,7 +98,7 @@ def start(state: Path, cache: Path, engine: Engine = Engine.PROCESS) -> LocalAcc
     if engine is Engine.PODMAN:
         _prepare_podman(cache)
     try:
-        claim(state)
+        claim(state, ACCOUNT)
         make_private(state)
         make_private(state / "logs")
     except OSError as error:
@@ -109,8 +117,13 @@ def start(state: Path, cache: Path, engine: Engine = Engine.PROCESS) -> LocalAcc
         return _wait(supervisor, state)
     except BaseException:
         kill_group(supervisor.pid, 15)
-        remove(state)
+        remove(state, ACCOUNT)
         raise
+
+
+def _plain(folder: Path) -> Path:
+    """Make a path absolute, without `..` and without following a link."""
+    return Path(os.path.normpath(folder.absolute()))
 
 
 def _prepare_podman(cache: Path) -> None:
@@ -140,13 +153,13 @@ def _wait(supervisor: "subprocess.Popen[bytes]", state: Path) -> LocalAccount:
 @app.command()
 def down(state: State) -> None:
     """Stops the local account; leaves no process and no file of it."""
-    stop(state.absolute())
+    stop(_plain(state))
 
 
 def stop(state: Path) -> None:
     """Stop every process of the account and delete its state folder, or fail if no account made that folder."""
     try:
-        require_marked(state)
+        require_marked(state, ACCOUNT)
     except FolderRefusedError as error:
         fail(str(error))
     account = LocalAccount.read(state)
@@ -160,8 +173,8 @@ def stop(state: Path) -> None:
     if account is not None and account.engine == Engine.PODMAN:
         remove_containers(Path(account.cache), state, HOSTING, TASKS)
     try:
-        remove(state)
-    except OSError as error:
+        remove(state, ACCOUNT)
+    except (OSError, subprocess.CalledProcessError) as error:
         fail(f"{state} was not deleted: {error}")
 
 
@@ -178,7 +191,7 @@ def env(state: State) -> None:
 
 
 def _running(state: Path) -> LocalAccount:
-    account = LocalAccount.read(state.absolute())
+    account = LocalAccount.read(_plain(state)) if is_marked(_plain(state), ACCOUNT) else None
     if account is None:
         fail(f"no local account in {state}; start one with `inference local up`")
     return account

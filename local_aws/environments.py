@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ def environment(cache: Path, name: str, requirements: Path, *pip_options: str, c
     folder = cache / "envs" / f"{name}-{key}"
     ready = folder / "ready"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(folder.with_suffix(".lock"), flags, 0o600), "r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
             print(f"installing {requirements.name} for {name}", file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 OWNER_ONLY = 0o700
 _FILE = 0o600
+_WRITABLE_BY_OTHERS = 0o022
 
 
 def make_private(folder: Path) -> None:
@@ -28,10 +29,16 @@ def make_private(folder: Path) -> None:
 def make_parts_private(folder: Path, names: Iterable[str]) -> None:
     """Give the parts of a folder mode 0700, and the folder itself where it is new; raises OSError.
 
-    A folder that was there may hold more than those parts, and keeps its mode.
+    A folder that was there may hold more than those parts, and keeps its mode. Raises PermissionError for one in which
+    others can put files of their own.
     """
     if not folder.exists():
         make_private(folder)
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS:
+        raise PermissionError(
+            f"{folder} is writable by other users: choose a folder of your own, with mode 0755 or less"
+        )
     for name in names:
         make_private(folder / name)
 

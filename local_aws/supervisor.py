@@ -34,7 +34,7 @@ from local_aws.child_environment import inherited
 from local_aws.installer import uv_environment
 from local_aws.podman.state import HOSTING, TASKS, remove_containers
 from local_aws.processes import alive, birth, die_with_parent, free_port, kill_group
-from model_build.owned_folders import remove
+from model_build.owned_folders import ACCOUNT, remove
 
 START_SECONDS = 60
 _MAX_BACKOFF_SECONDS = 30.0
@@ -135,7 +135,7 @@ class Supervisor:
                     kill_group(child.process.pid, 10)
             if self._account.engine == Engine.PODMAN:
                 remove_containers(self._cache, self._state, HOSTING, TASKS)
-            remove(self._state)
+            remove(self._state, ACCOUNT)
         return 0
 
     def _start(self, child: _Child, restarts: int, note: str) -> None:

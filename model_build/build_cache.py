@@ -9,7 +9,6 @@ only, since nothing of the cache can be used before.
 import hashlib
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -28,7 +27,7 @@ def tree_hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(os.fsencode(path.relative_to(folder)) + b"\0")
         if stat.S_ISLNK(status.st_mode):
             digest.update(b"link\0" + os.fsencode(path.readlink()) + b"\0")
         elif stat.S_ISDIR(status.st_mode):
@@ -75,9 +74,9 @@ def verify(cache: Path, recorded: "dict[str, str]") -> "list[str]":
         try:
             if known is not None and tree_hash(path) == known:
                 continue
-        except OSError:
+        except (OSError, RecursionError):
             known = "unreadable"
-        shutil.rmtree(path)
+        subprocess.run(["rm", "-rf", "--", str(path)], check=True)
         why = "no build recorded it" if known is None else "its hash differs from the recorded one"
         deleted.append(f"cache: {name} was deleted and will be rebuilt: {why}")
     return deleted

@@ -6,6 +6,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from containers.serving.connections import BoundedHttpProtocol
 from local_aws.authentication.credentials import CredentialStore
 from local_aws.authentication.middleware import Authentication
 
@@ -27,7 +28,9 @@ def main(arguments: list[str]) -> None:
     port = int(arguments[0])
     verified = Authentication(answer, CredentialStore(Path(arguments[1])), f"{HOST}:{port}")
     app = verified if arguments[2:] == ["verify"] else answer
-    uvicorn.run(app, host=HOST, port=port, log_level="warning", access_log=False, lifespan="off")
+    uvicorn.run(
+        app, host=HOST, port=port, log_level="warning", access_log=False, lifespan="off", http=BoundedHttpProtocol
+    )
 
 
 if __name__ == "__main__":

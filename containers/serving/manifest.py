@@ -152,11 +152,17 @@ def _check_files(model_dir: Path, manifest: Manifest) -> None:
     """Require exactly the listed files, each with its hash: what is not listed could be loaded too."""
     if not manifest.files:
         raise StartupError(f"{MANIFEST_FILE} lists no file, so nothing vouches for the model: rebuild the artifact")
-    found = {
-        path.relative_to(model_dir).as_posix(): path for path in sorted(model_dir.rglob("*")) if not _is_folder(path)
-    }
+    try:
+        found = _everything_in(model_dir)
+        _compare(found, manifest.files)
+    except (OSError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is nested too deeply"
+        raise StartupError(f"the model archive cannot be read whole: {reason}; upload the artifact again") from error
+
+
+def _compare(found: dict[str, Path], listed: dict[str, str]) -> None:
     found.pop(MANIFEST_FILE, None)
-    for name, expected in manifest.files.items():
+    for name, expected in listed.items():
         file = found.pop(name, None)
         if file is None:
             raise StartupError(f"{name} is missing from the model archive: upload it again")
@@ -172,8 +178,19 @@ def _check_files(model_dir: Path, manifest: Manifest) -> None:
         )
 
 
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+def _everything_in(folder: Path) -> dict[str, Path]:
+    """Return what is in a folder but folders, by relative path; raises OSError for a folder that cannot be listed."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    found = {}
+    for place, folders, files in os.walk(folder, onerror=fail):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        for name in (*files, *links):
+            path = Path(place, name)
+            found[path.relative_to(folder).as_posix()] = path
+    return dict(sorted(found.items()))
 
 
 def check_engine(manifest: Manifest, name: str, installed: str) -> None:

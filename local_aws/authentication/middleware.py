@@ -42,7 +42,11 @@ CALLER = "local_aws.caller"
 """Key in the ASGI scope of a verified request: its Credential."""
 MAX_UNDECLARED_BYTES = 64 * 2**20
 """Largest body that is held in memory to hash it; a Lambda function's archive, the largest of them, has 50 MB."""
-OPERATOR_PATHS = ("/_local/", "/_ministack/")
+MAX_PENDING_BYTES = 4 * MAX_UNDECLARED_BYTES
+"""Of such bodies together, since their senders are not known yet."""
+BODY_SECONDS = 60.0
+"""Until such a body must be there."""
+OPERATOR_PATHS = ("/_local/", "/_localstack/", "/_ministack/")
 """Paths that control the account itself; keys of builds, functions, tasks and replicas cannot call them."""
 _DRAIN_BYTES = 8 * 2**20
 _DRAIN_SECONDS = 5.0
@@ -59,6 +63,7 @@ class Authentication:
         self, app: App, credentials: CredentialStore, address: str, anonymous: Protocol = Protocol.JSON
     ) -> None:
         self._app, self._credentials, self._address, self._anonymous = app, credentials, address, anonymous
+        self._pending = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -83,12 +88,49 @@ class Authentication:
                     "AccessDenied",
                     f"{request.path} controls the account: sign with the key from inference local env",
                 )
-            verified = await _verified(request, signature, credential.secret_access_key, body)
+            if not signature.for_s3:
+                _require_normalized(scope["path"])
+            verified = await self._verified(request, signature, credential.secret_access_key, body)
         except AuthenticationError as error:
             protocol = protocol_of(service, request.headers, request.query, self._anonymous)
             await _refuse(render(error, protocol), request, body, send)
             return
         await self._app({**scope, CALLER: credential}, verified, _without_cors(send))
+
+    async def _verified(self, request: HttpRequest, signature: Signature, secret: str, receive: Receive) -> Receive:
+        """Return a `receive` that yields the body once it is known to be what was signed.
+
+        Raises AuthenticationError.
+        """
+        if payload_hash(signature, request) is not None:
+            return await _checked(request, signature, secret, receive)
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            held += size
+            self._pending += size
+            if held > MAX_UNDECLARED_BYTES:
+                raise AuthenticationError(
+                    413,
+                    "RequestEntityTooLarge",
+                    f"The body is over {MAX_UNDECLARED_BYTES} bytes: declare its hash in X-Amz-Content-Sha256, or send "
+                    "less",
+                )
+            if self._pending > MAX_PENDING_BYTES:
+                raise AuthenticationError(503, "ServiceUnavailable", "Too many bodies are pending; try again")
+
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                chunks = await _body(receive, hold)
+        except TimeoutError:
+            raise AuthenticationError(
+                400, "RequestTimeout", f"The body did not arrive within {BODY_SECONDS:g} s"
+            ) from None
+        finally:
+            self._pending -= held
+        verify(signature, request, secret, await _digest(chunks))
+        return _replay(chunks, receive)
 
     def _check_address(self, request: HttpRequest) -> None:
         """Refuse what a web page could send: another host's name that resolves here, or any cross-origin request."""
@@ -144,22 +186,26 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-async def _verified(request: HttpRequest, signature: Signature, secret: str, receive: Receive) -> Receive:
-    """Return a `receive` that yields the body once it is known to be what was signed; raises AuthenticationError."""
+def _require_normalized(path: str) -> None:
+    """Refuse a path that means another one: the signature covers that, and handlers act on this."""
+    segments = path.split("/")[1:]
+    if any(segment in (".", "..") for segment in segments) or "" in segments[:-1]:
+        raise AuthenticationError(400, "ValidationException", f"The path {path[:100]!r} is not normalized")
+
+
+async def _checked(request: HttpRequest, signature: Signature, secret: str, receive: Receive) -> Receive:
+    """Return a `receive` that yields a declared body once it is known to be what was signed."""
     declared = payload_hash(signature, request)
-    if declared is not None:
-        # The head is verified first, so that only a key's owner can have a large body read.
-        verify(signature, request, secret, declared)
-        if declared in (UNSIGNED, UNSIGNED_CHUNKS):
-            return receive
-    chunks = await _body(receive, None if declared is not None else MAX_UNDECLARED_BYTES)
+    assert declared is not None
+    # The head is verified first, so that only a key's owner can have a large body read.
+    verify(signature, request, secret, declared)
+    if declared in (UNSIGNED, UNSIGNED_CHUNKS):
+        return receive
+    chunks = await _body(receive, lambda size: None)
     if declared in (SIGNED_CHUNKS, SIGNED_CHUNKS_AND_TRAILER):
         verify_chunks(signature, secret, b"".join(chunks), trailer=declared == SIGNED_CHUNKS_AND_TRAILER)
         return _replay(chunks, receive)
-    digest = await _digest(chunks)
-    if declared is None:
-        verify(signature, request, secret, digest)
-    elif is_hash(declared) and digest != declared:
+    if is_hash(declared) and await _digest(chunks) != declared:
         raise _altered() if signature.for_s3 else mismatch()
     return _replay(chunks, receive)
 
@@ -185,9 +231,8 @@ async def _digest(chunks: "deque[bytes]") -> str:
     return hashed() if small else await asyncio.to_thread(hashed)
 
 
-async def _body(receive: Receive, limit: int | None) -> "deque[bytes]":
+async def _body(receive: Receive, hold: Callable[[int], None]) -> "deque[bytes]":
     chunks: deque[bytes] = deque()
-    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -196,13 +241,7 @@ async def _body(receive: Receive, limit: int | None) -> "deque[bytes]":
             )
         if chunk := message.get("body", b""):
             chunks.append(chunk)
-            size += len(chunk)
-        if limit is not None and size > limit:
-            raise AuthenticationError(
-                413,
-                "RequestEntityTooLarge",
-                f"The body is over {limit} bytes: declare its hash in X-Amz-Content-Sha256, or send less",
-            )
+            hold(len(chunk))
         if not message.get("more_body", False):
             return chunks
 

@@ -27,6 +27,8 @@ UNSIGNED_CHUNKS = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 SIGNED_CHUNKS_AND_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
 CONTENT_HASH = "x-amz-content-sha256"
+_CALLS = ("application/x-www-form-urlencoded", "application/x-amz-json", "application/cbor")
+"""Media types of API calls, as opposed to objects."""
 _EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 _HASH = re.compile(r"[0-9a-f]{64}")
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
@@ -118,7 +120,11 @@ def _from_header(request: HttpRequest, authorization: str) -> Signature:
     algorithm, _, rest = authorization.partition(" ")
     if algorithm != ALGORITHM:
         raise incomplete(f"Unsupported AWS 'algorithm': '{algorithm[:40]}'. Sign with {ALGORITHM}.")
-    parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
+    pairs = [part.strip().partition("=")[::2] for part in rest.split(",")]
+    parts = dict(pairs)
+    if len(parts) < len(pairs) or not parts.keys() <= {"Credential", "Signature", "SignedHeaders", ""}:
+        # What comes after reads one of several in its own way.
+        raise incomplete("The Authorization header must have Credential, SignedHeaders and Signature once each")
     missing = [name for name in ("Credential", "Signature", "SignedHeaders") if not parts.get(name)]
     if missing:
         raise incomplete(" ".join(f"Authorization header requires '{name}' parameter." for name in missing))
@@ -134,7 +140,10 @@ def _from_header(request: HttpRequest, authorization: str) -> Signature:
 
 
 def _from_query(request: HttpRequest) -> Signature:
-    given = dict(reversed(request.parameters))
+    given = dict(request.parameters)
+    names = [name for name, _ in request.parameters]
+    if any(names.count(name) > 1 for name in (*_QUERY_PARTS, "X-Amz-Expires", "X-Amz-Security-Token")):
+        raise incomplete("Each X-Amz-* query parameter of a signature must be there once")
     missing = [name for name in _QUERY_PARTS if not given.get(name)]
     if missing:
         raise incomplete(" ".join(f"AWS query-string parameters must include '{name}'." for name in missing))
@@ -180,7 +189,7 @@ def _signature(
     if timestamp[:8] != scope[1]:
         raise mismatch()
     names = tuple(signed_headers.split(";"))
-    _require_signed(request, names)
+    _require_signed(request, names, scope[3])
     return Signature(
         access_key_id=scope[0],
         date=scope[1],
@@ -195,9 +204,11 @@ def _signature(
     )
 
 
-def _require_signed(request: HttpRequest, names: tuple[str, ...]) -> None:
-    """Require `host` and every `x-amz-*` header to be signed, as AWS does: nobody may add or change one."""
-    unsigned = [name for name in request.headers if name.startswith("x-amz-") and name not in names]
+def _require_signed(request: HttpRequest, names: tuple[str, ...], service: str) -> None:
+    """Require `host` and every header that decides what a request does to be signed: nobody may add or change one."""
+    unsigned = [
+        name for name, value in request.headers.items() if name not in names and _must_be_signed(name, value, service)
+    ]
     if "host" not in names:
         unsigned.insert(0, "host")
     if unsigned:
@@ -206,6 +217,17 @@ def _require_signed(request: HttpRequest, names: tuple[str, ...]) -> None:
             "AccessDenied",
             f"There were headers present in the request which were not signed: {', '.join(unsigned)[:200]}",
         )
+
+
+def _must_be_signed(name: str, value: str, service: str) -> bool:
+    """AWS requires it of `x-amz-*`. With the others, an unsigned upload could become a call of another service."""
+    if name.startswith("x-amz-"):
+        return True
+    if service != "s3":
+        return False
+    if name == "content-encoding":
+        return "aws-chunked" in value.lower()
+    return name == "content-type" and value.lower().startswith(_CALLS)
 
 
 def check_time(signature: Signature, now: float | None = None) -> None:
@@ -270,7 +292,7 @@ def verify(signature: Signature, request: HttpRequest, secret: str, hashed_paylo
             request.method,
             _canonical_path(request.path, signature.for_s3),
             _canonical_query(request),
-            *(f"{name}:{' '.join(request.headers.get(name, '').split())}" for name in signature.signed_headers),
+            *(f"{name}:{_collapsed(request.headers.get(name, ''))}" for name in signature.signed_headers),
             "",
             ";".join(signature.signed_headers),
             hashed_payload,
@@ -280,6 +302,11 @@ def verify(signature: Signature, request: HttpRequest, secret: str, hashed_paylo
     expected = _sign(signature, secret, "\n".join((ALGORITHM, signature.timestamp, signature.scope, digest)))
     if not hmac.compare_digest(expected.encode(), signature.signature.encode()):
         raise mismatch()
+
+
+def _collapsed(value: str) -> str:
+    """Trim ASCII spaces and make one of several; others are part of the value."""
+    return " ".join(part for part in value.replace("\t", " ").split(" ") if part)
 
 
 def verify_chunks(signature: Signature, secret: str, body: bytes, *, trailer: bool) -> None:
@@ -368,7 +395,7 @@ def _http_date(value: str) -> str:
     """Turn an HTTP date into SigV4's form; empty where it is none."""
     try:
         return parsedate_to_datetime(value).astimezone(UTC).strftime(_TIMESTAMP)
-    except ValueError:
+    except (ValueError, OverflowError):
         return ""
 
 

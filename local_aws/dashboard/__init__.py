@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from containers.serving.connections import BoundedHttpProtocol
 from local_aws import cli
 from local_aws.account import LocalAccount
 from local_aws.dashboard.private_page import PrivatePage
@@ -41,5 +42,5 @@ def dashboard(
         page = PrivatePage(app, f"127.0.0.1:{listener.getsockname()[1]}")
         print(page.url, flush=True)
         print("the dashboards of the local account; stop with Ctrl-C", file=sys.stderr)
-        server = uvicorn.Server(uvicorn.Config(page, log_level="warning", access_log=False))
+        server = uvicorn.Server(uvicorn.Config(page, log_level="warning", access_log=False, http=BoundedHttpProtocol))
         server.run(sockets=[listener])

@@ -39,10 +39,12 @@ class PrivatePage:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
+        headers = scope["headers"]
         token, _, rest = scope["path"].removeprefix("/").partition("/")
         here, origin = self._address.encode(), f"http://{self._address}".encode()
-        own = headers.get(b"host") == here and headers.get(b"origin", origin) == origin
+        hosts = {value for name, value in headers if name == b"host"}
+        origins = {value for name, value in headers if name == b"origin"}
+        own = hosts == {here} and origins <= {origin}
         if not own or not hmac.compare_digest(token.encode(), self._token.encode()):
             refusal = PlainTextResponse("open the address that `inference local dashboard` printed\n", 403)
             await refusal(scope, receive, send)

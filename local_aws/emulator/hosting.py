@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from typing import Any
 
@@ -12,6 +13,8 @@ from load_tests.signed_requests import SignedRequests
 Properties = dict[str, Any]
 _URL = os.environ.get("INFERENCE_HOSTING_URL", "")
 _ABSENT = "the hosting process of the local account does not answer; see `inference local status`"
+_INVOKED = re.compile(r"/endpoints/[A-Za-z0-9-]+/[a-z-]+")
+"""Paths of the runtime API. Hosting has others, which are not for whoever may call SageMaker."""
 _RESTART_SECONDS = 60
 _auth = SignedRequests(os.environ)
 _client = httpx.AsyncClient(base_url=_URL, auth=_auth, timeout=90, trust_env=False)
@@ -28,8 +31,11 @@ class HostingAbsentError(HostingError):
 async def forward(
     method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
 ) -> tuple[int, dict[str, str], bytes]:
-    """Passes a request of a service that hosting implements on as it is."""
+    """Pass a request of a service that hosting implements on as it is."""
     del query
+    if path != "/" and not _INVOKED.fullmatch(path):
+        message = json.dumps({"__type": "UnknownOperationException", "message": f"{method} {path[:100]}"})
+        return 404, {"Content-Type": "application/json"}, message.encode()
     kept = {
         name: value
         for name, value in headers.items()

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from containers.serving.connections import BoundedHttpProtocol
 from containers.serving.contract import MAX_BODY_BYTES
 from local_aws.account import ACCOUNT_ID, REGION, STATE_VARIABLE, Engine, default_cache, engine
 from local_aws.authentication.credentials import CredentialStore
@@ -311,7 +312,7 @@ def main() -> None:
     app = Authentication(create_app(state), CredentialStore(state), f"{_HOST}:{port}")
     uvicorn.run(
         app, host=_HOST, port=port, log_level="warning", access_log=False, timeout_keep_alive=75,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=5, http=BoundedHttpProtocol,
     )  # fmt: skip
 
 

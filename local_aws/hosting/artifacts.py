@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 MAX_EXTRACTED_BYTES = 30 * 2**30
 """The storage volume that SageMaker gives an instance without local disks, unless a model asks for more."""
 MAX_MEMBERS = 10_000
-MAX_HEADER_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 16
 """Of one member's headers: names are paths of a few hundred bytes."""
+MAX_PATH_PARTS = 64
+MAX_PATH_CHARACTERS = 1024
+"""Of a member's name. What is nested deeper cannot be deleted again by every program."""
 _CHUNK = 1 << 20
 _TOO_LARGE = "it unpacks to more than the instance's disk or memory holds"
 
@@ -131,7 +134,7 @@ def fetch(
             _drain(content, left)
     except (ClientError, BotoCoreError) as error:
         raise _not_had(url, error) from error
-    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         if created:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (*_FULL, *_UNWRITABLE):
@@ -215,6 +218,8 @@ def _extract(content: gzip.GzipFile, folder: Path, max_bytes: int) -> int:
             bounded.next_member()
             if (member := tar.next()) is None:
                 return left
+            # It would keep every header, however many there are.
+            tar.members = []  # type: ignore[attr-defined]  # documented by its use alone
             if count >= MAX_MEMBERS:
                 raise tarfile.TarError(f"it has more than {MAX_MEMBERS} members")
             with bounded.data():
@@ -223,6 +228,11 @@ def _extract(content: gzip.GzipFile, folder: Path, max_bytes: int) -> int:
 
 
 def _extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, left: int) -> int:
+    if len(member.name) > MAX_PATH_CHARACTERS or member.name.count("/") >= MAX_PATH_PARTS:
+        raise tarfile.TarError(
+            f"{member.name[:100]!r} is too long: a name has at most {MAX_PATH_CHARACTERS} characters and "
+            f"{MAX_PATH_PARTS} parts"
+        )
     path = (folder / member.name).resolve()
     if Path(member.name).is_absolute() or not path.is_relative_to(folder.resolve()):
         raise tarfile.TarError(f"{member.name[:100]!r} lies outside of the archive's folder")

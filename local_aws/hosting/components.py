@@ -1,6 +1,7 @@
 """Inference components: copies of a model on an endpoint's instances, each copy a replica with its own memory."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -14,6 +15,8 @@ from local_aws.hosting.models import container_of, replica_spec
 from local_aws.hosting.placement import Compute, instances_needed
 from local_aws.hosting.replica import ReplicaFailedError
 from local_aws.hosting.rollout import AlarmStates, Clock, Plan, Rollout
+
+logger = logging.getLogger("components")
 
 Document = dict[str, Any]
 KIND = "InferenceComponent"
@@ -326,6 +329,9 @@ class Components:
             reason = await self._move_over(name, old, fleet, plan, count)
         except (ReplicaFailedError, ModelDataError, ApiError) as error:
             reason = str(error)
+        except Exception as error:
+            logger.exception("a deployment failed")
+            reason = f"internal failure: {type(error).__name__}; see `inference local logs hosting`"
         if reason is not None:
             record["FailureReason"] = reason
             self._end(record, "Failed" if old is None else "InService")

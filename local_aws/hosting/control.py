@@ -274,6 +274,9 @@ class ControlPlane:
             reason = await self._move_over(endpoint, config_name, old, fleet, plan, wanted)
         except (ReplicaFailedError, ModelDataError, ApiError) as error:
             reason = str(error)
+        except Exception as error:
+            logger.exception("a deployment failed")
+            reason = f"internal failure: {type(error).__name__}; see `inference local logs hosting`"
         if reason is not None:
             endpoint["FailureReason"] = reason
             endpoint["EndpointStatus"] = "Failed" if old is None else "InService"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,20 @@ def test_without_a_deployment_the_manifest_vouches_for_itself_and_the_log_says_s
     monkeypatch.delenv(MANIFEST_HASH_VARIABLE)
     load_manifest(folder, WORKLOAD)
     assert MANIFEST_HASH_VARIABLE in caplog.text
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "weights").chmod(0o111)
+    if os.geteuid() == 0:
+        # The superuser lists every folder.
+        def unlistable(path: str) -> object:
+            if str(path).endswith("weights"):
+                raise PermissionError(13, "Permission denied", path)
+            return scandir(path)
+
+        scandir = os.scandir
+        monkeypatch.setattr(os, "scandir", unlistable)
+    try:
+        assert "cannot be read whole: Permission denied" in refusal(folder)
+    finally:
+        (folder / "weights").chmod(0o755)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import boto3
@@ -367,3 +368,37 @@ def test_the_error_of_a_runtime_call_is_what_its_client_raises(account: Account)
     response = replay(account, request)
     assert response.headers["x-amzn-errortype"] == "SignatureDoesNotMatch"
     assert json.loads(response.content)["message"].startswith("The request signature we calculated does not match")
+
+
+@pytest.mark.parametrize(
+    "path", ["/2015-03-31/functions/f/url/../../ff", "/x/../_local/status", "//", "/./", "/%2e%2e/x"]
+)
+def test_a_path_that_means_another_is_refused_outside_of_s3(account: Account, path: str) -> None:
+    request = captured(account.key, *CALLS["json"])
+    headers = {name: _text(value) for name, value in request.headers.items()}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": _bytes(request.body), "more_body": False}
+
+    statuses: list[int] = []
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status", 0))
+
+    scope = {
+        "type": "http", "method": "POST", "path": unquote(path), "raw_path": path.encode(), "query_string": b"",
+        "headers": [(b"host", ADDRESS.encode()), *((n.lower().encode(), v.encode()) for n, v in headers.items())],
+    }  # fmt: skip
+    asyncio.run(account.layer(scope, receive, send))
+    assert statuses[0] in (400, 403)
+    assert account.untouched
+
+
+def test_bodies_of_senders_who_are_not_known_yet_are_bounded_together(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local_aws.authentication.middleware.MAX_PENDING_BYTES", 10)
+    request = captured(account.key, *CALLS["runtime"])
+    assert replay(account, request, content=b"0" * 11).status_code == 503
+    assert account.untouched
+    assert replay(account, request).status_code == 200

@@ -10,6 +10,7 @@ SHELL = {
     "INFERENCE_LOCAL_CACHE": "/cache",
     "PIP_INDEX_URL": "https://user:password@index.example.com/simple",
     "HTTPS_PROXY": "http://user:password@proxy.example.com",
+    "INFERENCE_HUB_TOKEN": "secret",
     "GITHUB_TOKEN": "secret",
     "HF_TOKEN": "secret",
     "AWS_PROFILE": "production",

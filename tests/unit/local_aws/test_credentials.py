@@ -94,3 +94,13 @@ def test_a_link_is_not_made_private_through(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="is a link"):
         make_private(tmp_path / "link")
     assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
+def test_a_cache_in_which_others_can_put_files_is_refused_and_left_as_it_is(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(mode)
+    with pytest.raises(PermissionError, match="writable by other users"):
+        make_parts_private(tmp_path / "shared", ["envs"])
+    assert (tmp_path / "shared").stat().st_mode & 0o7777 == mode
+    assert list((tmp_path / "shared").iterdir()) == []

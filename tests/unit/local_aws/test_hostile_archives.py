@@ -100,3 +100,25 @@ def test_a_long_path_is_still_a_path(tmp_path: Path) -> None:
         tar.addfile(entry, io.BytesIO(b"x"))
     fetched(packed.getvalue(), tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["model.bin"]
+
+
+@pytest.mark.parametrize("name", ["a/" * 1500 + "f", "a/" * 64 + "f", "x" * 1025])
+def test_what_is_nested_too_deeply_to_be_deleted_is_refused(tmp_path: Path, name: str) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    with pytest.raises(ModelDataError, match="is too long"):
+        fetched(packed.getvalue(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_comments_in_headers_are_not_kept(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+        for number in range(2000):
+            entry = tarfile.TarInfo(f"d{number}")
+            entry.type, entry.pax_headers = tarfile.DIRTYPE, {"comment": "a" * 60_000}
+            tar.addfile(entry)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    fetched(packed.getvalue(), tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024, "kilobytes"

@@ -14,7 +14,7 @@ from local_aws.account import LocalAccount
 from local_aws.authentication.credentials import DEPLOYER, CredentialStore
 from local_aws.main import app
 from local_aws.processes import birth
-from model_build.owned_folders import claim
+from model_build.owned_folders import ACCOUNT, claim
 
 
 @pytest.fixture
@@ -26,6 +26,8 @@ def somebody() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def account(state: Path, pid: int, born: str) -> LocalAccount:
+    if not state.exists() or not any(state.iterdir()):
+        claim(state, ACCOUNT)
     key = CredentialStore(state).issue(DEPLOYER)
     made = LocalAccount(str(state), str(state / "cache"), 1, 2, pid, born, key.access_key_id)
     made.write()
@@ -50,7 +52,6 @@ def test_down_leaves_a_process_alone_that_got_the_number_of_a_supervisor_long_go
     tmp_path: Path, somebody: "subprocess.Popen[bytes]"
 ) -> None:
     state = tmp_path / "state"
-    claim(state)
     account(state, somebody.pid, "another-boot/1")
     done = CliRunner().invoke(app, ["local", "down", "--state", str(state)])
     assert done.exit_code == 0

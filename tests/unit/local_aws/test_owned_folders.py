@@ -1,12 +1,23 @@
 """Folders: `up` takes what is new or empty, `down` deletes what `up` made, and neither follows a link."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from local_aws.main import app
-from model_build.owned_folders import MARKER, FolderRefusedError, claim, remove, remove_within, replace
+from model_build.owned_folders import (
+    ACCOUNT,
+    MARKER,
+    FolderRefusedError,
+    claim,
+    is_marked,
+    remove,
+    remove_within,
+    replace,
+)
 
 
 @pytest.fixture
@@ -110,3 +121,48 @@ def test_a_marked_folder_is_replaced_by_an_empty_one_and_another_is_not(foreign:
     with pytest.raises(FolderRefusedError):
         replace(foreign)
     assert untouched(foreign)
+
+
+def test_down_deletes_an_accounts_state_and_no_other_folder_of_this_project(tmp_path: Path) -> None:
+    claim(tmp_path / "environment")
+    (tmp_path / "environment/file").touch()
+    done = CliRunner().invoke(app, ["local", "down", "--state", str(tmp_path / "environment")])
+    assert (done.exit_code, (tmp_path / "environment/file").exists()) == (1, True)
+    claim(tmp_path / "state", ACCOUNT)
+    assert CliRunner().invoke(app, ["local", "down", "--state", str(tmp_path / "state/sub/..")]).exit_code == 0
+    assert not (tmp_path / "state").exists()
+
+
+def test_another_users_marker_and_a_hard_link_to_one_mark_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim(tmp_path / "made")
+    (tmp_path / "other").mkdir()
+    os.link(tmp_path / "made" / MARKER, tmp_path / "other" / MARKER)
+    assert not is_marked(tmp_path / "other")
+    (tmp_path / "other" / MARKER).unlink()
+    assert is_marked(tmp_path / "made")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert not is_marked(tmp_path / "made")
+
+
+def test_a_tree_of_any_depth_is_deleted(tmp_path: Path) -> None:
+    claim(tmp_path / "made")
+    subprocess.run(["mkdir", "-p", f"{tmp_path}/made/" + "a/" * 1500], check=True)
+    remove(tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_deletion_that_fails_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim(tmp_path / "made")
+    (tmp_path / "made/file").touch()
+    with monkeypatch.context() as broken:
+        broken.setattr("model_build.owned_folders._delete", fail)
+        with pytest.raises(OSError, match="busy"):
+            remove(tmp_path / "made")
+    remove(tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+def fail(path: Path) -> None:
+    raise OSError(f"{path} is busy")

@@ -20,6 +20,7 @@ from local_aws.podman.build import Built, build
 from local_aws.podman.engine import EngineError, Podman
 from local_aws.podman.run import Container, Mount
 from local_aws.processes import birth
+from model_build.owned_folders import ACCOUNT, claim
 
 CONTAINER = Container(
     name="one",
@@ -214,6 +215,7 @@ def test_an_account_with_podman_is_refused_where_there_is_none(tmp_path: Path, m
 
 def test_a_running_account_keeps_its_engine(tmp_path: Path) -> None:
     own = os.getpid()
+    claim(tmp_path, ACCOUNT)
     LocalAccount(str(tmp_path), str(tmp_path), 1, 2, own, birth(own), "").write()
     done = CliRunner().invoke(app, ["local", "up", "--engine", "podman", "--state", str(tmp_path)])
     assert done.exit_code == 2

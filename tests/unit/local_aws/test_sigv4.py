@@ -132,6 +132,15 @@ def test_a_clock_may_be_a_quarter_of_an_hour_off_and_no_more(offset: int) -> Non
         ("AWS4-HMAC-SHA256 Credential=a/b/c, SignedHeaders=host, Signature=0", "IncompleteSignature"),
         ("AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/sts/aws4_request, Signature=0", "IncompleteSignature"),
         ("Bearer token", "IncompleteSignature"),
+        (
+            "AWS4-HMAC-SHA256 Credential=b/20260101/us-east-1/sts/aws4_request, "
+            "Credential=a/20260101/us-east-1/sts/aws4_request, SignedHeaders=host, Signature=0",
+            "IncompleteSignature",
+        ),
+        (
+            "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/sts/aws4_request, SignedHeaders=host, Signature=0, X=1",
+            "IncompleteSignature",
+        ),
         ("", "IncompleteSignature"),
     ],
 )
@@ -265,3 +274,30 @@ def test_a_signed_trailer_is_accepted_and_a_changed_one_is_not() -> None:
     for changed in (TRAILER.replace(b"sOO8", b"sOO9"), b"\r\n"):
         with pytest.raises(AuthenticationError):
             verify_chunks(signature, SECRET, b"".join(parts) + changed, trailer=True)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("content-type", "application/x-amz-json-1.1"),
+        ("content-encoding", "aws-chunked"),
+    ],
+)
+def test_a_header_that_would_make_an_upload_something_else_must_be_signed(header: tuple[str, str]) -> None:
+    request = signed("POST", f"http://{HOST}/bucket/key?uploads", b"", "s3")
+    with pytest.raises(AuthenticationError, match=f"not signed: {header[0]}"):
+        read_signature(HttpRequest("POST", "/bucket/key", "uploads", {**request.headers, header[0]: header[1]}))
+
+
+def test_a_date_beyond_the_calendar_is_none() -> None:
+    request = HttpRequest.of("GET", "/", "", [("Host", HOST), ("Date", "Fri, 31 Dec 9999 23:59:59 -2359")])
+    authorization = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/sts/aws4_request, SignedHeaders=host, Signature=0"
+    with pytest.raises(AuthenticationError, match="X-Amz-Date"):
+        read_signature(HttpRequest("GET", "/", "", {**request.headers, "authorization": authorization}))
+
+
+def test_a_space_that_is_not_ascii_is_part_of_a_value() -> None:
+    request = signed("PUT", f"http://{HOST}/bucket/key", b"", "s3", {"x-amz-meta-a": "x  y"})
+    assert is_valid(request, b"")
+    assert not is_valid(HttpRequest("PUT", "/bucket/key", "", {**request.headers, "x-amz-meta-a": "x\u00a0y"}), b"")
