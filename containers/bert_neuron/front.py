@@ -280,7 +280,7 @@ class _Client(asyncio.Protocol):
             self._body.append(body)
 
     def _hold(self) -> bool:
-        """Counts the body as it is now, or refuses the request."""
+        """Count the body as it is now, or refuse the request."""
         more = self._size - self._held if self._size > UNCOUNTED_BYTES else 0
         if more and self._front.held_bytes + more > _MAX_HELD_BYTES:
             self._drop(_overloaded(f"the bodies of other requests take {self._front.held_bytes} bytes"))
@@ -373,7 +373,7 @@ class _Client(asyncio.Protocol):
         raise _StoppedError
 
     def _refuse(self, error: ServingError) -> None:
-        """Answers an error behind the requests that have arrived, and closes the connection."""
+        """Answer an error behind the requests that have arrived, and close the connection."""
         if self._ended or self._transport is None:
             return
         self._ended = True

@@ -149,7 +149,7 @@ def _as_floats(rows: Sequence[Sequence[float | None]]) -> FloatArray:
 
 
 def _decode(decoder: msgspec.json.Decoder[T], text: bytes, root: str, row: int = 0) -> T:
-    """Decodes JSON; fields in errors begin with `root`, and rows in them count from `row`."""
+    """Decode JSON; fields in errors begin with `root`, and rows in them count from `row`."""
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:

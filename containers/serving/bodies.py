@@ -18,7 +18,7 @@ _TRIM_BYTES = 32 * 2**20
 
 
 class Bodies:
-    """Reads request bodies within a bound of bytes and of readers.
+    """Read request bodies within a bound of bytes and of readers.
 
     capacity_bytes: bodies that are being read or computed, without those of up to UNCOUNTED_BYTES; at least
     MAX_BODY_BYTES, so that a lone request always fits. readers: bodies of which only a part has arrived.

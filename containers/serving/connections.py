@@ -35,7 +35,7 @@ class _RefusedError(Exception):
 
 
 class _Flow(FlowControl):
-    """Reads no more while requests wait that were sent before others were answered."""
+    """Stop reading while requests wait that were sent before others were answered."""
 
     def __init__(self, transport: asyncio.Transport, blocked: Callable[[], bool]) -> None:
         super().__init__(transport)
