@@ -322,7 +322,11 @@ def test_the_summary_has_all_that_a_deployment_and_a_reader_need(tmp_path: Path,
     assert list(summary["accuracy"]) == ["tensorflow", "openvino_fp32", "openvino_int8"]
     assert summary["accuracy"]["tensorflow"]["gate"] == "reference"
     for name, artifact in result.artifacts.items():
-        assert summary["artifacts"][name] == {"bytes": artifact.path.stat().st_size, "sha256": artifact.sha256}
+        assert summary["artifacts"][name] == {
+            "bytes": artifact.path.stat().st_size,
+            "sha256": artifact.sha256,
+            "manifest_sha256": artifact.manifest_sha256,
+        }
 
 
 def test_the_picture_shows_image_truth_and_predictions_side_by_side(tmp_path: Path, recipe: UnetTfsRecipe) -> None:
