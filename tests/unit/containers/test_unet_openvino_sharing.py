@@ -76,6 +76,9 @@ class Cores:
         self.answers: list[float] = []
         self._clients: list[threading.Thread] = []
 
+    def are_asked(self, count: int) -> Callable[[], bool]:
+        return lambda: self.shared.asked == count
+
     def ask(self, count: int) -> None:
         for _ in range(count):
             client = threading.Thread(target=self._client, args=(len(self._clients) / 100,), daemon=True)
@@ -132,7 +135,7 @@ def test_cores_that_are_half_idle_go_to_one_image_again() -> None:
     until(lambda: cores.log == ["all"] + ["each"] * 4)
     for left in (3, 2, 1):
         cores.each.gate.release()
-        until(cores.each.computes(left))
+        until(cores.are_asked(left))
     cores.ask(1)
     cores.each.gate.release()
     until(lambda: cores.log[5:] == ["all"])
