@@ -102,8 +102,9 @@ class Authentication:
 
         Raises AuthenticationError.
         """
-        if payload_hash(signature, request) is not None:
-            return await _checked(request, signature, secret, receive)
+        declared = payload_hash(signature, request)
+        if declared is not None:
+            return await _checked(request, signature, secret, declared, receive)
         held = 0
 
         def hold(size: int) -> None:
@@ -193,10 +194,8 @@ def _require_normalized(path: str) -> None:
         raise AuthenticationError(400, "ValidationException", f"The path {path[:100]!r} is not normalized")
 
 
-async def _checked(request: HttpRequest, signature: Signature, secret: str, receive: Receive) -> Receive:
-    """Return a `receive` that yields a declared body once it is known to be what was signed."""
-    declared = payload_hash(signature, request)
-    assert declared is not None
+async def _checked(request: HttpRequest, signature: Signature, secret: str, declared: str, receive: Receive) -> Receive:
+    """Return a `receive` that yields a body of the declared hash once it is known to be what was signed."""
     # The head is verified first, so that only a key's owner can have a large body read.
     verify(signature, request, secret, declared)
     if declared in (UNSIGNED, UNSIGNED_CHUNKS):
