@@ -12,6 +12,8 @@ _CAPPED_BY_ONEDNN_ISA = {
 }
 """Instruction sets above each value of ONEDNN_MAX_CPU_ISA (oneDNN developer guide, "CPU Dispatcher Control")."""
 
+INT8_INSTRUCTION_SETS = ("avx512_vnni", "avx_vnni", "amx_int8")
+"""INT8 models of OpenVINO and ONNX Runtime need one of these."""
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from containers.serving.cpu import instruction_sets
+from containers.serving.cpu import INT8_INSTRUCTION_SETS, instruction_sets
 from local_aws import cli
 from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, LocalAccount
 from local_aws.demo import bert_int8, churn_mme
@@ -29,7 +29,7 @@ AT_ONCE = ("--concurrency", "4")
 """Stacks that the CDK works on at a time: workloads wait for builds and containers, not for each other."""
 _INSTRUCTION_SETS = {
     bert_int8.WORKLOAD: ("avx512_vnni",),
-    "unet_tfs": ("avx512_vnni", "avx_vnni", "amx_int8"),
+    "unet_tfs": INT8_INSTRUCTION_SETS,
 }
 """One of them must be there, as the builds of INT8 models check."""
 REPORT_SECONDS, REPORT_RATE = 8.0, 100.0

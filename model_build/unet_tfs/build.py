@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import containers.unet_openvino
 import model_build.unet_tfs
-from containers.serving.cpu import available_cores, instruction_sets
+from containers.serving.cpu import INT8_INSTRUCTION_SETS, available_cores, instruction_sets
 from containers.serving.errors import StartupError
 from containers.serving.manifest import SCHEMA_VERSION, Calibration, EngineVersion, Manifest, Tensor
 from containers.unet_openvino import engine
@@ -44,7 +44,7 @@ _SAMPLES = 16
 _MASKS_FILE = "masks.npy"
 _INSTRUCTION_SETS: dict[Precision, tuple[str, ...]] = {
     "fp32": (),
-    "int8": ("avx512_vnni", "avx_vnni", "amx_int8"),
+    "int8": INT8_INSTRUCTION_SETS,
     "bf16": ("avx512_bf16", "amx_bf16"),
 }
 _TRAINING_SETTINGS = {

@@ -12,6 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from containers.bert_int8.engines.onnxruntime import MODEL_FILE
+from containers.serving.cpu import INT8_INSTRUCTION_SETS
 from containers.serving.question_answering.windows import EncoderBatch
 from model_build.bert_int8.engines import LogitsOnly, example_inputs
 
@@ -33,7 +34,7 @@ class OnnxRuntimeInt8:
     fp32_engine = "onnxruntime"
     calibrates = True
     attention = "eager"
-    int8_instruction_sets = ("avx512_vnni", "avx_vnni", "amx_int8")
+    int8_instruction_sets = INT8_INSTRUCTION_SETS
 
     def export(self, model: torch.nn.Module, output: Path) -> None:
         """Exports opset 17 with free batch and length, and pre-processes the graph."""

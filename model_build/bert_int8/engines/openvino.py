@@ -9,6 +9,7 @@ import openvino as ov
 import torch
 
 from containers.bert_int8.engines.openvino import MODEL_FILE
+from containers.serving.cpu import INT8_INSTRUCTION_SETS
 from containers.serving.question_answering.windows import EncoderBatch
 from model_build.bert_int8.engines import LogitsOnly, example_inputs
 
@@ -20,7 +21,7 @@ class OpenVinoInt8:
     fp32_engine = "openvino"
     calibrates = True
     attention = "sdpa"
-    int8_instruction_sets = ("avx512_vnni", "avx_vnni", "amx_int8")
+    int8_instruction_sets = INT8_INSTRUCTION_SETS
 
     def export(self, model: torch.nn.Module, output: Path) -> None:
         """Converts with free batch and length."""
