@@ -22,6 +22,7 @@ from model_build.churn_mme.data import Table, fetch, parse
 from model_build.churn_mme.recipe import ChurnMmeRecipe, GeneratedSource
 from model_build.churn_mme.schema import STATES
 from model_build.churn_mme.train import train_states
+from tests.allocations import peak_bytes
 
 Rows = NDArray[np.float32]
 
@@ -255,13 +256,7 @@ def test_a_model_without_a_tree_is_refused(table: Table) -> None:
 def test_many_rows_take_memory_for_a_block_and_not_for_rows_times_trees(table: Table) -> None:
     ensemble = read_model(fit(Job(table.features, table.labels, RECIPE.model_copy(update={"num_round": 100}))))
     rows = np.resize(table.features, (20_000, len(FEATURES)))
-    tracemalloc.start()
-    try:
-        ensemble.predict(rows)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 10 * 2**20
+    assert peak_bytes(lambda: ensemble.predict(rows)) < 10 * 2**20
 
 
 def test_the_size_that_a_model_tells_is_about_what_it_takes(table: Table) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import struct
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from containers.churn_mme.handler import ChurnModel, load_model
 from containers.churn_mme.trees import TreeEnsemble, read_model
 from containers.serving.app import Invocation, RunOnThread, ServingOptions
 from containers.serving.multi_model import MemoryBudget, create_multi_model_app
+from tests.allocations import peak_bytes
 
 Tree = dict[str, Any]
 
@@ -88,17 +88,6 @@ def full(depth: int) -> Tree:
     nodes = np.arange(2 ** (depth + 1) - 1)
     splits = nodes < 2**depth - 1
     return tree(np.where(splits, 2 * nodes + 1, -1), np.where(splits, 2 * nodes + 2, -1))
-
-
-def peak_bytes(run: Callable[[], object]) -> int:
-    """The most that Python and NumPy had allocated while it ran, besides what they had before."""
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        run()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
 
 
 def served(model: TreeEnsemble) -> bool:

@@ -1,8 +1,6 @@
 """How many rows a request may have, and what reading them takes: bounded by the response before anything is built."""
 
 import json
-import tracemalloc
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from containers.churn_mme.trees import TreeEnsemble, read_model
 from containers.serving.app import Invocation
 from containers.serving.contract import MAX_BODY_BYTES
 from containers.serving.errors import ServingError
+from tests.allocations import peak_bytes
 
 CSV, JSON = "text/csv", "application/json"
 EMPTY_ROW = b"," * (len(FEATURES) - 1)
@@ -56,16 +55,6 @@ def refusal(model: ChurnModel, body: bytes, content_type: str, accept: str = "*/
     with pytest.raises(ServingError) as refused:
         model.invoke(Invocation(body, content_type, accept))
     return refused.value
-
-
-def peak_bytes(run: Callable[[], object]) -> int:
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        run()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import io
 import itertools
 import json
 import struct
-import tracemalloc
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +22,7 @@ from containers.unet_openvino.handler import MAX_BATCH, make_handler
 from containers.unet_openvino.images import MAX_IMAGE_BYTES, PNG, open_image
 from containers.unet_openvino.npy import MAX_DIMENSIONS, NPY, decode_npy
 from containers.unet_openvino.signature import IMAGE_SIDE
+from tests.allocations import peak_bytes
 
 JSON = "application/json"
 SIDES = (IMAGE_SIDE, IMAGE_SIDE, 3)
@@ -196,16 +196,6 @@ SHORT_IMAGE = b"[" + b",".join([b"[" + b",".join([b"[0,0,0]"] * IMAGE_SIDE) + b"
 
 def instances(content: bytes) -> bytes:
     return b'{"instances":' + content + b"}"
-
-
-def peak_bytes(run: Callable[[], object]) -> int:
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        run()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
