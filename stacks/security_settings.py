@@ -29,7 +29,10 @@ _WRITTEN_OUT = re.compile(
     rf"""(?<![^\W_]){_SECRET_WORDS}["']?\s*[:=]\s*["'](?P<value>[^"'\s<>{{}}\[\]()$]{{8,200}})["']""",
     re.IGNORECASE | re.ASCII,
 )
-"""A name of a secret and a text that is neither a placeholder nor a phrase, in source code and files of settings."""
+"""A name such as `password` that is given a literal value in source code or a settings file.
+
+Values with spaces, brackets or `$` do not match: they are phrases, templates or references.
+"""
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 """What such a text is when it names an environment variable."""
 

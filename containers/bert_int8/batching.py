@@ -142,7 +142,7 @@ class Batcher:
         self._loading: threading.Thread | None = None
 
     def infer(self, windows: Sequence[Window], cancellation: Cancellation | None = None) -> list[Logits]:
-        """Return start and end logits of each window, as long as it is.
+        """Return the start and end logits of each window, one of each for every token of it.
 
         Raises what the engine raises, and ServingError once nobody waits for the logits any more.
         """

@@ -280,7 +280,7 @@ class _Client(asyncio.Protocol):
             self._body.append(body)
 
     def _hold(self) -> bool:
-        """Count the body as it is now, or refuse the request."""
+        """Count the bytes of the body that have arrived, or refuse the request if the server holds too many."""
         more = self._size - self._held if self._size > UNCOUNTED_BYTES else 0
         if more and self._front.held_bytes + more > _MAX_HELD_BYTES:
             self._drop(_overloaded(f"the bodies of other requests take {self._front.held_bytes} bytes"))

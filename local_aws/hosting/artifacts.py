@@ -218,8 +218,8 @@ def _extract(content: gzip.GzipFile, folder: Path, max_bytes: int) -> int:
             bounded.next_member()
             if (member := tar.next()) is None:
                 return left
-            # It would keep every header, however many there are.
-            tar.members = []  # type: ignore[attr-defined]  # documented by its use alone
+            # TarFile keeps every header that it has read. typeshed does not have the attribute.
+            tar.members = []  # type: ignore[attr-defined]
             if count >= MAX_MEMBERS:
                 raise tarfile.TarError(f"it has more than {MAX_MEMBERS} members")
             with bounded.data():

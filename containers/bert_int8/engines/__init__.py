@@ -30,7 +30,7 @@ class KnowsItsSizes(Protocol):
     """An engine that can say whether a tokenizer fits its model."""
 
     def check_fits(self, words: int, max_seq_length: int) -> None:
-        """Raise StartupError unless the model has embeddings of so many token ids, and of so many positions."""
+        """Raise StartupError if the model has fewer than `words` token IDs or `max_seq_length` positions."""
 
 
 _MODULES = {

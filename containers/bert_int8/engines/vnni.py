@@ -49,8 +49,9 @@ def version() -> str:
 
 
 def load(model_dir: Path, threads: int) -> "VnniEngine":
-    """Open a session of so many threads, the caller's among them, on weights that every session of the archive shares.
+    """Open a session that computes on `threads` threads, one of which is the caller's.
 
+    All sessions on one archive share its weights.
     Raises StartupError for weights or a library that cannot be served, and MemoryError.
     """
     return VnniEngine(_encoder(model_dir), threads)
@@ -111,7 +112,7 @@ class VnniEngine:
         weakref.finalize(self, encoder.library.session_free, self._session)
 
     def check_fits(self, words: int, max_seq_length: int) -> None:
-        """Raise StartupError unless the model has an embedding of so many token ids, and of so many positions."""
+        """Raise StartupError if the model has fewer than `words` token IDs or `max_seq_length` positions."""
         shape = self._encoder.shape
         for what, wanted, there in (
             ("the tokenizer's highest token id plus one", words, shape.words),
