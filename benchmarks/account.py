@@ -13,7 +13,7 @@ import typer
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import last_lines, process_group
 from local_aws import cli
-from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount
+from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount, environment_variables
 
 _GUARD = 'cat >/dev/null; kill -s TERM "$1"'
 """Stops the account once the pipe from this process closes, which it does even on SIGKILL."""
@@ -63,15 +63,12 @@ def local_account(state: Path, cache: Path) -> Iterator[LocalAccount]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    before = dict(os.environ)
-    os.environ.update(account.environment())
-    # A profile of the user's would be looked up, and may name another account.
-    os.environ.pop("AWS_PROFILE", None)
     try:
-        yield account
+        with environment_variables(account.environment()):
+            # A profile of the user's would be looked up, and may name another account.
+            os.environ.pop("AWS_PROFILE", None)
+            yield account
     finally:
-        os.environ.clear()
-        os.environ.update(before)
         cli.stop(state)
         guard.kill()
         guard.communicate()

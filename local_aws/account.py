@@ -1,8 +1,10 @@
 """Where a local account keeps its state, and how clients reach it."""
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -166,6 +168,18 @@ class LocalAccount:
                 [str(Path(sys.executable).parent), str(ROOT / "node_modules/.bin"), os.environ.get("PATH", "")]
             ),
         }
+
+
+@contextlib.contextmanager
+def environment_variables(variables: dict[str, str]) -> Iterator[None]:
+    """Set environment variables of this process for a block, and restore all of them after it."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def write_json(path: Path, content: object) -> None:

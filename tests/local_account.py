@@ -17,7 +17,16 @@ from botocore.config import Config
 from dashboards import aws_only
 from dashboards.body import MetricWidget, Source
 from load_tests.signed_requests import SignedRequests
-from local_aws.account import ACCOUNT_ID, CACHE_VARIABLE, OWNER_VARIABLE, REGION, ROOT, STATE_VARIABLE, LocalAccount
+from local_aws.account import (
+    ACCOUNT_ID,
+    CACHE_VARIABLE,
+    OWNER_VARIABLE,
+    REGION,
+    ROOT,
+    STATE_VARIABLE,
+    LocalAccount,
+    environment_variables,
+)
 from local_aws.dashboard import reading
 from local_aws.demo import AT_ONCE
 
@@ -175,16 +184,13 @@ def running_account(state: Path, **environment: str) -> Iterator[LocalAccount]:
     assert done.returncode == 0, done.stderr
     running = LocalAccount.read(state)
     assert running is not None
-    before = dict(os.environ)
-    os.environ.update(running.environment())
-    os.environ.pop("AWS_PROFILE", None)
-    # It keeps the key that it has found first, and every account has another.
-    boto3.setup_default_session()
     try:
-        yield running
+        with environment_variables(running.environment()):
+            os.environ.pop("AWS_PROFILE", None)
+            # It keeps the key that it has found first, and every account has another.
+            boto3.setup_default_session()
+            yield running
     finally:
-        os.environ.clear()
-        os.environ.update(before)
         boto3.setup_default_session()
         inference(state, "local", "down")
 

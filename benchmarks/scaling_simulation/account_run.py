@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import sys
 import tarfile
 import threading
@@ -19,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from benchmarks.account import local_account
 from benchmarks.errors import BenchmarkError
 from load_tests.closed_loop import Request, Target, client, invoke
-from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE
+from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, environment_variables
 from local_aws.hosting.images import Image
 from sizing.autoscaling import Bounds, TargetTracking
 from sizing.service_times import ServiceTimes
@@ -58,17 +57,9 @@ class Watched:
 @contextlib.contextmanager
 def endpoint(cache: Path, folder: Path) -> Iterator[None]:
     """An endpoint of one instance in a local account of its own, which ends with the block; raises BenchmarkError."""
-    before = os.environ.get(TIME_SCALE_VARIABLE)
-    os.environ[TIME_SCALE_VARIABLE] = str(TIME_SCALE)
-    try:
-        with local_account(folder / "state", cache):
-            _deploy(folder)
-            yield
-    finally:
-        if before is None:
-            del os.environ[TIME_SCALE_VARIABLE]
-        else:
-            os.environ[TIME_SCALE_VARIABLE] = before
+    with environment_variables({TIME_SCALE_VARIABLE: str(TIME_SCALE)}), local_account(folder / "state", cache):
+        _deploy(folder)
+        yield
 
 
 def service_times() -> ServiceTimes:

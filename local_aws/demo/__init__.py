@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from containers.serving.cpu import INT8_INSTRUCTION_SETS, instruction_sets
 from local_aws import cli
-from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, LocalAccount
+from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, LocalAccount, environment_variables
 from local_aws.demo import bert_int8, churn_mme
 from local_aws.demo.steps import DemoError, run
 from local_aws.report import FOLDER, make, print_verdicts
@@ -36,6 +37,16 @@ REPORT_SECONDS, REPORT_RATE = 8.0, 100.0
 """Of each load test of the report; requests a second that it sizes for."""
 WORKLOADS = (bert_int8.WORKLOAD, churn_mme.WORKLOAD, "unet_tfs", "bert_neuron")
 """Each is shown by the module of its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What to show: the workloads, the seconds measured for each variant, a report over all, and whether to keep it."""
+
+    workloads: tuple[str, ...]
+    seconds: float
+    everything: bool
+    keep: bool
 
 
 def demo(
@@ -72,21 +83,30 @@ def demo(
             cli.fail(
                 f"workload {workload!r} is not in {deployment}; choose from {', '.join(settings.workloads.enabled)}"
             )
-    os.environ.setdefault(TIME_SCALE_VARIABLE, TIME_SCALE)
-    account = cli.start(state, cache)
-    os.environ.update(account.environment())
+    with environment_variables({TIME_SCALE_VARIABLE: os.environ.get(TIME_SCALE_VARIABLE, TIME_SCALE)}):
+        account = cli.start(state, cache)
+    with environment_variables(account.environment()):
+        _show(account, settings, deployment, Shown(tuple(chosen), seconds=seconds, everything=everything, keep=keep))
+    if keep:
+        print(f'kept: eval "$(inference local env)"; the account answers at {account.endpoint_url}', file=sys.stderr)
+    else:
+        cli.stop(Path(account.state))
+    print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def _show(account: LocalAccount, settings: Deployment, deployment: str, shown: Shown) -> None:
+    """Deploy what is shown, show it, and destroy it unless it is kept; exits where that fails."""
     logs = Path(account.state) / "logs"
     try:
         run("bootstrap", ["cdk", "bootstrap", f"aws://{ACCOUNT_ID}/{REGION}", "--app", ""], logs)
-        deploy(settings, chosen, deployment, logs)
-        for workload in chosen:
+        deploy(settings, shown.workloads, deployment, logs)
+        for workload in shown.workloads:
             # Imported here, since the libraries of a workload's demo come with its own extra.
-            importlib.import_module(f"local_aws.demo.{workload}").show(settings, seconds)
-        if everything:
-            print_verdicts(
-                _report(settings, chosen, account), Console(width=None if sys.stdout.isatty() else 140, markup=False)
-            )
-        if not keep:
+            importlib.import_module(f"local_aws.demo.{workload}").show(settings, shown.seconds)
+        if shown.everything:
+            console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
+            print_verdicts(_report(settings, shown.workloads, account), console)
+        if not shown.keep:
             run(
                 "destroy",
                 ["cdk", "destroy", "--all", "--force", *AT_ONCE, "--context", f"deployment={deployment}"],
@@ -98,11 +118,6 @@ def demo(
         raise typer.Exit(130) from None
     except DemoError as error:
         cli.fail(f"{error}\nthe account still runs; `inference local logs`, then `inference local down`")
-    if keep:
-        print(f'kept: eval "$(inference local env)"; the account answers at {account.endpoint_url}', file=sys.stderr)
-    else:
-        cli.stop(Path(account.state))
-    print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 
 def _missing(workload: str) -> str:
