@@ -9,26 +9,26 @@ from pathlib import Path
 import aws_cdk as cdk
 from constructs import Construct
 
-from stacks.bert_int8 import BertInt8Stack
-from stacks.bert_neuron import BertNeuronStack
-from stacks.churn_mme import ChurnMmeStack
 from stacks.constructs.permissions_boundary import bound
+from stacks.encoder import EncoderStack
 from stacks.endpoint_checks import check
 from stacks.foundation import FoundationStack
 from stacks.load_test import LoadTestStack
 from stacks.model_build import ModelBuildStack
 from stacks.monitoring import MonitoringStack
 from stacks.naming import camel
+from stacks.neuron_encoder import NeuronEncoderStack
 from stacks.pipeline import PipelineStack
 from stacks.pipeline_settings import Pipeline
+from stacks.saved_model import SavedModelStack
 from stacks.settings import Deployment, DeploymentError
-from stacks.unet_tfs import UnetTfsStack
+from stacks.tabular import TabularStack
 
 STACKS: Mapping[str, Callable[..., cdk.Stack]] = {
-    "bert_int8": BertInt8Stack,
-    "churn_mme": ChurnMmeStack,
-    "unet_tfs": UnetTfsStack,
-    "bert_neuron": BertNeuronStack,
+    "encoder": EncoderStack,
+    "tabular": TabularStack,
+    "saved_model": SavedModelStack,
+    "neuron_encoder": NeuronEncoderStack,
 }
 """By workload; each takes its own settings."""
 
@@ -51,7 +51,7 @@ def compose(scope: Construct, deployment: Deployment) -> None:
         deployment = deployment.placed(foundation.network.named)
     for workload, settings in deployment.workloads.enabled.items():
         # Only this one has a load balancer.
-        logged = {"access_logs": foundation.access_logs} if workload == "bert_neuron" else {}
+        logged = {"access_logs": foundation.access_logs} if workload == "neuron_encoder" else {}
         STACKS[workload](
             scope,
             f"{prefix}{camel(workload)}",

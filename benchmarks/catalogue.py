@@ -130,7 +130,7 @@ def _neuron(summary: Summary) -> str:
 
 def _neuron_bars(summary: Summary) -> Bars:
     rate = _figure(summary, "requests a second")
-    return [("bert_neuron", rate["ours"]), ("published pattern", rate["published"])]
+    return [("neuron_encoder", rate["ours"]), ("published pattern", rate["published"])]
 
 
 def _load_tests(summary: Summary) -> str:
@@ -162,8 +162,8 @@ def _clock(summary: Summary) -> str:
 BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(
         title="BERT, the engine",
-        command="python -m benchmarks.bert_int8.engine",
-        result="bert_int8/results/engine-local",
+        command="python -m benchmarks.encoder.engine",
+        result="encoder/results/engine-local",
         question="What do INT8, and no padding, give over the best FP32 engine?",
         slips="IPEX INT8, OpenVINO INT8, and OpenVINO FP32 if quantization gained nothing",
         headline=_engine,
@@ -172,16 +172,16 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     ),
     Benchmark(
         title="BERT, the accuracy",
-        command="python -m benchmarks.bert_int8.accuracy",
-        result="bert_int8/results/accuracy-local",
+        command="python -m benchmarks.encoder.accuracy",
+        result="encoder/results/accuracy-local",
         question="What does INT8 cost on real questions?",
         slips="the other engines' INT8, and FP32 always",
         headline=_accuracy,
     ),
     Benchmark(
         title="BERT, the server",
-        command="python -m benchmarks.bert_int8.server",
-        result="bert_int8/results/server-local",
+        command="python -m benchmarks.encoder.server",
+        result="encoder/results/server-local",
         question="What does serving cost on top of the engine, alone, busy and overloaded?",
         slips="plain FastAPI alone, LitServe's batching when busy, and the bare engine always",
         headline=_server,
@@ -189,9 +189,9 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         axis="questions a second, 32 connections",
     ),
     Benchmark(
-        title="churn_mme beside Multi Model Server",
-        command="python -m benchmarks.churn_mme",
-        result="churn_mme/results/local-51-models-lean",
+        title="tabular beside Multi Model Server",
+        command="python -m benchmarks.tabular",
+        result="tabular/results/local-51-models-lean",
         question="What does a multi-model container of its own give over the built-in one's server?",
         slips="Multi Model Server, with leaner workers than SageMaker's image has",
         headline=_churn,
@@ -199,17 +199,17 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         axis="times better than Multi Model Server",
     ),
     Benchmark(
-        title="churn_mme, a soak",
-        command="python -m benchmarks.churn_mme.soak",
-        result="churn_mme/results/soak",
+        title="tabular, a soak",
+        command="python -m benchmarks.tabular.soak",
+        result="tabular/results/soak",
         question="Does it stay right and small while models are added, replaced and evicted?",
         slips="nobody: a wrong or lost answer, or memory that grows, is a miss by itself",
         headline=_soak,
     ),
     Benchmark(
-        title="churn_mme with ten thousand models",
-        command="python -m benchmarks.churn_mme.scale",
-        result="churn_mme/results/scale",
+        title="tabular with ten thousand models",
+        command="python -m benchmarks.tabular.scale",
+        result="tabular/results/scale",
         question="Does anything slow down as models are added, and what does one core answer?",
         slips="itself with 51 models",
         headline=_scale,
@@ -217,9 +217,9 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         axis="ms, median, by HTTP",
     ),
     Benchmark(
-        title="unet_tfs",
-        command="python -m benchmarks.unet_tfs",
-        result="unet_tfs/results/local",
+        title="saved_model",
+        command="python -m benchmarks.saved_model",
+        result="saved_model/results/local",
         question="What does OpenVINO INT8 give over TensorFlow at its best setting?",
         slips="TensorFlow, tuned by this project's own tuner and sent PNG",
         headline=_unet,
@@ -227,9 +227,9 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         axis="images a second",
     ),
     Benchmark(
-        title="bert_neuron on timed virtual NeuronCores",
-        command="python -m benchmarks.bert_neuron",
-        result="bert_neuron/results/local-12-cores-2-models",
+        title="neuron_encoder on timed virtual NeuronCores",
+        command="python -m benchmarks.neuron_encoder",
+        result="neuron_encoder/results/local-12-cores-2-models",
         question="How much of an accelerator can a host of two cores keep busy?",
         slips="the published FastAPI pattern, on the same cores and host",
         headline=_neuron,

@@ -1,14 +1,14 @@
-"""What a bert_neuron server tells Prometheus about its NeuronCores, and what happened between two readings."""
+"""What a neuron_encoder server tells Prometheus about its NeuronCores, and what happened between two readings."""
 
 from collections import defaultdict
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-_BUSY = "bert_neuron_core_busy_seconds_total"
-_REQUESTS = "bert_neuron_requests_total"
-_ROWS, _BATCHES = "bert_neuron_batch_rows_sum", "bert_neuron_batch_rows_count"
-_QUEUED = "bert_neuron_queue_windows"
+_BUSY = "neuron_encoder_core_busy_seconds_total"
+_REQUESTS = "neuron_encoder_requests_total"
+_ROWS, _BATCHES = "neuron_encoder_batch_rows_sum", "neuron_encoder_batch_rows_count"
+_QUEUED = "neuron_encoder_queue_windows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class CoreActivity:
 
 
 class NotMetricsError(ValueError):
-    """A text is not what a bert_neuron server tells Prometheus; the message says what is missing."""
+    """A text is not what a neuron_encoder server tells Prometheus; the message says what is missing."""
 
 
 def read_cores(text: str) -> dict[str, CoreReading]:
@@ -69,7 +69,7 @@ def read_cores(text: str) -> dict[str, CoreReading]:
         if _BUSY in values
     }
     if not found:
-        raise NotMetricsError(f"no {_BUSY} is among the metrics: give the /metrics of a bert_neuron server")
+        raise NotMetricsError(f"no {_BUSY} is among the metrics: give the /metrics of a neuron_encoder server")
     return dict(sorted(found.items(), key=lambda item: _order(item[0])))
 
 

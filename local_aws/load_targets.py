@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from load_tests import bert_neuron
+from load_tests import neuron_encoder
 from load_tests.plan import HttpTarget, SageMakerTarget
 from local_aws.account import LocalAccount
 from local_aws.deployed import ready_servers, stack_outputs
 from stacks.naming import camel, component_name
 from stacks.neuron_settings import NeuronEndpoint, NeuronFleet
-from stacks.settings import ONLY_VARIANT, BertInt8, Deployment, UnetTfs
+from stacks.settings import ONLY_VARIANT, Deployment, Encoder, SavedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def served(
 ) -> list[Served]:
     """Every variant of an endpoint, or of all of them; raises ValueError for what there is not.
 
-    hosts: servers to ask in place of those that are found, for bert_neuron. pairs: whether a bert_neuron endpoint of
+    hosts: servers to ask in place of those that are found, for neuron_encoder. pairs: whether a neuron_encoder endpoint of
     the local account is asked by NeuronCore and model, rather than by InvokeEndpoint, which knows neither. Errors of
     the client library and of httpx pass through.
     """
@@ -43,8 +43,10 @@ def served(
         raise ValueError(f"workload is {workload!r}: choose from {', '.join(settings.workloads.enabled)}")
     if key is not None and key not in found.endpoints:
         raise ValueError(f"endpoint is {key!r}: choose from {', '.join(found.endpoints)}")
-    if hosts and workload != bert_neuron.WORKLOAD:
-        raise ValueError(f"host is {', '.join(hosts)}: only bert_neuron is asked on servers of its own; leave it out")
+    if hosts and workload != neuron_encoder.WORKLOAD:
+        raise ValueError(
+            f"host is {', '.join(hosts)}: only neuron_encoder is asked on servers of its own; leave it out"
+        )
     made: list[Served] = []
     for name, endpoint in found.endpoints.items():
         if key is not None and name != key:
@@ -56,7 +58,7 @@ def served(
             target = _neuron(full, endpoint, account, hosts) if pairs else None
             target = target or SageMakerTarget(endpoint=full, variant=ONLY_VARIANT)
             made.append(Served(name, full, ONLY_VARIANT, endpoint.instance_type, target))
-        elif isinstance(found, BertInt8):
+        elif isinstance(found, Encoder):
             made += [
                 Served(name, full, variant, each.instance_type, SageMakerTarget(endpoint=full, variant=variant))
                 for variant, each in found.endpoints[name].production_variants.items()
@@ -64,7 +66,7 @@ def served(
         else:
             component = (
                 component_name(full)
-                if isinstance(found, UnetTfs) and found.endpoints[name].inference_component is not None
+                if isinstance(found, SavedModel) and found.endpoints[name].inference_component is not None
                 else None
             )
             target = SageMakerTarget(endpoint=full, variant=ONLY_VARIANT, component=component)
@@ -82,7 +84,7 @@ def _neuron(
     if not urls:
         return None
     cores = range(endpoint.virtual_cores or 0)
-    return HttpTarget(urls=urls, paths=bert_neuron.pairs(cores, endpoint.copies_per_core)) if cores else None
+    return HttpTarget(urls=urls, paths=neuron_encoder.pairs(cores, endpoint.copies_per_core)) if cores else None
 
 
 def _replicas(account: LocalAccount, name: str) -> tuple[str, ...]:
@@ -101,14 +103,14 @@ def _fleet(
     *,
     alone: bool,
 ) -> list[Served]:
-    workload = settings.workloads.bert_neuron
+    workload = settings.workloads.neuron_encoder
     assert workload is not None
     if account is not None and not hosts:
         if alone:
             raise ValueError(f"endpoint {key} is a fleet on EC2, which the local account does not run: give --host")
         return []
-    urls = tuple(hosts) or (stack_outputs(settings, bert_neuron.WORKLOAD)[f"{camel(key)}Url"],)
+    urls = tuple(hosts) or (stack_outputs(settings, neuron_encoder.WORKLOAD)[f"{camel(key)}Url"],)
     processes = fleet.placement(fleet.instance_type, workload.models[fleet.model]).processes
-    paths = bert_neuron.pairs((core for process in processes for core in process.cores), fleet.copies_per_core)
-    name = settings.endpoint_name(bert_neuron.WORKLOAD, key)
+    paths = neuron_encoder.pairs((core for process in processes for core in process.cores), fleet.copies_per_core)
+    name = settings.endpoint_name(neuron_encoder.WORKLOAD, key)
     return [Served(key, name, None, fleet.instance_type, HttpTarget(urls=urls, paths=paths))]

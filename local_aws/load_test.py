@@ -28,7 +28,7 @@ FOLDER = Path("build/load_tests")
 
 
 def load_test(
-    workload: Annotated[str, typer.Argument(help="bert_int8, churn_mme, unet_tfs or bert_neuron")],
+    workload: Annotated[str, typer.Argument(help="encoder, tabular, saved_model or neuron_encoder")],
     endpoint: Annotated[str | None, typer.Option(help="the endpoint's key; every one in turn without it")] = None,
     variant: Annotated[str | None, typer.Option(help="one of its variants; every one in turn without it")] = None,
     deployment: Annotated[str, typer.Option(help="a name in deployments/, or a path")] = "dev",
@@ -47,8 +47,8 @@ def load_test(
     gate: Annotated[list[str] | None, typer.Option(help=f"{FORMS}; several")] = None,
     max_in_flight: Annotated[int, typer.Option(min=1, help="open loop: requests in flight at the most")] = 1000,
     seed: Annotated[int, typer.Option(help="of arrivals and pauses")] = 0,
-    host: Annotated[list[str] | None, typer.Option(help="bert_neuron: servers to ask, http://HOST:PORT")] = None,
-    pairs: Annotated[bool, typer.Option(help="bert_neuron: ask each NeuronCore and model by its path")] = True,
+    host: Annotated[list[str] | None, typer.Option(help="neuron_encoder: servers to ask, http://HOST:PORT")] = None,
+    pairs: Annotated[bool, typer.Option(help="neuron_encoder: ask each NeuronCore and model by its path")] = True,
     on: Annotated[str, typer.Option(help="machine, this one, or fargate, the deployment's LoadTestStack")] = "machine",
     json: Annotated[Path | None, typer.Option(help="where the result goes; several get their names added")] = None,
     state: Annotated[Path | None, typer.Option(help="folder of the local account's state")] = None,

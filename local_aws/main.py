@@ -2,7 +2,7 @@
 
 import typer
 
-from local_aws import cli, neuron_top, size_churn_mme, tune
+from local_aws import cli, neuron_top, size_tabular, tune
 from local_aws.dashboard import dashboard
 from local_aws.demo import demo
 from local_aws.load_test import load_test
@@ -28,7 +28,7 @@ app.command()(cost_change)
 app.command("remains")(remain)
 size = typer.Typer(help="How large an endpoint must be.", no_args_is_help=True)
 for workload in WORKLOADS:
-    size.command(workload)(size_churn_mme.size if workload == size_churn_mme.WORKLOAD else command(workload))
+    size.command(workload)(size_tabular.size if workload == size_tabular.WORKLOAD else command(workload))
 app.add_typer(size, name="size")
 prices = typer.Typer(help="The price table.", no_args_is_help=True)
 prices.command()(price_list.refresh)

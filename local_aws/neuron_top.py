@@ -1,4 +1,4 @@
-"""`inference neuron top`: what every NeuronCore of a bert_neuron server does, live in the terminal."""
+"""`inference neuron top`: what every NeuronCore of a neuron_encoder server does, live in the terminal."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ from local_aws.account import LocalAccount, default_state
 from local_aws.cli import fail
 from local_aws.deployed import ready_servers
 
-WORKLOAD = "bert_neuron"
+WORKLOAD = "neuron_encoder"
 _BAR = 24
 _SECONDS = 10
 
@@ -46,7 +46,7 @@ def top(
 
 
 def local_servers(account: LocalAccount | None, endpoint_name: str | None = None) -> list[str]:
-    """The bert_neuron servers of a local account, of one endpoint where it is named.
+    """The neuron_encoder servers of a local account, of one endpoint where it is named.
 
     Raises LookupError without any; errors of httpx pass through.
     """

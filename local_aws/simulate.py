@@ -32,7 +32,7 @@ class ChoiceError(ValueError):
 
 
 def simulate(
-    workload: Annotated[str, typer.Argument(help="bert_int8, bert_neuron, churn_mme, unet_tfs, or another's name")],
+    workload: Annotated[str, typer.Argument(help="encoder, neuron_encoder, tabular, saved_model, or another's name")],
     variant: Annotated[str | None, typer.Option(help="variant of the profile, where there are several")] = None,
     instance_type: Annotated[str | None, typer.Option(help="instance type of the profile, likewise")] = None,
     measured: Annotated[Path | None, typer.Option(help="JSON file of profiles instead of the recorded ones")] = None,

@@ -27,7 +27,7 @@ from stacks.naming import tuning_endpoint_name
 from stacks.settings import ENDPOINT_NAME_LIMIT, ONLY_VARIANT, Deployment, DeploymentError, UnetEndpoint
 from stacks.tensorflow_serving import TensorFlowServing
 
-WORKLOAD = "unet_tfs"
+WORKLOAD = "saved_model"
 _UPDATE_MINUTES = 8
 """What SageMaker takes for a new configuration, roughly; only for the estimate that is shown."""
 _STAND_IN = (
@@ -68,11 +68,11 @@ def tune(
         if account is not None:
             os.environ.update(account.environment())
         vcpus = available_cores() if account is not None else instance(chosen.instance_type).vcpus
-        assert settings.workloads.unet_tfs is not None
+        assert settings.workloads.saved_model is not None
         plan = Plan(
             vcpus,
             clients or 2 * vcpus,
-            settings.workloads.unet_tfs.recipe.png_signature,
+            settings.workloads.saved_model.recipe.png_signature,
             slices,
             rate,
             p99_limit_ms,
@@ -101,7 +101,7 @@ def tune(
 
 def choose(settings: Deployment, key: str | None) -> tuple[str, UnetEndpoint]:
     """The endpoint of that key, or the first of TensorFlow Serving, that keeps its size; raises ValueError."""
-    workload = settings.workloads.unet_tfs
+    workload = settings.workloads.saved_model
     if workload is None:
         raise ValueError(f"{WORKLOAD} is not in the deployment; it has {', '.join(settings.workloads.enabled)}")
     fit = [name for name, each in workload.endpoints.items() if each.tunable]
@@ -110,7 +110,7 @@ def choose(settings: Deployment, key: str | None) -> tuple[str, UnetEndpoint]:
             f"endpoint is {key!r}: choose one of TensorFlow Serving without scaling: {', '.join(fit) or 'none'}"
         )
     if not fit:
-        raise ValueError("no endpoint of unet_tfs has server tensorflow_serving and no scaling: add one")
+        raise ValueError("no endpoint of saved_model has server tensorflow_serving and no scaling: add one")
     chosen = key or fit[0]
     name = tuning_endpoint_name(settings.endpoint_name(WORKLOAD, chosen))
     if len(name) > ENDPOINT_NAME_LIMIT:
@@ -130,11 +130,11 @@ def _estimate(plan: Plan, region: str, endpoint: UnetEndpoint) -> str:
 
 def _run(plan: Plan, settings: Deployment, key: str, target: Target, seconds: float, open_seconds: float) -> Sweep:
     # NumPy and Pillow come with the extra `unet`.
-    from load_tests import unet_tfs
+    from load_tests import saved_model
 
     def agree(given: bytes, expected: bytes) -> bool:
-        masks = [unet_tfs.answered_mask(answer, "json") for answer in (given, expected)]
-        return unet_tfs.iou(*masks) >= 0.99
+        masks = [saved_model.answered_mask(answer, "json") for answer in (given, expected)]
+        return saved_model.iou(*masks) >= 0.99
 
     console = Console(stderr=True, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

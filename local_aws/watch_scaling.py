@@ -16,24 +16,24 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from load_tests import bert_int8, bert_neuron, churn_mme
+from load_tests import encoder, neuron_encoder, tabular
 from load_tests.closed_loop import Request, Target
 from load_tests.watch_scaling import Load, Moment, NoPolicyError, Policy, read_policy, watch
 from local_aws.account import TIME_SCALE_VARIABLE, LocalAccount, default_state
 from local_aws.cli import fail
 from local_aws.deployed import read_object, stack_outputs
 from stacks.naming import component_name
-from stacks.settings import ONLY_VARIANT, Deployment, DeploymentError, UnetTfs
+from stacks.settings import ONLY_VARIANT, Deployment, DeploymentError, SavedModel
 
 if TYPE_CHECKING:
-    from load_tests.unet_tfs import Form
+    from load_tests.saved_model import Form
 
 _ROWS = 12
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def watch_scaling(
-    workload: Annotated[str, typer.Argument(help="bert_int8, churn_mme or unet_tfs")],
+    workload: Annotated[str, typer.Argument(help="encoder, tabular or saved_model")],
     endpoint: Annotated[str | None, typer.Option(help="the endpoint's key; the first that scales without it")] = None,
     deployment: Annotated[str, typer.Option(help="a name in deployments/, or a path")] = "dev",
     clients: Annotated[int, typer.Option(min=1, help="clients, each one request at a time")] = 4,
@@ -82,35 +82,35 @@ def choose(settings: Deployment, workload: str, key: str | None) -> tuple[str, T
         raise ValueError(f"endpoint {key or workload} has no scaling: set it in the deployment")
     chosen = key or keys[0]
     variant = ONLY_VARIANT
-    if workload == bert_int8.WORKLOAD:
-        assert settings.workloads.bert_int8 is not None
-        variant = next(iter(settings.workloads.bert_int8.endpoints[chosen].enabled_variants))
+    if workload == encoder.WORKLOAD:
+        assert settings.workloads.encoder is not None
+        variant = next(iter(settings.workloads.encoder.endpoints[chosen].enabled_variants))
     name = settings.endpoint_name(workload, chosen)
-    unet = settings.workloads.unet_tfs if workload == "unet_tfs" else None
+    unet = settings.workloads.saved_model if workload == "saved_model" else None
     hosts_component = unet is not None and unet.endpoints[chosen].inference_component is not None
     return chosen, Target(name, variant, component_name(name) if hosts_component else None)
 
 
 def requests_of(settings: Deployment, workload: str, key: str, *, form: "Form | None" = None) -> list[Request]:
     """The workload's own requests; images in that form, or in the one that this endpoint takes fastest."""
-    if workload in (bert_int8.WORKLOAD, bert_neuron.WORKLOAD):
-        return bert_int8.requests()
+    if workload in (encoder.WORKLOAD, neuron_encoder.WORKLOAD):
+        return encoder.requests()
     outputs = stack_outputs(settings, workload)
-    if workload == "churn_mme":
+    if workload == "tabular":
         models = outputs["Models"]
-        return churn_mme.requests(
-            churn_mme.read_customers(read_object(models.removesuffix("models/") + "requests.csv"))
-        )
+        return tabular.requests(tabular.read_customers(read_object(models.removesuffix("models/") + "requests.csv")))
     # Pillow comes with the extra `unet`.
-    from load_tests import unet_tfs
+    from load_tests import saved_model
 
     bucket, _, prefix = outputs["Artifacts"].removeprefix("s3://").partition("/")
     samples = boto3.client("s3").get_object(Bucket=bucket, Key=f"{prefix}samples.zip")["Body"].read()
-    assert settings.workloads.unet_tfs is not None
-    return unet_tfs.requests(unet_tfs.read_samples(samples), form or image_form(settings.workloads.unet_tfs, key))
+    assert settings.workloads.saved_model is not None
+    return saved_model.requests(
+        saved_model.read_samples(samples), form or image_form(settings.workloads.saved_model, key)
+    )
 
 
-def image_form(settings: UnetTfs, key: str) -> "Form":
+def image_form(settings: SavedModel, key: str) -> "Form":
     """In which an endpoint takes images fastest."""
     server = settings.endpoints[key].server
     if server == "openvino":

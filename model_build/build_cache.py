@@ -48,7 +48,7 @@ def _file_hash(path: Path) -> bytes:
 
 
 def entries(cache: Path) -> "dict[str, Path]":
-    """Return the cache's entries by name, such as `venvs/bert_int8-0123`."""
+    """Return the cache's entries by name, such as `venvs/encoder-0123`."""
     return {
         f"{part}/{path.name}": path
         for part in PARTS

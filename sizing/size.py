@@ -36,10 +36,10 @@ class Facts:
 
 
 WORKLOADS = {
-    "bert_int8": Facts(payload_mib=0.01, memory_gib=1.0),
-    "unet_tfs": Facts(payload_mib=0.6, memory_gib=1.0),
-    "bert_neuron": Facts(payload_mib=0.01, memory_gib=4.0, accelerator=True),
-    "churn_mme": Facts(payload_mib=0.001, memory_gib=0.5, models=51),
+    "encoder": Facts(payload_mib=0.01, memory_gib=1.0),
+    "saved_model": Facts(payload_mib=0.6, memory_gib=1.0),
+    "neuron_encoder": Facts(payload_mib=0.01, memory_gib=4.0, accelerator=True),
+    "tabular": Facts(payload_mib=0.001, memory_gib=0.5, models=51),
 }
 """Of this project's workloads: an image as npy for U-Net; resident memory of the containers, rounded up."""
 

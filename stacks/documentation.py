@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from model_build.bert_int8 import recipe as bert_int8
-from model_build.bert_neuron import recipe as bert_neuron
-from model_build.churn_mme import recipe as churn_mme
-from model_build.unet_tfs import recipe as unet_tfs
+from model_build.encoder import recipe as encoder
+from model_build.neuron_encoder import recipe as neuron_encoder
+from model_build.saved_model import recipe as saved_model
+from model_build.tabular import recipe as tabular
 from stacks import (
     guardrails,
     hosting_settings,
@@ -34,8 +34,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs"
 PACKAGES = ("stacks", "dashboards", "model_build", "containers", "load_tests", "sizing", "local_aws")
 _MODULES = (
-    settings, guardrails, hosting_settings, scaling_settings, neuron_settings, neo, tensorflow_serving, bert_int8,
-    bert_neuron, churn_mme, unet_tfs, pipeline_settings,
+    settings, guardrails, hosting_settings, scaling_settings, neuron_settings, neo, tensorflow_serving, encoder,
+    neuron_encoder, tabular, saved_model, pipeline_settings,
 )  # fmt: skip
 _WORDS: Mapping[Any, str] = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 _MARK = re.compile(r"(<!-- (settings \w+|packages) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -21,11 +21,11 @@ from stacks.model_build_settings import ModelBuild
 from stacks.naming import camel
 from stacks.settings import Deployment
 
-_CONTAINERS = {"unet_tfs": "unet_openvino"}
+_CONTAINERS = {"saved_model": "saved_model"}
 """Folders in `containers/` that are not named like their workload: TensorFlow Serving's image is AWS's own."""
-_SHARED = {"bert_neuron": ("bert_int8",)}
+_SHARED = {"neuron_encoder": ("encoder",)}
 """Workloads whose packages a build reads besides its own: where models come from, and their conversion."""
-_COMPILED_AHEAD = frozenset({"bert_neuron"})
+_COMPILED_AHEAD = frozenset({"neuron_encoder"})
 """Builds that want memory for a compiler, 16 GiB and more, and no processor with VNNI: never on the fleet."""
 
 
@@ -97,14 +97,14 @@ class ModelBuildStack(Stack):
                 builder,
                 sources[workload].asset_hash,
                 workload,
-                self._compiler(deployment, artifacts, key) if workload == "unet_tfs" else None,
+                self._compiler(deployment, artifacts, key) if workload == "saved_model" else None,
             )
             for workload, project in projects.items()
         }
 
     def _compiler(self, deployment: Deployment, artifacts: s3.IBucket, key: kms.IKey) -> ModelCompiler | None:
-        unet_tfs = deployment.workloads.unet_tfs
-        if unet_tfs is None or not unet_tfs.compilations:
+        saved_model = deployment.workloads.saved_model
+        if saved_model is None or not saved_model.compilations:
             return None
         return ModelCompiler(
             self,
@@ -112,11 +112,11 @@ class ModelBuildStack(Stack):
             environment=deployment.environment,
             artifacts=artifacts,
             key=key,
-            workload="unet_tfs",
-            reads_prefix="unet_tfs/unet",
-            prefix="unet_tfs/neo",
+            workload="saved_model",
+            reads_prefix="saved_model/unet",
+            prefix="saved_model/neo",
             network=self._network,
-            max_runtime_seconds=max(compilation.max_runtime_seconds for compilation in unet_tfs.compilations),
+            max_runtime_seconds=max(compilation.max_runtime_seconds for compilation in saved_model.compilations),
         )
 
     def _source(self, workload: str) -> s3_assets.Asset:

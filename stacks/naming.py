@@ -2,7 +2,7 @@
 
 
 def camel(key: str) -> str:
-    """`bert_int8` as `BertInt8`."""
+    """`encoder` as `Encoder`."""
     return "".join(part.capitalize() for part in key.split("_"))
 
 

@@ -46,8 +46,8 @@ Source: the developer guide's table, and NEO_IOC_TARGET_DEVICES of the SageMaker
 """
 _OTHER_INSTANCES = {
     "ml_inf1": "Inferentia takes TensorFlow 1.15 and 2.5 in images of its own, which this endpoint does not have",
-    "ml_inf2": "Inferentia2 takes models that Neuron compiled, in images of its own; see the workload bert_neuron",
-    "ml_trn1": "Trainium takes models that Neuron compiled, in images of its own; see the workload bert_neuron",
+    "ml_inf2": "Inferentia2 takes models that Neuron compiled, in images of its own; see the workload neuron_encoder",
+    "ml_trn1": "Trainium takes models that Neuron compiled, in images of its own; see the workload neuron_encoder",
     "ml_eia2": "Elastic Inference is no longer offered",
 }
 
@@ -223,7 +223,7 @@ class NeoCompilation(Settings):
             target = self.target_device or " ".join(self._platform.values())
             raise ValueError(
                 f"neo compiles for {target!r}, a device: SageMaker hosts compiled models on instances only; set "
-                f"target_device to one of {_either(TARGETS)}, or list it in unet_tfs.compiled_for_devices, which "
+                f"target_device to one of {_either(TARGETS)}, or list it in saved_model.compiled_for_devices, which "
                 "compiles and stores it and serves nothing"
             )
         family = self.target_device.replace("_", ".") if self.target_device else ""

@@ -1,13 +1,13 @@
-"""Settings of bert_neuron: what is traced, and the two hostings, a SageMaker endpoint and a fleet on EC2."""
+"""Settings of neuron_encoder: what is traced, and the two hostings, a SageMaker endpoint and a fleet on EC2."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from containers.bert_neuron.instances import INSTANCES, neuron_instance
-from containers.bert_neuron.placement import Demand, Placement, place
-from containers.bert_neuron.settings import PREFIX
-from model_build.bert_neuron.recipe import BertNeuronRecipe
+from containers.neuron_encoder.instances import INSTANCES, neuron_instance
+from containers.neuron_encoder.placement import Demand, Placement, place
+from containers.neuron_encoder.settings import PREFIX
+from model_build.neuron_encoder.recipe import NeuronEncoderRecipe
 from stacks.artifact_settings import BuiltWorkload
 from stacks.frozen import Key, Settings
 from stacks.guardrails import SingleVariantEndpoint
@@ -37,7 +37,7 @@ class NeuronServing(Settings):
     queue_capacity: int = Field(default=256, ge=1)
     tokenizer_threads: int = Field(default=1, ge=1)
 
-    def placement(self, instance_type: str, recipe: BertNeuronRecipe) -> Placement:
+    def placement(self, instance_type: str, recipe: NeuronEncoderRecipe) -> Placement:
         """Processes of an instance; raises PlacementError, a ValueError, for what does not fit."""
         demand = Demand(
             models=self.copies_per_core,
@@ -58,7 +58,7 @@ class NeuronServing(Settings):
         }
         return {f"{PREFIX}{name}": str(value) for name, value in values.items()}
 
-    def _check_generation(self, instance_type: str, recipe: BertNeuronRecipe) -> None:
+    def _check_generation(self, instance_type: str, recipe: NeuronEncoderRecipe) -> None:
         generation = neuron_instance(instance_type).generation
         if recipe.target != generation:
             raise ValueError(
@@ -99,7 +99,7 @@ class NeuronEndpoint(NeuronServing, SingleVariantEndpoint):
         self.check_instances(self.scaling)
         return self
 
-    def check(self, recipe: BertNeuronRecipe) -> None:
+    def check(self, recipe: NeuronEncoderRecipe) -> None:
         """Raises ValueError where the model cannot be served so."""
         if self.device == "neuron":
             self._check_generation(self.instance_type, recipe)
@@ -188,7 +188,7 @@ class NeuronFleet(NeuronServing):
             )
         return self
 
-    def check(self, recipe: BertNeuronRecipe) -> None:
+    def check(self, recipe: NeuronEncoderRecipe) -> None:
         """Raises ValueError where the model cannot be served so."""
         self._check_generation(self.instance_type, recipe)
         self.placement(self.instance_type, recipe)
@@ -197,14 +197,14 @@ class NeuronFleet(NeuronServing):
 Hosting = Annotated[NeuronEndpoint | NeuronFleet, Field(discriminator="hosting")]
 
 
-class BertNeuron(BuiltWorkload):
-    """The bert_neuron workload: models to trace, and what serves them."""
+class NeuronEncoder(BuiltWorkload):
+    """The neuron_encoder workload: models to trace, and what serves them."""
 
-    models: dict[Key, BertNeuronRecipe] = Field(min_length=1)
+    models: dict[Key, NeuronEncoderRecipe] = Field(min_length=1)
     endpoints: dict[Key, Hosting] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _served(self) -> "BertNeuron":
+    def _served(self) -> "NeuronEncoder":
         for name, endpoint in self.endpoints.items():
             if endpoint.model not in self.models:
                 raise ValueError(

@@ -9,10 +9,10 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from containers.serving.contract import WORKERS_VARIABLE
-from model_build.bert_int8.recipe import BertInt8Recipe, Precision
-from model_build.churn_mme.recipe import ChurnMmeRecipe
-from model_build.unet_tfs.recipe import Precision as UnetPrecision
-from model_build.unet_tfs.recipe import UnetTfsRecipe
+from model_build.encoder.recipe import EncoderRecipe, Precision
+from model_build.saved_model.recipe import Precision as UnetPrecision
+from model_build.saved_model.recipe import SavedModelRecipe
+from model_build.tabular.recipe import TabularRecipe
 from sizing.instances import instance
 from stacks.artifact_settings import BuiltWorkload, Principal
 from stacks.budget_settings import Budget as Budget
@@ -22,7 +22,7 @@ from stacks.hosting_settings import DataCapture, EndpointAlarms, InferenceCompon
 from stacks.load_test_settings import LoadTest, TaskVpc
 from stacks.model_build_settings import ModelBuild
 from stacks.neo import NeoCompilation, check_endpoint
-from stacks.neuron_settings import BertNeuron
+from stacks.neuron_settings import NeuronEncoder
 from stacks.scaling_settings import Scaling as Scaling
 from stacks.security_settings import PrivateNetwork, check_alone, check_sources, refuse_secrets
 from stacks.security_settings import Vpc as Vpc
@@ -119,14 +119,14 @@ class Endpoint(GuardedEndpoint):
         return self
 
 
-class BertInt8(BuiltWorkload):
-    """The bert_int8 workload: models to build, and endpoints that serve them."""
+class Encoder(BuiltWorkload):
+    """The encoder workload: models to build, and endpoints that serve them."""
 
-    models: dict[Key, BertInt8Recipe] = Field(min_length=1)
+    models: dict[Key, EncoderRecipe] = Field(min_length=1)
     endpoints: dict[Key, Endpoint] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _known_models(self) -> "BertInt8":
+    def _known_models(self) -> "Encoder":
         for name, endpoint in self.endpoints.items():
             if endpoint.model not in self.models:
                 raise ValueError(
@@ -159,8 +159,8 @@ _BUILD_FILES = ("summary.json", "failure.json", "requests.csv", "accuracy.png")
 """What a build of churn models writes besides the models; a test holds it to the build."""
 
 
-class ChurnMme(BuiltWorkload):
-    """The churn_mme workload: one model per state, and multi-model endpoints that serve all of them.
+class Tabular(BuiltWorkload):
+    """The tabular workload: one model per state, and multi-model endpoints that serve all of them.
 
     container: "trees" is this project's image, "builtin" the image of SageMaker's built-in XGBoost.
     memory_per_model_mib: the least that a model counts against an instance's memory in this project's image;
@@ -170,14 +170,14 @@ class ChurnMme(BuiltWorkload):
         IAM allows may; with it, the bucket denies everybody else, administrators too. [] leaves it to builds.
     """
 
-    recipe: ChurnMmeRecipe = ChurnMmeRecipe()
+    recipe: TabularRecipe = TabularRecipe()
     container: ChurnContainer = "trees"
     memory_per_model_mib: int = Field(default=0, ge=0)
     model_uploaders: tuple[Principal, ...] | None = None
     endpoints: dict[Key, MultiModelEndpoint] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _possible(self) -> "ChurnMme":
+    def _possible(self) -> "Tabular":
         if self.container == "builtin" and self.memory_per_model_mib:
             raise ValueError(
                 f"memory_per_model_mib is {self.memory_per_model_mib} with container 'builtin': that image takes what "
@@ -203,7 +203,7 @@ class ChurnMme(BuiltWorkload):
 
 
 class UnetEndpoint(SingleVariantEndpoint):
-    """One endpoint of unet_tfs.
+    """One endpoint of saved_model.
 
     server: "tensorflow_serving" is SageMaker's TensorFlow Serving container with the build's SavedModel,
         "openvino" this project's container with one of the build's OpenVINO models, "neo" SageMaker's container with
@@ -299,13 +299,13 @@ class UnetEndpoint(SingleVariantEndpoint):
         return self.knobs.without_effect(inference_script=inference_script, vcpus=instance(self.instance_type).vcpus)
 
 
-class UnetTfs(BuiltWorkload):
-    """The unet_tfs workload: one U-Net, trained once, and endpoints that serve it by different servers.
+class SavedModel(BuiltWorkload):
+    """The saved_model workload: one U-Net, trained once, and endpoints that serve it by different servers.
 
     compiled_for_devices: what Neo compiles the SavedModel for besides; it is stored, and served by nobody.
     """
 
-    recipe: UnetTfsRecipe = UnetTfsRecipe()
+    recipe: SavedModelRecipe = SavedModelRecipe()
     endpoints: dict[Key, UnetEndpoint] = Field(min_length=1)
     compiled_for_devices: dict[Key, NeoCompilation] = Field(default_factory=dict)
 
@@ -316,7 +316,7 @@ class UnetTfs(BuiltWorkload):
         return served + list(self.compiled_for_devices.values())
 
     @model_validator(mode="after")
-    def _built(self) -> "UnetTfs":
+    def _built(self) -> "SavedModel":
         for name, endpoint in self.endpoints.items():
             if endpoint.precision is not None and endpoint.precision not in self.recipe.precisions:
                 raise ValueError(
@@ -340,19 +340,19 @@ class UnetTfs(BuiltWorkload):
 class Workloads(Settings):
     """The workloads of a deployment; a missing one is not deployed."""
 
-    bert_int8: BertInt8 | None = None
-    churn_mme: ChurnMme | None = None
-    unet_tfs: UnetTfs | None = None
-    bert_neuron: BertNeuron | None = None
+    encoder: Encoder | None = None
+    tabular: Tabular | None = None
+    saved_model: SavedModel | None = None
+    neuron_encoder: NeuronEncoder | None = None
 
     @property
-    def enabled(self) -> dict[str, BertInt8 | ChurnMme | UnetTfs | BertNeuron]:
+    def enabled(self) -> dict[str, Encoder | Tabular | SavedModel | NeuronEncoder]:
         """The workloads that are deployed, by name."""
         named = {
-            "bert_int8": self.bert_int8,
-            "churn_mme": self.churn_mme,
-            "unet_tfs": self.unet_tfs,
-            "bert_neuron": self.bert_neuron,
+            "encoder": self.encoder,
+            "tabular": self.tabular,
+            "saved_model": self.saved_model,
+            "neuron_encoder": self.neuron_encoder,
         }
         return {name: workload for name, workload in named.items() if workload is not None}
 
@@ -448,26 +448,26 @@ class Deployment(Settings):
             models = {
                 f"workloads.{name}.models": workload.models
                 for name, workload in self.workloads.enabled.items()
-                if isinstance(workload, BertInt8 | BertNeuron)
+                if isinstance(workload, Encoder | NeuronEncoder)
             }
             check_revisions(models)
         return self
 
     def _instance_counts(self) -> Iterator[tuple[str, str, dict[str, int]]]:
         """Every endpoint's workload and key, and its instance counts by the path of their setting."""
-        if self.workloads.bert_int8 is not None:
-            for key, endpoint in self.workloads.bert_int8.endpoints.items():
+        if self.workloads.encoder is not None:
+            for key, endpoint in self.workloads.encoder.endpoints.items():
                 variants = endpoint.enabled_variants.items()
-                yield "bert_int8", key, {f"variants.{name}.instance_count": v.instance_count for name, v in variants}
-        if self.workloads.churn_mme is not None:
-            for key, multi_model in self.workloads.churn_mme.endpoints.items():
-                yield "churn_mme", key, {"instance_count": multi_model.instance_count}
-        if self.workloads.unet_tfs is not None:
-            for key, unet in self.workloads.unet_tfs.endpoints.items():
-                yield "unet_tfs", key, unet.counts
-        if self.workloads.bert_neuron is not None:
-            for key, neuron in self.workloads.bert_neuron.endpoints.items():
-                yield "bert_neuron", key, neuron.counts
+                yield "encoder", key, {f"variants.{name}.instance_count": v.instance_count for name, v in variants}
+        if self.workloads.tabular is not None:
+            for key, multi_model in self.workloads.tabular.endpoints.items():
+                yield "tabular", key, {"instance_count": multi_model.instance_count}
+        if self.workloads.saved_model is not None:
+            for key, unet in self.workloads.saved_model.endpoints.items():
+                yield "saved_model", key, unet.counts
+        if self.workloads.neuron_encoder is not None:
+            for key, neuron in self.workloads.neuron_encoder.endpoints.items():
+                yield "neuron_encoder", key, neuron.counts
 
 
 def problem(file: str, detail: Any) -> str:

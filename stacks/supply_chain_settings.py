@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from model_build.bert_int8.recipe import BertInt8Recipe, HuggingFaceSource
-from model_build.bert_neuron.recipe import BertNeuronRecipe
+from model_build.encoder.recipe import EncoderRecipe, HuggingFaceSource
+from model_build.neuron_encoder.recipe import NeuronEncoderRecipe
 from stacks.frozen import Settings
 
 PYTHON_BASE = "python:3.11-slim"
@@ -54,7 +54,7 @@ def base_warning(*, on_neuron: bool) -> str:
     return f"images.{setting} is not set, so images are built on the tag {image}, which may move: {how_to_pin(image)}"
 
 
-def check_revisions(models: Mapping[str, Mapping[str, BertInt8Recipe | BertNeuronRecipe]]) -> None:
+def check_revisions(models: Mapping[str, Mapping[str, EncoderRecipe | NeuronEncoderRecipe]]) -> None:
     """Raise ValueError for a model of the hub that production would build from a branch or tag.
 
     models: by the path of their setting, then by name.

@@ -10,17 +10,17 @@ import openvino as ov
 from openvino import opset13 as ops
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from containers.bert_int8.engines import vnni
-from containers.bert_int8.model_files import TOKENIZER_FILE
-from containers.bert_neuron.artifact import INPUTS, NEURON_FILE, Bucket, NeuronArtifact
-from containers.churn_mme.features import MODEL_FILE as CHURN_FILE
+from containers.encoder.engines import vnni
+from containers.encoder.model_files import TOKENIZER_FILE
+from containers.neuron_encoder.artifact import INPUTS, NEURON_FILE, Bucket, NeuronArtifact
+from containers.saved_model.signature import CHANNELS, IMAGE_SIDE, INPUT_NAME, OUTPUT_NAME
 from containers.serving.contract import MANIFEST_FILE
 from containers.serving.cpu import instruction_sets
 from containers.serving.manifest import EngineVersion, Manifest, sha256
-from containers.unet_openvino.signature import CHANNELS, IMAGE_SIDE, INPUT_NAME, OUTPUT_NAME
-from model_build.churn_mme.booster import Job, fit
-from model_build.churn_mme.data import fetch, parse
-from model_build.churn_mme.recipe import ChurnMmeRecipe, GeneratedSource
+from containers.tabular.features import MODEL_FILE as CHURN_FILE
+from model_build.tabular.booster import Job, fit
+from model_build.tabular.data import fetch, parse
+from model_build.tabular.recipe import GeneratedSource, TabularRecipe
 from tests.vnni_models import TINY, FloatBert, compiled_library
 
 WORDS = tuple(f"w{index}" for index in range(40))
@@ -29,8 +29,8 @@ _MODEL_FILE = "model.xml"
 _OPENVINO = EngineVersion(name="openvino", version=metadata.version("openvino"))
 
 
-def save_bert_int8(folder: Path) -> None:
-    """An archive of bert_int8 with random weights, for the engine vnni where the processor can run it."""
+def save_encoder(folder: Path) -> None:
+    """An archive of encoder with random weights, for the engine vnni where the processor can run it."""
     if "avx512_vnni" in instruction_sets():
         shape = replace(TINY, words=len(_VOCABULARY))
         FloatBert.random(shape).save(folder, compiled_library(Path(tempfile.mkdtemp(prefix="encoder-"))))
@@ -40,40 +40,40 @@ def save_bert_int8(folder: Path) -> None:
         engine = _OPENVINO
     _save_tokenizer(folder)
     recipe: dict[str, object] = {"max_seq_length": 64, "doc_stride": 16, "max_query_length": 16}
-    _save_manifest(folder, "bert_int8", "int8", recipe, engine)
+    _save_manifest(folder, "encoder", "int8", recipe, engine)
 
 
-def save_bert_neuron(folder: Path) -> None:
-    """An archive of bert_neuron for virtual cores, with the same encoder."""
+def save_neuron_encoder(folder: Path) -> None:
+    """An archive of neuron_encoder for virtual cores, with the same encoder."""
     _save_encoder(folder)
     _save_tokenizer(folder)
     buckets = tuple(Bucket(length=length, batch=batch, file=_MODEL_FILE) for length in (32, 64) for batch in (1, 8))
     traced = NeuronArtifact(target="cpu", sdk={}, inputs=INPUTS, buckets=buckets, cores_per_copy=1, device_bytes=0)
     (folder / NEURON_FILE).write_bytes(traced.to_json())
-    _save_manifest(folder, "bert_neuron", "fp32", {"doc_stride": 16, "max_query_length": 16})
+    _save_manifest(folder, "neuron_encoder", "fp32", {"doc_stride": 16, "max_query_length": 16})
 
 
 def save_unet(folder: Path) -> None:
-    """An archive of unet_openvino whose probability is each pixel's brightness."""
+    """An archive of saved_model whose probability is each pixel's brightness."""
     folder.mkdir(parents=True)
     image = ops.parameter([1, IMAGE_SIDE, IMAGE_SIDE, CHANNELS], np.float32, INPUT_NAME)
     image.output(0).get_tensor().set_names({INPUT_NAME})
     brightness = ops.reduce_mean(image, ops.constant(np.array([3])), keep_dims=True)
     brightness.output(0).get_tensor().set_names({OUTPUT_NAME})
     ov.save_model(ov.Model([brightness], [image], "brightness"), folder / _MODEL_FILE, compress_to_fp16=False)
-    _save_manifest(folder, "unet_tfs", "fp32", {})
+    _save_manifest(folder, "saved_model", "fp32", {})
 
 
 def churn_models(states: tuple[str, ...]) -> dict[str, bytes]:
     """A model of each state as XGBoost saves it, trained on generated customers."""
     table = parse(fetch(GeneratedSource(customers=1020)))
-    recipe = ChurnMmeRecipe(min_child_weight=0.1)
+    recipe = TabularRecipe(min_child_weight=0.1)
     of_states = {state: table.states == state for state in states}
     return {state: fit(Job(table.features[rows], table.labels[rows], recipe)) for state, rows in of_states.items()}
 
 
 def save_churn(folder: Path, model: bytes) -> None:
-    """An extracted archive of churn_mme."""
+    """An extracted archive of tabular."""
     folder.mkdir(parents=True)
     (folder / CHURN_FILE).write_bytes(model)
 

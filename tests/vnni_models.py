@@ -12,10 +12,10 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from containers.bert_int8.engines.vnni import LIBRARY_FILE, WEIGHTS_FILE, EncoderShape
+from containers.encoder.engines.vnni import LIBRARY_FILE, WEIGHTS_FILE, EncoderShape
 from containers.serving.cpu import instruction_sets
-from model_build.bert_int8.vnni.library import compile_encoder
-from model_build.bert_int8.vnni.weights import save
+from model_build.encoder.vnni.library import compile_encoder
+from model_build.encoder.vnni.weights import save
 from tests.sanitizers.encoder import portable_library
 
 Array = npt.NDArray[np.float32]

@@ -100,8 +100,8 @@ class Result:
         return (
             *notes,
             "A new clone has no Python environment, no Node packages and no builds: the commands install all of it "
-            "from where pip is configured to look, and train and build the models. `scripts/demo` deploys bert_int8 "
-            "and churn_mme, asks and measures all variants and destroys them; `scripts/test` is lint, types and every "
+            "from where pip is configured to look, and train and build the models. `scripts/demo` deploys encoder "
+            "and tabular, asks and measures all variants and destroys them; `scripts/test` is lint, types and every "
             "test, in three workers.",
         )
 

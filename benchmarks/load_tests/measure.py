@@ -107,7 +107,7 @@ def client_is_the_limit(result: LoadResult) -> bool:
 
 def _run(folder: Path, url: str, **changes: Any) -> LoadResult:
     values: dict[str, Any] = {
-        "workload": "churn_mme",
+        "workload": "tabular",
         "endpoint": "stub",
         "location": "local",
         "machine": "",

@@ -15,27 +15,27 @@ from rich.console import Console
 from containers.serving.cpu import INT8_INSTRUCTION_SETS, instruction_sets
 from local_aws import cli
 from local_aws.account import ACCOUNT_ID, REGION, TIME_SCALE_VARIABLE, LocalAccount, environment_variables
-from local_aws.demo import bert_int8, churn_mme
+from local_aws.demo import encoder, tabular
 from local_aws.demo.steps import DemoError, run
 from local_aws.report import FOLDER, make, print_verdicts
 from local_aws.report.model import Report, ReportError
 from stacks.naming import camel
 from stacks.settings import Deployment, DeploymentError
 
-DEFAULT = (bert_int8.WORKLOAD, churn_mme.WORKLOAD)
+DEFAULT = (encoder.WORKLOAD, tabular.WORKLOAD)
 """What a demo without arguments shows: the others install more than a gigabyte each."""
 TIME_SCALE = "30"
 """The published cooldown of 500 s passes in 17 s, and the quarter of an hour before scaling in, in half a minute."""
 AT_ONCE = ("--concurrency", "4")
 """Stacks that the CDK works on at a time: workloads wait for builds and containers, not for each other."""
 _INSTRUCTION_SETS = {
-    bert_int8.WORKLOAD: ("avx512_vnni",),
-    "unet_tfs": INT8_INSTRUCTION_SETS,
+    encoder.WORKLOAD: ("avx512_vnni",),
+    "saved_model": INT8_INSTRUCTION_SETS,
 }
 """One of them must be there, as the builds of INT8 models check."""
 REPORT_SECONDS, REPORT_RATE = 8.0, 100.0
 """Of each load test of the report; requests a second that it sizes for."""
-WORKLOADS = (bert_int8.WORKLOAD, churn_mme.WORKLOAD, "unet_tfs", "bert_neuron")
+WORKLOADS = (encoder.WORKLOAD, tabular.WORKLOAD, "saved_model", "neuron_encoder")
 """Each is shown by the module of its name."""
 
 

@@ -24,11 +24,11 @@ class Built:
 def read_builds(settings: Deployment, workload: str) -> Built:
     """From the deployed stack's outputs; errors of the client library pass through."""
     outputs = stack_outputs(settings, workload)
-    if workload == "churn_mme":
+    if workload == "tabular":
         return Built(workload, {"": _read(outputs["Models"].removesuffix("models/"))})
-    if workload == "unet_tfs":
+    if workload == "saved_model":
         return Built(workload, {"": _read(outputs["Artifacts"])})
-    found = settings.workloads.bert_int8 if workload == "bert_int8" else settings.workloads.bert_neuron
+    found = settings.workloads.encoder if workload == "encoder" else settings.workloads.neuron_encoder
     assert found is not None
     return Built(workload, {model: _read(outputs[f"{camel(model)}Artifacts"]) for model in found.models})
 
@@ -42,11 +42,11 @@ def qualities(built: Built, model: str) -> dict[str, Quality]:
     """Scores of a build's artifacts by their names: precisions, archives, targets, or "" where there is one."""
     summary = built.summaries[model]
     match built.workload:
-        case "bert_int8":
+        case "encoder":
             return _f1(summary)
-        case "unet_tfs":
+        case "saved_model":
             return {name: _iou(scores) for name, scores in summary["accuracy"].items()}
-        case "churn_mme":
+        case "tabular":
             test = summary["accuracy"]["test"]
             return {
                 "": Quality(

@@ -23,7 +23,7 @@ from sizing.simulation.plots import plot
 from sizing.simulation.traffic import diurnal
 from stacks import scaling_settings
 from stacks.neuron_settings import NeuronEndpoint
-from stacks.settings import ONLY_VARIANT, BertInt8, Deployment, MultiModelEndpoint, UnetEndpoint, UnetTfs
+from stacks.settings import ONLY_VARIANT, Deployment, Encoder, MultiModelEndpoint, SavedModel, UnetEndpoint
 from stacks.shown import PRICED_REGION, usd_per_hour
 
 _DAY = 86_400
@@ -70,9 +70,9 @@ def collect(
 
 
 def _grouped(settings: Deployment, workload: str, keys: Sequence[str]) -> list[Sequence[str]]:
-    """Endpoints that answer the same requests stand side by side: of bert_int8, those of one model."""
+    """Endpoints that answer the same requests stand side by side: of encoder, those of one model."""
     found = settings.workloads.enabled[workload]
-    if not isinstance(found, BertInt8):
+    if not isinstance(found, Encoder):
         return [keys]
     models = dict.fromkeys(found.endpoints[key].model for key in keys)
     return [[key for key in keys if found.endpoints[key].model == model] for model in models]
@@ -111,14 +111,14 @@ def _group(
 
 def _title(settings: Deployment, workload: str, keys: Sequence[str]) -> str:
     found = settings.workloads.enabled[workload]
-    return f"{workload}, {found.endpoints[keys[0]].model}" if isinstance(found, BertInt8) else workload
+    return f"{workload}, {found.endpoints[keys[0]].model}" if isinstance(found, Encoder) else workload
 
 
 _QUESTIONS = {
-    "bert_int8": "Which precision, on which instance?",
-    "unet_tfs": "Which server?",
-    "churn_mme": "Which instance holds the models?",
-    "bert_neuron": "What do packed NeuronCores give?",
+    "encoder": "Which precision, on which instance?",
+    "saved_model": "Which server?",
+    "tabular": "Which instance holds the models?",
+    "neuron_encoder": "What do packed NeuronCores give?",
 }
 
 
@@ -145,7 +145,7 @@ def _described(
     """What serves, in words, and the score of what is served."""
     found = settings.workloads.enabled[workload]
     endpoint = found.endpoints[key]
-    if isinstance(found, BertInt8):
+    if isinstance(found, Encoder):
         precision = found.endpoints[key].variants[variant or ""].precision
         model = found.endpoints[key].model
         engine = found.models[model].engine
@@ -181,7 +181,7 @@ def _caveats(settings: Deployment, workload: str, keys: Sequence[str], candidate
     ):
         found.append("TensorFlow Serving and Neo are stand-ins of this project here.")
     unet = settings.workloads.enabled[workload]
-    forms = {key: image_form(unet, key) for key in keys} if isinstance(unet, UnetTfs) else {}
+    forms = {key: image_form(unet, key) for key in keys} if isinstance(unet, SavedModel) else {}
     if len(set(forms.values())) > 1:
         sent = ", ".join(f"{form} to {key}" for key, form in forms.items())
         found.append(

@@ -36,7 +36,7 @@ _CHECK_RESOURCES = {"Model": "model", "EndpointConfig": "endpoint-config", "Endp
 class CheckedOn:
     """Where a compiled model's answers are compared with the original's: as it will be served.
 
-    reference_key: S3 key of requests and the original's answers, as model_build.unet_tfs.reference writes them.
+    reference_key: S3 key of requests and the original's answers, as model_build.saved_model.reference writes them.
     """
 
     image: ServedImage

@@ -14,7 +14,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from containers.bert_neuron.placement import Placement
+from containers.neuron_encoder.placement import Placement
 from containers.serving.contract import ARCHIVE_HASH_VARIABLE, MANIFEST_HASH_VARIABLE
 from stacks.constructs.acknowledged import acknowledge, acknowledge_wildcards
 from stacks.constructs.endpoint_alarms import RUNBOOK, endpoint_alarm

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from containers.bert_neuron.placement import Placement, Process
+from containers.neuron_encoder.placement import Placement, Process
 
 FRONT_PORT = 8080
-METRICS_NAMESPACE = "BertNeuron"
+METRICS_NAMESPACE = "NeuronEncoder"
 _METRICS = Path(__file__).parent / "neuron_host_files" / "neuron_metrics.py"
-_FOLDER = "/etc/bert-neuron"
-_SETUP_LOG = "/var/log/bert-neuron-setup.log"
+_FOLDER = "/etc/neuron-encoder"
+_SETUP_LOG = "/var/log/neuron-encoder-setup.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,30 +43,30 @@ def start_script(props: HostProps) -> str:
     files = {
         f"{_FOLDER}/serving.env": _lines(f"{name}={value}" for name, value in sorted(props.environment.items())),
         **{f"{_FOLDER}/{process.index}.env": _process_environment(process) for process in processes},
-        "/etc/systemd/system/bert-neuron@.service": _process_service(props),
+        "/etc/systemd/system/neuron-encoder@.service": _process_service(props),
         "/etc/nginx/nginx.conf": proxy_configuration(processes),
         f"{_FOLDER}/cloudwatch.json": _agent_configuration(props),
         f"{_FOLDER}/monitor.json": _monitor_configuration(),
         f"{_FOLDER}/neuron_metrics.py": _METRICS.read_text(),
-        "/etc/systemd/system/bert-neuron-metrics.service": _metrics_service(props),
+        "/etc/systemd/system/neuron-encoder-metrics.service": _metrics_service(props),
     }
-    services = [*(f"bert-neuron@{process.index}" for process in processes), "nginx", "bert-neuron-metrics"]
+    services = [*(f"neuron-encoder@{process.index}" for process in processes), "nginx", "neuron-encoder-metrics"]
     return "\n".join(
         [
             "#!/bin/bash",
             "set -euo pipefail",
             f"exec >{_SETUP_LOG} 2>&1",
             "dnf install --assumeyes amazon-cloudwatch-agent docker nginx",
-            f"install --directory {_FOLDER} /opt/bert-neuron/model",
+            f"install --directory {_FOLDER} /opt/neuron-encoder/model",
             *(_file(path, content) for path, content in files.items()),
             "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl "
             f"-a fetch-config -m ec2 -s -c file:{_FOLDER}/cloudwatch.json",
             "systemctl enable --now docker",
-            f"aws s3 cp --only-show-errors --region {props.region} {props.model_url} /opt/bert-neuron/model.tar.gz",
-            f"echo '{props.archive_sha256}  /opt/bert-neuron/model.tar.gz' | sha256sum --check --strict --quiet",
-            "tar --extract --gzip --no-same-owner --file /opt/bert-neuron/model.tar.gz "
-            "--directory /opt/bert-neuron/model",
-            "rm /opt/bert-neuron/model.tar.gz",
+            f"aws s3 cp --only-show-errors --region {props.region} {props.model_url} /opt/neuron-encoder/model.tar.gz",
+            f"echo '{props.archive_sha256}  /opt/neuron-encoder/model.tar.gz' | sha256sum --check --strict --quiet",
+            "tar --extract --gzip --no-same-owner --file /opt/neuron-encoder/model.tar.gz "
+            "--directory /opt/neuron-encoder/model",
+            "rm /opt/neuron-encoder/model.tar.gz",
             f"aws ecr get-login-password --region {props.region} "
             f"| docker login --username AWS --password-stdin {props.registry}",
             f"docker pull --quiet {props.image}",
@@ -140,14 +140,14 @@ StartLimitIntervalSec=0
 
 [Service]
 EnvironmentFile={_FOLDER}/%i.env
-ExecStartPre=-/usr/bin/docker rm --force bert-neuron-%i
-ExecStart=/usr/bin/docker run --rm --name bert-neuron-%i --pull never --read-only --tmpfs /tmp \\
+ExecStartPre=-/usr/bin/docker rm --force neuron-encoder-%i
+ExecStart=/usr/bin/docker run --rm --name neuron-encoder-%i --pull never --read-only --tmpfs /tmp \\
   --cap-drop ALL --security-opt no-new-privileges {devices} \\
-  --volume /opt/bert-neuron/model:/opt/ml/model:ro --publish 127.0.0.1:${{PORT}}:${{PORT}} \\
+  --volume /opt/neuron-encoder/model:/opt/ml/model:ro --publish 127.0.0.1:${{PORT}}:${{PORT}} \\
   --env NEURON_RT_VISIBLE_CORES=${{VISIBLE}} --env-file {_FOLDER}/serving.env \\
   --log-driver awslogs --log-opt awslogs-region={props.region} --log-opt awslogs-group={props.serving_log_group} \\
   --log-opt tag={{{{.Name}}}} {props.image} core ${{CORES}} ${{PORT}} ${{THREADS}}
-ExecStop=/usr/bin/docker stop --time 30 bert-neuron-%i
+ExecStop=/usr/bin/docker stop --time 30 neuron-encoder-%i
 Restart=always
 RestartSec=2
 

@@ -41,7 +41,7 @@ def server(*options: str) -> Iterator[str]:
 
 def plan(url: str, **changes: Any) -> Plan:
     values: dict[str, Any] = {
-        "workload": "bert_neuron",
+        "workload": "neuron_encoder",
         "endpoint": "stub",
         "location": "local",
         "machine": "a machine",

@@ -1,4 +1,4 @@
-"""An endpoint hosted in churn_mme's image, built by Podman from its Dockerfile: invoked, killed, taken down."""
+"""An endpoint hosted in tabular's image, built by Podman from its Dockerfile: invoked, killed, taken down."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from containers.churn_mme.features import FEATURES, MODEL_FILE
+from containers.tabular.features import FEATURES, MODEL_FILE
 from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount
 from local_aws.podman import base_image, engine
 from local_aws.podman.state import HOSTING, owner
@@ -25,7 +25,7 @@ from tests.local_account import endpoint_status, inference, replica_pids, runnin
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 ENDPOINT, VARIANT, BUCKET = "in-podman", "AllTraffic", "podman-models"
-TAG = "churn-mme-test"
+TAG = "tabular-test"
 URI = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/assets:{TAG}"
 LARGE = "ml.c6i.large"
 CACHE = ROOT / ".cache"
@@ -62,7 +62,7 @@ def endpoint(account: LocalAccount) -> None:
     docker = account.environment()["CDK_DOCKER"]
     boto3.client("ecr").create_repository(repositoryName="assets")
     for arguments in (
-        ["build", "--tag", TAG, "--file", "churn_mme/Dockerfile", "--platform", "linux/amd64", "containers"],
+        ["build", "--tag", TAG, "--file", "tabular/Dockerfile", "--platform", "linux/amd64", "containers"],
         ["tag", TAG, URI],
         ["push", URI],
     ):

@@ -69,9 +69,9 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Pl
     folder = tmp_path_factory.mktemp("two")
     churn = {"recipe": RECIPE, "endpoints": {"churn": {"instance_type": "ml.c5.xlarge"}}}
     prod = yaml.safe_load((ROOT / "deployments/prod-local.yaml").read_text())
-    prod["workloads"]["churn_mme"]["recipe"] = RECIPE
+    prod["workloads"]["tabular"]["recipe"] = RECIPE
     files = (
-        write(folder / "dev.yaml", {"environment": "dev", "workloads": {"churn_mme": churn}}),
+        write(folder / "dev.yaml", {"environment": "dev", "workloads": {"tabular": churn}}),
         write(folder / "prod.yaml", prod),
     )
     states = [folder / f"{path.stem}-state" for path in files]
@@ -97,7 +97,7 @@ def test_both_are_deployed_at_once_and_each_account_has_its_own_only(places: tup
     for place in places:
         endpoints = place.client("sagemaker").list_endpoints()["Endpoints"]
         assert [(each["EndpointName"], each["EndpointStatus"]) for each in endpoints] == [
-            (f"{place.environment}-churn-mme-churn", "InService")
+            (f"{place.environment}-tabular-churn", "InService")
         ]
 
 
@@ -106,11 +106,11 @@ def test_both_answer_and_neither_knows_the_others_endpoint(places: tuple[Place, 
     for place in places:
         runtime = place.client("sagemaker-runtime")
         request = {"ContentType": "text/csv", "Body": ROW, "TargetModel": "churn-xgb-CA.tar.gz"}
-        answer = runtime.invoke_endpoint(EndpointName=f"{place.environment}-churn-mme-churn", **request)
+        answer = runtime.invoke_endpoint(EndpointName=f"{place.environment}-tabular-churn", **request)
         answers.append(float(answer["Body"].read()))
         other = "prod" if place.environment == "dev" else "dev"
         with pytest.raises(runtime.exceptions.ClientError, match="not found"):
-            runtime.invoke_endpoint(EndpointName=f"{other}-churn-mme-churn", **request)
+            runtime.invoke_endpoint(EndpointName=f"{other}-tabular-churn", **request)
     assert answers[0] == answers[1]
 
 
@@ -120,7 +120,7 @@ def test_two_alarms_of_an_endpoint_are_one_message(places: tuple[Place, Place]) 
     (topic,) = (each["TopicArn"] for each in sns.list_topics()["Topics"] if "Alerts" in each["TopicArn"])
     queue = sqs.create_queue(QueueName="told")["QueueUrl"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT_ID}:told")
-    name = "prod-churn-mme-churn"
+    name = "prod-tabular-churn"
     for kind in ("latency", "loading-wait"):
         cloudwatch.set_alarm_state(AlarmName=f"{name}-AllTraffic-{kind}", StateValue="ALARM", StateReason="tried")
     described = cloudwatch.describe_alarms(AlarmNames=[f"{name}-any"], AlarmTypes=["CompositeAlarm"])
@@ -140,7 +140,7 @@ def test_two_alarms_of_an_endpoint_are_one_message(places: tuple[Place, Place]) 
 def test_what_stands_is_listed_and_should_not_be_there(places: tuple[Place, Place]) -> None:
     done = places[0].remains()
     assert done.returncode == 1
-    assert "dev-churn-mme-churn" in done.stdout and "should not be there" in done.stderr
+    assert "dev-tabular-churn" in done.stdout and "should not be there" in done.stderr
 
 
 def test_destroying_dev_leaves_its_key_for_seven_days_and_the_bootstrap_and_prod_untouched(

@@ -13,7 +13,7 @@ import boto3
 import psutil
 from PIL import Image
 
-from containers.unet_openvino.signature import IMAGE_SIDE
+from containers.saved_model.signature import IMAGE_SIDE
 from local_aws.account import ACCOUNT_ID, REGION, ROOT
 from local_aws.hosting import images
 from tests.local_account import endpoint_status
@@ -76,10 +76,10 @@ def put(key: str, body: bytes) -> str:
 
 
 def save_images(state: Path, folder: Path) -> None:
-    """Pushes the images `tiny`, and those of churn_mme and unet_openvino as they run here."""
+    """Pushes the images `tiny`, and those of tabular and saved_model as they run here."""
     (folder / "server.py").write_text(SERVER)
     images.Image(str(folder), "/", (sys.executable, str(folder / "server.py")), {}, sys.prefix).save(state, "tiny:1")
-    for name in ("churn_mme", "unet_openvino"):
+    for name in ("tabular", "saved_model"):
         entrypoint = (sys.executable, "-m", f"containers.{name}")
         images.Image(str(ROOT), "/", entrypoint, {}, sys.prefix).save(state, f"{name}:1")
 
@@ -89,7 +89,7 @@ def image_uri(name: str) -> str:
 
 
 def picture() -> bytes:
-    """A PNG that unet_openvino takes."""
+    """A PNG that saved_model takes."""
     content = io.BytesIO()
     Image.linear_gradient("L").resize((IMAGE_SIDE, IMAGE_SIDE)).save(content, "PNG")
     return content.getvalue()

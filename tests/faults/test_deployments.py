@@ -16,7 +16,7 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from containers.churn_mme.features import FEATURES, archive_name
+from containers.tabular.features import FEATURES, archive_name
 from load_tests.closed_loop import Request, Target
 from local_aws.account import ROOT, LocalAccount
 from tests.faults import endpoints
@@ -26,7 +26,7 @@ from tests.local_account import assert_nothing_is_deployed, bootstrap, cdk, runt
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 # The minutes that an update bakes pass in seconds, and leave time to cut it short in.
 ACCOUNT_ENVIRONMENT = {"INFERENCE_LOCAL_TIME_SCALE": "60"}
-ENDPOINT, VARIANT, STACK = "faults-churn-mme-only", "AllTraffic", "Faults-ChurnMme"
+ENDPOINT, VARIANT, STACK = "faults-tabular-only", "AllTraffic", "Faults-Tabular"
 SMALL, LARGE = "ml.c5.xlarge", "ml.c5.2xlarge"
 BAKE_SECONDS = 300
 ROW = ",".join(str(number) for number in range(len(FEATURES))).encode()
@@ -40,7 +40,7 @@ def apps(folder: Path) -> dict[str, Path]:
     made = {}
     for instance_type in (SMALL, LARGE):
         endpoint = {"instance_type": instance_type, "guardrails": {"bake_seconds": BAKE_SECONDS}}
-        document = {"environment": "faults", "workloads": {"churn_mme": {"endpoints": {"only": endpoint}}}}
+        document = {"environment": "faults", "workloads": {"tabular": {"endpoints": {"only": endpoint}}}}
         path = folder / f"{instance_type}.yaml"
         path.write_text(yaml.safe_dump(document))
         made[instance_type] = folder / f"{instance_type}.out"

@@ -19,8 +19,8 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 
-from containers.churn_mme.features import FEATURES, MODEL_FILE
 from containers.serving.contract import ARCHIVE_HASH_VARIABLE, MANIFEST_FILE, MANIFEST_HASH_VARIABLE
+from containers.tabular.features import FEATURES, MODEL_FILE
 from load_tests.closed_loop import Request, Target
 from local_aws.account import ACCOUNT_ID, REGION, S3_URL_VARIABLE, LocalAccount
 from tests import tiny_models
@@ -140,7 +140,7 @@ def models() -> dict[str, bytes]:
 
 @pytest.fixture(scope="module", autouse=True)
 def made(slow_account: LocalAccount, state: Path, folder: Path, models: dict[str, bytes]) -> None:
-    """The endpoints `steady` and `pair` of the tiny server, `models` of churn_mme, and `masks` of unet_openvino."""
+    """The endpoints `steady` and `pair` of the tiny server, `models` of tabular, and `masks` of saved_model."""
     del slow_account
     endpoints.save_images(state, folder)
     boto3.client("s3").create_bucket(Bucket=BUCKET)
@@ -151,8 +151,8 @@ def made(slow_account: LocalAccount, state: Path, folder: Path, models: dict[str
     unet = endpoints.put("unet/model.tar.gz", endpoints.packed_folder(folder / "unet"))
     endpoints.create("steady", Model("tiny", tiny))
     endpoints.create("pair", Model("tiny", tiny), instances=2)
-    endpoints.create("models", Model("churn_mme", f"s3://{BUCKET}/churn/", multi_model=True))
-    endpoints.create("masks", Model("unet_openvino", unet))
+    endpoints.create("models", Model("tabular", f"s3://{BUCKET}/churn/", multi_model=True))
+    endpoints.create("masks", Model("saved_model", unet))
     endpoints.wait_in_service("steady", "pair", "models", "masks")
 
 
@@ -421,7 +421,7 @@ def test_an_update_to_an_archive_whose_sha256_does_not_match_leaves_the_old_vers
     weights = bytearray(files["model.bin"] or b"\0")
     weights[0] ^= 0xFF
     corrupt = endpoints.put("unet-corrupt/model.tar.gz", endpoints.packed({**files, "model.bin": bytes(weights)}))
-    endpoints.create_model("corrupt", Model("unet_openvino", corrupt))
+    endpoints.create_model("corrupt", Model("saved_model", corrupt))
     endpoints.create_config("corrupt", 1)
     picture = endpoints.picture()
     asked: Any = {"EndpointName": "masks", "ContentType": "image/png", "Accept": "image/png", "Body": picture}
@@ -460,7 +460,7 @@ def test_a_swapped_artifact_is_refused_by_hosting_and_by_the_container_in_one_li
     )
     for name, content, environment, _ in cases:
         data = endpoints.put(f"swapped-{name}/model.tar.gz", endpoints.packed(content))
-        endpoints.create(f"swapped-{name}", Model("unet_openvino", data, environment=environment))
+        endpoints.create(f"swapped-{name}", Model("saved_model", data, environment=environment))
     for name, _, _, reason in cases:
         wait_until(functools.partial(_failed, f"swapped-{name}"), 60, "the refusal")
         described = _described(f"swapped-{name}")["FailureReason"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from containers.churn_mme.features import FEATURES
+from containers.tabular.features import FEATURES
 from tests.fuzz.generate import CSV, JSON, PNG, Surface, dumps, picture, surfaces
 from tests.fuzz.hostile import crowd, hostile
 from tests.fuzz.run import Probe, Report, Run
@@ -31,9 +31,9 @@ def _surface(name: str, base: Path) -> Surface:
 
 
 def _probe(name: str, base: Path) -> Probe:
-    if name == "unet_openvino":
+    if name == "saved_model":
         return Probe(Request("POST", "/invocations", (("Content-Type", PNG.encode()),), picture("PNG")))
-    if name == "churn_mme":
+    if name == "tabular":
         row = ",".join(str(number) for number in range(len(FEATURES))).encode()
         loads = tuple(
             Request("POST", "/models", (), dumps({"model_name": state, "url": str(base / "models" / state / "model")}))

@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from containers.churn_mme.features import FEATURES
-from containers.unet_openvino.signature import IMAGE_SIDE
+from containers.saved_model.signature import IMAGE_SIDE
+from containers.tabular.features import FEATURES
 from tests.fuzz.wire import Request
 from tests.tiny_models import WORDS
 
@@ -297,8 +297,8 @@ def surfaces(folders: Sequence[str]) -> dict[str, Surface]:
     near_questions = ((JSON, _NEAR_QUESTIONS),)
     images = st.sampled_from(_ARRAYS)
     return {
-        "bert_int8": Surface((ping, invocations), questions, near_questions),
-        "bert_neuron": Surface(
+        "encoder": Surface((ping, invocations), questions, near_questions),
+        "neuron_encoder": Surface(
             (
                 ping,
                 invocations,
@@ -312,7 +312,7 @@ def surfaces(folders: Sequence[str]) -> dict[str, Surface]:
             questions,
             near_questions,
         ),
-        "churn_mme": Surface(
+        "tabular": Surface(
             (
                 ping,
                 ("GET", "/models"),
@@ -324,7 +324,7 @@ def surfaces(folders: Sequence[str]) -> dict[str, Surface]:
             ((CSV, _ODD_ROWS), (JSON, _ODD_INSTANCES)),
             _loads(folders),
         ),
-        "unet_openvino": Surface(
+        "saved_model": Surface(
             (ping, invocations),
             (
                 (NPY, images),

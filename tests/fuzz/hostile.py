@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from containers.churn_mme.features import FEATURES
+from containers.saved_model.signature import IMAGE_SIDE
 from containers.serving.contract import MAX_BODY_BYTES
-from containers.unet_openvino.signature import IMAGE_SIDE
+from containers.tabular.features import FEATURES
 from tests.fuzz.wire import Request
 
 JSON, CSV, NPY, PNG = "application/json", "text/csv", "application/x-npy", "image/png"
@@ -111,21 +111,21 @@ def _text(text: str) -> bytes:
 
 def hostile(name: str, models: Path) -> st.SearchStrategy[Request]:
     """Requests for one container; models: the folder of `save_models`, where it serves several."""
-    if name == "churn_mme":
+    if name == "tabular":
         path = "/models/CA/invoke"
         loads = [
             Request("POST", "/models", (), f'{{"model_name":"{each.name}","url":"{each}/model"}}'.encode())
             for each in sorted(models.glob("*"))
         ]
         return st.sampled_from([*_posts(path, JSON, _ANY_JSON), *_posts(path, CSV, _CSV), *loads, *loads])
-    if name == "unet_openvino":
+    if name == "saved_model":
         return st.sampled_from([*_posts("/invocations", JSON, _ANY_JSON), *_posts("/invocations", NPY, _ARRAYS)])
     return st.sampled_from(_posts("/invocations", JSON, (*_ANY_JSON, *_QUESTIONS)))
 
 
 def crowd(name: str) -> Request:
     """A body of the largest size that is refused once it has been read, for many to send at once."""
-    path = "/models/CA/invoke" if name == "churn_mme" else "/invocations"
+    path = "/models/CA/invoke" if name == "tabular" else "/invocations"
     return _posts(path, JSON, [_filled(b"{", b"\xff", b"}")])[0]
 
 

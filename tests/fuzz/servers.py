@@ -49,13 +49,13 @@ def _save_churn(base: Path) -> None:
 SERVERS = {
     server.name: server
     for server in (
-        Server("bert_int8", lambda base: tiny_models.save_bert_int8(base / "model")),
-        Server("churn_mme", _save_churn, ((LIMIT_VARIABLE, str(CHURN_LIMIT_BYTES)),)),
-        Server("unet_openvino", lambda base: tiny_models.save_unet(base / "model")),
+        Server("encoder", lambda base: tiny_models.save_encoder(base / "model")),
+        Server("tabular", _save_churn, ((LIMIT_VARIABLE, str(CHURN_LIMIT_BYTES)),)),
+        Server("saved_model", lambda base: tiny_models.save_unet(base / "model")),
         Server(
-            "bert_neuron",
-            lambda base: tiny_models.save_bert_neuron(base / "model"),
-            (("BERT_NEURON_DEVICE", "cpu"), ("BERT_NEURON_VIRTUAL_CORES", "2"), ("BERT_NEURON_MODELS", "2")),
+            "neuron_encoder",
+            lambda base: tiny_models.save_neuron_encoder(base / "model"),
+            (("NEURON_ENCODER_DEVICE", "cpu"), ("NEURON_ENCODER_VIRTUAL_CORES", "2"), ("NEURON_ENCODER_MODELS", "2")),
         ),
     )
 }
@@ -86,7 +86,9 @@ class Running:
         self.port = free_port()
         environment = {
             **{
-                name: value for name, value in os.environ.items() if not name.startswith(("BERT_NEURON_", "SAGEMAKER_"))
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("NEURON_ENCODER_", "SAGEMAKER_"))
             },
             BASE_DIR_VARIABLE: str(self.base),
             PORT_VARIABLE: str(self.port),

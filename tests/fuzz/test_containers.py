@@ -28,12 +28,12 @@ def test_no_generated_request_gets_more_than_a_stated_refusal(name: str, tmp_pat
 
 @pytest.fixture(scope="module")
 def neuron_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Where bert_neuron answers."""
-    with running(SERVERS["bert_neuron"], tmp_path_factory.mktemp("neuron") / "base") as server:
+    """Where neuron_encoder answers."""
+    with running(SERVERS["neuron_encoder"], tmp_path_factory.mktemp("neuron") / "base") as server:
         yield server.port
 
 
-@pytest.mark.parametrize("name", ["bert_int8", "bert_neuron"])
+@pytest.mark.parametrize("name", ["encoder", "neuron_encoder"])
 def test_requests_that_are_sent_before_the_answers_have_come_are_all_answered_in_order(
     name: str, tmp_path: Path
 ) -> None:
@@ -86,9 +86,9 @@ def test_stated_refusals_are_none_of_it() -> None:
 
 def test_a_finding_is_kept_as_the_bytes_that_bring_it_about(tmp_path: Path) -> None:
     raw = Request("POST", "/invocations", (), bytes(range(256))).raw()
-    (path,) = save([Finding("bert_int8", "the answer is a 500", raw, 7)], tmp_path)
+    (path,) = save([Finding("encoder", "the answer is a 500", raw, 7)], tmp_path)
     first, *lines = path.read_text().splitlines()
-    assert first == "# bert_int8, seed 7: the answer is a 500"
+    assert first == "# encoder, seed 7: the answer is a 500"
     assert bytes.fromhex("".join(lines)) == raw
 
 

@@ -18,7 +18,7 @@ class Listening(Running):
     """A server that listens and answers nothing, or always the same."""
 
     def __init__(self, base: Path, port: int) -> None:
-        super().__init__(SERVERS["bert_int8"], base)
+        super().__init__(SERVERS["encoder"], base)
         self.port = port
 
     @property

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from containers.churn_mme.features import FEATURES
-from containers.unet_openvino.signature import CHANNELS, IMAGE_SIDE
+from containers.saved_model.signature import CHANNELS, IMAGE_SIDE
+from containers.tabular.features import FEATURES
 from local_aws.account import ROOT
 from tests import tiny_models
 from tests.fuzz.wire import Request
@@ -91,25 +91,25 @@ IMAGES = {
     image.name: image
     for image in (
         Image(
-            "bert_int8",
-            _serving("bert_int8"),
+            "encoder",
+            _serving("encoder"),
             build_args={"ENGINE": "vnni"},
-            save=tiny_models.save_bert_int8,
+            save=tiny_models.save_encoder,
             good=_ASKED,
             answered=_question,
             refused=_WITHOUT_CONTEXT,
         ),
         Image(
-            "unet_openvino",
-            _serving("unet_openvino"),
+            "saved_model",
+            _serving("saved_model"),
             save=tiny_models.save_unet,
             good=_post("/invocations", "application/x-npy", _image()),
             answered=_mask,
             refused=_post("/invocations", "application/x-npy", b"no array"),
         ),
         Image(
-            "churn_mme",
-            _serving("churn_mme"),
+            "tabular",
+            _serving("tabular"),
             environment={"SAGEMAKER_MULTI_MODEL": "true"},
             save=_save_churn,
             mounted="/opt/ml/models",
@@ -123,11 +123,15 @@ IMAGES = {
             refused=_post(f"/models/{_MODEL}/invoke", "text/csv", b"no,number"),
         ),
         Image(
-            "bert_neuron",
-            _serving("bert_neuron"),
+            "neuron_encoder",
+            _serving("neuron_encoder"),
             build_args={"DEVICE": "cpu"},
-            environment={"BERT_NEURON_DEVICE": "cpu", "BERT_NEURON_VIRTUAL_CORES": "1", "BERT_NEURON_MODELS": "1"},
-            save=tiny_models.save_bert_neuron,
+            environment={
+                "NEURON_ENCODER_DEVICE": "cpu",
+                "NEURON_ENCODER_VIRTUAL_CORES": "1",
+                "NEURON_ENCODER_MODELS": "1",
+            },
+            save=tiny_models.save_neuron_encoder,
             good=_ASKED,
             answered=_question,
             refused=_WITHOUT_CONTEXT,

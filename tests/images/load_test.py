@@ -33,7 +33,7 @@ def check(podman: Podman, image_id: str, folder: Path) -> Outcome:
     documents.mkdir()
     with _stub() as url:
         plan = Plan(
-            workload="bert_neuron",
+            workload="neuron_encoder",
             endpoint="stub",
             location="local",
             machine="a container",

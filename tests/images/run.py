@@ -18,7 +18,7 @@ from tests.images import load_test, serving
 from tests.images.catalog import LOAD_TEST, Image
 from tests.images.serving import Outcome
 
-MAX_MB = {"bert_int8": 500}
+MAX_MB = {"encoder": 500}
 """The most that an image's layers may take, unpacked, in 10^6 bytes."""
 _LEVEL = 6
 _CHUNK = 1 << 20

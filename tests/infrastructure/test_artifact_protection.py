@@ -74,21 +74,21 @@ def test_every_workload_is_written_by_its_own_builds_and_by_what_empties_it(
 
 
 def test_an_archive_is_replaced_by_nobody_but_a_build(synthesise: Synthesise) -> None:
-    for key in ("bert_int8/demo/0123/int8/model.tar.gz", "unet_tfs/unet/0123/openvino/model.tar.gz"):
+    for key in ("encoder/demo/0123/int8/model.tar.gz", "saved_model/unet/0123/openvino/model.tar.gz"):
         assert denied(synthesise("dev"), key, role("/", "Admin"))
 
 
 def test_models_of_a_multi_model_endpoint_are_uploaded_by_whom_iam_allows(synthesise: Synthesise) -> None:
-    assert not denied(synthesise("dev"), "churn_mme/by_state/0123/models/churn-xgb-XX.tar.gz", role("/", "Publisher"))
+    assert not denied(synthesise("dev"), "tabular/by_state/0123/models/churn-xgb-XX.tar.gz", role("/", "Publisher"))
 
 
 def test_or_by_the_uploaders_that_a_deployment_names_and_by_nobody_else(synthesise: Synthesise, tmp_path: Path) -> None:
     text = (FOLDER / "prod-local.yaml").read_text()
     uploader = "arn:aws:iam::123456789012:role/model-publisher"
     path = tmp_path / "uploaders.yaml"
-    path.write_text(text.replace("  churn_mme:\n", f"  churn_mme:\n    model_uploaders: [{uploader}]\n", 1))
+    path.write_text(text.replace("  tabular:\n", f"  tabular:\n    model_uploaders: [{uploader}]\n", 1))
     assembly = synthesise(str(path))
-    key = "churn_mme/by_state/0123/models/churn-xgb-XX.tar.gz"
+    key = "tabular/by_state/0123/models/churn-xgb-XX.tar.gz"
     assert not denied(assembly, key, uploader)
     assert denied(assembly, key, "arn:aws:iam::123456789012:role/Admin")
 
@@ -97,7 +97,7 @@ def test_or_by_the_uploaders_that_a_deployment_names_and_by_nobody_else(synthesi
 def test_an_uploader_is_a_role_or_a_user(tmp_path: Path, uploader: str) -> None:
     text = (FOLDER / "prod-local.yaml").read_text()
     path = tmp_path / "uploaders.yaml"
-    path.write_text(text.replace("  churn_mme:\n", f'  churn_mme:\n    model_uploaders: ["{uploader}"]\n', 1))
+    path.write_text(text.replace("  tabular:\n", f'  tabular:\n    model_uploaders: ["{uploader}"]\n', 1))
     with pytest.raises(DeploymentError, match="model_uploaders"):
         Deployment.load(path)
 

@@ -11,7 +11,7 @@ from tests.infrastructure.conftest import ROOT, run_app
 
 PARTS = ("containers", "deployments", "load_tests", "model_build", "sizing", "stacks")
 FILES = ("app.py", "cdk.json", "package.json")
-PLACES = ("containers", "containers/serving", "containers/churn_mme", "model_build", "model_build/churn_mme",
+PLACES = ("containers", "containers/serving", "containers/tabular", "model_build", "model_build/tabular",
           "load_tests", "stacks/constructs/built_artifact_handler", ".")  # fmt: skip
 PLANTED = (".env", "id_rsa", "credentials", "notes.txt", "handler.py~", ".dockerignore", ".venv/lib/site.py",
            ".cache/step/data.json", "venv/site.py")  # fmt: skip
@@ -38,7 +38,7 @@ def deployment(tmp_path: Path) -> str:
             {
                 "environment": "small",
                 "load_test": {},
-                "workloads": {"churn_mme": {"endpoints": {"all": {"instance_type": "ml.c5.xlarge"}}}},
+                "workloads": {"tabular": {"endpoints": {"all": {"instance_type": "ml.c5.xlarge"}}}},
             }
         )
     )

@@ -15,7 +15,7 @@ Synthesise = Callable[..., Assembly]
 DEPLOYMENT = """
 environment: zero
 workloads:
-  unet_tfs:
+  saved_model:
     recipe: {preset: demo}
     endpoints:
       asleep:
@@ -33,7 +33,7 @@ workloads:
 vpc: {subnet_ids: [subnet-0123456789abcdef0, subnet-0123456789abcdef1], security_group_ids: [sg-0123456789abcdef0]}
 """
 SUBNETS = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
-COMPONENT = "zero-unet-tfs-asleep"
+COMPONENT = "zero-saved-model-asleep"
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def alarm(assembly: Assembly, ending: str) -> dict[str, Any]:
 
 
 def test_cfn_lint_finds_no_error(assembly: Assembly) -> None:
-    templates = [str(path) for path in assembly.folder.glob("*UnetTfs.template.json")]
+    templates = [str(path) for path in assembly.folder.glob("*SavedModel.template.json")]
     # W3005: the CDK states dependencies that a reference implies already.
     done = subprocess.run(
         [str(Path(sys.executable).parent / "cfn-lint"), "--ignore-checks", "W3005", "W6001", "--", *templates],

@@ -27,7 +27,7 @@ def in_a_vpc(synthesise: Synthesise, tmp_path_factory: pytest.TempPathFactory) -
     path = tmp_path_factory.mktemp("deployment") / "shared.yaml"
     vpc = {"subnet_ids": ["subnet-1", "subnet-2"], "security_group_ids": ["sg-1"]}
     workloads = {
-        "unet_tfs": {
+        "saved_model": {
             "recipe": {"preset": "demo"},
             "endpoints": {
                 "parts": {
@@ -105,8 +105,8 @@ def test_a_task_may_invoke_just_the_endpoints_of_its_deployment(assembly: Assemb
     assert {plain(json.loads(each)).rpartition(":endpoint/")[2] for each in invoked} == names
     components = statements(in_a_vpc, "Shared-LoadTest/TaskRole")["sagemaker:InvokeEndpoint"]
     assert [plain(json.loads(each)).rpartition(":")[2] for each in components] == [
-        "endpoint/shared-unet-tfs-parts",
-        "inference-component/shared-unet-tfs-parts",
+        "endpoint/shared-saved-model-parts",
+        "inference-component/shared-saved-model-parts",
     ]
 
 

@@ -14,7 +14,7 @@ Synthesise = Callable[..., Assembly]
 NEO = """
 environment: neo
 workloads:
-  unet_tfs:
+  saved_model:
     recipe: {preset: demo}
     endpoints:
       gpu:
@@ -77,7 +77,7 @@ def test_a_job_is_given_the_builds_model_its_shape_and_its_target(assembly: Asse
     assert set(models) == {"Gpu", "Cpu", "PiDevice"}
     gpu, job = models["Gpu"], models["Gpu"]["Job"]
     assert gpu["JobName"].startswith("neo-neo-")
-    assert gpu["Prefix"] == f"unet_tfs/neo/{gpu['JobName'].removeprefix('neo-neo-')}"
+    assert gpu["Prefix"] == f"saved_model/neo/{gpu['JobName'].removeprefix('neo-neo-')}"
     assert job["InputConfig"] == {
         "DataInputConfig": '{"image": [1, 224, 224, 3]}',
         "Framework": "TENSORFLOW",
@@ -128,7 +128,7 @@ def test_an_endpoint_serves_what_was_compiled_in_the_image_and_on_the_instance_o
 
 def test_the_roles_of_a_compilation_may_do_only_this(assembly: Assembly) -> None:
     gpu = compiled(assembly)["Gpu"]
-    compiling = statements(assembly, "Neo-UnetTfs/GpuCompiledCompilationRole")
+    compiling = statements(assembly, "Neo-SavedModel/GpuCompiledCompilationRole")
     assert set(compiling) == {
         "s3:GetObject", "s3:PutObject", "s3:ListBucket", "s3:GetBucketLocation", "kms:Decrypt", "kms:GenerateDataKey",
         "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents",
@@ -136,10 +136,10 @@ def test_the_roles_of_a_compilation_may_do_only_this(assembly: Assembly) -> None
     }  # fmt: skip
     assert all("/tensorflow/model.tar.gz" in resource for resource in compiling["s3:GetObject"])
     assert all(f"/{gpu['Prefix']}/*" in resource for resource in compiling["s3:PutObject"])
-    checking = statements(assembly, "Neo-UnetTfs/GpuCompiledCheckRole")
+    checking = statements(assembly, "Neo-SavedModel/GpuCompiledCheckRole")
     assert set(checking) == SERVING - {"cloudwatch:DescribeAlarms"}
     assert all(f"/{gpu['Prefix']}/*" in resource for resource in checking["s3:GetObject"])
-    serving = statements(assembly, "Neo-UnetTfs/GpuRole")
+    serving = statements(assembly, "Neo-SavedModel/GpuRole")
     assert set(serving) == SERVING
     assert all("repository/sagemaker-inference-tensorflow" in arn for arn in serving["ecr:BatchGetImage"])
 
@@ -165,7 +165,7 @@ def test_the_handler_reaches_its_own_jobs_and_checks_and_passes_their_roles_only
         for action, resources in granted.items():
             if action.startswith("sagemaker:"):
                 assert all("/neo-neo-*" in resource for resource in resources), action
-    assert all("/unet_tfs/neo/*" in resource for resource in waits["s3:PutObject"] + waits["s3:DeleteObjectVersion"])
+    assert all("/saved_model/neo/*" in resource for resource in waits["s3:PutObject"] + waits["s3:DeleteObjectVersion"])
     assert all("-check" in resource for resource in waits["sagemaker:InvokeEndpoint"])
     passes = {
         name.partition("/")[2].partition("Compiled")[0]: policy["Properties"]

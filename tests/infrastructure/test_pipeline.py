@@ -58,7 +58,7 @@ def test_a_push_is_tested_deployed_to_dev_loaded_approved_and_deployed_to_prod_i
     assert list(stages) == ["Source", "Build", "UpdatePipeline", "Assets", "Dev", "Approval", "Prod"]
     order = {action["Name"]: action["RunOrder"] for action in stages["Dev"]["Actions"]}
     loads = {name: at for name, at in order.items() if name.startswith("LoadTest-")}
-    assert set(loads) == {"LoadTest-ChurnMme-Large", "LoadTest-BertInt8-Demo"}
+    assert set(loads) == {"LoadTest-Tabular-Large", "LoadTest-Encoder-Demo"}
     assert min(loads.values()) > max(at for name, at in order.items() if name not in loads)
     (approval,) = stages["Approval"]["Actions"]
     assert approval["ActionTypeId"]["Category"] == "Approval"
@@ -72,9 +72,9 @@ def test_the_build_runs_the_tests_and_synthesises_this_pipeline(template: Templa
 
 
 def test_a_load_test_decides_by_its_gates_and_its_exit_code(template: Template) -> None:
-    text = commands(template, "LoadTestChurnMmeLarge")
+    text = commands(template, "LoadTestTabularLarge")
     (command,) = (shlex.split(line) for line in yaml.safe_load(text))
-    assert command[:2] == ["scripts/load-test", "churn_mme"]
+    assert command[:2] == ["scripts/load-test", "tabular"]
     assert "--rate" in command and command[command.index("--deployment") + 1] == "dev"
     gates = [command[at + 1] for at, part in enumerate(command) if part == "--gate"]
     assert gates == ["p99<=100", "errors<=0.1%", "rate>=99%"]
@@ -83,13 +83,13 @@ def test_a_load_test_decides_by_its_gates_and_its_exit_code(template: Template) 
 
 
 def test_a_load_test_may_ask_its_endpoint_and_no_other(template: Template) -> None:
-    (policy,) = (each for name, each in resources(template, "AWS::IAM::Policy").items() if "LoadTestChurnMme" in name)
+    (policy,) = (each for name, each in resources(template, "AWS::IAM::Policy").items() if "LoadTestTabular" in name)
     (asked,) = (
         statement["Resource"]
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
         if statement["Action"] == "sagemaker:InvokeEndpoint"
     )
-    assert all(str(each).count("/dev-churn-mme-large") == 1 for each in asked)
+    assert all(str(each).count("/dev-tabular-large") == 1 for each in asked)
 
 
 def test_prod_rolls_back_when_it_fails_or_an_endpoint_alarms_in_the_half_hour_after(stages: Mapping[str, Any]) -> None:
@@ -97,7 +97,7 @@ def test_prod_rolls_back_when_it_fails_or_an_endpoint_alarms_in_the_half_hour_af
     (condition,) = stages["Prod"]["OnSuccess"]["Conditions"]
     assert condition["Result"] == "ROLLBACK"
     watched = [rule["Configuration"] for rule in condition["Rules"]]
-    assert {each["AlarmName"] for each in watched} == {"prod-bert-int8-qa-any", "prod-churn-mme-churn-any"}
+    assert {each["AlarmName"] for each in watched} == {"prod-encoder-qa-any", "prod-tabular-churn-any"}
     assert {(each["AlarmStates"], each["WaitTime"]) for each in watched} == {("ALARM", "30")}
     assert "OnFailure" not in stages["Approval"], "who refuses an update has not asked for the one before"
 
@@ -156,21 +156,21 @@ GOOD: dict[str, Any] = {
     "source": {"connection_arn": CONNECTION, "repository": "example/stacks"},
     "dev": {"deployment": "dev"},
     "prod": {"deployment": "prod"},
-    "load_tests": [{"workload": "churn_mme", "users": 2, "gates": ["errors<=1%"]}],
+    "load_tests": [{"workload": "tabular", "users": 2, "gates": ["errors<=1%"]}],
 }
 WRONG: Mapping[str, tuple[dict[str, Any], str]] = {
     "a production of another profile": ({"prod": {"deployment": "published"}}, "name one of profile prod"),
     "one environment twice": ({"dev": {"deployment": "prod"}}, "name two deployments"),
     "a load test of what dev has not": (
         {"load_tests": [{"workload": "nothing", "users": 2, "gates": ["errors<=1%"]}]},
-        "load_tests.0.workload is 'nothing': choose one of bert_int8",
+        "load_tests.0.workload is 'nothing': choose one of encoder",
     ),
     "a load test where nothing can run": (
-        {"load_tests": [{"workload": "churn_mme", "users": 2, "gates": ["errors<=1%"], "on": "fargate"}]},
+        {"load_tests": [{"workload": "tabular", "users": 2, "gates": ["errors<=1%"], "on": "fargate"}]},
         "dev has no load_test: add it, or use machine",
     ),
     "a load test without a load": (
-        {"load_tests": [{"workload": "churn_mme", "gates": ["errors<=1%"]}]},
+        {"load_tests": [{"workload": "tabular", "gates": ["errors<=1%"]}]},
         "rate is None and users None: give one of them",
     ),
     "a certain place from anywhere": (

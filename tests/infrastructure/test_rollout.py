@@ -11,7 +11,7 @@ Synthesise = Callable[..., Assembly]
 DEPLOYMENT = """
 environment: ways
 workloads:
-  bert_int8:
+  encoder:
     models: {demo: {source: {kind: demo}}}
     endpoints:
       shadowed:
@@ -21,13 +21,13 @@ workloads:
           INT8: {precision: int8, shadow: true, weight: 0.25}
         scaling: {min_capacity: 2, max_capacity: 4, target_invocations_per_instance: 100}
         guardrails: {traffic: canary, step: 1}
-  churn_mme:
+  tabular:
     endpoints:
       whole: {instance_count: 1}
       canary: {instance_count: 4, guardrails: {traffic: canary, step: 1, bake_seconds: 300, keep_seconds: 60}}
       linear: {instance_count: 4, guardrails: {traffic: linear, timeout_seconds: 3600}}
       rolling: {instance_count: 4, guardrails: {traffic: rolling, step: 25%}}
-  unet_tfs:
+  saved_model:
     endpoints:
       copies:
         server: openvino

@@ -116,7 +116,7 @@ def variant(templates: Templates) -> dict[str, Any]:
 def statement(templates: Templates) -> dict[str, Any]:
     role = next(
         resource["Properties"]
-        for resource in templates["Prod-BertInt8"]["Resources"].values()
+        for resource in templates["Prod-Encoder"]["Resources"].values()
         if resource["Type"] == "AWS::IAM::Role"
     )
     found: dict[str, Any] = role["Policies"][0]["PolicyDocument"]["Statement"][0]
@@ -151,13 +151,13 @@ VIOLATIONS: Mapping[str, tuple[str, Callable[[Templates], Any]]] = {
     ),
     "a production fleet of one": (
         "two-instances",
-        lambda t: t["Prod-BertInt8"]["Resources"].update(
+        lambda t: t["Prod-Encoder"]["Resources"].update(
             Group={"Type": "AWS::AutoScaling::AutoScalingGroup", "Properties": {"MinSize": "1"}}
         ),
     ),
     "a production component of one copy": (
         "two-instances",
-        lambda t: t["Prod-BertInt8"]["Resources"].update(
+        lambda t: t["Prod-Encoder"]["Resources"].update(
             Component={
                 "Type": "AWS::SageMaker::InferenceComponent",
                 "Properties": {"RuntimeConfig": {"CopyCount": 1}},
@@ -226,7 +226,7 @@ def test_a_violation_stops_the_synth_and_what_another_deployment_left_in_the_fol
     unguarded.write_text(text.replace("guardrails: *canary", "guardrails: off"))
     done = run_app(tmp_path / "out", str(unguarded), CDK_VALIDATION="false")
     assert done.returncode == 1
-    assert "error: Prod-ChurnMme/" in done.stderr and "its updates watch 0 alarms" in done.stderr
+    assert "error: Prod-Tabular/" in done.stderr and "its updates watch 0 alarms" in done.stderr
     assert "Traceback" not in done.stderr
     assert run_app(tmp_path / "out", "dev", CDK_VALIDATION="false").returncode == 0
 

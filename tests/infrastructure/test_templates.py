@@ -85,10 +85,10 @@ SERVING = {
 @pytest.mark.parametrize(
     ("deployment", "role", "more"),
     [
-        ("dev", "Dev-BertInt8/DemoRole", set()),
-        ("prod", "Prod-BertInt8/QaRole", {"s3:PutObject", "kms:GenerateDataKey"}),
-        ("dev", "Dev-ChurnMme/Role", {"s3:ListBucket"}),
-        ("published", "Published-ChurnMme/Role", {"s3:ListBucket"}),
+        ("dev", "Dev-Encoder/DemoRole", set()),
+        ("prod", "Prod-Encoder/QaRole", {"s3:PutObject", "kms:GenerateDataKey"}),
+        ("dev", "Dev-Tabular/Role", {"s3:ListBucket"}),
+        ("published", "Published-Tabular/Role", {"s3:ListBucket"}),
     ],
 )
 def test_an_execution_role_may_do_only_this(synthesise: Synthesise, deployment: str, role: str, more: set[str]) -> None:
@@ -102,22 +102,22 @@ def test_an_execution_role_may_do_only_this(synthesise: Synthesise, deployment: 
 
 
 def test_an_execution_role_names_its_own_archives_log_groups_and_alarms(synthesise: Synthesise) -> None:
-    demo = statements(synthesise("dev"), "Dev-BertInt8/DemoRole")
+    demo = statements(synthesise("dev"), "Dev-Encoder/DemoRole")
     assert all("/model.tar.gz" in archive for archive in demo["s3:GetObject"])
-    assert all("dev-bert-int8-demo" in arn for arn in demo["logs:PutLogEvents"] + demo["cloudwatch:DescribeAlarms"])
-    churn = statements(synthesise("dev"), "Dev-ChurnMme/Role")
+    assert all("dev-encoder-demo" in arn for arn in demo["logs:PutLogEvents"] + demo["cloudwatch:DescribeAlarms"])
+    churn = statements(synthesise("dev"), "Dev-Tabular/Role")
     assert ["/models/*" in archive for archive in churn["s3:GetObject"]] == [True]
-    assert all("dev-churn-mme-" in arn for arn in churn["logs:PutLogEvents"] + churn["cloudwatch:DescribeAlarms"])
+    assert all("dev-tabular-" in arn for arn in churn["logs:PutLogEvents"] + churn["cloudwatch:DescribeAlarms"])
 
 
 def test_a_build_may_read_the_foreign_objects_of_its_recipe_and_write_its_own_prefix(synthesise: Synthesise) -> None:
-    build = statements(synthesise("prod"), "Prod-ModelBuild/ChurnMmeBuildRole")
+    build = statements(synthesise("prod"), "Prod-ModelBuild/TabularBuildRole")
     read = [resource for resource in build["s3:GetObject"] if "tabular/synthetic/churn.txt" in resource]
     assert len(read) == 2
     assert all("sagemaker-sample-files/" in resource for resource in read)
     written = {resource.rpartition(', "/')[2].removesuffix('"]]}') for resource in build["s3:PutObject"]}
-    assert written == {"churn_mme/*", "cache/churn_mme", "cache/churn_mme/*"}
-    offline = statements(synthesise("dev"), "Dev-ModelBuild/ChurnMmeBuildRole")
+    assert written == {"tabular/*", "cache/tabular", "cache/tabular/*"}
+    offline = statements(synthesise("dev"), "Dev-ModelBuild/TabularBuildRole")
     assert not any("sagemaker-sample-files" in resource for resource in offline["s3:GetObject"])
 
 
@@ -125,11 +125,11 @@ def test_every_model_of_a_multi_model_endpoint_is_under_one_prefix_and_one_model
     synthesise: Synthesise,
 ) -> None:
     assembly = synthesise("dev")
-    (model,) = (m for name, m in assembly.resources("AWS::SageMaker::Model").items() if "ChurnMme" in name)
+    (model,) = (m for name, m in assembly.resources("AWS::SageMaker::Model").items() if "Tabular" in name)
     container = model["Properties"]["PrimaryContainer"]
     assert container["Mode"] == "MultiModel"
     assert json.dumps(container["ModelDataUrl"]).endswith('/models/"]]}')
-    configs = [c for name, c in assembly.resources("AWS::SageMaker::EndpointConfig").items() if "ChurnMme" in name]
+    configs = [c for name, c in assembly.resources("AWS::SageMaker::EndpointConfig").items() if "Tabular" in name]
     variants = [variant for config in configs for variant in config["Properties"]["ProductionVariants"]]
     assert [variant["InstanceType"] for variant in variants] == ["ml.c5.xlarge", "ml.c5.2xlarge"]
     assert len({json.dumps(variant["ModelName"]) for variant in variants}) == 1
@@ -145,15 +145,15 @@ def test_the_published_unet_comparison_has_its_knobs_its_image_and_its_scaling(s
     containers = {
         name.partition("/")[2]: model["Properties"]["PrimaryContainer"]
         for name, model in assembly.resources("AWS::SageMaker::Model").items()
-        if "UnetTfs" in name
+        if "SavedModel" in name
     }
     images = {name: json.dumps(container["Image"]) for name, container in containers.items()}
     assert "/tensorflow-inference:2.19.0-gpu" in images["TensorflowModel"], "g4dn has a GPU"
     assert "/sagemaker-inference-tensorflow:2.9.2-gpu-py3" in images["NeoModel"]
     assert containers["TensorflowModel"]["Environment"]["SAGEMAKER_TFS_INSTANCE_COUNT"] == "8"
-    targets = published_scaling(assembly, "UnetTfs", "ScalableTarget")
+    targets = published_scaling(assembly, "SavedModel", "ScalableTarget")
     assert [(t["Properties"]["MinCapacity"], t["Properties"]["MaxCapacity"]) for t in targets] == [(1, 4)] * 3
-    for policy in published_scaling(assembly, "UnetTfs", "ScalingPolicy"):
+    for policy in published_scaling(assembly, "SavedModel", "ScalingPolicy"):
         tracking = policy["Properties"]["TargetTrackingScalingPolicyConfiguration"]
         assert (tracking["TargetValue"], tracking["ScaleInCooldown"], tracking["ScaleOutCooldown"]) == (10, 500, 30)
 
@@ -162,11 +162,11 @@ def test_the_published_churn_comparison_runs_the_builtin_image_under_the_publish
     synthesise: Synthesise,
 ) -> None:
     assembly = synthesise("published")
-    (model,) = (m for name, m in assembly.resources("AWS::SageMaker::Model").items() if "ChurnMme" in name)
+    (model,) = (m for name, m in assembly.resources("AWS::SageMaker::Model").items() if "Tabular" in name)
     assert "/sagemaker-xgboost:3.0-5" in json.dumps(model["Properties"]["PrimaryContainer"]["Image"])
-    targets = published_scaling(assembly, "ChurnMme", "ScalableTarget")
+    targets = published_scaling(assembly, "Tabular", "ScalableTarget")
     assert [(t["Properties"]["MinCapacity"], t["Properties"]["MaxCapacity"]) for t in targets] == [(2, 5), (2, 5)]
-    for policy in published_scaling(assembly, "ChurnMme", "ScalingPolicy"):
+    for policy in published_scaling(assembly, "Tabular", "ScalingPolicy"):
         tracking = policy["Properties"]["TargetTrackingScalingPolicyConfiguration"]
         assert tracking == {
             "TargetValue": 4000,
@@ -196,7 +196,7 @@ def test_steps_and_schedules_stand_beside_target_tracking(synthesise: Synthesise
     assembly = synthesise(str(scaled))
 
     def churn(kind: str) -> dict[str, dict[str, Any]]:
-        return {name: r for name, r in assembly.resources(kind).items() if name.startswith("Dev-ChurnMme/")}
+        return {name: r for name, r in assembly.resources(kind).items() if name.startswith("Dev-Tabular/")}
 
     (target,) = churn("AWS::ApplicationAutoScaling::ScalableTarget").values()
     (action,) = target["Properties"]["ScheduledActions"]
@@ -223,7 +223,7 @@ def test_steps_and_schedules_stand_beside_target_tracking(synthesise: Synthesise
 UNET = """
 environment: unet
 workloads:
-  unet_tfs:
+  saved_model:
     recipe: {preset: demo}
     endpoints:
       tuned:
@@ -270,17 +270,17 @@ def test_unet_serves_one_build_by_the_container_of_aws_and_by_our_own(synthesise
     (policy,) = assembly.resources("AWS::ApplicationAutoScaling::ScalingPolicy").values()
     tracking = policy["Properties"]["TargetTrackingScalingPolicyConfiguration"]
     assert (tracking["TargetValue"], tracking["ScaleInCooldown"], tracking["ScaleOutCooldown"]) == (10, 500, 30)
-    role = statements(assembly, "Unet-UnetTfs/TunedRole")
+    role = statements(assembly, "Unet-SavedModel/TunedRole")
     assert all("repository/tensorflow-inference" in arn for arn in role["ecr:BatchGetImage"])
 
 
 def test_the_role_of_what_can_be_tuned_may_log_for_the_endpoint_beside_it(synthesise: Synthesise) -> None:
     assembly = synthesise("dev")
     logging = {
-        key: json.dumps(statements(assembly, f"Dev-UnetTfs/{key}Role")["logs:PutLogEvents"])
+        key: json.dumps(statements(assembly, f"Dev-SavedModel/{key}Role")["logs:PutLogEvents"])
         for key in ("Tuned", "Int8", "Scaled")
     }
-    assert "Endpoints/dev-unet-tfs-tuned-tune:" in logging["Tuned"]
+    assert "Endpoints/dev-saved-model-tuned-tune:" in logging["Tuned"]
     assert "-tune" not in logging["Int8"] + logging["Scaled"]
 
 
@@ -300,7 +300,7 @@ def test_each_engine_has_an_image_of_its_own(synthesise: Synthesise, tmp_path: P
     images = {
         name: json.dumps(model["Properties"]["PrimaryContainer"]["Image"])
         for name, model in synthesise(str(both)).resources("AWS::SageMaker::Model").items()
-        if "BertInt8" in name
+        if "Encoder" in name
     }
     assert len(images) == 4
     assert len(set(images.values())) == 2
@@ -330,7 +330,7 @@ def test_only_endpoints_are_named_so_that_every_change_can_replace_the_rest(
         assert all(name not in r["Properties"] for r in assembly.resources(f"AWS::SageMaker::{kind}").values())
     for endpoint in assembly.resources("AWS::SageMaker::Endpoint").values():
         assert endpoint["Properties"]["EndpointName"].startswith(
-            tuple(f"{deployment}-{name}-" for name in ("bert-int8", "churn-mme", "unet-tfs", "bert-neuron"))
+            tuple(f"{deployment}-{name}-" for name in ("encoder", "tabular", "saved-model", "neuron-encoder"))
         )
         assert endpoint["Properties"]["RetainAllVariantProperties"] is True
 
@@ -395,7 +395,7 @@ def test_prod_scales_captures_and_has_a_budget(synthesise: Synthesise) -> None:
         target["Properties"]["ResourceId"]: target
         for target in prod.resources("AWS::ApplicationAutoScaling::ScalableTarget").values()
     }
-    qa = targets["endpoint/prod-bert-int8-qa/variant/INT8"]
+    qa = targets["endpoint/prod-encoder-qa/variant/INT8"]
     assert (qa["Properties"]["MinCapacity"], qa["Properties"]["MaxCapacity"]) == (2, 10)
     assert all(target["DependsOn"] for target in targets.values()), "a scalable target must wait for its endpoint"
     captures = [
@@ -422,7 +422,7 @@ def test_a_change_of_recipe_changes_the_artifact_and_nothing_else_does(synthesis
     before = prefixes(synthesise("dev"))
     assert prefixes(synthesise(str(tagged))) == before
     after = prefixes(synthesise(str(changed)))
-    assert [name for name in before if after[name] != before[name]] == ["bert_int8/minilm_demo"]
+    assert [name for name in before if after[name] != before[name]] == ["encoder/minilm_demo"]
 
 
 def test_a_wrong_deployment_is_a_clean_error_and_no_traceback(tmp_path: Path) -> None:

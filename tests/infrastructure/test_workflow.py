@@ -99,7 +99,7 @@ def test_the_difference_of_two_synths_is_told_without_network_or_credentials(
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     for side in ("before", "after"):
         shutil.copytree(synthesise("prod").folder, tmp_path / side / "prod", symlinks=True)
-    path = tmp_path / "after/prod/Prod-ChurnMme.template.json"
+    path = tmp_path / "after/prod/Prod-Tabular.template.json"
     template = json.loads(path.read_text())
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::ApplicationAutoScaling::ScalableTarget":
@@ -108,7 +108,7 @@ def test_the_difference_of_two_synths_is_told_without_network_or_credentials(
     (tmp_path / "before/prod/Prod-Old.template.json").write_text('{"Resources": {}}')
     done = diff(str(tmp_path / "before"), str(tmp_path / "after"), "prod")
     assert done.returncode == 0, done.stderr
-    assert "| prod-churn-mme-churn AllTraffic | 2 to 5 x ml.c5.xlarge | 2 to 8 x ml.c5.xlarge | +0 |" in done.stdout
+    assert "| prod-tabular-churn AllTraffic | 2 to 5 x ml.c5.xlarge | 2 to 8 x ml.c5.xlarge | +0 |" in done.stdout
     assert "`Prod-Old` is no longer there." in done.stdout
     assert done.stdout.count("<details>") == 1 and "[-] 5" in done.stdout and "[+] 8" in done.stdout
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-SOURCES = Path(__file__).parents[2] / "model_build" / "bert_int8" / "vnni"
+SOURCES = Path(__file__).parents[2] / "model_build" / "encoder" / "vnni"
 PORTABLE = Path(__file__).parent / "portable"
 DRIVER = Path(__file__).parent / "driver.cc"
 INSTALL = "neither g++ nor clang++ links sanitizers here; install one (Debian: apt-get install clang)"

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.bert_int8.agreement import check, distance
-from benchmarks.bert_int8.engine_worker import answer
-from benchmarks.bert_int8.engines import REFERENCE, Models, Rival
-from benchmarks.bert_int8.rival_models import with_rivals
+from benchmarks.encoder.agreement import check, distance
+from benchmarks.encoder.engine_worker import answer
+from benchmarks.encoder.engines import REFERENCE, Models, Rival
+from benchmarks.encoder.rival_models import with_rivals
 from benchmarks.errors import BenchmarkError
 from containers.serving.question_answering.windows import EncoderBatch
 

@@ -1,7 +1,7 @@
 """What a queue in front of an engine does by itself, which servers are held beside."""
 
-from benchmarks.bert_int8.open_loop import arrivals
-from benchmarks.bert_int8.queueing import first_come_first_served
+from benchmarks.encoder.open_loop import arrivals
+from benchmarks.encoder.queueing import first_come_first_served
 
 
 def test_a_free_lane_takes_its_own_time_and_a_busy_one_makes_the_next_wait() -> None:

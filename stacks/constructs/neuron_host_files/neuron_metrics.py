@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 AGENT = ("127.0.0.1", 25888)
-NAMESPACE = "BertNeuron"
+NAMESPACE = "NeuronEncoder"
 
 
 def events(line: str, endpoint: str, log_group: str, milliseconds: int) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ PRIVATE = "Quixotic7141"
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """An image's real server, whose whole output is its log."""
     with running(SERVERS[request.param], tmp_path_factory.mktemp(request.param) / "base") as found:
-        if request.param == "churn_mme":
+        if request.param == "tabular":
             url = str(found.base / "models" / "CA" / "model")
             body = json.dumps({"model_name": "CA", "url": url}).encode()
             with Connection(found.port, 60.0) as connection:
@@ -56,9 +56,9 @@ def bodies() -> list[tuple[str, bytes]]:
 
 
 def paths(name: str) -> tuple[str, ...]:
-    if name == "churn_mme":
+    if name == "tabular":
         return ("/models/CA/invoke", "/models/nobody/invoke", "/models")
-    if name == "bert_neuron":
+    if name == "neuron_encoder":
         return ("/invocations", "/predictions_neuron_core_0/model_0", "/predictions_neuron_core_0/model_9")
     return ("/invocations",)
 

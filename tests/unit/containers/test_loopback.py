@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from containers.bert_neuron.front import Front
+from containers.neuron_encoder.front import Front
 from containers.serving.loopback import LoopbackOnly, refusal
 
 
@@ -51,7 +51,7 @@ def test_a_page_is_refused_whatever_name_resolves_here(headers: dict[str, str]) 
 
 
 @pytest.mark.parametrize("name", [b"Origin", b"origin", b"ORIGIN"])
-def test_the_front_of_bert_neuron_does_the_same(name: bytes) -> None:
+def test_the_front_of_neuron_encoder_does_the_same(name: bytes) -> None:
     async def metrics() -> bytes:
         return b""
 

@@ -11,7 +11,7 @@ from containers.serving.contract import MANIFEST_FILE, MANIFEST_HASH_VARIABLE
 from containers.serving.errors import StartupError
 from containers.serving.manifest import SCHEMA_VERSION, EngineVersion, Manifest, load_manifest, sha256
 
-WORKLOAD = "bert_int8"
+WORKLOAD = "encoder"
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from containers.churn_mme import __main__ as command
 from containers.serving.errors import StartupError
 from containers.serving.memory import LIMIT_VARIABLE, memory_limit_bytes, resident_bytes
 from containers.serving.multi_model import MemoryBudget, budget_in
+from containers.tabular import __main__ as command
 
 MEMINFO = "MemTotal:       16384000 kB\nMemFree:         1234567 kB\n"
 MACHINE = 16384000 * 1024

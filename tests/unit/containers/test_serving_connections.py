@@ -1,4 +1,4 @@
-"""What connections may take of a server: of uvicorn's with its limits, and of bert_neuron's front."""
+"""What connections may take of a server: of uvicorn's with its limits, and of neuron_encoder's front."""
 
 import asyncio
 import contextlib
@@ -12,9 +12,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from containers.bert_neuron import front as front_module
-from containers.bert_neuron.front import Front
-from containers.bert_neuron.upstream import Reply, Upstream
+from containers.neuron_encoder import front as front_module
+from containers.neuron_encoder.front import Front
+from containers.neuron_encoder.upstream import Reply, Upstream
 from containers.serving import connections
 from containers.serving.app import Answer, Invocation, ServingOptions, create_app
 from containers.serving.connections import BoundedHttpProtocol
@@ -86,7 +86,7 @@ async def uvicorn_server() -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def neuron_front() -> AsyncIterator[Server]:
-    """bert_neuron's front of a process that answers the body."""
+    """neuron_encoder's front of a process that answers the body."""
     opened = asyncio.Event()
 
     class Echoing(Upstream):

@@ -18,7 +18,7 @@ from containers.serving.manifest import EngineVersion, Manifest, check_engine, l
 def manifest(**changes: Any) -> Manifest:
     values: dict[str, Any] = {
         "schema_version": 1,
-        "workload": "bert_int8",
+        "workload": "encoder",
         "precision": "int8",
         "recipe": {},
         "source": "test",
@@ -37,14 +37,14 @@ def test_a_manifest_survives_its_file(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     written = manifest(files={"model.bin": sha256(tmp_path / "model.bin")})
     (tmp_path / MANIFEST_FILE).write_bytes(written.to_json())
-    assert load_manifest(tmp_path, "bert_int8") == written
+    assert load_manifest(tmp_path, "encoder") == written
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"schema_version": 9}, "schema_version 9"),
-        ({"workload": "churn_mme"}, "for workload 'churn_mme'"),
+        ({"workload": "tabular"}, "for workload 'tabular'"),
         ({"instruction_sets_any_of": ("avx1024_magic",)}, "needs one of the instruction sets avx1024_magic"),
         ({"files": {"model.bin": "0" * 64}}, "model.bin is corrupt"),
         ({"files": {"other.bin": "0" * 64}}, "other.bin is missing"),
@@ -56,16 +56,16 @@ def test_an_artifact_that_cannot_be_served_is_refused_with_one_line(
     (tmp_path / "model.bin").write_bytes(b"weights")
     (tmp_path / MANIFEST_FILE).write_bytes(manifest(**changes).to_json())
     with pytest.raises(StartupError, match=message) as raised:
-        load_manifest(tmp_path, "bert_int8")
+        load_manifest(tmp_path, "encoder")
     assert "\n" not in str(raised.value)
 
 
 def test_a_missing_or_unknown_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match=r"no manifest\.json"):
-        load_manifest(tmp_path, "bert_int8")
+        load_manifest(tmp_path, "encoder")
     (tmp_path / MANIFEST_FILE).write_bytes(msgspec.json.encode({"schema_version": 1, "colour": "red"}))
     with pytest.raises(StartupError, match="is not valid"):
-        load_manifest(tmp_path, "bert_int8")
+        load_manifest(tmp_path, "encoder")
 
 
 def test_another_engine_or_version_is_refused() -> None:
@@ -112,7 +112,7 @@ def test_the_image_stops_with_an_honest_exit_code(
     tmp_path: Path, arguments: list[str], environment: dict[str, str], code: int, message: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "containers.bert_int8", *arguments],
+        [sys.executable, "-m", "containers.encoder", *arguments],
         env={**os.environ, "SAGEMAKER_BASE_DIR": str(tmp_path), **environment},
         capture_output=True,
         text=True,

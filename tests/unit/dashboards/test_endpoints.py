@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-import dashboards.bert_neuron
+import dashboards.neuron_encoder
 import dashboards.overview
 from dashboards.body import Calculation, DashboardBody, MetricWidget, Source, compose
 from dashboards.endpoint import INSTANCES, SERVING, Endpoint, Target, Variant, rows
@@ -15,7 +15,7 @@ REGION = "us-east-1"
 def endpoint(*, multi_model: bool = True, **changes: Any) -> Endpoint:
     variant = {"name": "AllTraffic", "instance_type": "ml.c5.xlarge", "usd_per_hour": 0.2, **changes}
     return Endpoint(
-        name="prod-churn-mme-small",
+        name="prod-tabular-small",
         variants=(Variant(**variant),),
         multi_model=multi_model,
         p99_model_latency_ms=50,
@@ -129,7 +129,7 @@ def test_a_component_is_measured_by_its_own_name_and_its_instances_by_the_varian
     }
     assert dimensions == {
         (SERVING, (("InferenceComponentName", "c"),)),
-        (INSTANCES, (("EndpointName", "prod-churn-mme-small"), ("VariantName", "AllTraffic"))),
+        (INSTANCES, (("EndpointName", "prod-tabular-small"), ("VariantName", "AllTraffic"))),
     }
 
 
@@ -158,9 +158,9 @@ def test_the_overview_sums_over_all_endpoints_in_expressions_that_stay_short() -
 
 @pytest.mark.parametrize("target", [60.0, None])
 def test_a_fleet_shows_every_neuroncore_and_what_scaling_keeps(target: float | None) -> None:
-    fleet = dashboards.bert_neuron.Fleet(
+    fleet = dashboards.neuron_encoder.Fleet(
         name="f",
-        namespace="BertNeuron",
+        namespace="NeuronEncoder",
         cores=range(12),
         target=target,
         group="g",
@@ -168,7 +168,7 @@ def test_a_fleet_shows_every_neuroncore_and_what_scaling_keeps(target: float | N
         target_group="targetgroup/f/1",
         usd_per_hour=0.9,
     )
-    body = DashboardBody.model_validate(compose(dashboards.bert_neuron.rows(fleet, REGION)))
+    body = DashboardBody.model_validate(compose(dashboards.neuron_encoder.rows(fleet, REGION)))
     cores, *others = [widget.properties for widget in body.widgets if isinstance(widget, MetricWidget)]
     assert [one.dimensions[-1] for one in cores.series if isinstance(one, Source)] == [
         ("NeuronCore", str(core)) for core in range(12)

@@ -167,7 +167,7 @@ class FakeAccount:
 
 def plan(**changes: Any) -> Plan:
     values: dict[str, Any] = {
-        "workload": "bert_int8",
+        "workload": "encoder",
         "endpoint": "e",
         "location": "aws",
         "machine": "Fargate",

@@ -23,8 +23,8 @@ PATHS = ("/core_0/model_0", "/core_0/model_1")
 
 def plan(**changes: Any) -> Plan:
     values: dict[str, Any] = {
-        "workload": "bert_neuron",
-        "endpoint": "test-bert-neuron",
+        "workload": "neuron_encoder",
+        "endpoint": "test-neuron-encoder",
         "location": "local",
         "machine": "a machine",
         "target": HttpTarget(urls=("http://127.0.0.1:1",), paths=PATHS),

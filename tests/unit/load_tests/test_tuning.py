@@ -192,8 +192,8 @@ def test_a_gain_within_the_noise_is_called_so() -> None:
 
 def test_the_snippet_is_a_deployment_with_the_best_settings() -> None:
     best = Trial(space.candidate(TensorFlowServing(intra_op_parallelism=1, instance_count=2)), "measured")
-    found = yaml.safe_load(report.snippet(best, "unet_tfs", "tuned", ENDPOINT))
-    endpoint = UnetEndpoint.model_validate(found["workloads"]["unet_tfs"]["endpoints"]["tuned"])
+    found = yaml.safe_load(report.snippet(best, "saved_model", "tuned", ENDPOINT))
+    endpoint = UnetEndpoint.model_validate(found["workloads"]["saved_model"]["endpoints"]["tuned"])
     assert endpoint.knobs == best.candidate.knobs
 
 

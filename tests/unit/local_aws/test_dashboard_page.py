@@ -94,9 +94,9 @@ def test_a_metric_is_read_once_however_often_it_is_drawn_and_expressions_are_eva
 
 def test_the_overview_comes_first(stubbed: tuple[Any, Stubber]) -> None:
     client, stubber = stubbed
-    entries = [{"DashboardName": name} for name in ("dev-bert-int8", "dev-overview", "dev-churn-mme")]
+    entries = [{"DashboardName": name} for name in ("dev-encoder", "dev-overview", "dev-tabular")]
     stubber.add_response("list_dashboards", {"DashboardEntries": entries}, {})
-    assert names(client) == ["dev-overview", "dev-bert-int8", "dev-churn-mme"]
+    assert names(client) == ["dev-overview", "dev-encoder", "dev-tabular"]
 
 
 def test_a_dashboard_that_is_not_there_is_refused_with_those_that_are(stubbed: tuple[Any, Stubber]) -> None:

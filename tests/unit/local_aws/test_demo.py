@@ -26,13 +26,13 @@ def test_a_workload_that_the_processor_cannot_run_is_left_out_with_the_reason(
 ) -> None:
     monkeypatch.setattr(demo, "instruction_sets", lambda: frozenset({"avx2"}))
     done = CliRunner().invoke(app, ["demo", "--state", str(tmp_path / "state")])
-    assert "bert_int8 is left out: INT8 needs a processor with avx512_vnni" in done.output
+    assert "encoder is left out: INT8 needs a processor with avx512_vnni" in done.output
     assert isinstance(done.exception, Started), "the rest is shown"
 
 
 def test_a_workload_that_was_named_and_cannot_run_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(demo, "instruction_sets", lambda: frozenset({"avx2"}))
-    done = CliRunner().invoke(app, ["demo", "bert_int8", "--state", str(tmp_path / "state")])
+    done = CliRunner().invoke(app, ["demo", "encoder", "--state", str(tmp_path / "state")])
     assert (done.exit_code, "cannot be built here" in done.output) == (1, True)
 
 

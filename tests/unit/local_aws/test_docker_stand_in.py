@@ -97,10 +97,10 @@ def test_what_requirements_include_must_be_copied_too(context: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "argument", "below"),
     [
-        *(("bert_int8", f"ENGINE={engine}", "containers") for engine in ("vnni", "openvino", "onnxruntime", "ipex")),
-        *(("bert_neuron", f"DEVICE={device}", "containers") for device in ("cpu", "neuron")),
-        ("churn_mme", "NONE=", "containers"),
-        ("unet_openvino", "NONE=", "containers"),
+        *(("encoder", f"ENGINE={engine}", "containers") for engine in ("vnni", "openvino", "onnxruntime", "ipex")),
+        *(("neuron_encoder", f"DEVICE={device}", "containers") for device in ("cpu", "neuron")),
+        ("tabular", "NONE=", "containers"),
+        ("saved_model", "NONE=", "containers"),
         ("load_test", "NONE=", "."),
     ],
 )

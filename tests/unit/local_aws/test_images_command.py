@@ -18,7 +18,7 @@ def test_an_image_that_there_is_not_is_refused_with_those_that_there_are(capsys:
     with pytest.raises(SystemExit) as raised:
         command.main(["bert"])
     assert raised.value.code == 2
-    assert "there are bert_int8, unet_openvino, churn_mme, bert_neuron, load_test" in capsys.readouterr().err
+    assert "there are encoder, saved_model, tabular, neuron_encoder, load_test" in capsys.readouterr().err
 
 
 def test_without_an_engine_it_ends_with_2_and_installs_nothing_that_it_may_not(
@@ -35,16 +35,16 @@ def test_a_violation_is_told_by_its_image_and_the_exit_code(
 ) -> None:
     def examined(*arguments: object, **options: object) -> Report:
         return Report(
-            "churn_mme", 1.0, Built("id", "sha256:1", 199_000_000, 5), 67_000_000, 119, serving.Outcome(wrong=wrong)
+            "tabular", 1.0, Built("id", "sha256:1", 199_000_000, 5), 67_000_000, 119, serving.Outcome(wrong=wrong)
         )
 
     podman = Podman("podman", tmp_path)
     monkeypatch.setattr(command, "prepared", lambda base, install: (podman, BaseImage("x", "a stand-in for it")))
     monkeypatch.setattr(command, "examine", examined)
-    assert command.main(["churn_mme", "--output", str(tmp_path)]) == code
+    assert command.main(["tabular", "--output", str(tmp_path)]) == code
     told = capsys.readouterr()
     assert "base image: x (a stand-in for it)" in told.out
-    assert all(f"error: churn_mme: {each}" in told.err for each in wrong)
+    assert all(f"error: tabular: {each}" in told.err for each in wrong)
 
 
 @pytest.mark.parametrize("name", sorted(IMAGES))

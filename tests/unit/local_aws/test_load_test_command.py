@@ -15,7 +15,7 @@ HOSTS = ("http://127.0.0.1:1", "http://127.0.0.1:2")
 
 
 def test_every_variant_of_every_endpoint_is_loaded_in_turn() -> None:
-    found = served(DEV, "bert_int8", None, account=None)
+    found = served(DEV, "encoder", None, account=None)
     assert [(each.key, each.variant) for each in found] == [
         ("demo", "FP32"),
         ("demo", "INT8"),
@@ -23,17 +23,17 @@ def test_every_variant_of_every_endpoint_is_loaded_in_turn() -> None:
         ("base_shape", "FP32"),
         ("base_shape", "INT8"),
     ]
-    assert found[0].target == SageMakerTarget(endpoint="dev-bert-int8-demo", variant="FP32")
+    assert found[0].target == SageMakerTarget(endpoint="dev-encoder-demo", variant="FP32")
     assert found[2].instance_type == "ml.c5.2xlarge"
 
 
 def test_one_endpoint_is_loaded_where_it_is_named() -> None:
-    (found,) = served(DEV, "churn_mme", "large", account=None)
-    assert (found.endpoint, found.instance_type) == ("dev-churn-mme-large", "ml.c5.2xlarge")
+    (found,) = served(DEV, "tabular", "large", account=None)
+    assert (found.endpoint, found.instance_type) == ("dev-tabular-large", "ml.c5.2xlarge")
 
 
 def test_cores_and_models_of_given_servers_are_asked_one_by_one() -> None:
-    (found,) = served(DEV, "bert_neuron", "virtual", account=None, hosts=HOSTS)
+    (found,) = served(DEV, "neuron_encoder", "virtual", account=None, hosts=HOSTS)
     assert isinstance(found.target, HttpTarget)
     assert found.target.urls == HOSTS
     assert found.target.paths == (
@@ -45,14 +45,14 @@ def test_cores_and_models_of_given_servers_are_asked_one_by_one() -> None:
 
 
 def test_an_endpoint_on_aws_is_asked_through_sagemaker_which_knows_no_cores() -> None:
-    (found,) = served(DEV, "bert_neuron", "virtual", account=None)
-    assert found.target == SageMakerTarget(endpoint="dev-bert-neuron-virtual", variant="AllTraffic")
-    (asked,) = served(DEV, "bert_neuron", "virtual", account=None, hosts=HOSTS, pairs=False)
+    (found,) = served(DEV, "neuron_encoder", "virtual", account=None)
+    assert found.target == SageMakerTarget(endpoint="dev-neuron-encoder-virtual", variant="AllTraffic")
+    (asked,) = served(DEV, "neuron_encoder", "virtual", account=None, hosts=HOSTS, pairs=False)
     assert asked.target == found.target
 
 
 def test_a_fleet_is_asked_at_the_load_balancer_that_is_given() -> None:
-    (found,) = served(PUBLISHED, "bert_neuron", "inf2_fleet", account=None, hosts=HOSTS[:1])
+    (found,) = served(PUBLISHED, "neuron_encoder", "inf2_fleet", account=None, hosts=HOSTS[:1])
     assert isinstance(found.target, HttpTarget)
     # An inf2.xlarge has two NeuronCores.
     assert len(found.target.paths) == 4
@@ -68,19 +68,19 @@ def refused(*arguments: str, state: Path) -> str:
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["bert_int4"], "workload is 'bert_int4': choose from bert_int8, churn_mme, unet_tfs, bert_neuron"),
-        (["churn_mme", "--endpoint", "huge"], "endpoint is 'huge': choose from small, large"),
-        (["bert_int8", "--variant", "INT4"], "variant is 'INT4': choose from FP32, INT8, C5-FP32"),
-        (["churn_mme", "--profile", "slow"], "profile is 'slow': choose from quick, churn, unet, bert"),
-        (["churn_mme", "--client", "curl"], "client is 'curl': choose boto3 or fast"),
-        (["churn_mme", "--gate", "speed>=1"], "gate is 'speed>=1': give pPERCENT<=MS"),
-        (["churn_mme", "--shape", "stairs"], "shape is 'stairs': give constant"),
-        (["churn_mme", "--users", "3", "--rate", "5"], "give users for a closed loop, rate for an open one"),
-        (["churn_mme", "--rate", "5", "--requests", "10"], "requests ends a closed loop"),
-        (["churn_mme", "--users", "3", "--workers", "5"], "there are 3 users at the most"),
-        (["churn_mme", "--host", "http://127.0.0.1:1"], "only bert_neuron is asked on servers of its own"),
-        (["churn_mme", "--trace", "there/is/none.csv"], "none.csv"),
-        (["churn_mme", "--deployment", "nowhere"], "nowhere"),
+        (["bert_int4"], "workload is 'bert_int4': choose from encoder, tabular, saved_model, neuron_encoder"),
+        (["tabular", "--endpoint", "huge"], "endpoint is 'huge': choose from small, large"),
+        (["encoder", "--variant", "INT4"], "variant is 'INT4': choose from FP32, INT8, C5-FP32"),
+        (["tabular", "--profile", "slow"], "profile is 'slow': choose from quick, churn, unet, bert"),
+        (["tabular", "--client", "curl"], "client is 'curl': choose boto3 or fast"),
+        (["tabular", "--gate", "speed>=1"], "gate is 'speed>=1': give pPERCENT<=MS"),
+        (["tabular", "--shape", "stairs"], "shape is 'stairs': give constant"),
+        (["tabular", "--users", "3", "--rate", "5"], "give users for a closed loop, rate for an open one"),
+        (["tabular", "--rate", "5", "--requests", "10"], "requests ends a closed loop"),
+        (["tabular", "--users", "3", "--workers", "5"], "there are 3 users at the most"),
+        (["tabular", "--host", "http://127.0.0.1:1"], "only neuron_encoder is asked on servers of its own"),
+        (["tabular", "--trace", "there/is/none.csv"], "none.csv"),
+        (["tabular", "--deployment", "nowhere"], "nowhere"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused_with_what_there_is(arguments: list[str], part: str, tmp_path: Path) -> None:
@@ -90,4 +90,4 @@ def test_what_cannot_be_loaded_is_refused_with_what_there_is(arguments: list[str
 def test_a_trace_has_its_own_levels(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     trace.write_text("seconds,rate\n0,5\n")
-    assert "its own levels are sent" in refused("churn_mme", "--trace", str(trace), "--users", "3", state=tmp_path)
+    assert "its own levels are sent" in refused("tabular", "--trace", str(trace), "--users", "3", state=tmp_path)

@@ -33,7 +33,7 @@ def done(location: str, *tasks: Task) -> FargateRun:
     ],
 )
 def test_what_is_missing_is_said_before_anything_starts(arguments: list[str], message: str, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["load-test", "bert_int8", "--state", str(tmp_path), *arguments])
+    result = CliRunner().invoke(app, ["load-test", "encoder", "--state", str(tmp_path), *arguments])
     assert result.exit_code == 2
     assert message in result.stderr
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from containers.bert_neuron.devices.core import CoreGroup
-from containers.bert_neuron.metrics import Metrics
+from containers.neuron_encoder.devices.core import CoreGroup
+from containers.neuron_encoder.metrics import Metrics
 from load_tests.neuron_metrics import CoreReading, NotMetricsError, activity, read_cores
 from local_aws.main import app
 
@@ -45,7 +45,7 @@ def test_a_server_that_began_anew_counts_from_nothing() -> None:
 
 
 def test_cores_are_in_the_order_of_their_numbers() -> None:
-    text = "".join(f'bert_neuron_core_busy_seconds_total{{core="{core}"}} 1.0\n' for core in ("10-11", "2-3", "0-1"))
+    text = "".join(f'neuron_encoder_core_busy_seconds_total{{core="{core}"}} 1.0\n' for core in ("10-11", "2-3", "0-1"))
     assert list(read_cores(text)) == ["0-1", "2-3", "10-11"]
 
 
@@ -53,7 +53,7 @@ def test_cores_are_in_the_order_of_their_numbers() -> None:
     ("text", "part"),
     [
         ("<html>no</html>", "Prometheus"),
-        ("", "no bert_neuron_core_busy_seconds_total"),
+        ("", "no neuron_encoder_core_busy_seconds_total"),
         ("other_total 1\n", "no bert_n"),
     ],
 )
@@ -92,7 +92,7 @@ def test_every_core_of_every_server_is_a_line() -> None:
         while True:
             # More than any look can be apart, so that the core is full whatever the machine's pace.
             busy += 1000
-            yield "".join(f'bert_neuron_core_busy_seconds_total{{core="{core}"}} {busy}\n' for core in (0, 1))
+            yield "".join(f'neuron_encoder_core_busy_seconds_total{{core="{core}"}} {busy}\n' for core in (0, 1))
 
     with server(texts()) as one, server(texts()) as other:
         done = CliRunner().invoke(app, ["neuron", "top", one, other, "--interval", "0.2", "--looks", "1"])

@@ -43,9 +43,9 @@ KEY = {"KeyId": "1", "Description": key_description("dev"), "KeyState": "Pending
 @pytest.mark.parametrize(
     ("name", "whose"),
     [
-        ("Dev-ChurnMme", True),
-        ("/aws/sagemaker/Endpoints/dev-churn-mme-large", True),
-        ("endpoint/dev-churn-mme-large/variant/AllTraffic", True),
+        ("Dev-Tabular", True),
+        ("/aws/sagemaker/Endpoints/dev-tabular-large", True),
+        ("endpoint/dev-tabular-large/variant/AllTraffic", True),
         ("arn:aws:sns:us-east-1:000000000000:Dev-Foundation-Alerts", True),
         ("dev-eu-foundation-artifacts", False),
         ("prod-churn", False),
@@ -66,18 +66,18 @@ def test_nothing_is_left_of_a_deployment_that_is_gone_but_its_key_and_the_bootst
 
 
 def test_what_should_be_gone_has_no_reason() -> None:
-    account = Kept({"endpoint": ["dev-churn-mme-large"], "alarm": ["prod-a"], "bucket": ["dev-foundation-artifacts-x"]})
+    account = Kept({"endpoint": ["dev-tabular-large"], "alarm": ["prod-a"], "bucket": ["dev-foundation-artifacts-x"]})
     assert [(each.name, each.reason) for each in remains(account, DEV)] == [
-        ("dev-churn-mme-large", None),
+        ("dev-tabular-large", None),
         ("dev-foundation-artifacts-x", None),
     ]
 
 
 def test_retained_data_may_be_there_and_nothing_else_of_that_deployment() -> None:
     key = {"KeyId": "1", "Description": key_description("prod"), "KeyState": "Enabled"}
-    account = Kept({"bucket": ["prod-foundation-artifacts-x", "prod-other"], "role": ["Prod-ChurnMme-Role"]}, [key])
+    account = Kept({"bucket": ["prod-foundation-artifacts-x", "prod-other"], "role": ["Prod-Tabular-Role"]}, [key])
     reasons = {each.name: each.reason for each in remains(account, PROD)}
-    assert reasons["prod-other"] is None and reasons["Prod-ChurnMme-Role"] is None
+    assert reasons["prod-other"] is None and reasons["Prod-Tabular-Role"] is None
     assert str(reasons["prod-foundation-artifacts-x"]).startswith("retain_data keeps")
     assert str(reasons["1"]).startswith("retain_data keeps")
 
@@ -87,7 +87,7 @@ def test_a_key_that_nobody_deleted_should_not_be_there() -> None:
 
 
 def test_what_only_its_tag_tells_is_found_once() -> None:
-    topic, project = "arn:aws:sns:r:1:Dev-Foundation-Alerts", "arn:aws:codebuild:r:1:project/BertInt8Project"
+    topic, project = "arn:aws:sns:r:1:Dev-Foundation-Alerts", "arn:aws:codebuild:r:1:project/EncoderProject"
     account = Kept({"topic": [topic]}, [KEY], [project, topic, "arn:aws:kms:r:1:key/1"])
     assert [each.name for each in remains(account, DEV) if each.kind == "tagged"] == [project]
 

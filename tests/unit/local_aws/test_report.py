@@ -119,8 +119,8 @@ def test_without_a_price_the_fastest_is_chosen_and_no_money_is_named() -> None:
 def report(*candidates: Candidate, **changes: Any) -> Report:
     decision = decide(candidates, 1000)
     group = Group(
-        workload="bert_int8",
-        title="bert_int8, demo <model>",
+        workload="encoder",
+        title="encoder, demo <model>",
         question="Which?",
         candidates=candidates,
         chosen=decision.chosen,
@@ -151,7 +151,7 @@ def report(*candidates: Candidate, **changes: Any) -> Report:
             picture="<svg><title>day</title></svg>",
         ),
     )
-    build = Build(workload="bert_int8", name="demo", source="words", engine="openvino", scores="F1 90 (n 160)")
+    build = Build(workload="encoder", name="demo", source="words", engine="openvino", scores="F1 90 (n 160)")
     values: dict[str, Any] = {
         "deployment": "dev",
         "made_at": NOON,
@@ -190,7 +190,7 @@ def test_the_page_is_whole_says_where_its_figures_are_from_and_needs_nothing_els
     words = " ".join(parsed.text)
     assert "Every figure is of the local account on this machine, not of AWS." in words
     assert "some processor, 2 cores" in words
-    assert "bert_int8, demo <model>" in words, "text of settings is escaped"
+    assert "encoder, demo <model>" in words, "text of settings is escaped"
     assert "5000" in words, "the number of samples"
     assert "2026-01-01 12:00:00" in words
     assert not re.search(r"""(src|href)\s*=\s*["']?https?://(?!www\.w3\.org)""", page)
@@ -205,7 +205,7 @@ def test_a_candidate_that_was_not_measured_is_a_row_of_dashes() -> None:
 def test_markdown_has_the_decision_first_and_a_row_for_each_candidate() -> None:
     text = markdown(report(candidate("INT8", 270), candidate("FP32")))
     assert "## Inference report: dev (local)" in text
-    assert "### bert_int8, demo <model>: e/INT8" in text
+    assert "### encoder, demo <model>: e/INT8" in text
     assert "| **e/INT8** | engine INT8 | ml.c6i.2xlarge | 270 | 10 | 20 | $0.41 | F1 90, kept 100.0% | 5000 |" in text
     assert "- Measured here." in text
 

@@ -32,11 +32,11 @@ def test_scaling_is_seen_when_the_most_instances_came_and_went(instances: tuple[
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (("nope",), "workload is 'nope': choose from bert_int8, churn_mme, unet_tfs"),
-        (("bert_int8",), "bert_int8 has no scaling"),
-        (("churn_mme", "--endpoint", "nope"), "endpoint is 'nope': choose from small, large"),
-        (("churn_mme", "--endpoint", "small"), "small has no scaling"),
-        (("churn_mme", "--deployment", "nope"), "choose one of: dev, prod, prod-local, published"),
+        (("nope",), "workload is 'nope': choose from encoder, tabular, saved_model"),
+        (("encoder",), "encoder has no scaling"),
+        (("tabular", "--endpoint", "nope"), "endpoint is 'nope': choose from small, large"),
+        (("tabular", "--endpoint", "small"), "small has no scaling"),
+        (("tabular", "--deployment", "nope"), "choose one of: dev, prod, prod-local, published"),
     ],
 )
 def test_what_cannot_be_watched_is_one_line(arguments: tuple[str, ...], part: str, tmp_path: Path) -> None:
@@ -50,10 +50,10 @@ def test_of_an_inference_component_the_copies_are_watched() -> None:
     component = {"cpu_cores": 2, "memory_mib": 2048, "min_instances": 0}
     scaling = {"min_capacity": 0, "max_capacity": 4, "target_invocations_per_copy": 60}
     endpoint = {"server": "openvino", "precision": "fp32", "inference_component": component, "scaling": scaling}
-    workloads = {"unet_tfs": {"endpoints": {"plain": {"server": "tensorflow_serving"}, "asleep": endpoint}}}
+    workloads = {"saved_model": {"endpoints": {"plain": {"server": "tensorflow_serving"}, "asleep": endpoint}}}
     settings = Deployment.model_validate({"environment": "dev", "workloads": workloads})
-    key, target = choose(settings, "unet_tfs", None)
-    assert (key, target) == ("asleep", Target("dev-unet-tfs-asleep", "AllTraffic", "dev-unet-tfs-asleep"))
+    key, target = choose(settings, "saved_model", None)
+    assert (key, target) == ("asleep", Target("dev-saved-model-asleep", "AllTraffic", "dev-saved-model-asleep"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from model_build.build_cache import main, record, tree_hash, verify
 
 ROOT = Path(__file__).parents[3]
-WORKLOADS = ("bert_int8", "bert_neuron", "churn_mme", "unet_tfs")
+WORKLOADS = ("encoder", "neuron_encoder", "tabular", "saved_model")
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_record_goes_to_s3_and_the_next_build_reads_it(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = fake_aws(tmp_path, monkeypatch)
-    url = "s3://bucket/churn_mme/build-cache.json"
+    url = "s3://bucket/tabular/build-cache.json"
     assert main(["record", str(cache), url]) == 0
     assert json.loads(stored.read_text()) == record(cache)
     assert main(["verify", str(cache), url]) == 0
@@ -120,7 +120,7 @@ def test_every_build_verifies_its_cache_before_it_uses_it_and_records_it_at_its_
 
 
 def test_a_local_accounts_cache_is_left_as_it_is(cache: Path) -> None:
-    script = f"source model_build/package_index.sh; build_cache verify churn_mme {cache}"
+    script = f"source model_build/package_index.sh; build_cache verify tabular {cache}"
     kept = {"PATH": os.environ["PATH"], "CODEBUILD_BUILD_ID": "x", "INFERENCE_BUILD_CACHE": str(cache)}
     subprocess.run(["bash", "-euc", script], cwd=ROOT, env=kept, check=True, timeout=60)
     assert (cache / "venvs/churn-1").exists()

@@ -16,7 +16,7 @@ def sourced(tmp_path: Path, **environment: str) -> "subprocess.CompletedProcess[
     aws = tmp_path / "bin" / "aws"
     aws.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\necho a-token\n')
     aws.chmod(0o755)
-    folder = tmp_path / "model_build" / "bert_neuron"
+    folder = tmp_path / "model_build" / "neuron_encoder"
     folder.mkdir(parents=True)
     (folder / "requirements-inf2.txt").write_text("--extra-index-url https://elsewhere.example\ntorch==1\n")
     (tmp_path / "model_build" / "package_index.sh").write_text((ROOT / "model_build/package_index.sh").read_text())
@@ -34,18 +34,18 @@ def sourced(tmp_path: Path, **environment: str) -> "subprocess.CompletedProcess[
 def test_without_an_index_packages_come_from_pypi_and_nobody_is_asked(tmp_path: Path) -> None:
     assert sourced(tmp_path, CODEBUILD_BUILD_ID="b").stdout.strip() == "PyPI"
     assert not (tmp_path / "asked").exists()
-    assert "--extra-index-url" in (tmp_path / "model_build/bert_neuron/requirements-inf2.txt").read_text()
+    assert "--extra-index-url" in (tmp_path / "model_build/neuron_encoder/requirements-inf2.txt").read_text()
 
 
 def test_a_mirror_is_used_as_it_is_and_no_other_index_beside_it(tmp_path: Path) -> None:
     url = "https://packages.example.com/simple/"
     assert sourced(tmp_path, PACKAGE_INDEX=url, CODEBUILD_BUILD_ID="b").stdout.strip() == url
-    assert (tmp_path / "model_build/bert_neuron/requirements-inf2.txt").read_text() == "torch==1\n"
+    assert (tmp_path / "model_build/neuron_encoder/requirements-inf2.txt").read_text() == "torch==1\n"
 
 
 def test_a_checkout_that_is_no_builds_copy_is_left_as_it_is(tmp_path: Path) -> None:
     sourced(tmp_path, PACKAGE_INDEX="https://packages.example.com/simple/")
-    assert "--extra-index-url" in (tmp_path / "model_build/bert_neuron/requirements-inf2.txt").read_text()
+    assert "--extra-index-url" in (tmp_path / "model_build/neuron_encoder/requirements-inf2.txt").read_text()
 
 
 def test_a_repository_of_code_artifact_is_logged_in_to_by_the_builds_role(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_repository_of_code_artifact_is_logged_in_to_by_the_builds_role(tmp_pa
     assert "--domain packages-of-ours --domain-owner 123456789012 --region eu-west-1" in asked
 
 
-@pytest.mark.parametrize("workload", ["bert_int8", "bert_neuron", "churn_mme", "unet_tfs"])
+@pytest.mark.parametrize("workload", ["encoder", "neuron_encoder", "tabular", "saved_model"])
 def test_every_build_asks_for_its_index_before_it_installs(workload: str) -> None:
     script = (ROOT / "model_build" / workload / "codebuild.sh").read_text()
     assert script.index("source model_build/package_index.sh") < script.index("install_packages")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model_build.bert_int8.squad import read, score
+from model_build.encoder.squad import read, score
 
 SQUAD = Path(os.environ.get("SQUAD_DEV", Path(__file__).parents[4] / "shared/data/squad-v1.1-dev-40-articles.json.gz"))
 pytestmark = pytest.mark.skipif(not SQUAD.is_file(), reason="set SQUAD_DEV to a SQuAD v1.1 file to run this")

@@ -20,7 +20,7 @@ def test_the_published_comparison_comes_out_of_the_published_figures() -> None:
     rows = compare(
         [
             (each, price("us-east-1", each.instance_type).usd_per_hour)
-            for each in of_workload(read_profiles(), "bert_int8")
+            for each in of_workload(read_profiles(), "encoder")
         ]
     )
     told = [(row.variant, round(row.p50_ms, 1), round(row.p90_ms, 1), round(row.usd_per_million, 1)) for row in rows]
@@ -131,5 +131,5 @@ def test_a_profile_that_cannot_be_is_refused_by_its_field(tmp_path: Path, member
 
 
 def test_a_workload_without_a_profile_names_those_that_have_one() -> None:
-    with pytest.raises(ProfileError, match="there are profiles of bert_int8, bert_neuron, churn_mme, unet_tfs"):
+    with pytest.raises(ProfileError, match="there are profiles of encoder, neuron_encoder, tabular, saved_model"):
         of_workload(read_profiles(), "nope")

@@ -125,29 +125,29 @@ def run(output: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_int8_is_recommended_over_fp32_with_its_break_even(tmp_path: Path) -> None:
-    code, told, _ = run(tmp_path, "bert_int8", "--rate", "50", "--p99", "400", "--min-instances", "2")
+    code, told, _ = run(tmp_path, "encoder", "--rate", "50", "--p99", "400", "--min-instances", "2")
     assert code == 0
     assert "real-time, 4 x ml.c6i.2xlarge with int8" in told
     assert "int8 over fp32 on ml.c6i.2xlarge pays from 13.0 requests/s on, with a minimum of 2" in told
     assert "These figures are published" in told
-    found = json.loads((tmp_path / "bert_int8/size.json").read_text())
+    found = json.loads((tmp_path / "encoder/size.json").read_text())
     assert found["settings"]["scaling"]["target_invocations_per_instance"] == pytest.approx(25.56 * 30, abs=0.1)
     assert [each["chosen"] for each in found["candidates"]] == [True, False, False]
     assert all(each["reason"] for each in found["candidates"])
-    assert (tmp_path / "bert_int8/hosting.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "encoder/hosting.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_idle_workload_goes_serverless(tmp_path: Path) -> None:
-    code, told, _ = run(tmp_path, "bert_int8", "--rate", "0.1", "--p99", "15000", "--idle-share", "0.9")
+    code, told, _ = run(tmp_path, "encoder", "--rate", "0.1", "--p99", "15000", "--idle-share", "0.9")
     assert code == 0
     assert "serverless with int8" in told
     assert "MaxConcurrency: 1" in told
 
 
 def test_churn_is_sized_by_its_working_set_and_its_rate(tmp_path: Path) -> None:
-    code, told, _ = run(tmp_path, "churn_mme", "--rate", "300", "--p99", "50")
+    code, told, _ = run(tmp_path, "tabular", "--rate", "300", "--p99", "50")
     assert code == 0
-    found = json.loads((tmp_path / "churn_mme/size.json").read_text())
+    found = json.loads((tmp_path / "tabular/size.json").read_text())
     assert found["candidates"][1]["reason"] == "holds 31 models: a hit rate of 60.8%, 99.0% wanted"
     assert "multi-model, 2 x ml.c5.2xlarge" in told
     assert "51 models on one multi-model endpoint cost 0.816 $ an hour, on endpoints of their own 20.808" in told
@@ -156,12 +156,12 @@ def test_churn_is_sized_by_its_working_set_and_its_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (("unet_tfs", "--rate", "0", "--p99", "100"), "rate is 0"),
-        (("unet_tfs", "--rate", "10", "--p99", "1"), "no candidate serves 10/s within 1 ms"),
-        (("unet_tfs", "--rate", "10", "--p99", "100", "--routing", "x"), "routing is 'x'"),
-        (("unet_tfs", "--rate", "10", "--p99", "100", "--idle-share", "1"), "idle_share is 1"),
-        (("unet_tfs", "--rate", "10", "--p99", "100", "--region", "mars-1"), "no prices for region 'mars-1'"),
-        (("churn_mme", "--p99", "100"), "rate is 0"),
+        (("saved_model", "--rate", "0", "--p99", "100"), "rate is 0"),
+        (("saved_model", "--rate", "10", "--p99", "1"), "no candidate serves 10/s within 1 ms"),
+        (("saved_model", "--rate", "10", "--p99", "100", "--routing", "x"), "routing is 'x'"),
+        (("saved_model", "--rate", "10", "--p99", "100", "--idle-share", "1"), "idle_share is 1"),
+        (("saved_model", "--rate", "10", "--p99", "100", "--region", "mars-1"), "no prices for region 'mars-1'"),
+        (("tabular", "--p99", "100"), "rate is 0"),
     ],
 )
 def test_bad_input_is_one_line_that_says_what_to_do(tmp_path: Path, arguments: tuple[str, ...], part: str) -> None:

@@ -14,7 +14,7 @@ def simulate(output: Path, *arguments: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
-INT8 = ("bert_int8", "--variant", "int8", "--hours", "1")
+INT8 = ("encoder", "--variant", "int8", "--hours", "1")
 
 
 def test_a_flash_crowd_leaves_figures_and_a_plot(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_trace_and_measured_profiles_are_read_from_files(tmp_path: Path) -> No
     ("arguments", "part"),
     [
         (("nope",), "workload is 'nope'"),
-        (("bert_int8",), "3 profiles match: choose one by --variant and --instance-type"),
+        (("encoder",), "3 profiles match: choose one by --variant and --instance-type"),
         ((*INT8, "--traffic", "nope"), "traffic is 'nope': give constant, diurnal, flash_crowd, failover, or a CSV"),
         ((*INT8, "--low", "9", "--peak", "1"), "low is 9 and peak 1: swap them"),
         ((*INT8, "--metric", "cpu"), "metric is 'cpu'"),

@@ -1,4 +1,4 @@
-"""`inference size churn_mme` from a shell, without an account."""
+"""`inference size tabular` from a shell, without an account."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from local_aws.main import app
 
 
 def size(*arguments: str) -> tuple[int, str, str]:
-    done = CliRunner().invoke(app, ["size", "churn_mme", *arguments])
+    done = CliRunner().invoke(app, ["size", "tabular", *arguments])
     return done.exit_code, done.stdout, done.stderr
 
 

@@ -10,7 +10,7 @@ import pytest
 from stacks.assets import ROOT, AssetError, AssetFiles, AssetSource, choose_files, copy_files
 from stacks.model_build import build_source
 
-IMAGE = AssetSource(context="containers", folders=("containers/churn_mme", "containers/serving"), flat=("containers",))
+IMAGE = AssetSource(context="containers", folders=("containers/tabular", "containers/serving"), flat=("containers",))
 LOAD_TEST = AssetSource(context=".", folders=("containers/load_test", "load_tests"), without=("load_tests/tuning",))
 HANDLER = AssetSource(
     context="stacks/constructs/built_artifact_handler", folders=("stacks/constructs/built_artifact_handler",)
@@ -19,7 +19,7 @@ SOURCES = {
     "image": IMAGE,
     "load test": LOAD_TEST,
     "function": HANDLER,
-    **{f"build of {name}": build_source(name) for name in ("bert_int8", "bert_neuron", "churn_mme", "unet_tfs")},
+    **{f"build of {name}": build_source(name) for name in ("encoder", "neuron_encoder", "tabular", "saved_model")},
 }
 # Put together here, so that no scanner takes this file for a leak.
 SECRETS = {
@@ -69,8 +69,8 @@ def staged(source: AssetSource, root: Path) -> dict[str, tuple[bytes, int]]:
 
 def plant(root: Path) -> None:
     """Leave behind in every folder what work trees collect."""
-    for folder in ("containers", "containers/churn_mme", "containers/serving", "containers/load_test", "load_tests",
-                   "model_build", "model_build/churn_mme", "model_build/bert_int8/data", HANDLER.context):  # fmt: skip
+    for folder in ("containers", "containers/tabular", "containers/serving", "containers/load_test", "load_tests",
+                   "model_build", "model_build/tabular", "model_build/encoder/data", HANDLER.context):  # fmt: skip
         top = root / folder
         for name in (".env", ".env.local", "prod.env", "id_rsa", "id_ed25519.pub", "server.pem", "server.key", ".netrc",
                      ".pypirc", "credentials", "keystore.p12", "kubeconfig", "notes.txt", "app.py~", "app.py.orig",
@@ -153,11 +153,11 @@ def test_a_secret_in_a_file_is_refused_with_file_and_line_and_never_quoted(
 
 
 def test_a_secret_in_a_binary_file_is_refused_too(project: Path) -> None:
-    path = "model_build/bert_int8/demo_model/adapter/adapter_model.safetensors"
+    path = "model_build/encoder/demo_model/adapter/adapter_model.safetensors"
     with (project / path).open("ab") as file:
         file.write(b"\0" + SECRETS["an AWS access key"].encode() + b"\0")
     with pytest.raises(AssetError, match=f"{path} holds what looks like an AWS access key"):
-        choose_files(build_source("bert_int8"), project)
+        choose_files(build_source("encoder"), project)
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,10 @@ def test_code_that_names_a_secret_without_holding_it_is_shipped(project: Path, l
 @pytest.mark.parametrize(
     "path",
     [
-        "containers/churn_mme/.env",
-        "containers/churn_mme/id_rsa",
-        "model_build/churn_mme/server.pem",
-        "model_build/churn_mme/private.key",
+        "containers/tabular/.env",
+        "containers/tabular/id_rsa",
+        "model_build/tabular/server.pem",
+        "model_build/tabular/private.key",
         "deployments/.env.prod",
         ".aws/credentials",
         "docs/kubeconfig",
@@ -217,9 +217,9 @@ def test_a_certificate_is_no_secret(project: Path) -> None:
 
 
 def test_a_file_named_like_a_secret_of_an_allowed_kind_is_refused_without_git(project: Path) -> None:
-    (project / "model_build/bert_int8/data/credentials.json").write_text("{}")
-    with pytest.raises(AssetError, match=r"model_build/bert_int8/data/credentials\.json is named like .*move it"):
-        choose_files(build_source("bert_int8"), project)
+    (project / "model_build/encoder/data/credentials.json").write_text("{}")
+    with pytest.raises(AssetError, match=r"model_build/encoder/data/credentials\.json is named like .*move it"):
+        choose_files(build_source("encoder"), project)
 
 
 @pytest.mark.parametrize("change", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("elsewhere"))])

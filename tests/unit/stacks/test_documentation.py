@@ -12,7 +12,7 @@ from stacks.hosting_settings import EndpointAlarms
 from stacks.scaling_settings import Scaling
 
 ALL_PAGES = sorted(PAGES.glob("*.md"))
-WORKLOADS = ("bert_int8", "churn_mme", "unet_tfs", "bert_neuron")
+WORKLOADS = ("encoder", "tabular", "saved_model", "neuron_encoder")
 
 
 def anchors(path: Path) -> set[str]:

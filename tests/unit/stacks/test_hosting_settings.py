@@ -18,7 +18,7 @@ def component(**changes: Any) -> dict[str, Any]:
 
 def unet(*, profile: str = "dev", **endpoint: Any) -> dict[str, Any]:
     settings = {"endpoints": {"e": {"server": "openvino", "precision": "fp32", **endpoint}}}
-    return {"environment": "dev", "profile": profile, "workloads": {"unet_tfs": settings}}
+    return {"environment": "dev", "profile": profile, "workloads": {"saved_model": settings}}
 
 
 def asleep(*, scaling: Any = None, **changes: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def asleep(*, scaling: Any = None, **changes: Any) -> dict[str, Any]:
 
 def shadowed(**variants: Any) -> dict[str, Any]:
     content = bert("ml.c6i.large")
-    chosen = content["workloads"]["bert_int8"]["endpoints"]["e"]["variants"]
+    chosen = content["workloads"]["encoder"]["endpoints"]["e"]["variants"]
     chosen |= {name: {"precision": "int8", "instance_type": "ml.c6i.large", **v} for name, v in variants.items()}
     return content
 
@@ -44,12 +44,12 @@ def bert(instance_type: str, *, more: dict[str, str] | None = None, **endpoint: 
     variants = {name: {"precision": "fp32", "instance_type": each} for name, each in of.items()}
     chosen = {"model": "m", "variants": variants, **endpoint}
     settings = {"models": {"m": {"source": {"kind": "demo"}}}, "endpoints": {"e": chosen}}
-    return {"environment": "dev", "workloads": {"bert_int8": settings}}
+    return {"environment": "dev", "workloads": {"encoder": settings}}
 
 
 def churn(instance_type: str, **endpoint: Any) -> dict[str, Any]:
     settings = {"endpoints": {"e": {"instance_type": instance_type, **endpoint}}}
-    return {"environment": "dev", "workloads": {"churn_mme": settings}}
+    return {"environment": "dev", "workloads": {"tabular": settings}}
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_an_endpoint_on_inf1_goes_without_guardrails(make: Any, off: Any) -> Non
 @pytest.mark.parametrize("on", [True, "on", {"bake_seconds": 120}])
 def test_guardrails_are_on_unless_they_are_switched_off(on: Any) -> None:
     for content in (unet(), unet(guardrails=on)):
-        workload = Deployment.model_validate(content).workloads.unet_tfs
+        workload = Deployment.model_validate(content).workloads.saved_model
         assert workload is not None
         assert workload.endpoints["e"].guardrails == Guardrails(bake_seconds=120, timeout_seconds=1800)
 
@@ -203,14 +203,14 @@ def test_guardrails_are_on_unless_they_are_switched_off(on: Any) -> None:
     ],
 )
 def test_components_that_fit_their_instances_are_valid(content: dict[str, Any]) -> None:
-    assert Deployment.model_validate(content).workloads.unet_tfs is not None
+    assert Deployment.model_validate(content).workloads.saved_model is not None
 
 
 def test_a_shadow_is_enabled_but_answers_nobody_and_bounds_no_step() -> None:
     content = shadowed(B={"shadow": True, "weight": 0.5})
-    content["workloads"]["bert_int8"]["endpoints"]["e"]["guardrails"] = {"traffic": "canary", "step": 1}
-    content["workloads"]["bert_int8"]["endpoints"]["e"]["variants"]["A"]["instance_count"] = 2
-    workload = Deployment.model_validate(content).workloads.bert_int8
+    content["workloads"]["encoder"]["endpoints"]["e"]["guardrails"] = {"traffic": "canary", "step": 1}
+    content["workloads"]["encoder"]["endpoints"]["e"]["variants"]["A"]["instance_count"] = 2
+    workload = Deployment.model_validate(content).workloads.encoder
     assert workload is not None
     endpoint = workload.endpoints["e"]
     assert (list(endpoint.enabled_variants), list(endpoint.production_variants)) == (["A", "B"], ["A"])

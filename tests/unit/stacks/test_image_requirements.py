@@ -11,15 +11,15 @@ from stacks.assets import ROOT
 
 BUILDS_WITHOUT_HASHES: Mapping[str, str] = {
     **dict.fromkeys(
-        ("bert_int8/requirements.txt", "bert_int8/requirements-onnxruntime.txt", "bert_int8/requirements-ipex.txt"),
+        ("encoder/requirements.txt", "encoder/requirements-onnxruntime.txt", "encoder/requirements-ipex.txt"),
         "torch is PyPI's or a CPU wheel of another index, and each brings other packages",
     ),
     **dict.fromkeys(
-        ("bert_neuron/requirements-inf1.txt", "bert_neuron/requirements-inf2.txt"),
+        ("neuron_encoder/requirements-inf1.txt", "neuron_encoder/requirements-inf2.txt"),
         "the Neuron SDK is in an index of AWS, and its compiler chooses NumPy and protobuf",
     ),
     **dict.fromkeys(
-        ("churn_mme/requirements.txt", "unet_tfs/requirements.txt"),
+        ("tabular/requirements.txt", "saved_model/requirements.txt"),
         "resolved with dependencies, by the Python and from the index that a deployment chooses (package_index)",
     ),
 }

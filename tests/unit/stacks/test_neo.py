@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from stacks.hosting_settings import instance_types
 from stacks.neo import TARGETS, NeoCompilation
-from stacks.settings import UnetEndpoint, UnetTfs
+from stacks.settings import SavedModel, UnetEndpoint
 
 JETSON = {"os": "LINUX", "arch": "ARM64", "accelerator": "NVIDIA"}
 JETSON_OPTIONS = {"gpu-code": "sm_72", "trt-ver": "6.0.1", "cuda-ver": "10.1"}
@@ -102,7 +102,7 @@ def test_an_instance_is_not_compiled_for_without_an_endpoint_that_proves_it() ->
         "compiled_for_devices": {"d": {"target_device": "ml_c5"}},
     }
     with pytest.raises(ValidationError, match=r"compiled_for_devices\.d\.target_device is 'ml_c5', an instance"):
-        UnetTfs.model_validate(settings)
+        SavedModel.model_validate(settings)
 
 
 def test_the_api_gets_the_target_and_the_short_version_and_the_image_the_long_one() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from containers.bert_neuron.placement import Demand, place
+from containers.neuron_encoder.placement import Demand, place
 from stacks.constructs.neuron_host import HostProps, proxy_configuration, start_script
 
 FILE = Path(__file__).parents[3] / "stacks/constructs/neuron_host_files/neuron_metrics.py"
@@ -61,7 +61,7 @@ def test_an_event_is_in_embedded_metric_format_by_endpoint_and_by_core() -> None
             "LogGroupName": "/group",
             "CloudWatchMetrics": [
                 {
-                    "Namespace": "BertNeuron",
+                    "Namespace": "NeuronEncoder",
                     "Dimensions": [["Endpoint"], ["Endpoint", "NeuronCore"]],
                     "Metrics": [{"Name": "CoreUtilization", "Unit": "Percent"}],
                 }

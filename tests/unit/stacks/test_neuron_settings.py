@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from containers.bert_neuron.settings import Settings as ContainerSettings
-from stacks.neuron_settings import BertNeuron, NeuronEndpoint, NeuronFleet
+from containers.neuron_encoder.settings import Settings as ContainerSettings
+from stacks.neuron_settings import NeuronEncoder, NeuronEndpoint, NeuronFleet
 from stacks.settings import Deployment
 
 MODEL = {"source": {"kind": "demo"}}
@@ -17,8 +17,8 @@ def workload(*, target: str = "inf2", recipe: dict[str, Any] | None = None, **en
     return {"models": {"m": {**MODEL, "target": target, **(recipe or {})}}, "endpoints": {"e": chosen}}
 
 
-def settings(**changes: Any) -> BertNeuron:
-    return BertNeuron.model_validate(workload(**changes))
+def settings(**changes: Any) -> NeuronEncoder:
+    return NeuronEncoder.model_validate(workload(**changes))
 
 
 def endpoint(**changes: Any) -> NeuronEndpoint:
@@ -72,15 +72,17 @@ def test_a_model_that_nothing_serves_is_refused() -> None:
     document = workload()
     document["models"]["idle"] = MODEL
     with pytest.raises(ValidationError, match=r"models\.idle is served by no endpoint"):
-        BertNeuron.model_validate(document)
+        NeuronEncoder.model_validate(document)
 
 
 def test_prod_wants_two_instances_of_either_hosting() -> None:
     chosen: dict[str, dict[str, Any]] = {"instance_count": {}, "min_instances": {"hosting": "ec2"}}
     for setting, changes in chosen.items():
-        with pytest.raises(ValidationError, match=f"workloads.bert_neuron.endpoints.e.{setting} is 1 in profile prod"):
+        with pytest.raises(
+            ValidationError, match=f"workloads.neuron_encoder.endpoints.e.{setting} is 1 in profile prod"
+        ):
             Deployment.model_validate(
-                {"environment": "production", "profile": "prod", "workloads": {"bert_neuron": workload(**changes)}}
+                {"environment": "production", "profile": "prod", "workloads": {"neuron_encoder": workload(**changes)}}
             )
 
 

@@ -47,7 +47,7 @@ def test_a_secret_in_a_setting_is_refused_and_never_quoted(tmp_path: Path, kind:
     elif where == "model_build":
         content["model_build"]["package_index"] = secret
     else:
-        content["workloads"]["bert_int8"]["models"]["bert_base"]["source"]["url"] = f"s3://bucket/{secret}"
+        content["workloads"]["encoder"]["models"]["bert_base"]["source"]["url"] = f"s3://bucket/{secret}"
     message = refused(tmp_path, content)
     assert f"looks like {kind}" in message and "Secrets Manager" in message
     assert secret not in message
@@ -104,12 +104,12 @@ def without_internet(**changes: Any) -> dict[str, Any]:
             ["/pypi/REPOSITORY/simple/", "/npm/x/"],
         ),
         (
-            without_internet(workloads__bert_int8__models__bert_base__source={"kind": "hugging_face"}),
-            ["workloads.bert_int8.models.bert_base.source is 'hugging_face'", "s3://"],
+            without_internet(workloads__encoder__models__bert_base__source={"kind": "hugging_face"}),
+            ["workloads.encoder.models.bert_base.source is 'hugging_face'", "s3://"],
         ),
         (
             without_internet(
-                workloads__bert_int8__models__bert_base__data={
+                workloads__encoder__models__bert_base__data={
                     "kind": "squad",
                     "calibration": "https://example.com/train.json",
                     "evaluation": "s3://models-of-ours/dev.json",

@@ -19,18 +19,18 @@ def document(variants: dict[str, Any] | None = None, **endpoint: Any) -> dict[st
     chosen = {"model": "m", "variants": variants or {"A": variant()}, **endpoint}
     return {
         "environment": "dev",
-        "workloads": {"bert_int8": {"models": {"m": {"source": {"kind": "demo"}}}, "endpoints": {"e": chosen}}},
+        "workloads": {"encoder": {"models": {"m": {"source": {"kind": "demo"}}}, "endpoints": {"e": chosen}}},
     }
 
 
 def churn(**changes: Any) -> dict[str, Any]:
     settings = {"endpoints": {"e": {"instance_type": "ml.c5.xlarge"}}, **changes}
-    return {"environment": "dev", "workloads": {"churn_mme": settings}}
+    return {"environment": "dev", "workloads": {"tabular": settings}}
 
 
 def unet(**endpoint: Any) -> dict[str, Any]:
     settings = {"endpoints": {"e": {"server": "openvino", "precision": "int8", **endpoint}}}
-    return {"environment": "dev", "workloads": {"unet_tfs": settings}}
+    return {"environment": "dev", "workloads": {"saved_model": settings}}
 
 
 def load(tmp_path: Path, content: Any) -> Deployment:
@@ -111,7 +111,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         (churn(container="other"), ["container", "'trees' or 'builtin'"]),
         (churn(endpoints={}), ["endpoints", "at least 1"]),
         (churn(recipe={"source": {"kind": "s3", "url": "churn.csv"}}), ["recipe.source.s3.url", "'churn.csv'"]),
-        ({**churn(), "profile": "prod"}, ["workloads.churn_mme.endpoints.e.instance_count is 1 in profile prod"]),
+        ({**churn(), "profile": "prod"}, ["workloads.tabular.endpoints.e.instance_count is 1 in profile prod"]),
         (
             churn(
                 endpoints={

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from model_build.bert_int8.recipe import BertInt8Recipe, HuggingFaceSource
-from model_build.bert_neuron.recipe import BertNeuronRecipe
+from model_build.encoder.recipe import EncoderRecipe, HuggingFaceSource
+from model_build.neuron_encoder.recipe import NeuronEncoderRecipe
 from stacks.assets import ROOT
 from stacks.settings import DEPLOYMENTS, Deployment
 from stacks.supply_chain_settings import NEURON_BASE, PYTHON_BASE, Images, base_warning
@@ -17,10 +17,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MOVING = ["main", "v1.0", "refs/pr/1", COMMIT[:8], COMMIT[:39], COMMIT + "0", COMMIT.upper()]
 
 
-def document(source: dict[str, Any], profile: str = "prod", workload: str = "bert_int8") -> dict[str, Any]:
+def document(source: dict[str, Any], profile: str = "prod", workload: str = "encoder") -> dict[str, Any]:
     endpoints: dict[str, dict[str, Any]] = {
-        "bert_int8": {"model": "m", "variants": {"Any": {"precision": "int8", "instance_count": 2}}},
-        "bert_neuron": {"hosting": "sagemaker", "model": "m", "instance_type": "ml.inf2.xlarge", "instance_count": 2},
+        "encoder": {"model": "m", "variants": {"Any": {"precision": "int8", "instance_count": 2}}},
+        "neuron_encoder": {
+            "hosting": "sagemaker",
+            "model": "m",
+            "instance_type": "ml.inf2.xlarge",
+            "instance_count": 2,
+        },
     }
     return {
         "environment": "some",
@@ -34,7 +39,7 @@ def document(source: dict[str, Any], profile: str = "prod", workload: str = "ber
     }
 
 
-@pytest.mark.parametrize("workload", ["bert_int8", "bert_neuron"])
+@pytest.mark.parametrize("workload", ["encoder", "neuron_encoder"])
 @pytest.mark.parametrize("revision", MOVING)
 def test_prod_refuses_a_branch_or_tag_and_says_how_to_find_its_commit(workload: str, revision: str) -> None:
     with pytest.raises(ValidationError) as error:
@@ -47,18 +52,18 @@ def test_prod_refuses_a_branch_or_tag_and_says_how_to_find_its_commit(workload: 
 
 def test_prod_refuses_the_default_revision_of_the_default_source() -> None:
     content = document({})
-    del content["workloads"]["bert_int8"]["models"]["m"]["source"]
+    del content["workloads"]["encoder"]["models"]["m"]["source"]
     with pytest.raises(ValidationError, match=r"source\.revision is 'main' in profile prod"):
         Deployment.model_validate(content)
 
 
-@pytest.mark.parametrize("workload", ["bert_int8", "bert_neuron"])
+@pytest.mark.parametrize("workload", ["encoder", "neuron_encoder"])
 def test_prod_takes_a_commit(workload: str) -> None:
     Deployment.model_validate(document({"revision": COMMIT}, workload=workload))
 
 
 def test_prod_takes_a_branch_that_is_accepted_explicitly_and_warns_still() -> None:
-    accepted = Deployment.model_validate(document({"allow_moving_revision": True})).workloads.bert_int8
+    accepted = Deployment.model_validate(document({"allow_moving_revision": True})).workloads.encoder
     assert accepted is not None
     (warning,) = accepted.models["m"].warnings
     assert "source.revision is 'main'" in warning and "git ls-remote" in warning
@@ -66,20 +71,20 @@ def test_prod_takes_a_branch_that_is_accepted_explicitly_and_warns_still() -> No
 
 def test_dev_warns() -> None:
     Deployment.model_validate(document({}, profile="dev"))
-    for recipe in (BertInt8Recipe(), BertNeuronRecipe()):
+    for recipe in (EncoderRecipe(), NeuronEncoderRecipe()):
         (warning,) = recipe.warnings
         assert "source.revision is 'main' of csarron/bert-base-uncased-squad-v1" in warning
 
 
 def test_a_commit_needs_no_warning_and_no_permission() -> None:
-    assert BertInt8Recipe(source=HuggingFaceSource(revision=COMMIT)).warnings == ()
+    assert EncoderRecipe(source=HuggingFaceSource(revision=COMMIT)).warnings == ()
     with pytest.raises(ValidationError, match=f"allow_moving_revision is true with revision '{COMMIT}'.* leave"):
         HuggingFaceSource(revision=COMMIT, allow_moving_revision=True)
 
 
 def test_what_is_accepted_decides_nothing_in_a_build() -> None:
     sources = HuggingFaceSource(), HuggingFaceSource(allow_moving_revision=True)
-    first, second = (BertInt8Recipe(source=source).model_dump_json() for source in sources)
+    first, second = (EncoderRecipe(source=source).model_dump_json() for source in sources)
     assert first == second
 
 
@@ -92,7 +97,7 @@ def test_what_is_no_name_of_a_model_or_revision_is_refused(source: dict[str, str
 def test_the_shipped_production_is_refused_without_what_it_accepts() -> None:
     content = yaml.safe_load((DEPLOYMENTS / "prod.yaml").read_text())
     Deployment.model_validate(copy.deepcopy(content))
-    del content["workloads"]["bert_int8"]["models"]["bert_base"]["source"]["allow_moving_revision"]
+    del content["workloads"]["encoder"]["models"]["bert_base"]["source"]["allow_moving_revision"]
     with pytest.raises(ValidationError, match=r"source\.revision is 'main' in profile prod"):
         Deployment.model_validate(content)
 
@@ -125,7 +130,7 @@ def test_a_base_by_anything_else_is_refused_with_the_way_to_its_digest(setting: 
 
 def test_the_tags_that_warnings_name_are_the_dockerfiles() -> None:
     for dockerfile in (ROOT / "containers").glob("*/Dockerfile"):
-        expected = NEURON_BASE if dockerfile.parent.name == "bert_neuron" else PYTHON_BASE
+        expected = NEURON_BASE if dockerfile.parent.name == "neuron_encoder" else PYTHON_BASE
         assert f"ARG BASE_IMAGE={expected}\n" in dockerfile.read_text()
         bases = [line for line in dockerfile.read_text().splitlines() if line.startswith("FROM ")]
         assert all(line.startswith("FROM ${BASE_IMAGE}") for line in bases), dockerfile

@@ -1,1 +1,0 @@
-"""bert_int8: its engine beside other engines, and its server beside other servers of the same engine."""

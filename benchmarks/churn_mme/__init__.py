@@ -1,1 +1,0 @@
-"""churn_mme's container beside Multi Model Server, and its endpoint under hours of traffic."""

@@ -1,0 +1,161 @@
+"""`python -m benchmarks.encoder.server`: the server around the engine beside other servers of the same model."""
+
+import random
+import statistics
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks.closed_loop import closed_loop
+from benchmarks.command import COLUMNS, conclude, measuring, say, today
+from benchmarks.encoder.engines import OURS as OUR_ENGINE
+from benchmarks.encoder.engines import RIVALS, Models, Rival, Worker, make, running
+from benchmarks.encoder.lengths import SQUAD_LENGTHS
+from benchmarks.encoder.open_loop import arrivals, poisson
+from benchmarks.encoder.queueing import first_come_first_served
+from benchmarks.encoder.server_report import Load, Measured, Result, record, show
+from benchmarks.encoder.servers import FASTAPI, LITSERVE, OURS, Environments, Server, serve
+from benchmarks.encoder.texts import bodies
+from benchmarks.machine import Machine
+from local_aws.account import default_cache
+
+ALONE, BUSY = 1, 32
+"""Connections, each with one request at a time."""
+_TURN_SECONDS, _SETTLE_SECONDS = 4.0, 1.0
+(_MODERATE, _MODERATE_SECONDS), (_OVERLOAD, _OVERLOAD_SECONDS) = (0.7, 40.0), (3.0, 8.0)
+_SEED = 0
+"""Of each server's own most; servers that refuse nothing gather hundreds of requests in a few seconds of overload."""
+_LANES_KIND = "vnni_lanes"
+_LANES_BATCHES = (1, 2, 4, 8)
+
+
+def main(
+    cache: Annotated[
+        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
+    ],
+    turns: Annotated[int, typer.Option(min=2, help="turns of four seconds for each server, alone and busy")] = 5,
+    results: Annotated[
+        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
+    ] = Path(__file__).parent / "results",
+) -> None:
+    """Compares servers of one INT8 model: latency alone, most requests a second, at 70 % of that, and at three times.
+
+    Builds the model first. Exits with 1 when a target is missed, and with 2 when nothing could be measured.
+    """
+    with measuring(psutil.Error), tempfile.TemporaryDirectory(prefix="encoder-") as name:
+        result = _run(cache, turns, Path(name))
+    conclude(result, show, record(result, results), width=150)
+
+
+def _run(cache: Path, turns: int, folder: Path) -> Result:
+    say("building BERT-base's shape")
+    models = make(cache, folder, ("vnni",))
+    environments = Environments.make(cache)
+    base = folder / "base"
+    base.mkdir()
+    (base / "model").symlink_to(models.folders["vnni", "int8"])
+    requests = bodies(base / "model" / "tokenizer.json")
+    random.Random(_SEED).shuffle(requests)
+    machine = Machine.read()
+    with ExitStack() as stack, Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress:
+        task = progress.add_task("start and warm", total=3 * (turns + 3) + turns)
+        servers = []
+        for name in (OURS, FASTAPI, LITSERVE):
+            server = stack.enter_context(serve(name, environments, base / "model", machine.cores, requests, folder))
+            for connections in (ALONE, BUSY):
+                closed_loop([server.target], connections=connections, seconds=2 * _TURN_SECONDS, warm_up=0)
+                _drain(server)
+            server.rest()
+            servers.append(server)
+            progress.update(task, advance=1, refresh=True)
+        lone, lanes = _engines(stack, models, machine.cores, folder)
+        progress.update(task, description="measure in turns")
+        measured = {server.name: Measured(server.name, server.start_seconds) for server in servers}
+        bare: list[float] = []
+        best: dict[str, list[float]] = {}
+        lane_turns: list[list[float]] = []
+        for _ in range(turns):
+            for server in servers:
+                _turn(server, measured[server.name])
+                progress.update(task, advance=1, refresh=True)
+            bare += lone.run(SQUAD_LENGTHS)
+            _bare_rates(lone, lanes, machine.cores, best)
+            lane_turns.append(lanes.run(SQUAD_LENGTHS))
+            progress.update(task, advance=1, refresh=True)
+        progress.update(task, description="at 70 % of its most and at three times")
+        for server in servers:
+            found = measured[server.name]
+            rate = found.rate
+            found.moderate = _open(server, _MODERATE * rate, _MODERATE_SECONDS)
+            found.overload = _open(server, _OVERLOAD * rate, _OVERLOAD_SECONDS)
+            found.resident_bytes = server.resident_bytes
+            progress.update(task, advance=2, refresh=True)
+    lane_seconds = [statistics.median(turns) for turns in zip(*lane_turns, strict=True)]
+    # The same order as the requests, which have these lengths.
+    random.Random(_SEED).shuffle(lane_seconds)
+    due = arrivals(_MODERATE * measured[OURS].rate, _MODERATE_SECONDS, _SEED)
+    return Result(
+        date=today(),
+        machine=machine,
+        turns=turns,
+        measured=tuple(measured.values()),
+        bare_seconds=tuple(bare),
+        queued_seconds=tuple(first_come_first_served(due, lane_seconds, machine.cores)),
+        bare_rates={name: tuple(rates) for name, rates in best.items()},
+    )
+
+
+def _engines(stack: ExitStack, models: Models, cores: int, folder: Path) -> tuple[Worker, Worker]:
+    """The engine on all cores, and a lane of it on each."""
+    ours = next(rival for rival in RIVALS if rival.name == OUR_ENGINE)
+    lanes = Rival(name="lanes", kind=_LANES_KIND, precision="int8", build=ours.build, bucket=ours.bucket)
+    workers = (
+        stack.enter_context(running(ours, models, cores, folder)),
+        stack.enter_context(running(lanes, models, cores, folder)),
+    )
+    for worker in workers:
+        worker.run(SQUAD_LENGTHS)
+    return workers
+
+
+def _bare_rates(lone: Worker, lanes: Worker, cores: int, found: dict[str, list[float]]) -> None:
+    """Questions a second of the engine without a server: like lengths together, on all cores and on a lane of each."""
+    for rows in _LANES_BATCHES:
+        lengths = sorted(SQUAD_LENGTHS)[rows - 1 :: rows]
+        count = rows * len(lengths)
+        found.setdefault(f"all cores, batch {rows}", []).append(count / sum(lone.run(lengths, rows=rows)))
+        if rows < max(_LANES_BATCHES):
+            seconds = sum(lanes.run(lengths, rows=rows)) / cores
+            found.setdefault(f"a lane on each core, batch {rows}", []).append(count / seconds)
+
+
+def _turn(server: Server, found: Measured) -> None:
+    with server.awake():
+        for connections, kept in ((ALONE, found.alone), (BUSY, found.busy)):
+            answered = closed_loop(
+                [server.target], connections=connections, seconds=_TURN_SECONDS, warm_up=_SETTLE_SECONDS
+            )
+            kept.append([each.latency for each in answered[server.target.name]])
+            _drain(server)
+
+
+def _drain(server: Server) -> None:
+    """Until the server has done what the last turn left behind: it goes on with requests whose client has gone."""
+    for _ in range(3):
+        closed_loop([server.target], connections=ALONE, seconds=0.1, warm_up=0)
+
+
+def _open(server: Server, rate: float, seconds: float) -> Load:
+    with server.awake():
+        answered = poisson(server.target.port, server.target.requests, rate=rate, seconds=seconds, seed=_SEED)
+    return Load(rate, seconds, tuple(answered))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""neuron_encoder's server beside the published pattern, on timed virtual NeuronCores."""

@@ -1,0 +1,149 @@
+"""The result: figures of both servers, their ratio, the targets, and whether they are met."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import recorded
+from benchmarks.machine import Machine
+from benchmarks.neuron_encoder.measure import SETTLE_SECONDS, TURN_SECONDS, Measured
+from benchmarks.neuron_encoder.servers import BATCHES, LENGTH
+from benchmarks.recorded import Sheet, digits, verdict
+from containers.neuron_encoder.devices.timed import service_seconds
+
+THROUGHPUT_TARGET = 3.0
+PUBLISHED_UTILIZATION = "11-16 %"
+_COLUMNS = ("figure", "unit", "ours", "published pattern", "ratio", "target", "verdict")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure of both servers. ratio: ours / theirs; target and met are None where there is no target."""
+
+    figure: str
+    unit: str
+    ours: float
+    published: float
+    target: str | None = None
+    met: bool | None = None
+
+    @property
+    def ratio(self) -> float:
+        """How many times the published pattern's figure ours is."""
+        return self.ours / self.published
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One run on one machine. date: ISO 8601."""
+
+    date: str
+    machine: Machine
+    cores: int
+    models: int
+    connections: int
+    ours: Measured
+    published: Measured
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Every figure."""
+        ours, theirs = self.ours, self.published
+        our_rate, their_rate = ours.requests_per_second, theirs.requests_per_second
+        our_tail, their_tail = ours.percentile_ms(99), theirs.percentile_ms(99)
+        return (
+            Line(
+                "requests a second", "1/s", our_rate, their_rate, f"at least {THROUGHPUT_TARGET:g} times",
+                our_rate >= THROUGHPUT_TARGET * their_rate,
+            ),
+            Line("latency, P50", "ms", ours.percentile_ms(50), theirs.percentile_ms(50)),
+            Line("latency, P99", "ms", our_tail, their_tail, "equal or lower", our_tail <= their_tail),
+            Line("virtual cores busy, mean", "%", _mean(ours.utilization), _mean(theirs.utilization)),
+            Line("virtual cores busy, least", "%", min(ours.utilization), min(theirs.utilization)),
+            Line("server's processor time a request", "ms", ours.server_cpu_ms, theirs.server_cpu_ms),
+            Line("client's processor time a request", "ms", ours.client_cpu_ms, theirs.client_cpu_ms),
+        )  # fmt: skip
+
+    @property
+    def met(self) -> bool:
+        """Whether every target is met."""
+        return all(line.met is not False for line in self.lines)
+
+    def summary(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "label": "local, timed virtual NeuronCores",
+            "date": self.date,
+            "machine": asdict(self.machine),
+            "virtual_cores": self.cores,
+            "models_per_core": self.models,
+            "connections": self.connections,
+            "published_utilization": PUBLISHED_UTILIZATION,
+            "requests": {"ours": self.ours.requests, "published": self.published.requests},
+            "seconds": {"ours": self.ours.seconds, "published": self.published.seconds},
+            "utilization_percent": {"ours": self.ours.utilization, "published": self.published.utilization},
+            "figures": [{**asdict(line), "ratio": line.ratio} for line in self.lines],
+            "met": self.met,
+        }
+
+    def title(self) -> str:
+        """What is compared, and where."""
+        return (
+            f"neuron_encoder beside the published pattern, {self.cores} virtual cores, {self.models} models each, local"
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """How the figures came about, and what they leave out."""
+        return (
+            f"Machine: {self.machine.describe()}. Both servers and the client share its cores. Local: a figure of "
+            "another machine differs, ratios less so.",
+            "The cores are timed: each is taken for what AWS publishes of BERT-base on a NeuronCore of inf2 (1.0 ms at "
+            "batch 1, 5.97 ms at batch 8, a line between) without using the processor. So what is compared is the "
+            "host's side of serving, and no figure is one of Inferentia. At the largest batch these cores answer at "
+            f"most {self.cores * BATCHES[-1] / service_seconds(BATCHES[-1]):,.0f} requests a second.",
+            "The published pattern, written after aws-samples/best-practices-for-fastapi-on-inferentia: hypercorn "
+            "0.13.2, a process for each core, the Hugging Face tokenizer and one model call for each request inside "
+            "`async def`, question and answer in the log. In its favour it has NumPy arrays in place of torch tensors. "
+            "Ours is asked on the same paths, by POST, one port for each core, and logs no request.",
+            f"The same tokenizer, questions of about a hundred tokens, traced at {LENGTH} tokens; ours has batches of "
+            f"{', '.join(map(str, BATCHES))}. {self.connections} kept-alive connections, each with one request at a "
+            f"time, spread over all cores and models; in turns of {TURN_SECONDS:g} s for each server; "
+            f"{SETTLE_SECONDS:g} s before each of which do not count.",
+            f"Published with the sample: NeuronCores {PUBLISHED_UTILIZATION} busy, with one client thread for each "
+            "core (inf1.6xlarge with its host at 99 %, inf2.xlarge).",
+        )
+
+
+def show(result: Result, console: Console) -> None:
+    """Prints the table and its notes."""
+    recorded.show(result, [_sheet(result)], console)
+
+
+def record(result: Result, folder: Path) -> tuple[Path, Path]:
+    """Writes the result as JSON and as a Markdown table; a later run of the same kind replaces both."""
+    return recorded.record(result, [_sheet(result)], folder, f"local-{result.cores}-cores-{result.models}-models")
+
+
+def _sheet(result: Result) -> Sheet:
+    return Sheet(_COLUMNS, _COLUMNS[2:5], _cells(result))
+
+
+def _cells(result: Result) -> list[tuple[str, ...]]:
+    return [
+        (
+            line.figure,
+            line.unit,
+            digits(line.ours),
+            digits(line.published),
+            f"{line.ratio:.2f}",
+            line.target or "",
+            verdict(line.met),
+        )
+        for line in result.lines
+    ]
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,109 @@
+"""OpenVINO INT8 without server and client: what serving is held against, and what the processor is."""
+
+import math
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import openvino as ov
+
+from containers.saved_model import engine
+from containers.saved_model.engine import OpenVinoSegmenter
+from containers.saved_model.images import to_floats
+from containers.saved_model.signature import MODEL_FILE
+from containers.serving.cpu import available_cores
+from load_tests import saved_model
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """What the engine does by itself.
+
+    ms: of images on all cores, one after the other. per_second: images of each turn with one image on each core.
+    operations: of one image. peak: INT8 operations of one core in a second, in 10**9, None where not measured.
+    """
+
+    ms: tuple[float, ...]
+    per_second: tuple[float, ...]
+    operations: int
+    peak: float | None
+    cores: int
+
+    @property
+    def p50_ms(self) -> float:
+        """Of one image on all cores."""
+        return statistics.median(self.ms)
+
+    @property
+    def most_per_second(self) -> float:
+        """Median turn with one image on each core."""
+        return statistics.median(self.per_second)
+
+    @property
+    def share_of_peak(self) -> float | None:
+        """Part of all cores' INT8 operations that images on each core use."""
+        return None if self.peak is None else self.most_per_second * self.operations / (self.peak * 1e9 * self.cores)
+
+
+@dataclass
+class EngineAlone:
+    """The engine in this process, on as many threads as the container gives it."""
+
+    model_dir: Path
+    samples: Sequence[saved_model.Sample]
+    ms: list[float] = field(default_factory=list)
+    per_second: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._cores = available_cores()
+        self._all = engine.load(self.model_dir, "int8", self._cores)
+        self._each = engine.load(self.model_dir, "int8", self._cores, self._cores)
+        self._images = [to_floats(sample.pixels[None]) for sample in self.samples]
+
+    def run(self, seconds: float) -> None:
+        """Adds one turn of each way to share the cores."""
+        self.ms += self._loop(self._all, seconds / 2)
+        found: list[list[float]] = [[] for _ in range(self._cores)]
+
+        def work(core: int) -> None:
+            found[core] = self._loop(self._each, seconds)
+
+        threads = [threading.Thread(target=work, args=(core,)) for core in range(self._cores)]
+        began = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.per_second.append(sum(map(len, found)) / (time.perf_counter() - began))
+
+    def figures(self, peak: float | None) -> EngineFigures:
+        """Of all turns."""
+        done = operations(self.model_dir / MODEL_FILE)
+        return EngineFigures(tuple(self.ms), tuple(self.per_second), done, peak, self._cores)
+
+    def _loop(self, model: OpenVinoSegmenter, seconds: float) -> list[float]:
+        """Milliseconds of image after image for so long."""
+        found: list[float] = []
+        ends = time.perf_counter() + seconds
+        while (began := time.perf_counter()) < ends:
+            model.segment(self._images[len(found) % len(self._images)])
+            found.append(1000 * (time.perf_counter() - began))
+        return found
+
+
+def operations(model: Path) -> int:
+    """Multiplications and additions of one image's convolutions, those with padding counted as any other.
+
+    Raises RuntimeError for a file that OpenVINO does not read.
+    """
+    total = 0
+    for node in ov.Core().read_model(model).get_ordered_ops():
+        if node.get_type_name() not in ("Convolution", "ConvolutionBackpropData"):
+            continue
+        # A convolution uses its kernel at each pixel that it gives, a transposed one at each that it takes.
+        pixels = node.output(0) if node.get_type_name() == "Convolution" else node.input(0)
+        total += 2 * math.prod(pixels.get_shape()[2:]) * math.prod(node.input(1).get_shape())
+    return total

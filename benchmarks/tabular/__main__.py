@@ -1,0 +1,115 @@
+"""`python -m benchmarks.tabular`: measures the container beside Multi Model Server and records the result."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks.command import COLUMNS, conclude, measuring, today
+from benchmarks.machine import Machine
+from benchmarks.memory import TreeMemory, tree_memory
+from benchmarks.tabular.measure import WARM_UP, Agreement, compare, invoke_in_turns, load_all, turns
+from benchmarks.tabular.models import Models, build_models
+from benchmarks.tabular.report import Measured, Result, record, show
+from benchmarks.tabular.servers import Environments, Packages, Server, container, java_version, multi_model_server
+from local_aws.account import default_cache
+from model_build.tabular.schema import STATES
+
+
+def main(
+    cache: Annotated[
+        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps Python environments")
+    ],
+    models: Annotated[int, typer.Option(min=10, max=len(STATES), help="models to load into both servers")] = 51,
+    requests: Annotated[int, typer.Option(min=1000, help="measured requests to each server, after a warm-up")] = 10_000,
+    packages: Annotated[
+        Packages,
+        typer.Option(
+            help="what XGBoost finds in Multi Model Server's workers: NumPy and SciPy, or pandas and scikit-learn too, "
+            "as in SageMaker's built-in image"
+        ),
+    ] = "lean",
+    results: Annotated[
+        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
+    ] = Path(__file__).parent / "results",
+) -> None:
+    """Compares tabular's container with Multi Model Server on this machine: load time, latency, memory, answers.
+
+    Exits with 1 when a target is missed or answers differ, and with 2 when nothing could be measured.
+    """
+    with measuring(psutil.Error):
+        result = _run(models, requests, packages, cache)
+    conclude(result, show, record(result, results), width=120)
+
+
+def _run(count: int, requests: int, packages: Packages, cache: Path) -> Result:
+    java = java_version()
+    machine = Machine.read()
+    environments = Environments.make(cache, packages)
+    # A thread that redraws the bars would take time from the requests that are measured.
+    with (
+        Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
+        tempfile.TemporaryDirectory(prefix="tabular-") as name,
+    ):
+        folder = Path(name)
+        with _step(progress, "build the models", 1) as done:
+            models = build_models(count, folder)
+            done()
+        with (
+            container(environments.container, folder / "container") as ours,
+            multi_model_server(environments.mms, folder / "mms") as theirs,
+        ):
+            (our_side, their_side), agreement = _measure((ours, theirs), models, requests, progress)
+    return Result(
+        date=today(),
+        machine=machine,
+        java=java,
+        packages=packages,
+        models=count,
+        requests=len(our_side.invocations.seconds),
+        container=our_side,
+        mms=their_side,
+        agreement=agreement,
+    )
+
+
+def _measure(
+    servers: tuple[Server, Server], models: Models, requests: int, progress: Progress
+) -> tuple[list[Measured], Agreement]:
+    def memory(description: str) -> list[TreeMemory]:
+        with _step(progress, description, len(servers)) as done:
+            found = []
+            for server in servers:
+                found.append(tree_memory(server.pid))
+                done()
+        return found
+
+    idle = memory("memory without models")
+    with _step(progress, "load the models", len(servers) * len(models.models)) as done:
+        loads = load_all(servers, models, done)
+    with _step(progress, "compare the answers", len(models.models)) as done:
+        agreement = compare(servers, models, done)
+    with _step(progress, "warm up", turns(WARM_UP)) as done:
+        invoke_in_turns(servers, models, WARM_UP, done)
+    with _step(progress, "measure latency", turns(requests)) as done:
+        invocations = invoke_in_turns(servers, models, requests, done)
+    loaded = memory("memory with all models")
+    return [Measured(*each) for each in zip(loads, invocations, idle, loaded, strict=True)], agreement
+
+
+@contextlib.contextmanager
+def _step(progress: Progress, description: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar, and the function that moves it one on."""
+    task = progress.add_task(description, total=total)
+    progress.refresh()
+    yield lambda: progress.update(task, advance=1, refresh=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,130 @@
+"""`python -m benchmarks.tabular.scale`: one container with 51, 1,000 and 10,000 models: does anything slow down?"""
+
+import itertools
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import psutil
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks.closed_loop import Target, closed_loop
+from benchmarks.command import COLUMNS, conclude, measuring, say, today
+from benchmarks.machine import Machine
+from benchmarks.memory import tree_memory
+from benchmarks.tabular.models import Model, build_models
+from benchmarks.tabular.scale_report import Counted, Result, record, show
+from benchmarks.tabular.servers import Environments, Server, container
+from benchmarks.wire import post
+from local_aws.account import default_cache
+from model_build.tabular.schema import STATES
+
+COUNTS = (len(STATES), 1000, 10_000)
+SAMPLES = 300
+"""Of each operation at each count."""
+_PAGE = 100
+_CONNECTIONS = 16
+_BUSY_SECONDS = 8.0
+_Arguments = ParamSpec("_Arguments")
+
+
+def main(
+    cache: Annotated[
+        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
+    ],
+    results: Annotated[
+        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
+    ] = Path(__file__).parent / "results",
+) -> None:
+    """Measures loading, asking, listing and unloading by the number of models, memory, and requests a second of a core.
+
+    Exits with 1 when a target is missed, and with 2 when nothing could be measured.
+    """
+    with measuring(psutil.Error), tempfile.TemporaryDirectory(prefix="tabular-") as name:
+        result = _run(cache, Path(name))
+    conclude(result, show, record(result, results), width=120)
+
+
+def _run(cache: Path, folder: Path) -> Result:
+    environments = Environments.make(cache, "lean")
+    say("building the models")
+    models = build_models(len(STATES), folder).models
+    machine = Machine.read()
+    # A thread that redraws the bar would take time from the requests that are measured.
+    with (
+        Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
+        container(environments.container, folder / "container") as server,
+    ):
+        task = progress.add_task("load models", total=COUNTS[-1])
+        empty = tree_memory(server.pid).rss_bytes
+        busy = _busy(server, models)
+        counted, loaded, loads = [], 0, []
+        for count in COUNTS:
+            for number in range(loaded, count):
+                loads.append(_timed(server.load, _name(number), models[number % len(models)].folder))
+                progress.update(task, advance=1, refresh=number % 100 == 0)
+            loaded = count
+            counted.append(_count(server, models, count, loads[-SAMPLES:]))
+    return Result(
+        date=today(), machine=machine, empty_bytes=empty, counted=tuple(counted), requests_per_core_second=busy
+    )
+
+
+def _count(server: Server, models: tuple[Model, ...], count: int, loads: list[float]) -> Counted:
+    """Every operation with so many models loaded, on models chosen anew each time."""
+    chosen = random.Random(count)
+    asked, unloaded, reloaded = [], [], []
+    for _ in range(SAMPLES):
+        number = chosen.randrange(count)
+        row = models[number % len(models)].rows[0].encode()
+        asked.append(_timed(server.invoke, _name(number), row))
+    listed = [_timed(server.list_models, _PAGE) for _ in range(SAMPLES)]
+    for number in chosen.sample(range(count), min(count, SAMPLES)):
+        unloaded.append(_timed(server.unload, _name(number)))
+        reloaded.append(_timed(server.load, _name(number), models[number % len(models)].folder))
+    return Counted(
+        models=count,
+        resident_bytes=tree_memory(server.pid).rss_bytes,
+        load_ms=_median_ms([*loads, *reloaded]),
+        ask_ms=_median_ms(asked),
+        list_ms=_median_ms(listed),
+        unload_ms=_median_ms(unloaded),
+    )
+
+
+def _busy(server: Server, models: tuple[Model, ...]) -> float:
+    """Requests for each second of processor time that the server takes, with many connections and one model."""
+    server.load("busy", models[0].folder)
+    rows = itertools.islice(itertools.cycle(models[0].rows), 50)
+    target = Target("busy", server.port, tuple(post("/models/busy/invoke", row.encode(), "text/csv") for row in rows))
+    closed_loop([target], connections=_CONNECTIONS, seconds=1.0, warm_up=0)
+    process = psutil.Process(server.pid)
+    before = process.cpu_times()
+    answered = closed_loop([target], connections=_CONNECTIONS, seconds=_BUSY_SECONDS, warm_up=0)
+    after = process.cpu_times()
+    server.unload("busy")
+    return len(answered["busy"]) / (after.user + after.system - before.user - before.system)
+
+
+def _name(number: int) -> str:
+    return f"model-{number:05}"
+
+
+def _timed(work: Callable[_Arguments, object], *arguments: _Arguments.args, **named: _Arguments.kwargs) -> float:
+    began = time.perf_counter()
+    work(*arguments, **named)
+    return time.perf_counter() - began
+
+
+def _median_ms(seconds: list[float]) -> float:
+    return statistics.median(seconds) * 1000
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,342 @@
+"""The soak's result: its figures, what each has to be, and whether it is."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import Machine
+from benchmarks.recorded import percentile_ms
+from benchmarks.tabular.soak_account import INSTANCE_TYPE
+from benchmarks.tabular.soak_answers import TOLERANCE
+from benchmarks.tabular.soak_memory import PROCESSES, SETTLED_FROM, ProcessName, Trend
+from benchmarks.tabular.soak_traffic import ADDED, BAD_SHARE, BOTO3_EVERY, REPLACED, SHIFTS, UNKNOWN_MODEL, Tally
+from load_tests.closed_loop import Target
+from load_tests.cloudwatch import INSTANCES, Totals, totals
+from sizing.working_set import Prediction
+
+GROWTH_LIMIT_BYTES = 3_000_000
+"""How much the container's memory may grow over the measured part; its code and first allocations take 50 MB."""
+_COLUMNS = ("figure", "unit", "value", "target", "verdict")
+_MEMORY_COLUMNS = (
+    "process", "RSS first", f"RSS after {SETTLED_FROM:.0%}", "RSS last", "RSS highest", "PSS last", "growth",
+    "growth per 100,000 requests",
+)  # fmt: skip
+_MB = 1e6
+_OTHERS = (
+    "the emulator grows by the data points of CloudWatch, which it keeps for 14 days. What the hosting process uses "
+    "stays the same, by malloc's own count, read in another run; its RSS grows by free memory that the C library keeps "
+    "for each thread that has published metrics, and so to a bound."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was asked for: requests, concurrent clients, Zipf's exponent, seed, models at first, models that fit."""
+
+    requests: int
+    clients: int
+    zipf_exponent: float
+    seed: int
+    models: int
+    slots: int
+    memory_per_model_mib: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """CloudWatch's metrics of the soak's requests; times in microseconds.
+
+    hits: ModelCacheHit, 1 or 0 for each request. waits: ModelLoadingWaitTime. downloads and loads:
+    ModelDownloadingTime and ModelLoadingTime, one for each load. unloads: ModelUnloadingTime, one for each eviction.
+    loaded: LoadedModelCount. latency: ModelLatency. server_errors: Invocation5XXErrors.
+    """
+
+    hits: Totals
+    waits: Totals
+    downloads: Totals
+    loads: Totals
+    unloads: Totals
+    loaded: Totals
+    latency: Totals
+    server_errors: Totals
+
+    @classmethod
+    def read(cls, target: Target) -> "Published":
+        """What CloudWatch has of an endpoint up to now."""
+        return cls(
+            hits=totals(target, "ModelCacheHit"),
+            waits=totals(target, "ModelLoadingWaitTime"),
+            downloads=totals(target, "ModelDownloadingTime"),
+            loads=totals(target, "ModelLoadingTime"),
+            unloads=totals(target, "ModelUnloadingTime"),
+            loaded=totals(target, "LoadedModelCount", namespace=INSTANCES),
+            latency=totals(target, "ModelLatency"),
+            server_errors=totals(target, "Invocation5XXErrors"),
+        )
+
+    def since(self, before: "Published") -> "Published":
+        """What was added after an earlier reading."""
+        return Published(**{name: now.since(getattr(before, name)) for name, now in self.items()})
+
+    def items(self) -> list[tuple[str, Totals]]:
+        """Every metric by its name here."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded:
+    """The end of the soak, when every model is unloaded and asked again.
+
+    models: asked. misses: of them, as CloudWatch has it. right: that answered as the version uploaded last.
+    replaced, replaced_right: of the models whose archives were replaced.
+    """
+
+    models: int
+    misses: int
+    right: int
+    replaced: int
+    replaced_right: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table.
+
+    value: None where no request was answered. met: whether the value is as the target says, None without a target.
+    """
+
+    name: str
+    unit: str
+    value: float | None
+    target: str = ""
+    met: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One soak on one machine.
+
+    date: ISO 8601. seconds: of the closed loop. done: its requests that were answered or failed. replaced_meanwhile:
+    right answers of a model that was loaded before its archive was replaced. largest_difference: of a right answer
+    from XGBoost's own. restarts: processes that ended and were started again.
+    """
+
+    date: str
+    machine: Machine
+    options: Options
+    seconds: float
+    done: int
+    tally: Tally
+    replaced_meanwhile: int
+    largest_difference: float
+    published: Published
+    prediction: Prediction
+    reloaded: Reloaded
+    memory: Mapping[ProcessName, Trend]
+    restarts: int
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Every figure but the processes' memory."""
+        tally, published, wanted = self.tally, self.published, self.options.requests
+        unknown = tally.refused[UNKNOWN_MODEL.code]
+        asked = published.hits.count - unknown
+        misses = asked - published.hits.sum
+        return (
+            _at_least("requests", self.done, wanted),
+            Figure("duration", "s", self.seconds),
+            Figure("rate", "1/s", self.done / self.seconds),
+            Figure("P50", "ms", self._percentile_ms(50)),
+            Figure("P99", "ms", self._percentile_ms(99)),
+            Figure("longest", "ms", max(tally.seconds, default=0) * 1000),
+            Figure("right answers", "", tally.right),
+            Figure("rows in them", "", tally.rows),
+            Figure("largest difference from XGBoost", "", self.largest_difference),
+            _none("wrong answers", tally.wrong.total()),
+            _none("failed requests", tally.failed.total()),
+            _none("5xx that clients saw", tally.server_errors),
+            _none("5xx in CloudWatch", published.server_errors.sum),
+            _none("processes that ended", self.restarts),
+            Figure("bad requests, refused as they must be", "", tally.refused.total()),
+            Figure("requests through boto3", "", tally.through_boto3),
+            _exactly("requests in CloudWatch's ModelCacheHit", published.hits.count, wanted),
+            _exactly("models loaded, at the most", published.loaded.maximum, self.options.slots),
+            Figure("requests that found their model loaded", "", published.hits.sum),
+            Figure("requests that did not", "", misses),
+            Figure("hit rate", "%", _percent(published.hits.sum, asked)),
+            Figure("hit rate, predicted", "%", 100 * (1 - self.prediction.waiting_share)),
+            Figure("hit rate with loads under way", "%", _percent(asked - published.loads.count, asked)),
+            Figure("hit rate with loads under way, predicted", "%", 100 * self.prediction.hit_rate),
+            Figure("loads", "", published.loads.count),
+            Figure("evictions", "", published.unloads.count),
+            Figure("wait for a load, mean", "ms", published.waits.average / 1000),
+            _exactly("models added", tally.added, ADDED),
+            Figure("of them asked, and answering rightly", "", len(tally.added_answered)),
+            _exactly("archives replaced", tally.replaced, REPLACED),
+            Figure("right answers of a model whose archive was replaced", "", self.replaced_meanwhile),
+            _exactly("models unloaded and asked again", self.reloaded.misses, self.reloaded.models),
+            _exactly("of them answered as uploaded last", self.reloaded.right, self.reloaded.models),
+            _exactly("replaced models that answer as the new", self.reloaded.replaced_right, self.reloaded.replaced),
+            self._growth(),
+        )
+
+    @property
+    def met(self) -> bool:
+        """Whether every figure is as it has to be."""
+        return all(figure.met is not False for figure in self.figures)
+
+    def summary(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "label": "local",
+            "date": self.date,
+            "machine": asdict(self.machine),
+            "instance_type": INSTANCE_TYPE,
+            "options": asdict(self.options),
+            "figures": [asdict(figure) for figure in self.figures],
+            "wrong": dict(self.tally.wrong),
+            "failed": dict(self.tally.failed),
+            "refused": dict(self.tally.refused),
+            "examples": self.tally.examples,
+            "published": {name: asdict(found) for name, found in self.published.items()},
+            "prediction": asdict(self.prediction),
+            "memory": {name: asdict(self.memory[name]) for name in PROCESSES},
+            "met": self.met,
+        }
+
+    def title(self) -> str:
+        """What was soaked, and where."""
+        return f"tabular soak, {self.options.models} models in {self.options.slots} places, local"
+
+    def notes(self) -> tuple[str, ...]:
+        """How the figures came about, and what they leave out; a few sentences each."""
+        options, tally = self.options, self.tally
+        mistakes = "; ".join(f"{count} {kind}" for kind, count in (tally.wrong + tally.failed).most_common()) or "none"
+        return (
+            f"Machine: {self.machine.describe()}. Local: the account's emulator and hosting process, the container and "
+            "the clients share it, so rate and times say little about SageMaker.",
+            f"{options.clients} clients, each sending its next request when it has its answer, to one {INSTANCE_TYPE} "
+            f"with memory_per_model_mib {options.memory_per_model_mib}. "
+            f"{options.requests} requests are what {options.requests / 14_400:.1f} a second send in four hours; here "
+            "they follow one another without a pause. Through InvokeEndpoint's REST API, one in "
+            f"{BOTO3_EVERY} through boto3. The container evicts nothing itself: the platform unloads the least "
+            "recently used model on its 507 and loads it again from S3 when it is asked for.",
+            f"Requests choose among {options.models} models by Zipf's law with exponent {options.zipf_exponent:g}, in "
+            f"an order of popularity that is drawn anew from all models in each of {SHIFTS} equal parts; seed "
+            f"{options.seed}. Of the requests {BAD_SHARE:.0%} are wrong on purpose, half with a value too many, half "
+            "with an unknown model's name, and must get ModelError with 400 and ValidationError.",
+            f"Every answer is compared with XGBoost's own to {TOLERANCE:g}. Where an archive was replaced, an answer "
+            "may come from any version that was uploaded before it arrived, but from none older than one that had "
+            "answered before its request was sent. At the end every model is unloaded by asking all others, and asked "
+            "again: then only the version uploaded last is right.",
+            f"What was wrong or failed: {mistakes}.",
+            f"Memory is flat when the container's growth is at most {GROWTH_LIMIT_BYTES / _MB:g} MB: growth is that of "
+            "the least-squares line through its RSS over the answered requests, from the first sample after "
+            f"{SETTLED_FROM:.0%} of the soak to the last. The other two are not judged: {_OTHERS}",
+            "The predictions are sizing.working_set's for these models, places and exponent, and for the rate and the "
+            "load time that were measured. They hold for one order of popularity and one request at a time: after each "
+            f"of the {SHIFTS} the models that fit are loaded anew, and while a model is on its way, the one that it "
+            "replaces is still there. The more clients, the more are on their way and the higher is the measured rate; "
+            "with --clients 1 it is the predicted one.",
+        )
+
+    def _percentile_ms(self, percent: int) -> float | None:
+        if len(self.tally.seconds) < 2:
+            return None
+        return percentile_ms(self.tally.seconds, percent)
+
+    def _growth(self) -> Figure:
+        growth = self.memory["container"].growth_bytes
+        limit = f"at most {GROWTH_LIMIT_BYTES / _MB:g}"
+        return Figure("growth of the container's memory", "MB", growth / _MB, limit, growth <= GROWTH_LIMIT_BYTES)
+
+
+def show(result: Result, console: Console) -> None:
+    """Prints both tables and the notes."""
+    table = Table(title=result.title())
+    for index, name in enumerate(_COLUMNS):
+        table.add_column(name, justify="right" if index == 2 else "left")
+    for cells in _cells(result):
+        style = {"met": "green", "missed": "red"}.get(cells[-1])
+        table.add_row(*cells[:-1], f"[{style}]{cells[-1]}[/]" if style else cells[-1])
+    console.print(table)
+    memory = Table(title="Memory in MB")
+    for index, name in enumerate(_MEMORY_COLUMNS):
+        memory.add_column(name, justify="right" if index else "left")
+    for row in _memory_cells(result):
+        memory.add_row(*row)
+    console.print(memory)
+    for note in result.notes():
+        console.print(note, highlight=False, markup=False)
+
+
+def record(result: Result, folder: Path) -> tuple[Path, Path]:
+    """Writes the result as JSON and as Markdown tables; a later soak replaces both."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, text = folder / "soak.json", folder / "soak.md"
+    data.write_text(json.dumps(result.summary(), indent=2) + "\n")
+    lines = [
+        *(f"# {result.title()}", "", f"Measured on {result.date}.", ""),
+        *_markdown(_COLUMNS, _cells(result)),
+        *("", "## Memory in MB", ""),
+        *_markdown(_MEMORY_COLUMNS, _memory_cells(result)),
+        "",
+        *(f"- {note}" for note in result.notes()),
+        "",
+    ]
+    text.write_text("\n".join(lines))
+    return data, text
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows)]
+
+
+def _cells(result: Result) -> list[tuple[str, ...]]:
+    verdicts = {True: "met", False: "missed", None: ""}
+    return [
+        (figure.name, figure.unit, _digits(figure.value), figure.target, verdicts[figure.met])
+        for figure in result.figures
+    ]
+
+
+def _memory_cells(result: Result) -> list[tuple[str, ...]]:
+    return [(name, *_trend_cells(result.memory[name])) for name in PROCESSES]
+
+
+def _trend_cells(trend: Trend) -> list[str]:
+    values = (
+        trend.first.rss_bytes, trend.settled.rss_bytes, trend.last.rss_bytes, trend.highest_rss_bytes,
+        trend.last.pss_bytes, trend.growth_bytes, trend.growth_bytes_per_100k_requests,
+    )  # fmt: skip
+    return [f"{value / _MB:.1f}" for value in values]
+
+
+def _at_least(name: str, value: int, wanted: int) -> Figure:
+    return Figure(name, "", value, f"at least {wanted}", value >= wanted)
+
+
+def _none(name: str, value: float) -> Figure:
+    return Figure(name, "", value, "0", value == 0)
+
+
+def _exactly(name: str, value: float, wanted: int) -> Figure:
+    return Figure(name, "", value, f"exactly {wanted}", value == wanted)
+
+
+def _percent(part: float, whole: float) -> float | None:
+    return 100 * part / whole if whole else None
+
+
+def _digits(value: float | None) -> str:
+    """Three significant digits, and every digit before the point; two of what is below a thousandth."""
+    if value is None:
+        return "-"
+    if 0 < abs(value) < 1e-3:
+        return f"{value:.1e}"
+    return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"

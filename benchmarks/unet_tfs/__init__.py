@@ -1,1 +1,0 @@
-"""unet_tfs: the best TensorFlow setting that the tuner finds beside OpenVINO INT8, from the same weights."""

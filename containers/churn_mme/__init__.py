@@ -1,1 +1,0 @@
-"""Serves the churn models of churn_mme from one multi-model endpoint."""

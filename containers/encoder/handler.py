@@ -1,0 +1,26 @@
+"""Requests and answers of the encoder image as JSON."""
+
+from collections.abc import Callable
+
+from containers.encoder.question_answering import QuestionAnswering
+from containers.serving.app import Answer, Invocation
+from containers.serving.question_answering.requests import MAX_WINDOWS, decode_items, encode_answers, too_long_error
+from containers.serving.question_answering.windows import RequestTooLongError
+
+
+def make_handler(model: QuestionAnswering, precision: str) -> Callable[[Invocation], Answer]:
+    """The function that answers `/invocations`: one item in, one answer out; a list in, a list out."""
+    attributes = f"precision={precision}"
+
+    def handle(invocation: Invocation) -> Answer:
+        # It may have waited for a thread.
+        invocation.cancellation.check()
+        items, is_list = decode_items(invocation.body, precision)
+        pairs = [(item.question, item.context) for item in items]
+        try:
+            answers = model.answer(pairs, max_windows=MAX_WINDOWS, cancellation=invocation.cancellation)
+        except RequestTooLongError as error:
+            raise too_long_error(error, is_list=is_list) from error
+        return Answer(encode_answers(answers, is_list), attributes=attributes)
+
+    return handle

@@ -1,0 +1,70 @@
+"""Answers questions: windows, encoder, span search. The build's evaluation runs this very code."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from containers.encoder.batching import LENGTH_BUCKET, Batcher
+from containers.encoder.engines import EncoderEngine
+from containers.serving.cancellation import Cancellation
+from containers.serving.question_answering.answers import AnsweredQuestion, best_answer
+from containers.serving.question_answering.windows import EncoderBatch, Window, Windower
+
+
+class QuestionAnswering:
+    """The whole path from text to answers for one loaded encoder; safe to share between threads.
+
+    load_lanes: makes engines of one core each, for when many ask; see Batcher.
+    """
+
+    def __init__(
+        self, engine: EncoderEngine, windower: Windower, load_lanes: Callable[[], Sequence[EncoderEngine]] = tuple
+    ) -> None:
+        self._engine = engine
+        self._batcher = Batcher(engine, load_lanes)
+        self._windower = windower
+
+    def warm_up(self) -> None:
+        """Runs one row of every second bucketed length, since engines that pad prepare each shape when they see it.
+
+        The others cost their first request some 30 ms, and all of them together half a second of the start. An engine
+        that packs runs the longest row, for which it takes its memory. Raises what the engine raises, and ValueError
+        for logits that are not finite.
+        """
+        longest = self._windower.limits.max_seq_length
+        window = self._windower.windows("warm", "warm " * longest)[0]
+        first = longest if self._engine.packs else 2 * LENGTH_BUCKET
+        for length in range(first, longest + 2 * LENGTH_BUCKET, 2 * LENGTH_BUCKET):
+            cut = min(length, len(window.input_ids))
+            shortened = Window(
+                window.input_ids[:cut],
+                window.token_type_ids[:cut],
+                window.context_start,
+                window.offsets[: max(0, cut - 4)],
+            )
+            start, end = self._engine.infer(EncoderBatch.of([shortened], LENGTH_BUCKET))
+            if not (np.isfinite(start[0, :cut]).all() and np.isfinite(end[0, :cut]).all()):
+                raise ValueError(f"its logits for {cut} tokens are not finite")
+
+    def answer(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        max_windows: int = sys.maxsize,
+        cancellation: Cancellation | None = None,
+    ) -> list[AnsweredQuestion]:
+        """Answer (question, context) pairs, in order.
+
+        A context without any token has the empty answer with score 0. Raises ContextTooLongError for a context that is
+        too long alone, RequestTooLongError for pairs of more than `max_windows` windows, and ServingError once nobody
+        waits for the response any more.
+        """
+        cut = self._windower.windows_of_request(pairs, max_windows)
+        logits = self._batcher.infer([window for windows in cut for window in windows], cancellation)
+        answers: list[AnsweredQuestion] = []
+        position = 0
+        for (_, context), windows in zip(pairs, cut, strict=True):
+            answers.append(best_answer(context, windows, logits[position : position + len(windows)]))
+            position += len(windows)
+        return answers

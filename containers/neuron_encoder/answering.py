@@ -1,0 +1,81 @@
+"""From a request's text to its answers: tokenizer, core, span search."""
+
+import asyncio
+from collections.abc import Sequence
+
+from containers.neuron_encoder.scheduler import Logits, Scheduler
+from containers.neuron_encoder.tokenizing import TokenizerThreads
+from containers.serving.errors import ServingError
+from containers.serving.question_answering.answers import AnsweredQuestion, best_answer
+from containers.serving.question_answering.requests import Item, too_long_error
+from containers.serving.question_answering.windows import RequestTooLongError, Window
+
+_INLINE_WINDOWS = 8
+"""Requests of more windows search their spans on a thread, so that they do not hold up the others."""
+
+
+class Answering:
+    """Answers questions with any of the models of one core group.
+
+    capacity: requests of a model that may be in work; the next one is refused with 503.
+    """
+
+    def __init__(self, tokenizer: TokenizerThreads, scheduler: Scheduler, *, models: int, capacity: int) -> None:
+        self._tokenizer, self._scheduler, self._capacity = tokenizer, scheduler, capacity
+        self._pending = [0] * models
+
+    @property
+    def models(self) -> int:
+        """How many models there are, counted from 0."""
+        return len(self._pending)
+
+    @property
+    def pending(self) -> int:
+        """Requests in work."""
+        return sum(self._pending)
+
+    def queued(self, model: int) -> int:
+        """Windows of a model that wait for a batch."""
+        return self._scheduler.waiting(model)
+
+    def least_busy(self) -> int:
+        """The model with the fewest requests in work."""
+        return min(range(len(self._pending)), key=self._pending.__getitem__)
+
+    async def answer(self, model: int, items: Sequence[Item]) -> list[AnsweredQuestion]:
+        """The answers in order; raises ServingError 400 for a context that is too long and 503 for a full queue."""
+        if self._pending[model] >= self._capacity:
+            raise ServingError(
+                503,
+                "overloaded",
+                f"{self._pending[model]} requests of this model are in work; try again later",
+                retry_after_seconds=1,
+            )
+        self._pending[model] += 1
+        try:
+            try:
+                cut = await self._tokenizer.windows(items)
+            except RequestTooLongError as error:
+                raise too_long_error(error, is_list=len(items) > 1) from error
+            windows = [window for each in cut for window in each]
+            logits = await self._scheduler.infer(model, windows)
+            if len(windows) <= _INLINE_WINDOWS:
+                return _answers(items, cut, logits)
+            return await asyncio.to_thread(_answers, items, cut, logits)
+        finally:
+            self._pending[model] -= 1
+
+    async def close(self) -> None:
+        """Ends the threads."""
+        await self._tokenizer.close()
+        await self._scheduler.close()
+
+
+def _answers(
+    items: Sequence[Item], cut: Sequence[Sequence[Window]], logits: Sequence[Logits]
+) -> list[AnsweredQuestion]:
+    answers, position = [], 0
+    for item, windows in zip(items, cut, strict=True):
+        answers.append(best_answer(item.context, windows, logits[position : position + len(windows)]))
+        position += len(windows)
+    return answers

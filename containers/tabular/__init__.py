@@ -1,0 +1,1 @@
+"""Serves the churn models of tabular from one multi-model endpoint."""

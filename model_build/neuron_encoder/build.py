@@ -1,0 +1,198 @@
+"""The build: fetch, trace every bucket, compare with PyTorch, package."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import model_build.encoder
+import model_build.neuron_encoder
+from containers.neuron_encoder.artifact import INPUTS, NEURON_FILE, TOKENIZER_FILE, Bucket, NeuronArtifact
+from containers.serving.manifest import SCHEMA_VERSION, EngineVersion, Manifest, Tensor
+from model_build.artifact import Artifact, file_hashes, pack
+from model_build.errors import BuildError
+from model_build.neuron_encoder.parity import PARITY_FILE, Parity, check_parity
+from model_build.neuron_encoder.recipe import NeuronEncoderRecipe
+from model_build.neuron_encoder.signatures import SDK_RELEASE
+from model_build.neuron_encoder.toolchains import Toolchain, no_device, toolchain
+from model_build.steps import StepCache, StepResult, code_hash
+
+WORKLOAD = "neuron_encoder"
+_PACKAGES = "packages.json"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a build made: one archive, named after its target, and how near it is to PyTorch."""
+
+    artifact: Artifact
+    manifest: Manifest
+    traced: NeuronArtifact
+    parity: Parity
+    warnings: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON values for `summary.json`."""
+        return {
+            "workload": WORKLOAD,
+            "source": self.manifest.source,
+            "engine": f"{self.manifest.engine.name} {self.manifest.engine.version}",
+            "recipe": self.manifest.recipe,
+            "traced": msgspec.to_builtins(self.traced),
+            "parity": self.parity.summary(),
+            "warnings": list(self.warnings),
+            "artifacts": {self.traced.target: self.artifact.facts()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How a model comes onto this machine; model_build.encoder.source, which imports PyTorch, is the one."""
+
+    describe: Callable[[Any], str]
+    fetch: Callable[[Any, Path], object]
+    load: Callable[[Path, str], Any]
+
+
+def hub_source() -> Source:
+    """The sources of encoder, the model as a function of three tensors."""
+    from model_build.encoder import source
+    from model_build.encoder.engines import LogitsOnly
+
+    return Source(
+        source.describe, source.fetch, lambda folder, attention: LogitsOnly(source.load(folder, attention)).eval()
+    )
+
+
+def build(
+    recipe: NeuronEncoderRecipe,
+    cache: Path,
+    output: Path,
+    log: Callable[[str], object],
+    *,
+    tools: Callable[[NeuronEncoderRecipe], Toolchain] = toolchain,
+    source: Callable[[], Source] = hub_source,
+) -> BuildResult:
+    """Builds `output/<target>/model.tar.gz`; every step is kept in `cache` under the hash of its inputs.
+
+    Raises BuildError, also where the traced model does not answer as PyTorch does.
+    """
+    for warning in recipe.warnings:
+        log(f"warning: {warning}")
+    kit = tools(recipe)
+    models = source()
+    facts = recipe.model_dump(mode="json")
+    versions = kit.versions()
+    common = {"code": _code(), "versions": versions}
+    steps = StepCache(cache, log)
+    fetched = steps.run("fetch", {"source": facts["source"], **common}, lambda to: models.fetch(recipe.source, to))
+    model = models.load(fetched.folder, kit.attention)
+    traces = _trace(steps, kit, recipe, fetched, model, versions)
+    with tempfile.TemporaryDirectory() as scratch:
+        staging = Path(scratch)
+        for folder in traces:
+            shutil.copytree(folder, staging, dirs_exist_ok=True)
+        parity = _parity(kit, recipe, fetched.folder, model, staging)
+        traced = NeuronArtifact(
+            target=recipe.target,
+            sdk=versions,
+            inputs=INPUTS,
+            buckets=tuple(
+                Bucket(length=length, batch=batch, file=kit.file(length, batch)) for length, batch in recipe.shapes
+            ),
+            cores_per_copy=recipe.cores_per_copy,
+            device_bytes=_device_bytes(recipe, staging),
+        )
+        (staging / NEURON_FILE).write_bytes(traced.to_json())
+        (staging / PARITY_FILE).write_text(json.dumps(parity.summary(), indent=2, sort_keys=True))
+        shutil.copy(fetched.folder / TOKENIZER_FILE, staging / TOKENIZER_FILE)
+        name, version = kit.engine
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            workload=WORKLOAD,
+            precision=_precision(recipe),
+            recipe=facts,
+            source=models.describe(recipe.source),
+            engine=EngineVersion(name=name, version=version),
+            built_with=versions | ({} if recipe.target == "cpu" else {"neuron-sdk": SDK_RELEASE}),
+            inputs=tuple(Tensor(name=name, dtype="int64", shape=(-1, -1)) for name in INPUTS),
+            instruction_sets_any_of=(),
+            calibration=None,
+            accuracy=None,
+            files=file_hashes(staging),
+        )
+        artifact = pack(staging, manifest, output / recipe.target)
+        return BuildResult(artifact, manifest, traced, parity, recipe.warnings)
+
+
+def _trace(
+    steps: StepCache,
+    kit: Toolchain,
+    recipe: NeuronEncoderRecipe,
+    fetched: StepResult,
+    model: Any,
+    versions: dict[str, str],
+) -> list[Path]:
+    """A folder for each file: a build that was interrupted goes on at the bucket that it was at."""
+    folders: dict[str, Path] = {}
+    for length, batch in recipe.traced_shapes:
+        name = kit.file(length, batch)
+        if name in folders:
+            continue
+        inputs = {
+            "of": fetched.key,
+            "target": recipe.target,
+            "shape": [length, batch] if recipe.target != "cpu" else None,
+            "arguments": recipe.arguments,
+            "dynamic_batch": recipe.dynamic_batch,
+            "async_load": recipe.async_load,
+            "versions": versions,
+        }
+
+        def make(to: Path, length: int = length, batch: int = batch) -> None:
+            kit.trace(model, length, batch, recipe, to)
+
+        folders[name] = steps.run(f"trace-{length}x{batch}" if inputs["shape"] else "convert", inputs, make).folder
+    return list(folders.values())
+
+
+def _parity(kit: Toolchain, recipe: NeuronEncoderRecipe, fetched: Path, model: Any, staging: Path) -> Parity:
+    tolerance = recipe.largest_difference
+    traced = kit.traced(staging)
+    if traced is None:
+        return Parity(False, tolerance, {}, no_device(recipe.target))
+    vocabulary = json.loads((fetched / "config.json").read_text())["vocab_size"]
+    return check_parity(recipe.shapes, vocabulary, recipe.seed, tolerance, kit.eager(model), traced)
+
+
+def _device_bytes(recipe: NeuronEncoderRecipe, staging: Path) -> int:
+    """What the traced files take on the accelerator: each brings its weights, and is loaded beside the others."""
+    if recipe.target == "cpu":
+        return 0
+    return sum(path.stat().st_size for path in staging.glob("*.pt"))
+
+
+def _precision(recipe: NeuronEncoderRecipe) -> str:
+    if recipe.target == "cpu" or (recipe.target == "inf2" and "--auto-cast" not in " ".join(recipe.arguments)):
+        return "fp32"
+    return "fp32" if "none" in recipe.arguments or "--auto-cast=none" in recipe.arguments else "bf16"
+
+
+def _code() -> str:
+    return code_hash(
+        Path(model_build.neuron_encoder.__file__).parent,
+        Path(model_build.encoder.__file__).parent / "engines",
+    )
+
+
+def read_recipe(text: str) -> NeuronEncoderRecipe:
+    """The recipe of a JSON text, or of `@file`; raises BuildError where the file cannot be read."""
+    try:
+        return NeuronEncoderRecipe.model_validate_json(Path(text[1:]).read_text() if text.startswith("@") else text)
+    except OSError as error:
+        raise BuildError(f"the recipe {text[1:]!r} cannot be read: {error.strerror}") from error

@@ -1,0 +1,81 @@
+"""What the pinned releases of AWS's tracing libraries take, as their documentation says.
+
+Nothing of the SDK is on PyPI, so that the build's calls are checked against these, in tests and before it traces.
+
+torch-neuronx: "PyTorch NeuronX Tracing API for Inference" and "PyTorch NeuronX Lazy and Asynchronous Loading API" of
+the AWS Neuron documentation, release 2.28.1. torch-neuron, archived: "PyTorch-Neuron trace python API", whose keywords
+are documented one by one and passed on as `**kwargs`.
+"""
+
+from collections.abc import Mapping
+from inspect import Parameter, Signature
+from typing import Any
+
+from model_build.neuron_encoder.recipe import Target
+
+SDK_RELEASE = "2.28.0"
+"""AWS Neuron release of the build's requirements; the base image of containers/neuron_encoder has the same."""
+
+
+def _signature(
+    *positional: str, ignored: str | None = None, keywords: Mapping[str, Any] | None = None, more: str | None = None
+) -> Signature:
+    parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in positional]
+    if ignored:
+        parameters.append(Parameter(ignored, Parameter.VAR_POSITIONAL))
+    parameters += [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default) for name, default in (keywords or {}).items()
+    ]
+    if more:
+        parameters.append(Parameter(more, Parameter.VAR_KEYWORD))
+    return Signature(parameters)
+
+
+TORCH_NEURONX: Mapping[str, Signature] = {
+    "trace": _signature(
+        "func",
+        "example_inputs",
+        ignored="_",
+        keywords={
+            "input_output_aliases": {},
+            "compiler_workdir": None,
+            "compiler_args": None,
+            "partitioner_config": None,
+            "inline_weights_to_neff": True,
+            "cpu_backend": False,
+        },
+    ),
+    "dynamic_batch": _signature("neuron_script"),
+    "async_load": Signature(
+        [
+            Parameter("trace", Parameter.POSITIONAL_OR_KEYWORD),
+            Parameter("enable_async_load", Parameter.POSITIONAL_OR_KEYWORD, default=True),
+        ]
+    ),
+}
+TORCH_NEURON: Mapping[str, Signature] = {"trace": _signature("model", "example_inputs", more="kwargs")}
+TORCH_NEURON_TRACE_KEYWORDS = frozenset(
+    {
+        "compiler_args",
+        "compiler_timeout",
+        "compiler_workdir",
+        "subgraph_builder_function",
+        "minimum_segment_size",
+        "single_fusion_ratio_threshold",
+        "fallback",
+        "dynamic_batch_size",
+        "optimizations",
+    }
+)
+"""Of `torch_neuron.trace`; any other goes to `torch.jit.trace`, so that a misspelt one would be its error."""
+DOCUMENTED: Mapping[Target, Mapping[str, Signature]] = {"inf2": TORCH_NEURONX, "inf1": TORCH_NEURON}
+
+
+def check_call(target: Target, function: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Raises TypeError for a call that the documented function would not take, or would take and ignore."""
+    bound = DOCUMENTED[target][function].bind(*args, **kwargs)
+    if ignored := bound.arguments.get("_"):
+        raise TypeError(f"{function} ignores {len(ignored)} positional arguments more than it documents: name them")
+    for name in bound.arguments.get("kwargs", {}):
+        if name not in TORCH_NEURON_TRACE_KEYWORDS:
+            raise TypeError(f"{function} documents no keyword {name!r}")

@@ -1,0 +1,78 @@
+"""What a build needs TensorFlow and NNCF for: training, exporting, converting and quantizing."""
+
+from importlib import metadata
+from pathlib import Path
+
+import nncf
+import numpy as np
+import openvino as ov
+import tensorflow as tf
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from containers.saved_model.images import to_floats
+from containers.saved_model.signature import CHANNELS, IMAGE_SIDE, INPUT_NAME, MODEL_FILE, OUTPUT_NAME
+from model_build.saved_model import network
+from model_build.saved_model.data import Dataset
+from model_build.saved_model.recipe import SavedModelRecipe
+from model_build.saved_model.upsampling import join_upsampling
+
+_PREDICT_BATCH = 8
+
+
+class TensorFlowToolchain:
+    """Keras for training, TensorFlow for the SavedModel, OpenVINO and NNCF for its conversions."""
+
+    def __init__(self, cores: int) -> None:
+        tf.config.threading.set_intra_op_parallelism_threads(cores)
+        # Operations at the same time add gradients up in whatever order they finish.
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages that shape the result."""
+        names = {"tensorflow": "tensorflow-cpu", **{name: name for name in ("keras", "openvino", "nncf", "numpy")}}
+        return {name: metadata.version(package) for name, package in names.items()}
+
+    def train(self, recipe: SavedModelRecipe, training: Dataset, validation: Dataset, output: Path) -> None:
+        """Writes the trained model as Keras saves it, and `training.json`."""
+        network.train(recipe, training, validation, output)
+
+    def export(self, trained: Path, output: Path, *, png_signature: bool) -> None:
+        """Writes a SavedModel from the folder that `train` filled."""
+        network.export(trained / network.MODEL_FILE, output, png_signature=png_signature)
+
+    def predict(self, saved_model: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities of shape (images, 224, 224, 1) from a SavedModel's default signature."""
+        serve = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
+        parts = []
+        for begin in tqdm(range(0, len(images), _PREDICT_BATCH), desc="evaluate tensorflow", unit="batch"):
+            part = to_floats(images[begin : begin + _PREDICT_BATCH])
+            parts.append(serve(**{INPUT_NAME: tf.constant(part)})[OUTPUT_NAME].numpy())
+        return np.concatenate(parts)
+
+    def convert(self, saved_model: Path, output: Path) -> None:
+        """Writes the FP32 model for one image at a time, its upsamplings joined with the convolutions after them."""
+        shape = [1, IMAGE_SIDE, IMAGE_SIDE, CHANNELS]
+        # OpenVINO does not find the variables in the files themselves. A signature does not keep its variables
+        # alive, the loaded model does.
+        loaded = tf.saved_model.load(str(saved_model))
+        model = ov.convert_model(loaded.signatures["serving_default"], input=[(INPUT_NAME, shape)])
+        for port, name in ((model.input(), INPUT_NAME), (model.output(), OUTPUT_NAME)):
+            port.get_tensor().set_names({name})
+        join_upsampling(model)
+        ov.save_model(model, output / MODEL_FILE, compress_to_fp16=False)
+
+    def halve(self, fp32: Path, output: Path) -> None:
+        """Writes the FP32 model with FP16 weights, which keep three bits more than bf16 computes with."""
+        ov.save_model(ov.Core().read_model(fp32 / MODEL_FILE), output / MODEL_FILE, compress_to_fp16=True)
+
+    def quantize(self, fp32: Path, images: NDArray[np.uint8], output: Path) -> None:
+        """Calibrates INT8 weights and activations on images of shape (images, 224, 224, 3)."""
+        samples = [to_floats(image[np.newaxis]) for image in images]
+        quantized = nncf.quantize(
+            ov.Core().read_model(fp32 / MODEL_FILE),
+            nncf.Dataset(samples),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(samples),
+        )
+        ov.save_model(quantized, output / MODEL_FILE, compress_to_fp16=False)
