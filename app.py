@@ -1,68 +1,43 @@
-"""Reads the deployment chosen with `-c deployment=NAME` (or a path), or `-c pipeline=NAME`, and composes its stacks."""
+"""Compose the stacks of the deployment chosen with `-c deployment=NAME` (or a path), or of `-c pipeline=NAME`."""
 
 import importlib
 import json
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import aws_cdk as cdk
 from constructs import Construct
 
-from stacks.constructs.permissions_boundary import bound
-from stacks.encoder import EncoderStack
-from stacks.endpoint_checks import check
-from stacks.foundation import FoundationStack
-from stacks.load_test import LoadTestStack
-from stacks.model_build import ModelBuildStack
-from stacks.monitoring import MonitoringStack
+from stacks.checks.endpoints import check
+from stacks.constructs.permissions_boundary import apply_permissions_boundary
 from stacks.naming import camel
-from stacks.neuron_encoder import NeuronEncoderStack
-from stacks.pipeline import PipelineStack
-from stacks.pipeline_settings import Pipeline
-from stacks.saved_model import SavedModelStack
-from stacks.settings import Deployment, DeploymentError
-from stacks.tabular import TabularStack
-
-STACKS: Mapping[str, Callable[..., cdk.Stack]] = {
-    "encoder": EncoderStack,
-    "tabular": TabularStack,
-    "saved_model": SavedModelStack,
-    "neuron_encoder": NeuronEncoderStack,
-}
-"""By workload; each takes its own settings."""
+from stacks.platform.foundation import FoundationStack
+from stacks.platform.load_test import LoadTestStack
+from stacks.platform.model_build import ModelBuildStack
+from stacks.platform.monitoring import MonitoringStack
+from stacks.platform.pipeline import PipelineStack
+from stacks.settings.deployment import Deployment, DeploymentError
+from stacks.settings.pipeline import Pipeline
+from stacks.workloads import STACKS
 
 
 def compose(scope: Construct, deployment: Deployment) -> None:
-    """Adds the deployment's stacks to the app, or to a stage that bears the environment's name, as theirs begin."""
+    """Add the deployment's stacks to an app, or to a stage that bears the environment's name."""
     prefix = f"{deployment.environment.capitalize()}-" if isinstance(scope, cdk.App) else ""
-    region = deployment.region
-    foundation = FoundationStack(scope, f"{prefix}Foundation", deployment=deployment, region=region)
-    build = ModelBuildStack(
-        scope,
-        f"{prefix}ModelBuild",
-        deployment=deployment,
-        artifacts=foundation.artifacts,
-        key=foundation.key,
-        network=foundation.network,
-        region=region,
-    )
+    foundation = FoundationStack(scope, f"{prefix}Foundation", deployment=deployment)
+    resources = foundation.resources
+    build = ModelBuildStack(scope, f"{prefix}ModelBuild", deployment=deployment, resources=resources)
     if foundation.network is not None:
-        deployment = deployment.placed(foundation.network.named)
-    for workload, settings in deployment.workloads.enabled.items():
-        # Only this one has a load balancer.
-        logged = {"access_logs": foundation.access_logs} if workload == "neuron_encoder" else {}
-        STACKS[workload](
+        deployment = deployment.with_vpc(foundation.network.named)
+    for name, settings in deployment.workloads.items():
+        STACKS[settings.kind](
             scope,
-            f"{prefix}{camel(workload)}",
+            f"{prefix}{camel(name)}",
             deployment=deployment,
+            name=name,
             settings=settings,
-            build=build.builds[workload],
-            artifacts=foundation.artifacts,
-            key=foundation.key,
-            alerts=foundation.alerts,
-            region=region,
-            **logged,
+            build=build.builds[name],
+            resources=resources,
         )
     if deployment.load_test is not None:
         LoadTestStack(
@@ -70,24 +45,22 @@ def compose(scope: Construct, deployment: Deployment) -> None:
             f"{prefix}LoadTest",
             deployment=deployment,
             settings=deployment.load_test,
-            artifacts=foundation.artifacts,
-            key=foundation.key,
-            region=region,
+            resources=resources,
         )
-    MonitoringStack(scope, f"{prefix}Monitoring", deployment=deployment, region=region)
+    MonitoringStack(scope, f"{prefix}Monitoring", deployment=deployment)
     if deployment.permissions_boundary is not None:
-        bound(scope, deployment.permissions_boundary)
+        apply_permissions_boundary(scope, deployment.permissions_boundary)
     for name, value in {"environment": deployment.environment, **deployment.tags}.items():
         cdk.Tags.of(scope).add(name, value)
 
 
 def main() -> int:
-    """Synthesises; returns the exit code."""
+    """Synthesize, check the templates, and return the exit code."""
     app = cdk.App()
     pipeline = app.node.try_get_context("pipeline")
     try:
         if pipeline is not None:
-            name, deployments = pipeline, _deliver(app, pipeline)
+            name, deployments = pipeline, _compose_pipeline(app, pipeline)
         else:
             deployment = Deployment.named(app.node.try_get_context("deployment") or "dev")
             name, deployments = deployment.environment, [deployment]
@@ -109,25 +82,25 @@ def main() -> int:
     for violation in violations:
         print(f"error: {violation}", file=sys.stderr)
     nag = str(app.node.try_get_context("nag")).lower() == "true"
-    return 1 if violations or (nag and not _nagged(app, name)) else 0
+    return 1 if violations or (nag and not _passes_nag(app, name)) else 0
 
 
-def _deliver(app: cdk.App, chosen: str) -> list[Deployment]:
-    """Adds the pipeline's stack to the app; its deployments, in the order of its stages. Raises DeploymentError."""
+def _compose_pipeline(app: cdk.App, chosen: str) -> list[Deployment]:
+    """Add the pipeline's stack, and return its deployments in the order of its stages; raises DeploymentError."""
     settings = Pipeline.named(chosen)
     dev, prod = settings.loaded()
     name = f"Pipeline-{settings.name}"
     stack = PipelineStack(app, name, settings=settings, chosen=chosen, dev=dev, prod=prod, compose=compose)
     if settings.permissions_boundary is not None:
-        bound(stack, settings.permissions_boundary)
+        apply_permissions_boundary(stack, settings.permissions_boundary)
     for tag, value in settings.tags.items():
         cdk.Tags.of(stack).add(tag, value)
     return [dev, prod]
 
 
-def _nagged(app: cdk.App, name: str) -> bool:
-    """Whether cdk-nag, which only checks need, has nothing to say."""
-    nag = importlib.import_module("stacks.nag")
+def _passes_nag(app: cdk.App, name: str) -> bool:
+    """Return whether cdk-nag, which only checks need, finds nothing."""
+    nag = importlib.import_module("stacks.checks.nag")
     found = nag.examine(app)
     print(nag.table(name, found))
     return bool(found.clean)

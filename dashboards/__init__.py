@@ -1,1 +1,1 @@
-"""CloudWatch dashboards as plain functions of settings: JSON values in, none of the CDK's types."""
+"""CloudWatch dashboards as plain functions of settings, which return JSON values and use none of the CDK's types."""

@@ -1,4 +1,4 @@
-"""Metrics on the dashboards that the local account does not have, and why."""
+"""Metrics on the dashboards that the local account does not publish, and why."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ AWS_ONLY: Mapping[tuple[str, str | None], str] = {
     ("AWS/SageMaker", "ConcurrentRequestsPerModel"): "the local account scales on it and does not send it",
     ("AWS/SageMaker", "ConcurrentRequestsPerCopy"): "the local account scales on it and does not send it",
 }
-"""By namespace and metric; None is every metric of the namespace."""
+"""Reasons by namespace and metric; None as the metric means every metric of the namespace."""
 
 
 def reason(namespace: str, name: str) -> str | None:
-    """Why the local account does not send a metric; None where it does."""
+    """Return why the local account does not publish a metric, or None if it does."""
     return AWS_ONLY.get((namespace, name)) or AWS_ONLY.get((namespace, None))

@@ -1,4 +1,4 @@
-"""What CloudWatch takes as a dashboard's body: its parts and their limits, checked wherever a body is made or read.
+"""The body of a CloudWatch dashboard: its parts and limits, validated whenever a body is created or read.
 
 Source of all names, defaults and limits: "Dashboard body structure and syntax" in the CloudWatch API reference, and
 "CloudWatch service quotas" in its user guide.
@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 WIDTH = 24
-"""Columns of a dashboard."""
+"""Width of a dashboard in grid columns."""
 MAX_BODY_BYTES = 1_000_000
-"""A body travels in a CloudFormation template, which has 1 MB at the most."""
+"""The body is part of a CloudFormation template, which is limited to 1 MB."""
 _MAX_METRICS, _MAX_METRICS_OF_WIDGET = 2500, 500
 _MAX_DIMENSIONS = 30
 _STATISTIC = re.compile(r"^(SampleCount|Average|Sum|Minimum|Maximum|p\d{1,2}(\.\d{1,10})?|(tm|wm|tc|ts|IQM).*)$")
@@ -45,27 +45,27 @@ class _Part(BaseModel):
 
 
 class Rendering(_Part):
-    """How a metric is drawn: the object at the end of its array."""
+    """Rendering options of a metric: the object at the end of its array."""
 
     id: MetricId | None = None
     label: str | None = None
     stat: Statistic | None = None
     period: int | None = Field(default=None, ge=1)
     visible: bool = True
-    yAxis: Side = "left"
+    yAxis: Side = "left"  # noqa: N815 - CloudWatch's name
     color: str | None = Field(default=None, pattern=r"^#[0-9a-fA-F]{6}$")
     region: str | None = None
 
 
 class Calculation(Rendering):
-    """A metric math expression over the ids of the same widget."""
+    """A metric math expression over the ids in the same widget."""
 
     expression: str = Field(min_length=1, max_length=1024)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A metric by its name; dimensions in the order that they were given."""
+    """A metric by name, with its dimensions in the given order."""
 
     namespace: str
     name: str
@@ -77,11 +77,11 @@ Series = Source | Calculation
 
 
 class Annotation(_Part):
-    """A horizontal line."""
+    """A horizontal line in a graph."""
 
     value: float
     label: str | None = None
-    yAxis: Side = "left"
+    yAxis: Side = "left"  # noqa: N815 - CloudWatch's name
     color: str | None = Field(default=None, pattern=r"^#[0-9a-fA-F]{6}$")
     fill: Literal["none", "above", "below"] | None = None
     visible: bool = True
@@ -94,29 +94,29 @@ class Annotations(_Part):
 
 
 class Axis(_Part):
-    """One side's scale; without bounds it follows the data."""
+    """Scale of one axis; without bounds it follows the data."""
 
     label: str | None = None
     min: float | None = None
     max: float | None = None
-    showUnits: bool = True
+    showUnits: bool = True  # noqa: N815 - CloudWatch's name
 
 
 class Axes(_Part):
-    """The scales of both sides."""
+    """Scales of the left and right axes."""
 
     left: Axis = Axis()
     right: Axis = Axis()
 
 
 class Legend(_Part):
-    """Where the names of the lines are."""
+    """Position of the legend."""
 
     position: Literal["right", "bottom", "hidden"] = "bottom"
 
 
 class MetricProperties(_Part):
-    """A graph or a row of numbers; stat and period hold for metrics that name none."""
+    """A graph or a row of numbers; `stat` and `period` apply to metrics that set none."""
 
     metrics: tuple[tuple[Any, ...], ...] = Field(min_length=1, max_length=_MAX_METRICS_OF_WIDGET)
     region: str = Field(min_length=1)
@@ -125,15 +125,15 @@ class MetricProperties(_Part):
     stacked: bool = False
     stat: Statistic = "Average"
     period: int = Field(default=300, ge=1)
-    yAxis: Axes = Axes()
+    yAxis: Axes = Axes()  # noqa: N815 - CloudWatch's name
     annotations: Annotations = Annotations()
     legend: Legend = Legend()
-    setPeriodToTimeRange: bool = False
+    setPeriodToTimeRange: bool = False  # noqa: N815 - CloudWatch's name
     sparkline: bool = True
 
     @property
     def series(self) -> tuple[Series, ...]:
-        """The lines, in their order; the shorthand of `.` and `...` is refused."""
+        """Lines of the graph, in order; the shorthands `.` and `...` are rejected."""
         return tuple(_series(entry) for entry in self.metrics)
 
     @model_validator(mode="after")
@@ -152,17 +152,17 @@ class MetricProperties(_Part):
 
 
 class TextProperties(_Part):
-    """Markdown."""
+    """Markdown text."""
 
     markdown: str
 
 
 class AlarmProperties(_Part):
-    """The states of alarms."""
+    """States of alarms."""
 
     alarms: tuple[str, ...] = Field(min_length=1, max_length=100)
     title: str | None = None
-    sortBy: Literal["default", "stateUpdatedTimestamp", "timestamp"] = "default"
+    sortBy: Literal["default", "stateUpdatedTimestamp", "timestamp"] = "default"  # noqa: N815 - CloudWatch's name
 
 
 class _Widget(_Part):
@@ -179,21 +179,21 @@ class _Widget(_Part):
 
 
 class MetricWidget(_Widget):
-    """A graph, or numbers, and its place."""
+    """A graph, or numbers, with its position."""
 
     type: Literal["metric"]
     properties: MetricProperties
 
 
 class TextWidget(_Widget):
-    """A text and its place."""
+    """A text with its position."""
 
     type: Literal["text"]
     properties: TextProperties
 
 
 class AlarmWidget(_Widget):
-    """The states of alarms and their place."""
+    """States of alarms with their position."""
 
     type: Literal["alarm"]
     properties: AlarmProperties
@@ -203,12 +203,12 @@ Widget = Annotated[MetricWidget | TextWidget | AlarmWidget, Field(discriminator=
 
 
 class DashboardBody(_Part):
-    """A whole body."""
+    """A complete dashboard body."""
 
     widgets: tuple[Widget, ...] = Field(max_length=500)
     start: str | None = None
     end: str | None = None
-    periodOverride: Literal["auto", "inherit"] = "auto"
+    periodOverride: Literal["auto", "inherit"] = "auto"  # noqa: N815 - CloudWatch's name
 
     @model_validator(mode="after")
     def _not_too_much(self) -> "DashboardBody":
@@ -219,7 +219,7 @@ class DashboardBody(_Part):
 
 
 def referenced(expression: str) -> set[str]:
-    """The ids that a metric math expression names: what begins with a small letter."""
+    """Return the ids used in a metric math expression, which start with a lowercase letter."""
     return set(re.findall(r"\b[a-z][A-Za-z0-9_]*\b", re.sub(r'"[^"]*"', "", expression)))
 
 
@@ -238,19 +238,22 @@ def _series(entry: Sequence[Any]) -> Series:
 
 
 Placed = tuple[Literal["metric", "text", "alarm"], dict[str, Any], int]
-"""A widget's kind, its properties, and its columns."""
+"""A widget's type, its properties, and its width in columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Widgets side by side, of at most 24 columns together. height: in grid units."""
+    """Widgets in one row, at most 24 columns together.
+
+    height: in grid units.
+    """
 
     widgets: tuple[Placed, ...]
     height: int = 6
 
 
 def compose(rows: Sequence[Row]) -> dict[str, Any]:
-    """The body of rows one below the other, as JSON values; raises pydantic's ValidationError for what cannot be."""
+    """Return the body with these rows from top to bottom, as JSON values; raises pydantic's ValidationError."""
     widgets: list[dict[str, Any]] = []
     y = 0
     for row in rows:

@@ -1,4 +1,4 @@
-"""What a dashboard shows of one SageMaker endpoint: load, latency, cache, machines, scaling and money."""
+"""Dashboard rows of one SageMaker endpoint: load, latency, cache, instances, scaling and cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,10 @@ _LOADING = ("ModelLoadingTime", "ModelDownloadingTime", "ModelLoadingWaitTime", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What scaling keeps a metric of each instance, or copy, at.
+    """Target value of a metric per instance or copy, for scaling.
 
-    metric: its CloudWatch name. least, most: how many instances, or copies, there may be.
+    metric: its CloudWatch name.
+    least, most: minimum and maximum number of instances or copies.
     """
 
     metric: str
@@ -28,8 +29,9 @@ class Target:
 class Variant:
     """A production variant.
 
-    component: name of the inference component that serves in its place, where there is one. usd_per_hour: of an
-    instance, None where the price table has none. target: None where the size is fixed, or scaling tracks nothing.
+    component: name of the inference component that serves in its place, if any.
+    usd_per_hour: price of one instance; None if the price table does not have it.
+    target: scaling target; None if the size is fixed or scaling tracks no metric.
     """
 
     name: str
@@ -39,13 +41,13 @@ class Variant:
     target: Target | None = None
 
     def served_by(self, endpoint: str) -> dict[str, str]:
-        """Dimensions of what is measured of its requests."""
+        """Return the dimensions of the metrics of its requests."""
         if self.component is not None:
             return {"InferenceComponentName": self.component}
         return self.placed_on(endpoint)
 
     def placed_on(self, endpoint: str) -> dict[str, str]:
-        """Dimensions of what is measured of its instances."""
+        """Return the dimensions of the metrics of its instances."""
         return {"EndpointName": endpoint, "VariantName": self.name}
 
 
@@ -53,7 +55,8 @@ class Variant:
 class Endpoint:
     """An endpoint and its alarms.
 
-    p99_model_latency_ms, model_loading_wait_ms: thresholds of its alarms. alarms: their ARNs.
+    p99_model_latency_ms, model_loading_wait_ms: thresholds of its alarms.
+    alarms: ARNs of its alarms.
     """
 
     name: str
@@ -65,7 +68,7 @@ class Endpoint:
 
 
 def rows(endpoint: Endpoint, region: str) -> list[Row]:
-    """The rows of an endpoint: a title with its alarms, then four for each variant."""
+    """Return the rows of an endpoint: a title with its alarms, then four rows per variant."""
     described = ", ".join(f"{variant.name} on {variant.instance_type}" for variant in endpoint.variants)
     made = [
         Row(
@@ -87,9 +90,9 @@ def rows(endpoint: Endpoint, region: str) -> list[Row]:
 
 
 def instances(endpoint: str, variant: Variant, label: str = "in service", *, id: str, hidden: bool = True) -> Line:
-    """How many instances are in service: each sends its processor's utilisation once a minute, and they are counted.
+    """Return the number of instances in service: the sample count of their CPU utilization, published every minute.
 
-    SageMaker publishes no number of instances.
+    SageMaker does not publish the number of instances.
     """
     return metric(INSTANCES, "CPUUtilization", variant.placed_on(endpoint), "SampleCount", label, id=id, hidden=hidden)
 
@@ -115,7 +118,7 @@ def _served(
 def _milliseconds(
     endpoint: Endpoint, variant: Variant, shown: Sequence[tuple[str, str, str]], *, begin: int = 1
 ) -> list[Line]:
-    """Metrics in microseconds as lines in milliseconds; shown: name, statistic and label of each."""
+    """Return metrics in microseconds as lines in milliseconds; `shown` has the name, statistic and label of each."""
     made: list[Line] = []
     for number, (name, stat, label) in enumerate(shown, begin):
         made += [
@@ -126,7 +129,7 @@ def _milliseconds(
 
 
 def _shares(endpoint: Endpoint, variant: Variant) -> list[Line]:
-    """Errors, and of a multi-model endpoint hits of the cache, in percent of the requests."""
+    """Return error rates and, for a multi-model endpoint, cache hit rates, in percent of the requests."""
     made = [
         _served(endpoint, variant, "Invocations", "Sum", id="asked", hidden=True),
         _served(endpoint, variant, "Invocation4XXErrors", "Sum", id="bad", hidden=True),
@@ -143,7 +146,7 @@ def _shares(endpoint: Endpoint, variant: Variant) -> list[Line]:
 
 
 def _money(endpoint: Endpoint, variant: Variant) -> list[Line]:
-    """US dollars an hour and for a million requests; nothing without a price."""
+    """Return the cost in US dollars per hour and per million requests; empty without a price."""
     if variant.usd_per_hour is None:
         return []
     minutes = 3600 // PERIOD_SECONDS
@@ -276,7 +279,7 @@ def _percentiles(endpoint: Endpoint, variant: Variant, region: str) -> Row:
 
 
 def _capacity(endpoint: Endpoint, variant: Variant, region: str) -> Row:
-    """Instances in service and what scaling would have; what each gets against the target; and what it costs."""
+    """Return graphs of instances in service and desired, load per instance against the target, and cost."""
     target = variant.target
     count = [instances(endpoint.name, variant, id="running", hidden=False)]
     bounds: list[tuple[str, float]] = []

@@ -1,4 +1,4 @@
-"""The parts that the dashboards share: lines, graphs and numbers, as CloudWatch's JSON."""
+"""Building blocks that the dashboards share: lines, graphs and numbers, as CloudWatch's JSON."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,11 @@ def metric(
     hidden: bool = False,
     right: bool = False,
 ) -> Line:
-    """One metric of a widget; label: its name where none is given. right: on the right axis."""
+    """Return one metric of a widget.
+
+    label: name of the line; by default, the metric's name.
+    right: whether it uses the right axis.
+    """
     names = [name_or_value for pair in dimensions.items() for name_or_value in pair]
     return [namespace, name, *names, {"stat": stat, "label": label or name, **_drawn(id, hidden, right)}]
 
@@ -26,7 +30,7 @@ def metric(
 def calculated(
     expression: str, label: str, *, id: str | None = None, hidden: bool = False, right: bool = False
 ) -> Line:
-    """One metric math expression of a widget."""
+    """Return one metric math expression of a widget."""
     return [{"expression": expression, "label": label, **_drawn(id, hidden, right)}]
 
 
@@ -49,7 +53,11 @@ def graph(
     limits: Sequence[tuple[str, float]] = (),
     stacked: bool = False,
 ) -> dict[str, Any]:
-    """Lines over time. left, right: what the axes count. limits: horizontal lines on the left axis with their names."""
+    """Return lines over time as a graph.
+
+    left, right: labels of the axes.
+    limits: horizontal lines on the left axis, with their names.
+    """
     axes: dict[str, Any] = {"left": {"label": left, "min": 0, "showUnits": False}}
     if right is not None:
         axes["right"] = {"label": right, "min": 0, "showUnits": False}
@@ -69,7 +77,7 @@ def graph(
 
 
 def numbers(title: str, lines: Sequence[Line], region: str) -> dict[str, Any]:
-    """The latest values of lines."""
+    """Return a widget with the latest values of lines."""
     return {
         "title": title,
         "metrics": list(lines),

@@ -1,4 +1,4 @@
-"""One dashboard over all endpoints of a deployment: load, latency, errors, instances and money, a line for each."""
+"""Overview dashboard of a deployment's endpoints: load, latency, errors, instances and cost, one line for each."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,11 +7,11 @@ from dashboards.endpoint import SERVING, Endpoint, Variant, instances
 from dashboards.graphs import Line, calculated, graph, metric, numbers
 
 _MAX_ALARMS = 100
-"""On one alarm widget."""
+"""Maximum number of alarms on one alarm widget."""
 
 
 def rows(endpoints: Sequence[Endpoint], region: str) -> list[Row]:
-    """The rows of the overview; none of endpoints that are not there."""
+    """Return the rows of the overview; empty without endpoints."""
     served = [(endpoint, variant) for endpoint in endpoints for variant in endpoint.variants]
     alarms = [alarm for endpoint in endpoints for alarm in endpoint.alarms]
     if not served:
@@ -59,8 +59,7 @@ def _metric(served: Served, name: str, stat: str, label: str, *, id: str | None 
     return metric(SERVING, name, variant.served_by(endpoint.name), stat, label, id=id, hidden=hidden)
 
 
-def _requests(served: Served, number: int, label: str) -> list[Line]:
-    del number
+def _requests(served: Served, number: int, label: str) -> list[Line]:  # noqa: ARG001 - one signature for all lines
     return [_metric(served, "Invocations", "Sum", label)]
 
 
@@ -106,7 +105,7 @@ def _totals(served: Sequence[Served]) -> list[Line]:
             made.append(calculated(f"running{number}*{variant.usd_per_hour:g}", "$", id=f"usd{number}", hidden=True))
     return [
         *made,
-        # An expression over ids by a part of their name stays short however many endpoints there are.
+        # Selecting the ids by a part of their name keeps the expression short, however many endpoints there are.
         calculated('SUM(METRICS("asked"))', "requests a minute"),
         calculated('SUM(METRICS("broken"))', "answers 5XX a minute"),
         calculated('SUM(METRICS("running"))', "instances"),

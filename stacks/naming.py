@@ -2,7 +2,7 @@
 
 
 def camel(key: str) -> str:
-    """`encoder` as `Encoder`."""
+    """Return `some_name` as `SomeName`."""
     return "".join(part.capitalize() for part in key.split("_"))
 
 

@@ -1,21 +1,21 @@
 """A CodeBuild project that builds one workload's artifacts, with a role of just that."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from aws_cdk import Aws, Duration
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
-from stacks.constructs.acknowledged import acknowledge_wildcards
+from stacks.checks.nag_acknowledgements import acknowledge_wildcards
 from stacks.constructs.artifact_writers import service_principal, writer_path
 from stacks.constructs.log_group import log_group
-from stacks.constructs.private_network import PrivateNetwork, acknowledge_interfaces, build_statements
-from stacks.model_build_settings import ModelBuild, code_artifact
+from stacks.constructs.private_network import acknowledge_interfaces, build_statements
+from stacks.resources import SharedResources
+from stacks.settings.model_build import ModelBuild, code_artifact
 
 CACHE_RECORD = "build-cache.json"
 """Below a workload's prefix: hashes of what its last build left in its cache (model_build/package_index.sh)."""
@@ -30,10 +30,24 @@ _KEY_ACTIONS = (
 """What CodeBuild does with a project's key ("Encrypt build outputs using a customer managed key" in its user guide)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltWorkload:
+    """What a project builds.
+
+    source: the asset with the build's code. s3_urls: objects and prefixes of other buckets that recipes read.
+    compiles_ahead: the build runs a compiler that needs memory.
+    """
+
+    name: str
+    kind: str
+    source: s3_assets.Asset
+    s3_urls: Sequence[str]
+    compiles_ahead: bool
+
+
 class BuildProject(Construct):
     """The project, its log group and its role.
 
-    memory: more of it, for a compiler. s3_urls: objects and folders of other buckets that recipes read.
     The CDK's own grants would let a build list and read more than its source, and write reports that it has none of.
     """
 
@@ -43,33 +57,29 @@ class BuildProject(Construct):
         construct_id: str,
         *,
         environment: str,
-        workload: str,
-        source: s3_assets.Asset,
-        artifacts: s3.IBucket,
-        key: kms.IKey,
-        s3_urls: Sequence[str],
+        workload: BuiltWorkload,
         fleet: codebuild.Fleet | None,
-        memory: bool,
         settings: ModelBuild,
-        network: PrivateNetwork | None,
+        resources: SharedResources,
     ) -> None:
         super().__init__(scope, construct_id)
+        source, artifacts, key, network = workload.source, resources.artifacts, resources.key, resources.network
         logged = log_group(self, "Logs", key=key)
-        self._cached = cache_prefix(workload)
-        self._role_path = writer_path(environment, workload)
+        self._cached = cache_prefix(workload.name)
+        self._role_path = writer_path(environment, workload.name)
         # A fleet's builds stand where its machines do.
         own_network = network if fleet is None else None
         placing = [] if own_network is None else build_statements()
-        self.role = self._build_role(workload, source, artifacts, key, s3_urls, logged, placing)
+        self.role = self._build_role(workload, resources, logged, placing)
         self.project = codebuild.Project(
             self,
             "Project",
-            description=f"Builds the artifacts of {workload}",
+            description=f"Builds the artifacts of {workload.name}",
             source=codebuild.Source.s3(bucket=source.bucket, path=source.s3_object_key),
-            build_spec=codebuild.BuildSpec.from_source_filename(f"model_build/{workload}/buildspec.yml"),
+            build_spec=codebuild.BuildSpec.from_source_filename(f"model_build/{workload.kind}/buildspec.yml"),
             environment=codebuild.BuildEnvironment(
                 build_image=codebuild.LinuxBuildImage.STANDARD_7_0,
-                compute_type=codebuild.ComputeType.X_LARGE if memory else codebuild.ComputeType.LARGE,
+                compute_type=codebuild.ComputeType.X_LARGE if workload.compiles_ahead else codebuild.ComputeType.LARGE,
                 fleet=fleet,
             ),
             environment_variables={
@@ -136,24 +146,22 @@ class BuildProject(Construct):
 
     def _build_role(
         self,
-        workload: str,
-        source: s3_assets.Asset,
-        artifacts: s3.IBucket,
-        key: kms.IKey,
-        s3_urls: Sequence[str],
+        workload: BuiltWorkload,
+        resources: SharedResources,
         logged: logs.LogGroup,
         placing: Sequence[iam.PolicyStatement],
     ) -> iam.Role:
-        own, cache = (artifacts.arn_for_objects(f"{name}/*") for name in (workload, self._cached))
+        artifacts, source, s3_urls = resources.artifacts, workload.source, workload.s3_urls
+        own, cache = (artifacts.arn_for_objects(f"{name}/*") for name in (workload.name, self._cached))
         read = [foreign_objects(url) for url in s3_urls]
         statements = [
             _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [logged.log_group_arn]),
             _allow(["s3:GetObject", "s3:GetObjectVersion"], [source.bucket.arn_for_objects(source.s3_object_key)]),
             _allow(["s3:PutObject"], [own]),
-            _allow(["s3:GetObject"], [artifacts.arn_for_objects(f"{workload}/{CACHE_RECORD}")]),
+            _allow(["s3:GetObject"], [artifacts.arn_for_objects(f"{workload.name}/{CACHE_RECORD}")]),
             _allow(["s3:GetObject", "s3:PutObject"], [artifacts.arn_for_objects(self._cached), cache]),
             _allow(["s3:GetBucketAcl", "s3:GetBucketLocation"], [artifacts.bucket_arn]),
-            _allow(list(_KEY_ACTIONS), [key.key_arn]),
+            _allow(list(_KEY_ACTIONS), [resources.key.key_arn]),
             *(_allow(["s3:GetObject"], objects) for objects in read),
             *(_listing(url) for url in s3_urls),
             *placing,

@@ -1,23 +1,27 @@
 """A model artifact that CodeBuild builds inside the deployment, once per set of inputs."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aws_cdk import CustomResource, Duration, RemovalPolicy
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from containers.serving.contract import ARCHIVE_HASH_VARIABLE, MANIFEST_HASH_VARIABLE
-from stacks.constructs.acknowledged import acknowledge_wildcards
+from stacks.checks.nag_acknowledgements import acknowledge_wildcards
 from stacks.constructs.artifact_writers import EMPTYING, writer_path
-from stacks.constructs.handler_function import handler_function, waiting_provider
-from stacks.constructs.private_network import PrivateNetwork
+from stacks.constructs.handler_function import HandlerProps, handler_function, waiting_provider
 from stacks.naming import camel
+from stacks.resources import SharedResources
+
+if TYPE_CHECKING:
+    from stacks.constructs.compiled_model import ModelCompiler
 
 _HANDLER = Path(__file__).parent / "built_artifact_handler"
 
@@ -25,6 +29,7 @@ _HANDLER = Path(__file__).parent / "built_artifact_handler"
 class ArtifactBuilder(Construct):
     """The custom resource provider that starts builds and waits for them.
 
+    projects: by workload, whose name its keys in the artifact bucket begin with.
     retain: whether what was built stays when nothing serves it any more, and when its stack is destroyed.
     """
 
@@ -34,30 +39,28 @@ class ArtifactBuilder(Construct):
         construct_id: str,
         *,
         environment: str,
-        projects: Sequence[codebuild.IProject],
-        artifacts: s3.IBucket,
-        key: kms.IKey,
-        prefixes: Sequence[str],
+        projects: Mapping[str, codebuild.IProject],
         total_timeout: Duration,
-        network: PrivateNetwork | None,
         retain: bool,
+        resources: SharedResources,
     ) -> None:
         super().__init__(scope, construct_id)
+        artifacts, key, network = resources.artifacts, resources.key, resources.network
         self._key, self._network = key, network
         # A build that failed has left nothing to keep.
         self.removal = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if retain else RemovalPolicy.DESTROY
         on_event = self._function("OnEvent", "index.on_event", writer_path(environment, EMPTYING))
         is_complete = self._function("IsComplete", "index.is_complete")
-        project_arns = [project.project_arn for project in projects]
+        project_arns = [project.project_arn for project in projects.values()]
         on_event.add_to_role_policy(iam.PolicyStatement(actions=["codebuild:StartBuild"], resources=project_arns))
         is_complete.add_to_role_policy(
             iam.PolicyStatement(actions=["codebuild:BatchGetBuilds"], resources=project_arns)
         )
-        objects = [artifacts.arn_for_objects(f"{prefix}/*") for prefix in prefixes]
+        objects = [artifacts.arn_for_objects(f"{prefix}/*") for prefix in projects]
         list_objects = iam.PolicyStatement(
             actions=["s3:ListBucket", "s3:ListBucketVersions"],
             resources=[artifacts.bucket_arn],
-            conditions={"StringLike": {"s3:prefix": [f"{prefix}/*" for prefix in prefixes]}},
+            conditions={"StringLike": {"s3:prefix": [f"{prefix}/*" for prefix in projects]}},
         )
         on_event.add_to_role_policy(list_objects)
         on_event.add_to_role_policy(
@@ -84,21 +87,38 @@ class ArtifactBuilder(Construct):
         return handler_function(
             self,
             construct_id,
-            folder=_HANDLER,
-            handler=handler,
-            timeout=Duration.minutes(5),
-            memory_mib=256,
+            props=HandlerProps(
+                folder=_HANDLER,
+                handler=handler,
+                timeout=Duration.minutes(5),
+                memory_mib=256,
+                role_path=role_path,
+            ),
             key=self._key,
             network=self._network,
-            role_path=role_path,
         )
 
 
-class BuiltArtifact(Construct):
-    """One build's result under a key prefix that holds the hash of its inputs.
+@dataclass(frozen=True, slots=True)
+class WorkloadBuild:
+    """What a workload's stack needs to have its models built.
 
-    Unchanged source and recipe never build again; a change always does, and gives another S3 key, so
-    SageMaker sees it.
+    source_hash: of everything that a build reads. prefix: of the workload's keys in the artifact bucket. compiler: None
+    where the workload's settings have SageMaker Neo compile nothing.
+    """
+
+    project: codebuild.IProject
+    builder: ArtifactBuilder
+    source_hash: str
+    prefix: str
+    compiler: "ModelCompiler | None" = None
+
+
+class BuiltArtifact(Construct):
+    """The result of one build, under `<workload>/<name>/<hash of its inputs>/`.
+
+    Unchanged source and recipe never build again. A change always does, and gives another S3 key, so that SageMaker
+    sees it.
     """
 
     def __init__(
@@ -106,25 +126,23 @@ class BuiltArtifact(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        builder: ArtifactBuilder,
-        project: codebuild.IProject,
-        artifacts: s3.IBucket,
-        prefix: str,
-        source_hash: str,
+        build: WorkloadBuild,
+        name: str,
         recipe: str,
+        artifacts: s3.IBucket,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.digest = hashlib.sha256(f"{source_hash}\n{recipe}".encode()).hexdigest()[:24]
+        self.digest = hashlib.sha256(f"{build.source_hash}\n{recipe}".encode()).hexdigest()[:24]
         self._resource = CustomResource(
             self,
             "Resource",
             resource_type="Custom::BuiltArtifact",
-            service_token=builder.provider.service_token,
-            removal_policy=builder.removal,
+            service_token=build.builder.provider.service_token,
+            removal_policy=build.builder.removal,
             properties={
-                "ProjectName": project.project_name,
+                "ProjectName": build.project.project_name,
                 "Bucket": artifacts.bucket_name,
-                "Prefix": f"{prefix}/{self.digest}",
+                "Prefix": f"{build.prefix}/{name}/{self.digest}",
                 "Recipe": recipe,
             },
         )

@@ -9,21 +9,18 @@ from typing import Any
 
 from aws_cdk import Aws, CustomResource, Duration, Stack
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.constructs.acknowledged import acknowledge_wildcards
+from stacks.checks.nag_acknowledgements import acknowledge_wildcards
 from stacks.constructs.artifact_writers import service_principal, writer_path
 from stacks.constructs.built_artifact import BuiltArtifact
 from stacks.constructs.execution_role import ServedEndpoint, execution_role
-from stacks.constructs.handler_function import handler_function, waiting_provider
-from stacks.constructs.private_network import PrivateNetwork
+from stacks.constructs.handler_function import HandlerProps, handler_function, waiting_provider
+from stacks.constructs.images import ServedImage
 from stacks.constructs.realtime_endpoint import containers_log_group, volume_key
-from stacks.images import ServedImage
-from stacks.neo import FRAMEWORK, NeoCompilation
-from stacks.settings import Vpc
+from stacks.resources import SharedResources
+from stacks.settings.neo import FRAMEWORK, NeoCompilation
 
 _HANDLER = Path(__file__).parent / "compiled_model_handler"
 _CHECK_MINUTES = 45
@@ -42,11 +39,12 @@ class CheckedOn:
     image: ServedImage
     instance_type: str
     reference_key: str
-    vpc: Vpc | None
 
 
 class ModelCompiler(Construct):
     """The custom resource provider that starts compilations, waits for them and checks what they made.
+
+    model: of the workload, whose builds are compiled.
 
     It belongs in another stack than the models: one that ends after them also ends the logs of how they ended.
     """
@@ -57,24 +55,21 @@ class ModelCompiler(Construct):
         construct_id: str,
         *,
         environment: str,
-        artifacts: s3.IBucket,
-        key: kms.IKey,
         workload: str,
-        reads_prefix: str,
-        prefix: str,
+        model: str,
         max_runtime_seconds: int,
-        network: PrivateNetwork | None,
+        resources: SharedResources,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._network = network
-        self.artifacts, self.key, self.prefix = artifacts, key, prefix
+        self.resources, self.artifacts, self.key = resources, resources.artifacts, resources.key
+        self.prefix = f"{workload}/neo"
         self.names = f"{environment}-neo-"
         self.role_path = writer_path(environment, workload)
         self._functions = [
             self._function("OnEvent", "index.on_event", None),
             self._function("IsComplete", "index.is_complete", self.role_path),
         ]
-        self._allow_objects(reads_prefix)
+        self._allow_objects(f"{workload}/{model}")
         self._allow_jobs_and_checks()
         on_event, is_complete = self._functions
         self.provider = waiting_provider(
@@ -82,8 +77,8 @@ class ModelCompiler(Construct):
             on_event=on_event,
             is_complete=is_complete,
             total_timeout=Duration.minutes(max_runtime_seconds // 60 + _CHECK_MINUTES),
-            key=key,
-            network=network,
+            key=self.key,
+            network=resources.network,
         )
 
     def allow_passing(self, scope: Construct, roles: Sequence[iam.IRole]) -> iam.Policy:
@@ -181,13 +176,15 @@ class ModelCompiler(Construct):
         return handler_function(
             self,
             construct_id,
-            folder=_HANDLER,
-            handler=handler,
-            timeout=Duration.minutes(10),
-            memory_mib=1024,
+            props=HandlerProps(
+                folder=_HANDLER,
+                handler=handler,
+                timeout=Duration.minutes(10),
+                memory_mib=1024,
+                role_path=role_path,
+            ),
             key=self.key,
-            network=self._network,
-            role_path=role_path,
+            network=self.resources.network,
         )
 
 
@@ -264,9 +261,7 @@ class CompiledModel(Construct):
             endpoints=[ServedEndpoint(name=f"{self._name}-check", alarm_names=[])],
             model_keys=[compiled_keys],
             image_repository_arn=check.image.repository_arn,
-            artifacts=self._compiler.artifacts,
-            key=self._compiler.key,
-            vpc=check.vpc,
+            resources=self._compiler.resources,
         )
 
     def _check(self, check: CheckedOn, settings: NeoCompilation, role: iam.IRole) -> dict[str, Any]:
@@ -282,15 +277,13 @@ class CompiledModel(Construct):
         volume = volume_key([check.instance_type], self._compiler.key)
         if volume is not None:
             made["KmsKeyId"] = volume
-        if check.vpc is not None:
-            made["VpcConfig"] = {
-                "Subnets": list(check.vpc.subnet_ids),
-                "SecurityGroupIds": list(check.vpc.security_group_ids),
-            }
+        vpc = self._compiler.resources.vpc
+        if vpc is not None:
+            made["VpcConfig"] = {"Subnets": list(vpc.subnet_ids), "SecurityGroupIds": list(vpc.security_group_ids)}
         return made
 
     def _compilation_role(self, model_key: str, prefix: str) -> iam.Role:
-        """What Neo takes on: it reads one archive, writes under one prefix, and logs."""
+        """Return the role that Neo assumes: it reads one archive, writes under one prefix, and logs."""
         artifacts, key = self._compiler.artifacts, self._compiler.key
         group = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:/aws/sagemaker/CompilationJobs"
         streams, written = f"{group}:log-stream:*", artifacts.arn_for_objects(f"{prefix}/*")

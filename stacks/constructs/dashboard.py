@@ -8,8 +8,8 @@ from constructs import Construct
 
 import dashboards.endpoint
 from dashboards.body import Row, compose
-from stacks.settings import Deployment
-from stacks.shown import shown_endpoints
+from stacks.dashboard_model import shown_endpoints
+from stacks.settings.deployment import Deployment
 
 ALARM_ARN = f"arn:{Aws.PARTITION}:cloudwatch:{Aws.REGION}:{Aws.ACCOUNT_ID}:alarm:"
 """What stands before an alarm's name."""
@@ -18,7 +18,7 @@ ALARM_ARN = f"arn:{Aws.PARTITION}:cloudwatch:{Aws.REGION}:{Aws.ACCOUNT_ID}:alarm
 def dashboard(
     scope: Construct, construct_id: str, *, environment: str, name: str, rows: Sequence[Row]
 ) -> cloudwatch.CfnDashboard:
-    """The dashboard `<environment>-<name>`, which ends with its stack."""
+    """Return the dashboard `<environment>-<name>`, which is deleted with its stack."""
     return cloudwatch.CfnDashboard(
         scope,
         construct_id,
@@ -30,7 +30,7 @@ def dashboard(
 def workload_dashboard(
     scope: Construct, *, deployment: Deployment, workload: str, rows: Sequence[Row] = ()
 ) -> cloudwatch.CfnDashboard:
-    """The dashboard of a workload's SageMaker endpoints; rows: what comes before them."""
+    """Return the dashboard of a workload's SageMaker endpoints; rows: precede those of the endpoints."""
     shown = [
         row
         for endpoint in shown_endpoints(deployment, workload, ALARM_ARN)

@@ -8,7 +8,7 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.hosting_settings import EndpointAlarms
+from stacks.settings.hosting import EndpointAlarms
 
 RUNBOOK = "docs/runbook.md"
 """What an alarm means, what to look at, and what to do, by the alarm's kind."""

@@ -8,7 +8,7 @@ from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from stacks.scaling_settings import Scaling, StepScaling
+from stacks.settings.scaling import Scaling, StepScaling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Scaled:
 
 
 def scaled_variant(endpoint_name: str, variant: str) -> Scaled:
-    """The instances of a variant that holds a model."""
+    """Return the scalable dimension of a variant that holds a model: its instances."""
     return Scaled(
         label=variant,
         name=f"{endpoint_name}-{variant}",
@@ -47,7 +47,7 @@ def scaled_variant(endpoint_name: str, variant: str) -> Scaled:
 
 
 def scaled_component(component: str, label: str) -> Scaled:
-    """The copies of an inference component."""
+    """Return the scalable dimension of an inference component: its copies."""
     return Scaled(
         label=label,
         name=f"{component}-{label}",
@@ -62,7 +62,7 @@ def scaled_component(component: str, label: str) -> Scaled:
 
 
 def add_scaling(scope: Construct, scaled: Scaled, scaling: Scaling, *, after: CfnResource) -> None:
-    """Adds the scalable target and its policies; they are made once there is something to scale.
+    """Add the scalable target and its policies, which depend on the resource that they scale.
 
     Where there may be none, a policy of its own brings back the first for a request that finds none.
     """

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.constructs.acknowledged import acknowledge_wildcards
+from stacks.checks.nag_acknowledgements import acknowledge_wildcards
 from stacks.constructs.artifact_writers import service_principal
-from stacks.images import REGISTRY_TOKEN
-from stacks.settings import Vpc
+from stacks.constructs.images import REGISTRY_TOKEN
+from stacks.resources import SharedResources
 
 _VPC_ACTIONS = (
     "ec2:CreateNetworkInterface",
@@ -49,14 +47,13 @@ def execution_role(
     model_keys: Sequence[str],
     listed_prefix: str | None = None,
     image_repository_arn: str,
-    artifacts: s3.IBucket,
-    key: kms.IKey,
-    vpc: Vpc | None,
+    resources: SharedResources,
 ) -> iam.Role:
-    """A role with what these endpoints need and no more.
+    """Return a role with what these endpoints need and no more.
 
     model_keys: S3 keys or key patterns of the archives. listed_prefix: what a multi-model endpoint may list.
     """
+    artifacts, key = resources.artifacts, resources.key
     captures = [endpoint.capture_prefix for endpoint in endpoints if endpoint.capture_prefix is not None]
     components = [endpoint.component for endpoint in endpoints if endpoint.component is not None]
     log_groups = [_arn("logs", f"log-group:/aws/sagemaker/Endpoints/{endpoint.name}") for endpoint in endpoints]
@@ -94,7 +91,7 @@ def execution_role(
     captured = [artifacts.arn_for_objects(f"{prefix}/*") for prefix in captures]
     if captured:
         statements.append(_allow(["s3:PutObject"], captured))
-    if vpc is not None:
+    if resources.vpc is not None:
         statements.append(_allow(list(_VPC_ACTIONS), ["*"]))
     # An inline policy is created with its role, so no model is ever created before its permissions.
     role = iam.Role(

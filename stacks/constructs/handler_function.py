@@ -1,6 +1,7 @@
 """The Lambda functions of custom resources, and the CDK's framework that waits for them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from aws_cdk import Duration, custom_resources
@@ -10,38 +11,48 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from stacks.assets import ROOT, AssetSource, stage
-from stacks.constructs.acknowledged import acknowledge, acknowledge_wildcards
+from stacks.checks.nag_acknowledgements import acknowledge, acknowledge_wildcards
+from stacks.constructs.assets import ROOT, AssetSource, stage
 from stacks.constructs.log_group import log_group
 from stacks.constructs.private_network import PrivateNetwork, acknowledge_interfaces, function_statements
 
 _OWN_VERSIONS = "the versions of one function, which is never published and has none: the CDK grants them unasked"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerProps:
+    """A function's code and size.
+
+    folder: of the Python code. handler: MODULE.FUNCTION. role_path: IAM path of the role; None for the root.
+    """
+
+    folder: Path
+    handler: str
+    timeout: Duration
+    memory_mib: int
+    role_path: str | None = None
+
+
 def handler_function(
     scope: Construct,
     construct_id: str,
     *,
-    folder: Path,
-    handler: str,
-    timeout: Duration,
-    memory_mib: int,
+    props: HandlerProps,
     key: kms.IKey,
     network: PrivateNetwork | None,
-    role_path: str | None = None,
 ) -> lambda_.Function:
-    """A function of a folder's Python code, with a log group of its own and a role that may write to it."""
-    source = folder.relative_to(ROOT).as_posix()
+    """Return a function of a folder's Python code, with its own log group and a role that may write to it."""
+    source = props.folder.relative_to(ROOT).as_posix()
     group = log_group(scope, f"{construct_id}Logs", key=key)
-    role = function_role(scope, f"{construct_id}Role", group, network, role_path)
+    role = function_role(scope, f"{construct_id}Role", group, network, props.role_path)
     function = lambda_.Function(
         scope,
         construct_id,
         runtime=lambda_.Runtime.PYTHON_3_14,
-        handler=handler,
+        handler=props.handler,
         code=lambda_.Code.from_asset(stage(scope, AssetSource(context=source, folders=(source,)))),
-        timeout=timeout,
-        memory_size=memory_mib,
+        timeout=props.timeout,
+        memory_size=props.memory_mib,
         log_group=group,
         role=role,
     )
@@ -57,7 +68,7 @@ def function_role(
     network: PrivateNetwork | None,
     path: str | None = None,
 ) -> iam.Role:
-    """A function's role: AWS's own policy for functions would let it write to every log group of the account."""
+    """Return a function's role; AWS's managed policy would let it write to every log group of the account."""
     placing = [] if network is None else function_statements()
     role = iam.Role(
         scope,
@@ -90,7 +101,7 @@ def waiting_provider(
     key: kms.IKey,
     network: PrivateNetwork | None,
 ) -> custom_resources.Provider:
-    """The CDK's framework around a handler: it asks every five seconds until the work is done."""
+    """Return the CDK's provider framework around a handler, which polls every five seconds until the work is done."""
     group = log_group(scope, "ProviderLogs", key=key)
     roles = [function_role(scope, name, group, network) for name in ("FrameworkOnEventRole", "FrameworkWaitingRole")]
     provider = custom_resources.Provider(

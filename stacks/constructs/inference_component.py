@@ -1,10 +1,7 @@
 """An endpoint whose instances hold no model, and the inference component that puts copies of one on them."""
 
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
-from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks.constructs.endpoint_alarms import endpoint_alarm, serving_alarms
@@ -16,11 +13,11 @@ from stacks.constructs.realtime_endpoint import (
     data_capture_config,
     volume_key,
 )
-from stacks.guardrails import Guardrails
-from stacks.hosting_settings import DataCapture, EndpointAlarms, InferenceComponent
 from stacks.naming import component_name
-from stacks.scaling_settings import Scaling
-from stacks.settings import Vpc
+from stacks.resources import SharedResources
+from stacks.settings.endpoint import SageMakerEndpoint
+from stacks.settings.guardrails import Guardrails
+from stacks.settings.hosting import DataCapture, InferenceComponent
 
 
 class ComponentEndpoint(Construct):
@@ -39,30 +36,25 @@ class ComponentEndpoint(Construct):
         variant: VariantProps,
         component: InferenceComponent,
         role: iam.IRole,
-        vpc: Vpc | None,
-        alarms: EndpointAlarms,
-        scaling: Scaling | None,
-        guardrails: Guardrails | None,
-        data_capture: DataCapture | None,
-        artifacts: s3.IBucket,
-        key: kms.IKey,
-        alerts: sns.ITopic,
+        settings: SageMakerEndpoint,
+        resources: SharedResources,
     ) -> None:
         super().__init__(scope, construct_id)
+        self._resources = resources
         name = component_name(endpoint_name)
         self.alarms = serving_alarms(
             self,
             endpoint_name=endpoint_name,
             variant=variant.name,
             dimensions={"InferenceComponentName": name},
-            alarms=alarms,
+            alarms=settings.alarms,
             multi_model=False,
         )
-        endpoint_alarm(self, endpoint_name=endpoint_name, alarms=self.alarms, alerts=alerts)
-        config = self._build_config(endpoint_name, variant, component, role, vpc, data_capture, artifacts, key)
+        endpoint_alarm(self, endpoint_name=endpoint_name, alarms=self.alarms, alerts=resources.alerts)
+        config = self._build_config(endpoint_name, variant, component, role, settings.captures)
         log_groups = (
-            containers_log_group(self, "Logs", f"Endpoints/{endpoint_name}", key),
-            containers_log_group(self, "ComponentLogs", f"InferenceComponents/{name}", key),
+            containers_log_group(self, "Logs", f"Endpoints/{endpoint_name}", resources.key),
+            containers_log_group(self, "ComponentLogs", f"InferenceComponents/{name}", resources.key),
         )
         self.endpoint = sagemaker.CfnEndpoint(
             self, "Endpoint", endpoint_name=endpoint_name, endpoint_config_name=config.attr_endpoint_config_name
@@ -87,12 +79,12 @@ class ComponentEndpoint(Construct):
             runtime_config=sagemaker.CfnInferenceComponent.InferenceComponentRuntimeConfigProperty(
                 copy_count=component.copies
             ),
-            deployment_config=self._build_guardrails(guardrails),
+            deployment_config=self._build_guardrails(settings.guardrails),
         )
         for log_group in log_groups:
             self.endpoint.node.add_dependency(log_group)
-        if scaling is not None:
-            add_scaling(self, scaled_component(name, variant.name), scaling, after=self.component)
+        if settings.scaling is not None:
+            add_scaling(self, scaled_component(name, variant.name), settings.scaling, after=self.component)
 
     def _build_config(
         self,
@@ -100,11 +92,9 @@ class ComponentEndpoint(Construct):
         variant: VariantProps,
         component: InferenceComponent,
         role: iam.IRole,
-        vpc: Vpc | None,
         data_capture: DataCapture | None,
-        artifacts: s3.IBucket,
-        key: kms.IKey,
     ) -> sagemaker.CfnEndpointConfig:
+        vpc = self._resources.vpc
         return sagemaker.CfnEndpointConfig(
             self,
             "Config",
@@ -132,8 +122,8 @@ class ComponentEndpoint(Construct):
                     ),
                 )
             ],
-            kms_key_id=volume_key([variant.instance_type], key),
-            data_capture_config=data_capture_config(data_capture, artifacts, key, capture_prefix(endpoint_name)),
+            kms_key_id=volume_key([variant.instance_type], self._resources.key),
+            data_capture_config=data_capture_config(data_capture, self._resources, capture_prefix(endpoint_name)),
         )
 
     def _build_guardrails(

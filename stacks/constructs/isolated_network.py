@@ -1,6 +1,7 @@
 """A network without internet: private subnets in two zones, and endpoints of just the services that are needed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from aws_cdk import Aws
 from aws_cdk import aws_ec2 as ec2
@@ -21,15 +22,26 @@ IMAGE_LAYERS = f"arn:{Aws.PARTITION}:s3:::prod-{Aws.REGION}-starport-layer-bucke
 """Objects that hold the layers of images in ECR ("Amazon ECR interface VPC endpoints" in its user guide)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectAccess:
+    """What the S3 gateway endpoint lets through.
+
+    readable, writable: ARNs of objects. owned: buckets with which this account's principals may do what their own
+    policies allow.
+    """
+
+    readable: Sequence[str]
+    writable: Sequence[str] = ()
+    owned: Sequence[s3.IBucket] = ()
+
+
 class IsolatedNetwork(Construct):
-    """Two zones, no internet gateway and no NAT: nothing comes in or goes out but through the endpoints.
+    """A VPC over two zones without internet gateway and NAT: traffic passes only through the VPC endpoints.
 
-    It costs an interface endpoint for each service in two zones, five of them less than two NAT gateways with traffic,
-    and what has no way out cannot be made to send anything there.
+    It costs one interface endpoint per service and zone. Five of them cost less than two NAT gateways with traffic,
+    and code without a route to the internet cannot be made to send anything there.
 
-    services: with an interface endpoint, which serves principals of this account only.
-    readable, writable: ARNs of objects that S3's gateway lets through. owned: buckets that it lets this account's
-        principals do with as their own policies say.
+    services: get an interface endpoint, which serves only principals of this account.
     clients: who the endpoints are for, in the words of the rules' descriptions.
     """
 
@@ -41,9 +53,7 @@ class IsolatedNetwork(Construct):
         cidr: str,
         availability_zones: Sequence[str] | None,
         services: Mapping[str, ec2.InterfaceVpcEndpointAwsService],
-        readable: Sequence[str],
-        writable: Sequence[str] = (),
-        owned: Sequence[s3.IBucket] = (),
+        objects: ObjectAccess,
         clients: str,
         key: kms.IKey,
     ) -> None:
@@ -64,12 +74,12 @@ class IsolatedNetwork(Construct):
             traffic_type=ec2.FlowLogTrafficType.REJECT,
         )
         gateway = self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
-        for action, objects in (("s3:GetObject", readable), ("s3:PutObject", writable)):
-            if objects:
+        for action, arns in (("s3:GetObject", objects.readable), ("s3:PutObject", objects.writable)):
+            if arns:
                 gateway.add_to_policy(
-                    iam.PolicyStatement(principals=[iam.AnyPrincipal()], actions=[action], resources=list(objects))
+                    iam.PolicyStatement(principals=[iam.AnyPrincipal()], actions=[action], resources=list(arns))
                 )
-        for bucket in owned:
+        for bucket in objects.owned:
             gateway.add_to_policy(_of_this_account(["s3:*"], [bucket.bucket_arn, bucket.arn_for_objects("*")]))
         self._clients = clients
         self._security_group = ec2.SecurityGroup(
@@ -86,14 +96,14 @@ class IsolatedNetwork(Construct):
             endpoint.add_to_policy(_of_this_account(["*"], ["*"]))
 
     def admit(self, clients: ec2.ISecurityGroup) -> None:
-        """Lets a security group's members use the endpoints, and S3, whose addresses have no group."""
+        """Let a security group's members use the endpoints, and S3, whose addresses have no group."""
         self._security_group.add_ingress_rule(clients, ec2.Port.tcp(443), f"HTTPS from {self._clients}")
         # The only ways out of the network are the endpoints; S3's prefix list has another id in every region.
         clients.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "HTTPS to the endpoints of this network")
 
 
 def _of_this_account(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
-    """Lets through what principals of this account may do: somebody else's keys are of no use in the network."""
+    """Return a statement that lets only principals of this account through, so that stolen keys are useless."""
     return iam.PolicyStatement(
         principals=[iam.AnyPrincipal()],
         actions=actions,

@@ -10,7 +10,7 @@ from constructs import Construct
 
 
 def log_group(scope: Construct, construct_id: str, *, key: kms.IKey, name: str | None = None) -> logs.LogGroup:
-    """A log group; one that a service makes for itself has no end to retention and stays behind on destroy.
+    """Return a log group with a retention; a service's own would keep logs forever and stay behind on destroy.
 
     name: begins as the key's policy says (`admit_logs`); absent, CloudFormation begins it with the stack's.
     """

@@ -1,6 +1,7 @@
 """Instances with NeuronCores behind an internal load balancer, scaled by how busy their cores are."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import jsii
 from aws_cdk import Aws, Duration, Fn, Tags
@@ -16,13 +17,14 @@ from constructs import Construct
 
 from containers.neuron_encoder.placement import Placement
 from containers.serving.contract import ARCHIVE_HASH_VARIABLE, MANIFEST_HASH_VARIABLE
-from stacks.constructs.acknowledged import acknowledge, acknowledge_wildcards
+from stacks.checks.nag_acknowledgements import acknowledge, acknowledge_wildcards
 from stacks.constructs.endpoint_alarms import RUNBOOK, endpoint_alarm
-from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork
+from stacks.constructs.images import REGISTRY_TOKEN, ServedImage
+from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork, ObjectAccess
 from stacks.constructs.log_group import log_group
 from stacks.constructs.neuron_host import FRONT_PORT, METRICS_NAMESPACE, HostProps, start_script
-from stacks.images import REGISTRY_TOKEN, ServedImage
-from stacks.neuron_settings import NeuronFleet
+from stacks.resources import SharedResources
+from stacks.settings.neuron_encoder import NeuronFleet
 
 _BASE_IMAGE = "/aws/service/neuron/dlami/base/amazon-linux-2023/latest/image_id"
 """SSM parameter of AWS's Neuron base image: the driver, its tools and Docker's runtime hooks, no framework.
@@ -52,6 +54,15 @@ class _NamedImage:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetModel:
+    """What a fleet serves: an image, the S3 key of an archive, and the hashes that hold the archive to its build."""
+
+    image: ServedImage
+    key: str
+    hashes: Mapping[str, str]
+
+
 class LoadBalancedFleet(Construct):
     """An Auto Scaling group over two zones; an instance runs one container for each process of the placement."""
 
@@ -63,15 +74,11 @@ class LoadBalancedFleet(Construct):
         name: str,
         settings: NeuronFleet,
         placement: Placement,
-        image: ServedImage,
-        model_key: str,
-        hashes: Mapping[str, str],
-        artifacts: s3.IBucket,
-        key: kms.IKey,
-        access_logs: s3.IBucket,
-        alerts: sns.ITopic,
+        model: FleetModel,
+        resources: SharedResources,
     ) -> None:
         super().__init__(scope, construct_id)
+        artifacts, key = resources.artifacts, resources.key
         self._name, self._settings = name, settings
         self._network = IsolatedNetwork(
             self,
@@ -79,12 +86,14 @@ class LoadBalancedFleet(Construct):
             cidr=settings.vpc_cidr,
             availability_zones=settings.availability_zones,
             services={**CONTAINER_SERVICES, **_SESSIONS},
-            readable=[
-                artifacts.arn_for_objects("*"),
-                IMAGE_LAYERS,
-                # The repositories of Amazon Linux 2023.
-                f"arn:{Aws.PARTITION}:s3:::al2023-repos-{Aws.REGION}-de612dc2/*",
-            ],
+            objects=ObjectAccess(
+                readable=[
+                    artifacts.arn_for_objects("*"),
+                    IMAGE_LAYERS,
+                    # The repositories of Amazon Linux 2023.
+                    f"arn:{Aws.PARTITION}:s3:::al2023-repos-{Aws.REGION}-de612dc2/*",
+                ],
+            ),
             clients="the instances",
             key=key,
         )
@@ -93,24 +102,24 @@ class LoadBalancedFleet(Construct):
         script = start_script(
             HostProps(
                 endpoint=name,
-                image=image.uri,
-                registry=Fn.select(0, Fn.split("/", image.uri)),
-                model_url=Fn.join("", ["s3://", artifacts.bucket_name, "/", model_key]),
+                image=model.image.uri,
+                registry=Fn.select(0, Fn.split("/", model.image.uri)),
+                model_url=Fn.join("", ["s3://", artifacts.bucket_name, "/", model.key]),
                 region=Aws.REGION,
                 serving_log_group=self._serving_logs.log_group_name,
                 metrics_log_group=self._metrics_logs.log_group_name,
-                archive_sha256=hashes[ARCHIVE_HASH_VARIABLE],
-                environment={**settings.environment(), MANIFEST_HASH_VARIABLE: hashes[MANIFEST_HASH_VARIABLE]},
+                archive_sha256=model.hashes[ARCHIVE_HASH_VARIABLE],
+                environment={**settings.environment(), MANIFEST_HASH_VARIABLE: model.hashes[MANIFEST_HASH_VARIABLE]},
                 placement=placement,
             )
         )
-        self.role = self._build_role(image, model_key, artifacts, key)
+        self.role = self._build_role(model.image, model.key, artifacts, key)
         self.group = self._build_group(script)
         self.load_balancer, self.target_group = self._build_load_balancer()
-        self._log_requests(access_logs)
+        self._log_requests(resources.access_logs)
         if settings.tracked is not None:
             self._scale(settings.tracked.target_core_utilization, settings.tracked.warmup_seconds)
-        self._alarm(alerts)
+        self._alarm(resources.alerts)
 
     def _build_role(self, image: ServedImage, model_key: str, artifacts: s3.IBucket, key: kms.IKey) -> iam.Role:
         log_streams = [group.log_group_arn for group in (self._serving_logs, self._metrics_logs)]

@@ -35,7 +35,7 @@ class HostProps:
 
 
 def start_script(props: HostProps) -> str:
-    """Packages, archive and image, then a service for each process, the proxy before them, and the metrics.
+    """Return the script that installs packages, archive and image, then starts processes, proxy and metrics.
 
     The packages are Amazon Linux's own and come from its repositories in S3, which a network without internet reaches.
     """
@@ -79,9 +79,9 @@ def start_script(props: HostProps) -> str:
 
 
 def proxy_configuration(processes: Sequence[Process]) -> str:
-    """nginx before the processes: any of them for `/ping` and `/invocations`, one for its own NeuronCores' path.
+    """Return the nginx configuration: any process serves `/ping` and `/invocations`, each serves its own cores' path.
 
-    A process that is gone or full is passed over; an inference changes nothing, so that another may try.
+    A process that is gone or full is passed over. An inference changes nothing, so another process may try it.
     """
     every = "\n".join(f"    server 127.0.0.1:{process.port} max_fails=1 fail_timeout=2s;" for process in processes)
     cores = "\n".join(
@@ -158,7 +158,7 @@ WantedBy=multi-user.target
 
 def _metrics_service(props: HostProps) -> str:
     return f"""[Unit]
-Description=Utilisation of the NeuronCores for the CloudWatch agent
+Description=Utilization of the NeuronCores for the CloudWatch agent
 
 [Service]
 Environment=ENDPOINT={props.endpoint} METRICS_LOG_GROUP={props.metrics_log_group}

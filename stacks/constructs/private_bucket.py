@@ -17,7 +17,7 @@ def private_bucket(
     versioned: bool = False,
     logs: s3.IBucket | None = None,
 ) -> s3.Bucket:
-    """A bucket over TLS 1.2 only; key: absent, S3's own encrypts. logs: where its access logs go, under its id."""
+    """Return a bucket that requires TLS 1.2; key: None for S3's own. logs: bucket of its access logs."""
     return s3.Bucket(
         scope,
         construct_id,
@@ -50,7 +50,7 @@ def emptying_role_arn(scope: Construct) -> str:
 
 
 def log_emptying(scope: Construct, *, key: kms.IKey) -> None:
-    """Ends the logs of the CDK's function that empties buckets with the stack; by itself they would stay."""
+    """Delete the logs of the CDK's bucket-emptying function with the stack; otherwise they would stay."""
     group = log_group(scope, "EmptyBucketsLogs", key=key)
     handler = scope.node.find_child("Custom::S3AutoDeleteObjectsCustomResourceProvider").node.find_child("Handler")
     assert isinstance(handler, CfnResource)

@@ -11,10 +11,10 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from containers.load_test import contract
-from stacks.constructs.acknowledged import acknowledge_wildcards
-from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork
-from stacks.security_settings import PrivateNetwork as Settings
-from stacks.security_settings import Vpc
+from stacks.checks.nag_acknowledgements import acknowledge_wildcards
+from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork, ObjectAccess
+from stacks.settings.security import PrivateNetwork as Settings
+from stacks.settings.security import Vpc
 
 _SERVICES: Mapping[str, ec2.InterfaceVpcEndpointAwsService] = {
     **CONTAINER_SERVICES,
@@ -35,7 +35,7 @@ _ANY_INTERFACE = f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}:{Aws.ACCOUNT_ID}:network
 
 
 def function_statements() -> list[iam.PolicyStatement]:
-    """What Lambda does by a function's role to place it in a network.
+    """Return what Lambda may do with a function's role to place it in a network.
 
     Source: "Giving Lambda functions access to resources in an Amazon VPC" in the AWS Lambda developer guide.
     """
@@ -55,7 +55,7 @@ def function_statements() -> list[iam.PolicyStatement]:
 
 
 def build_statements() -> list[iam.PolicyStatement]:
-    """What CodeBuild does by the role of a project or a fleet to place builds in a network.
+    """Return what CodeBuild may do with the role of a project or fleet to place builds in a network.
 
     Source: "Allow CodeBuild access to AWS services required to create a VPC network interface" in its user guide.
     """
@@ -114,16 +114,18 @@ class PrivateNetwork(Construct):
             cidr=settings.vpc_cidr,
             availability_zones=settings.availability_zones,
             services={**_SERVICES, **(_PACKAGES if packages else {})},
-            readable=[
-                IMAGE_LAYERS,
-                # The CDK's assets, whose bucket has the qualifier in its name, and CodeArtifact's files.
-                f"{bucket}cdk-*-assets-{Aws.ACCOUNT_ID}-{Aws.REGION}/*",
-                *([f"{bucket}assets-*-{Aws.REGION}/*"] if packages else []),
-                *read,
-            ],
-            # Where custom resources leave their answers ("Access to Amazon S3" in the CloudFormation user guide).
-            writable=[f"{bucket}cloudformation-custom-resource-response-*/*"],
-            owned=[artifacts],
+            objects=ObjectAccess(
+                readable=[
+                    IMAGE_LAYERS,
+                    # The CDK's assets, whose bucket has the qualifier in its name, and CodeArtifact's files.
+                    f"{bucket}cdk-*-assets-{Aws.ACCOUNT_ID}-{Aws.REGION}/*",
+                    *([f"{bucket}assets-*-{Aws.REGION}/*"] if packages else []),
+                    *read,
+                ],
+                # Where custom resources leave their answers ("Access to Amazon S3" in the CloudFormation user guide).
+                writable=[f"{bucket}cloudformation-custom-resource-response-*/*"],
+                owned=[artifacts],
+            ),
             clients="what runs in the network",
             key=key,
         )
@@ -150,7 +152,7 @@ class PrivateNetwork(Construct):
         )
 
     def place_function(self, function: lambda_.Function) -> None:
-        """Puts a function into the network; its role has `function_statements`."""
+        """Put a function into the network; its role needs `function_statements`."""
         resource = function.node.default_child
         assert isinstance(resource, lambda_.CfnFunction)
         placed = self.named

@@ -5,17 +5,16 @@ from dataclasses import dataclass
 
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
-from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks.constructs.endpoint_alarms import endpoint_alarm, serving_alarms
 from stacks.constructs.endpoint_scaling import add_scaling, scaled_variant
 from stacks.constructs.log_group import log_group
-from stacks.guardrails import Capacity, Guardrails
-from stacks.hosting_settings import DataCapture, EndpointAlarms, has_local_nvme
-from stacks.scaling_settings import Scaling
+from stacks.resources import SharedResources
+from stacks.settings.endpoint import SageMakerEndpoint
+from stacks.settings.guardrails import Capacity, Guardrails
+from stacks.settings.hosting import DataCapture, has_local_nvme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,41 +39,35 @@ class RealtimeEndpoint(Construct):
         *,
         endpoint_name: str,
         variants: Sequence[VariantProps],
-        alarms: EndpointAlarms,
-        scaling: Scaling | None,
-        guardrails: Guardrails | None,
-        data_capture: DataCapture | None,
-        multi_model: bool = False,
-        artifacts: s3.IBucket,
-        key: kms.IKey,
-        alerts: sns.ITopic,
+        settings: SageMakerEndpoint,
+        resources: SharedResources,
     ) -> None:
         super().__init__(scope, construct_id)
         self.endpoint_name = endpoint_name
-        made = {
+        alarms = {
             variant.name: serving_alarms(
                 self,
                 endpoint_name=endpoint_name,
                 variant=variant.name,
                 dimensions={"EndpointName": endpoint_name, "VariantName": variant.name},
-                alarms=alarms,
-                multi_model=multi_model,
+                alarms=settings.alarms,
+                multi_model=settings.multi_model,
             )
             for variant in variants
         }
-        self.alarms = [alarm for each in made.values() for alarm in each]
-        endpoint_alarm(self, endpoint_name=endpoint_name, alarms=self.alarms, alerts=alerts)
+        self.alarms = [alarm for each in alarms.values() for alarm in each]
+        endpoint_alarm(self, endpoint_name=endpoint_name, alarms=self.alarms, alerts=resources.alerts)
         # Nobody gets a shadow's answers, so nothing that it does takes an update back.
-        self._watched = [alarm for variant in variants if not variant.shadow for alarm in made[variant.name]]
+        self._watched = [alarm for variant in variants if not variant.shadow for alarm in alarms[variant.name]]
         config = sagemaker.CfnEndpointConfig(
             self,
             "Config",
             production_variants=[_variant(variant) for variant in variants if not variant.shadow],
             shadow_production_variants=[_variant(variant) for variant in variants if variant.shadow] or None,
-            kms_key_id=volume_key((variant.instance_type for variant in variants), key),
-            data_capture_config=data_capture_config(data_capture, artifacts, key, capture_prefix(endpoint_name)),
+            kms_key_id=volume_key((variant.instance_type for variant in variants), resources.key),
+            data_capture_config=data_capture_config(settings.captures, resources, capture_prefix(endpoint_name)),
         )
-        logged = containers_log_group(self, "Logs", f"Endpoints/{endpoint_name}", key)
+        logged = containers_log_group(self, "Logs", f"Endpoints/{endpoint_name}", resources.key)
         self.endpoint = sagemaker.CfnEndpoint(
             self,
             "Endpoint",
@@ -85,12 +78,12 @@ class RealtimeEndpoint(Construct):
             exclude_retained_variant_properties=[
                 sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type="DesiredWeight")
             ],
-            deployment_config=self._build_guardrails(guardrails),
+            deployment_config=self._build_guardrails(settings.guardrails),
         )
         self.endpoint.node.add_dependency(logged)
-        if scaling is not None:
+        if settings.scaling is not None:
             for variant in (each for each in variants if not each.shadow):
-                add_scaling(self, scaled_variant(endpoint_name, variant.name), scaling, after=self.endpoint)
+                add_scaling(self, scaled_variant(endpoint_name, variant.name), settings.scaling, after=self.endpoint)
 
     def _build_guardrails(self, guardrails: Guardrails | None) -> sagemaker.CfnEndpoint.DeploymentConfigProperty | None:
         if guardrails is None:
@@ -146,16 +139,16 @@ def _capacity(size: Capacity) -> sagemaker.CfnEndpoint.CapacitySizeProperty:
 
 
 def data_capture_config(
-    capture: DataCapture | None, artifacts: s3.IBucket, key: kms.IKey, prefix: str
+    capture: DataCapture | None, resources: SharedResources, prefix: str
 ) -> sagemaker.CfnEndpointConfig.DataCaptureConfigProperty | None:
-    """What the endpoint configuration says of captured requests and answers."""
+    """Return the endpoint configuration's data capture, or None without it."""
     if capture is None:
         return None
     return sagemaker.CfnEndpointConfig.DataCaptureConfigProperty(
         enable_capture=True,
         initial_sampling_percentage=capture.sampling_percentage,
-        destination_s3_uri=artifacts.s3_url_for_object(prefix),
-        kms_key_id=key.key_arn,
+        destination_s3_uri=resources.artifacts.s3_url_for_object(prefix),
+        kms_key_id=resources.key.key_arn,
         capture_options=[
             sagemaker.CfnEndpointConfig.CaptureOptionProperty(capture_mode=mode) for mode in ("Input", "Output")
         ],
@@ -163,12 +156,12 @@ def data_capture_config(
 
 
 def containers_log_group(scope: Construct, construct_id: str, name: str, key: kms.IKey) -> logs.LogGroup:
-    """The log group of an endpoint's containers, before SageMaker makes it."""
+    """Return the log group of an endpoint's containers, created before SageMaker would."""
     return log_group(scope, construct_id, key=key, name=f"/aws/sagemaker/{name}")
 
 
 def volume_key(instance_types: Iterable[str], key: kms.IKey) -> str | None:
-    """The key of the instances' storage; None with local NVMe, which its hardware encrypts and which takes no key."""
+    """Return the key of the instances' storage, or None with local NVMe, which its hardware encrypts."""
     return None if any(has_local_nvme(instance_type) for instance_type in instance_types) else key.key_arn
 
 

@@ -14,7 +14,7 @@ REUSED = "reused"
 
 
 def on_event(event: Event, context: object) -> dict[str, Any]:
-    """Starts the build unless its summary exists already; on delete, removes what the prefix holds."""
+    """Start the build unless its summary exists already; on delete, remove everything under the prefix."""
     del context
     properties = event["ResourceProperties"]
     project, bucket, prefix = properties["ProjectName"], properties["Bucket"], properties["Prefix"]

@@ -29,7 +29,7 @@ _ANSWER_SECONDS = 70
 
 
 def on_event(event: Event, context: object) -> dict[str, Any]:
-    """Starts the compilation unless its job is there already; on delete, stops one that runs."""
+    """Start the compilation unless its job exists already; on delete, stop a running one."""
     del context
     properties = event["ResourceProperties"]
     name, prefix = properties["JobName"], properties["Prefix"]
@@ -49,7 +49,7 @@ def on_event(event: Event, context: object) -> dict[str, Any]:
 
 
 def is_complete(event: Event, context: object) -> dict[str, Any]:
-    """Waits for the job, checks its result and tells its key; raises with the reason why it cannot be served."""
+    """Wait for the job, check its result and return its key; raise the reason why it cannot be served."""
     del context
     properties = event["ResourceProperties"]
     if event["RequestType"] == "Delete":
@@ -81,7 +81,7 @@ def is_complete(event: Event, context: object) -> dict[str, Any]:
 
 
 def _verified(properties: dict[str, str], compiled: str) -> str | None:
-    """What the checks found, in words; None while the endpoint of the check starts. Raises RuntimeError."""
+    """Return the checks' result in words, or None while the check's endpoint starts; raises RuntimeError."""
     bucket = properties["Bucket"]
     if "Check" not in properties:
         return _check_changed(bucket, properties["ModelKey"], compiled, properties["JobName"])
@@ -106,7 +106,7 @@ def _verified(properties: dict[str, str], compiled: str) -> str | None:
 
 
 def _check_changed(bucket: str, original: str, compiled: str, job: str) -> str:
-    """Raises RuntimeError when Neo gave the model back as it was, as it does with a graph that it cannot compile."""
+    """Raise RuntimeError where Neo returned the model unchanged, as it does for a graph that it cannot compile."""
     before, after = _files(bucket, original), _files(bucket, compiled)
     graphs = {digest for name, (digest, _) in before.items() if name.endswith(_GRAPHS)}
     models = {name: digest for name, (digest, _) in after.items() if not name.endswith(_TEXTS)}
@@ -142,7 +142,7 @@ def _files(bucket: str, key: str) -> dict[str, tuple[str, str]]:
 
 
 def _check_answers(bucket: str, check: dict[str, Any]) -> str:
-    """Compares the compiled model's answers with those that the build recorded; raises RuntimeError."""
+    """Compare the compiled model's responses with those that the build recorded; raises RuntimeError."""
     recorded = boto3.client("s3").get_object(Bucket=bucket, Key=check["ReferenceKey"])["Body"].read()
     samples = json.loads(gzip.decompress(recorded))["samples"]
     # Standard retries: a container that warms up may miss SageMaker's 60 s once.
@@ -188,7 +188,7 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 def _start_check(check: dict[str, Any], model_url: str) -> None:
-    """Serves the compiled model from an endpoint that lives for the comparison only."""
+    """Serve the compiled model from an endpoint that exists only for the comparison."""
     name, client = check["Name"], boto3.client("sagemaker")
     # What an interrupted attempt left would be in the way of the same names.
     _discard_check(name)
@@ -232,7 +232,7 @@ def _discard_check(name: str) -> None:
 
 
 def _check_is_gone(name: str) -> bool:
-    """Removes what is left of the check; whether all of it is gone."""
+    """Remove the check's resources; return whether all of them are gone."""
     endpoint = _endpoint(name)
     # SageMaker refuses to delete an endpoint that is being created, whose configuration must stay until then.
     if endpoint is None or endpoint["EndpointStatus"] not in (*_STARTING, "Deleting"):
@@ -241,7 +241,7 @@ def _check_is_gone(name: str) -> bool:
 
 
 def _deleted(properties: dict[str, str]) -> bool:
-    """Removes the check's endpoint, the job and the compiled archives, in this order; whether all are gone."""
+    """Remove the check's endpoint, the job and the compiled archives, in this order; return whether all are gone."""
     name = properties["JobName"]
     gone = "Check" not in properties or _check_is_gone(json.loads(properties["Check"])["Name"])
     job = _job(name)

@@ -16,7 +16,7 @@ NAMESPACE = "NeuronEncoder"
 
 
 def events(line: str, endpoint: str, log_group: str, milliseconds: int) -> list[dict[str, Any]]:
-    """Utilisation of each NeuronCore in percent, and memory in use on the accelerators in bytes; [] for no report."""
+    """Utilization of each NeuronCore in percent, and memory in use on the accelerators in bytes; [] for no report."""
     try:
         runtimes = json.loads(line).get("neuron_runtime_data") or []
         reports = [runtime.get("report") or {} for runtime in runtimes]
@@ -50,7 +50,7 @@ def _event(
 
 
 def main() -> None:
-    """Sends until neuron-monitor ends; ENDPOINT and METRICS_LOG_GROUP name what the figures are of and go to."""
+    """Send metrics until neuron-monitor ends; ENDPOINT names their source, METRICS_LOG_GROUP their destination."""
     endpoint, log_group = os.environ["ENDPOINT"], os.environ["METRICS_LOG_GROUP"]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as agent:
         for line in sys.stdin:

@@ -1,0 +1,35 @@
+"""Resources of a deployment's foundation that its other stacks use."""
+
+from dataclasses import dataclass
+
+from aws_cdk import Stack
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.constructs.private_network import PrivateNetwork
+from stacks.settings.deployment import Deployment
+from stacks.settings.security import Vpc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedResources:
+    """The deployment's key, buckets, alert topic, and the networks that its parts run in.
+
+    network: the deployment's own network without internet, for builds and functions. vpc: where models run.
+    """
+
+    artifacts: s3.IBucket
+    access_logs: s3.IBucket
+    key: kms.IKey
+    alerts: sns.ITopic
+    network: PrivateNetwork | None = None
+    vpc: Vpc | None = None
+
+
+class DeploymentStack(Stack):
+    """A stack in the deployment's region, or one that suits any region where the deployment names none."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
+        super().__init__(scope, construct_id, env={"region": deployment.region} if deployment.region else None)

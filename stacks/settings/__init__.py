@@ -1,0 +1,1 @@
+"""Every setting of a deployment and its default, one module per subject."""

@@ -1,0 +1,172 @@
+"""Deployment guardrails: how an update of an endpoint goes out, and what SageMaker refuses of it."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from stacks.settings.base import Settings
+from stacks.settings.scaling import Scaling
+
+Traffic = Literal["all_at_once", "canary", "linear", "rolling"]
+_PERCENT = re.compile(r"^(\d+) ?%$")
+
+
+class Capacity(Settings):
+    """Part of an endpoint's instances, as a count or a percentage."""
+
+    value: int = Field(ge=1)
+    """Number of instances, or percentage of them."""
+    percent: bool = False
+    """Whether `value` is a percentage."""
+
+    def __str__(self) -> str:
+        """Return it as a deployment file has it."""
+        return f"{self.value}%" if self.percent else f"{self.value} instance{'s' * (self.value != 1)}"
+
+    def share(self, instances: int) -> float:
+        """Return the fraction of a number of instances, 0 to 1."""
+        return self.value / (100 if self.percent else instances)
+
+
+def _capacity(value: Any) -> Any:
+    """Read `10%` or a number of instances."""
+    if isinstance(value, str) and (match := _PERCENT.match(value)):
+        return {"value": int(match[1]), "percent": True}
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"value": value}
+    if value is None or isinstance(value, Capacity | Mapping):
+        return value
+    raise ValueError(f"{value!r} is neither a percentage such as 10% nor a number of instances such as 1")
+
+
+_BOUNDS: dict[Traffic, tuple[float, float]] = {"canary": (0.0, 0.5), "linear": (0.1, 0.5), "rolling": (0.05, 0.5)}
+"""Parts of a variant's instances (TrafficRoutingConfig and RollingUpdatePolicy, SageMaker API reference)."""
+_STEPS: dict[Traffic, Capacity] = {
+    "canary": Capacity(value=10, percent=True),
+    "linear": Capacity(value=25, percent=True),
+    "rolling": Capacity(value=50, percent=True),
+}
+
+
+class Guardrails(Settings):
+    """How an update rolls out and rolls back: blue/green, or batch by batch."""
+
+    traffic: Traffic = "all_at_once"
+    """`all_at_once` shifts every request to the new instances in one step, `canary` in two, and `linear` in equal
+    steps. All three first start every new instance next to the old ones. `rolling` starts and stops instances batch by
+    batch, as an inference component always does."""
+    step: Annotated[Capacity | None, BeforeValidator(_capacity, json_schema_input_type=str | int | None)] = None
+    """Size of the canary (10% by default, at most 50%), of each linear step (25%, from 10% to 50%) or of each rolling
+    batch (50%, from 5% to 50%). Give a percentage of the instances or of an inference component's copies, or a number
+    of them."""
+    bake_seconds: int = Field(default=120, ge=0, le=3600)
+    """How long alarms are watched after each step, in seconds; an alarm that fires rolls the update back. A minute's
+    metrics arrive one or two minutes late, so less than 300 sees little."""
+    keep_seconds: int = Field(default=0, ge=0, le=3600)
+    """How much longer the old instances are kept after the last step of a blue/green update, in seconds."""
+    timeout_seconds: int = Field(default=1800, ge=600, le=28800)
+    """Timeout of the whole update, in seconds."""
+
+    @property
+    def size(self) -> Capacity:
+        """The step that is set or the default; for an update in one step, all instances."""
+        return self.step or _STEPS.get(self.traffic, Capacity(value=100, percent=True))
+
+    @property
+    def size_of_copies(self) -> Capacity:
+        """The batch of an inference component, whose updates are always rolling."""
+        return self.size if self.traffic == "rolling" else _STEPS["rolling"]
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Guardrails":
+        if self.traffic == "all_at_once" and self.step is not None:
+            raise ValueError(
+                f"step is {self.step} with traffic 'all_at_once', which has one step: remove it, or set traffic: "
+                "canary, linear or rolling"
+            )
+        if self.traffic == "rolling" and self.keep_seconds:
+            raise ValueError(
+                f"keep_seconds is {self.keep_seconds} with traffic 'rolling', which ends old instances batch by batch: "
+                "remove it, or set traffic: canary or linear"
+            )
+        if self.size.percent and self.traffic != "all_at_once":
+            self._check_part(self.size.value / 100, "")
+        return self
+
+    def check(self, counts: Mapping[str, int], scaling: Scaling | None) -> None:
+        """Raise ValueError for steps that an endpoint's instances cannot take.
+
+        counts: initial instances of each variant, by the path of their setting. An update keeps the number that scaling
+            has reached.
+        """
+        if self.traffic == "rolling" and len(counts) > 1:
+            raise ValueError(
+                f"guardrails.traffic is 'rolling' with {len(counts)} variants: SageMaker rolls endpoints of one "
+                "variant only; set traffic: linear"
+            )
+        most = max([*counts.values(), 0 if scaling is None else scaling.most])
+        if self.traffic != "all_at_once":
+            for setting, count in (counts if scaling is None else scaling.floors).items():
+                if count < 2:
+                    raise ValueError(
+                        f"guardrails.traffic is {self.traffic!r} and {setting} {count}: half of the instances is the "
+                        f"most that a step may be, and there is no half of one; set {setting} 2, or traffic: "
+                        "all_at_once"
+                    )
+                self._check_part(self.size.share(count), f" and {setting} {count}")
+            self._check_part(self.size.share(most), f" with up to {most} instances")
+        self._check_timeout(most)
+
+    def check_copies(self, copies: int, scaling: Scaling | None) -> None:
+        """Raise ValueError for an update that an inference component with that many copies cannot take."""
+        if self.traffic in ("canary", "linear"):
+            raise ValueError(
+                f"guardrails.traffic is {self.traffic!r} with an inference_component, which SageMaker updates batch by "
+                "batch: set traffic: rolling"
+            )
+        if self.traffic == "rolling" and self.step is not None and not self.step.percent:
+            for setting, count in (
+                {"inference_component.copies": copies} if scaling is None else scaling.floors
+            ).items():
+                # Where there are none, there is nothing to roll.
+                if count:
+                    self._check_part(self.step.share(count), f" and {setting} {count}")
+        self._check_timeout(max(copies, 0 if scaling is None else scaling.most, 1))
+
+    def _check_part(self, share: float, where: str) -> None:
+        least, half = _BOUNDS[self.traffic]
+        if not least <= share <= half:
+            bounds = f"{least:.0%} to 50%" if least else "at most 50%"
+            raise ValueError(
+                f"{'guardrails.' if where else ''}step is {self.size}{where}: SageMaker takes {bounds} of a variant's "
+                f"instances for {self.traffic}; set a percentage or a number in between"
+            )
+
+    def _check_timeout(self, most: int) -> None:
+        steps = {"all_at_once": 1, "canary": 2}.get(self.traffic)
+        if steps is None:
+            steps = math.ceil(round(1 / min(1.0, self.size.share(most)), 6))
+        waits = steps * self.bake_seconds + self.keep_seconds
+        if waits > self.timeout_seconds:
+            raise ValueError(
+                f"guardrails.timeout_seconds is {self.timeout_seconds}: {steps} steps with bake_seconds "
+                f"{self.bake_seconds} and keep_seconds {self.keep_seconds} alone take {waits} s; set more, at most "
+                "28800, or bake for less"
+            )
+
+
+def _switched(value: Any) -> Any:
+    """Read `on` and `off`, which are booleans in YAML."""
+    if value is True or value == "on":
+        return Guardrails()
+    return None if value is False or value == "off" else value
+
+
+GuardrailsSetting = Annotated[
+    Guardrails | None,
+    BeforeValidator(_switched, json_schema_input_type=Guardrails | bool | Literal["on", "off"] | None),
+]
+"""Guardrails, or None for `guardrails: off`."""

@@ -1,0 +1,149 @@
+"""How SageMaker hosts an endpoint: alarms, data capture, and inference components with their instances."""
+
+import difflib
+import re
+from functools import cache
+from typing import Annotated
+
+from botocore.loaders import Loader
+from pydantic import AfterValidator, Field, model_validator
+
+from sizing.instances import Instance, instance
+from stacks.settings.base import Settings
+from stacks.settings.scaling import Scaling
+
+
+@cache
+def instance_types() -> frozenset[str]:
+    """Endpoint instance types known to the installed botocore; read from its data files, without network."""
+    model = Loader().load_service_model("sagemaker", "service-2")
+    return frozenset(model["shapes"]["ProductionVariantInstanceType"]["enum"])
+
+
+def _known_instance_type(value: str) -> str:
+    if value not in instance_types():
+        close = difflib.get_close_matches(value, sorted(instance_types()), n=4)
+        hint = f"did you mean {', '.join(close)}?" if close else "for example ml.c6i.2xlarge"
+        raise ValueError(f"{value!r} is not an endpoint instance type; {hint}")
+    return value
+
+
+InstanceType = Annotated[str, AfterValidator(_known_instance_type)]
+
+
+ONLY_VARIANT = "AllTraffic"
+"""Name of the variant of an endpoint that has only one; the SageMaker SDK uses the same."""
+ENDPOINT_NAME_LIMIT = 63
+"""Maximum length of a SageMaker endpoint name, in characters (CreateEndpoint API reference)."""
+_WITHOUT_VNNI = re.compile(r"^ml\.(c4|c5|c5d|m4|m5|m5d|t2|t3|r5|r5d)\.")
+"""Families in which some or all machines lack AVX-512 VNNI; C5 may be Skylake, which has none."""
+
+
+def lacks_vnni(instance_type: str) -> bool:
+    """Return whether some machines of an instance type have no AVX-512 VNNI, so that INT8 may be slower than FP32."""
+    return _WITHOUT_VNNI.match(instance_type) is not None
+
+
+def has_local_nvme(instance_type: str) -> bool:
+    """Whether its storage is NVMe of the machine, which the hardware encrypts and which takes no key."""
+    family = instance_type.split(".")[1]
+    return family.startswith(("g4dn", "g5", "g6", "p4d", "p4de", "p5", "inf1", "inf2", "trn1")) or family.endswith("d")
+
+
+class DataCapture(Settings):
+    """A stored sample of requests and responses, encrypted, under `capture/` in the artifact bucket."""
+
+    sampling_percentage: int = Field(default=10, ge=1, le=100)
+    """Percentage of the requests that are stored."""
+
+
+class EndpointAlarms(Settings):
+    """Thresholds at which alarms fire, and roll an update back."""
+
+    p99_model_latency_ms: float = Field(default=1000, gt=0)
+    """P99 of ModelLatency over one minute, in milliseconds."""
+    server_errors: int = Field(default=5, ge=1)
+    """5XX responses in one minute."""
+    model_loading_wait_ms: float = Field(default=1000, gt=0)
+    """Average ModelLoadingWaitTime of a multi-model endpoint over one minute, in milliseconds."""
+
+
+class InferenceComponent(Settings):
+    """The model as an inference component: copies that reserve a share of an instance each."""
+
+    cpu_cores: float = Field(ge=0.25)
+    """vCPUs that one copy reserves."""
+    memory_mib: int = Field(ge=128)
+    """Memory that one copy reserves, in MiB."""
+    accelerators: int | None = Field(default=None, ge=1)
+    """Accelerators that one copy reserves."""
+    copies: int = Field(default=1, ge=0)
+    """Initial number of copies."""
+    min_instances: int = Field(default=1, ge=0)
+    """Fewest instances of the endpoint."""
+    max_instances: int = Field(default=1, ge=1)
+    """Most instances of the endpoint. SageMaker keeps the number that the copies need. During an update it needs room
+    for the new copies next to the old ones."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "InferenceComponent":
+        if self.min_instances > self.max_instances:
+            raise ValueError(f"min_instances is {self.min_instances} and max_instances {self.max_instances}: swap them")
+        return self
+
+    def check(self, instance_type: str, instance_count: int, scaling: Scaling | None) -> None:
+        """Raise ValueError for copies that the instances cannot hold, and for contradictory bounds."""
+        room = self._room(instance(instance_type))
+        if not max(1, self.min_instances) <= instance_count <= self.max_instances:
+            raise ValueError(
+                f"instance_count is {instance_count}: it is what the endpoint begins with, and must lie between "
+                f"inference_component.min_instances {self.min_instances}, at least 1, and max_instances "
+                f"{self.max_instances}"
+            )
+        if scaling is not None:
+            scaling.check_copies(self.copies, "inference_component.copies")
+        most = self.copies if scaling is None else scaling.most
+        if most > room * self.max_instances:
+            raise ValueError(
+                f"inference_component.max_instances is {self.max_instances}: {room} "
+                f"{'copy fits' if room == 1 else 'copies fit'} on {instance_type}, and there may be {most}; set "
+                f"max_instances {-(-most // room)}"
+            )
+        self._check_zero(scaling)
+
+    def _room(self, on: Instance) -> int:
+        """How many copies an instance holds; raises ValueError when not even one."""
+        reserved = (
+            ("cpu_cores", self.cpu_cores, on.vcpus, "vCPUs"),
+            ("memory_mib", self.memory_mib, int(on.memory_gib * 1024), "MiB"),
+            ("accelerators", self.accelerators or 0, on.accelerators, "accelerators"),
+        )
+        rooms = []
+        for setting, wanted, there, unit in reserved:
+            if there is None or not wanted:
+                continue
+            if wanted > there:
+                raise ValueError(
+                    f"inference_component.{setting} is {wanted:g}: {on.name} has {there} {unit}; ask for less or use a "
+                    "larger instance_type"
+                )
+            rooms.append(int(there // wanted))
+        return min(rooms)
+
+    def _check_zero(self, scaling: Scaling | None) -> None:
+        reaches_zero = scaling is not None and scaling.reaches_zero
+        if reaches_zero and self.min_instances:
+            raise ValueError(
+                f"inference_component.min_instances is {self.min_instances} with a scaling.min_capacity of 0: without "
+                "copies the instances would still be paid for; set min_instances 0"
+            )
+        if not reaches_zero and not self.min_instances:
+            raise ValueError(
+                "inference_component.min_instances is 0, but the copies never go to 0 and keep instances; set "
+                "scaling.min_capacity 0, or min_instances 1"
+            )
+        if not reaches_zero and not self.copies:
+            raise ValueError(
+                "inference_component.copies is 0 and nothing would ever start one; set scaling.min_capacity 0, or "
+                "copies 1"
+            )

@@ -1,0 +1,63 @@
+"""Settings of where and from what models are built."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+from urllib.parse import urlparse
+
+from pydantic import AfterValidator, Field
+
+from stacks.settings.base import Settings
+
+BuildCompute = Literal["fleet", "on_demand"]
+_CODE_ARTIFACT = re.compile(
+    r"^(?P<domain>[a-z0-9-]+)-(?P<owner>\d{12})\.d\.codeartifact\.(?P<region>[a-z0-9-]+)\.amazonaws\.com$"
+)
+"""Host of a repository's endpoint ("Using CodeArtifact with Python" in the CodeArtifact user guide)."""
+
+
+def code_artifact(index: str) -> Mapping[str, str] | None:
+    """Domain, owner, region and repository of a CodeArtifact index URL; None for any other."""
+    parsed = urlparse(index)
+    found = _CODE_ARTIFACT.match(parsed.hostname or "")
+    if found is None:
+        return None
+    return {**found.groupdict(), "repository": parsed.path.strip("/").split("/")[1]}
+
+
+def _index(value: str) -> str:
+    """Return an index URL unchanged; raise ValueError for one without HTTPS or with a wrong CodeArtifact path."""
+    parsed = urlparse(value)
+    if parsed.scheme != "https" or not parsed.hostname:
+        raise ValueError("it must begin with https://, for example https://packages.example.com/simple/")
+    if _CODE_ARTIFACT.match(parsed.hostname) and not re.fullmatch(r"/pypi/[\w.-]+/simple/?", parsed.path):
+        raise ValueError(f"the path of a CodeArtifact index is /pypi/REPOSITORY/simple/, this one is {parsed.path!r}")
+    return value
+
+
+class ModelBuild(Settings):
+    """Where models are built."""
+
+    compute: BuildCompute = "fleet"
+    """`fleet` reserves C6i machines, which INT8 calibration needs, and bills them while the stack exists. `on_demand`
+    uses shared CodeBuild machines. Their processor may lack AVX-512 VNNI, in which case the build stops and says so."""
+    fleet_instance_type: str = Field(default="c6i.2xlarge", pattern=r"^[a-z0-9-]+\.[a-z0-9]+$")
+    """EC2 instance type of the fleet's machines."""
+    timeout_minutes: int = Field(default=110, ge=5, le=110)
+    """Timeout of one build, in minutes."""
+    package_index: Annotated[str, AfterValidator(_index)] | None = None
+    """HTTPS URL from which pip takes packages instead of PyPI. For a CodeArtifact repository, the build logs in with
+    its role."""
+    hub_token_secret: str | None = Field(
+        default=None, pattern=r"^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]+$"
+    )
+    """ARN of a Secrets Manager secret whose text is a token for private Hugging Face models."""
+
+    def check_reachable(self) -> None:
+        """Raise ValueError unless builds can reach their packages from a network without internet."""
+        if self.package_index is None:
+            raise ValueError(
+                "private_network is set without model_build.package_index: builds install packages from PyPI, which "
+                "that network does not reach; give the HTTPS URL of a mirror, for example of a CodeArtifact repository "
+                "with PyPI upstream"
+            )
