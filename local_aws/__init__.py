@@ -1,1 +1,1 @@
-"""The local account: the same deployments, without an AWS account and without Docker."""
+"""Local account: the same deployments, without an AWS account and without Docker."""

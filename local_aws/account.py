@@ -22,16 +22,18 @@ REGION = "us-east-1"
 STATE_VARIABLE = "INFERENCE_LOCAL_STATE"
 CACHE_VARIABLE = "INFERENCE_LOCAL_CACHE"
 TIME_SCALE_VARIABLE = "INFERENCE_LOCAL_TIME_SCALE"
-"""How many times faster than on AWS alarms' periods and cooldowns pass; rates keep their meaning."""
+"""Speed-up of alarm periods and cooldowns over AWS (at least 1); rates keep their meaning."""
 
 OWNER_VARIABLE = "INFERENCE_LOCAL_OWNER"
-"""A process, by its id, that a local account ends with; without it the account runs until `down`."""
+"""ID of a process that the local account ends with; if unset, the account runs until `down`."""
 
 S3_URL_VARIABLE = "INFERENCE_LOCAL_S3_URL"
-"""Address from which hosting reads models instead of the account's own, such as a store with faults in it."""
+"""URL that hosting reads models from instead of the account's own S3, such as a store that injects faults."""
 
 ENGINE_VARIABLE = "INFERENCE_LOCAL_ENGINE"
 
+CONCURRENT_STACKS = ("--concurrency", "4")
+"""CDK options for four stacks at a time: deployments wait for builds and containers rather than for the CPU."""
 
 ADDRESSES = (
     "AWS_ENDPOINT_URL",
@@ -40,39 +42,45 @@ ADDRESSES = (
     "AWS_DEFAULT_REGION",
     "AWS_EC2_METADATA_DISABLED",
 )
-"""Variables that point AWS clients at an account, without a key; `LocalAccount.addresses` has their values."""
+"""Variables that point AWS clients at an account, without a key; `LocalAccount.addresses` returns their values."""
 
 
 class Engine(StrEnum):
-    """What images are built and run by: processes of this machine, or Podman."""
+    """What builds and runs images: processes on this machine, or Podman."""
 
     PROCESS = "process"
     PODMAN = "podman"
 
 
 def engine() -> Engine:
-    """INFERENCE_LOCAL_ENGINE of this process, `process` where it is not set; raises ValueError for another."""
+    """Return INFERENCE_LOCAL_ENGINE, or `process` if it is unset; raise ValueError for any other value."""
     return Engine(os.environ.get(ENGINE_VARIABLE, Engine.PROCESS))
 
 
 def default_state() -> Path:
-    """INFERENCE_LOCAL_STATE, or `.local` in the project."""
+    """Return INFERENCE_LOCAL_STATE, or `.local` in the project."""
     return Path(os.environ.get(STATE_VARIABLE) or ROOT / ".local").absolute()
 
 
 def default_cache() -> Path:
-    """INFERENCE_LOCAL_CACHE, or `.cache` in the project: environments and build steps that survive `down`."""
+    """Return INFERENCE_LOCAL_CACHE, or `.cache` in the project.
+
+    The cache holds environments and build steps that survive `down`.
+    """
     return Path(os.environ.get(CACHE_VARIABLE) or ROOT / ".cache").absolute()
 
 
 def time_scale() -> float:
-    """INFERENCE_LOCAL_TIME_SCALE of this process, 1 at the least."""
+    """Return INFERENCE_LOCAL_TIME_SCALE, at least 1."""
     return max(1.0, float(os.environ.get(TIME_SCALE_VARIABLE, "1")))
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """One process of the account: its last start (seconds since 1970), restarts, and why the last one ended."""
+    """One process of the account.
+
+    started: last start, in seconds since 1970. restarts: how often it was restarted. note: why it last ended.
+    """
 
     name: str
     pid: int
@@ -84,9 +92,9 @@ class ProcessRecord:
 
 @dataclass(frozen=True, slots=True)
 class LocalAccount:
-    """A running local account: folders, loopback ports, and the key of the user's shell.
+    """A running local account: folders, loopback ports, and the access key of the user's shell.
 
-    supervisor_birth: as local_aws.processes.birth returns it. access_key_id: the key's secret is in a file of its own.
+    supervisor_birth: as local_aws.processes.birth returns it. access_key_id: ID only; the secret is in a separate file.
     """
 
     state: str
@@ -100,34 +108,34 @@ class LocalAccount:
 
     @staticmethod
     def file(state: Path) -> Path:
-        """Where the account's ports are written once it answers."""
+        """Return the path of the account file, which is written once the account accepts requests."""
         return state / "account.json"
 
     @classmethod
     def read(cls, state: Path) -> "LocalAccount | None":
-        """The account of a state folder; None where none was started."""
+        """Return the account in a state folder, or None if none was started there."""
         try:
             return cls(**json.loads(cls.file(state).read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def write(self) -> None:
-        """Writes the account file in one step."""
+        """Write the account file atomically."""
         write_json(self.file(Path(self.state)), asdict(self))
 
     @property
     def supervised(self) -> bool:
-        """Whether its supervisor runs; once that has ended, its number may be another process's."""
+        """Whether the supervisor is running. Its process ID alone is not enough: another process may reuse it."""
         return alive(self.supervisor_pid) and birth(self.supervisor_pid) == self.supervisor_birth
 
     @property
     def endpoint_url(self) -> str:
-        """All services."""
+        """URL of all services."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def runtime_url(self) -> str:
-        """InvokeEndpoint, without the way through the emulator."""
+        """URL of InvokeEndpoint, bypassing the emulator."""
         return f"http://127.0.0.1:{self.runtime_port}"
 
     def addresses(self) -> dict[str, str]:
@@ -141,27 +149,33 @@ class LocalAccount:
         }
 
     def client_environment(self) -> dict[str, str]:
-        """Return what any AWS client needs to call the account as its user; raises KeyError if the key is gone."""
+        """Return the variables an AWS client needs to call the account as its user.
+
+        Raises KeyError if the access key is gone.
+        """
         credential = CredentialStore(Path(self.state)).find(self.access_key_id)
         if credential is None:
             raise KeyError(f"the account in {self.state} has no access key {self.access_key_id}")
         return {**self.addresses(), **credential.environment()}
 
     def auth(self) -> "SignedRequests":
-        """Return what signs this project's own requests to the account as its user; raises KeyError."""
+        """Return the signer for this project's own requests as the account's user.
+
+        Raises KeyError if the access key is gone.
+        """
         # Fake images import this module in environments that have no HTTP client.
         from load_tests.signed_requests import SignedRequests
 
         return SignedRequests(self.client_environment())
 
     def environment(self) -> dict[str, str]:
-        """Return `client_environment` and what the CDK's command line needs besides."""
+        """Return `client_environment` plus the variables that the CDK's command line needs."""
         return {
             **self.client_environment(),
             STATE_VARIABLE: self.state,
             CACHE_VARIABLE: self.cache,
             ENGINE_VARIABLE: self.engine,
-            "CDK_DOCKER": str(ROOT / "local_aws/docker_stand_in.py"),
+            "CDK_DOCKER": str(ROOT / "local_aws/docker_shim.py"),
             "CDK_DISABLE_CLI_TELEMETRY": "true",
             "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
             "PATH": os.pathsep.join(
@@ -172,7 +186,7 @@ class LocalAccount:
 
 @contextlib.contextmanager
 def environment_variables(variables: dict[str, str]) -> Iterator[None]:
-    """Set environment variables of this process for a block, and restore all of them after it."""
+    """Set environment variables of this process for a block, then restore the whole environment."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:
@@ -183,7 +197,7 @@ def environment_variables(variables: dict[str, str]) -> Iterator[None]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Replaces a JSON file in one step, so that a reader never sees half of it."""
+    """Replace a JSON file atomically, so a reader never sees half of it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(json.dumps(content, indent=1))

@@ -1,4 +1,4 @@
-"""Variables that child processes may inherit: an allow-list, because the user's shell also holds tokens."""
+"""Allow-list of variables that child processes inherit, because the user's shell also holds tokens."""
 
 import os
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ _NAMES = frozenset(
     {
         "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "CI",
         "INFERENCE_BUILD_CACHE", "INFERENCE_HOSTING_URL", "INFERENCE_INSTALLER", "INFERENCE_UV",
-        # Certificates of networks that sign HTTPS themselves.
+        # Certificates of networks that intercept HTTPS.
         "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
     }
 )  # fmt: skip
 _PREFIXES = (
     "LC_",
-    # Numerical libraries: threads, and kernels that work on this processor.
+    # Numerical libraries: thread counts, and kernels that work on this processor.
     "OMP_", "OPENBLAS_", "MKL_", "ONEDNN_", "KMP_",
     "INFERENCE_LOCAL_",
 )  # fmt: skip
@@ -24,10 +24,10 @@ _INSTALLING_NAMES = frozenset(
 
 
 def inherited(environment: Mapping[str, str] | None = None, *, installs: bool = False) -> dict[str, str]:
-    """Return the variables that a child process may have.
+    """Return the variables that a child process may inherit.
 
-    environment: what they are taken from, this process's own if None. installs: the child installs packages, so it
-    also needs pip's and uv's settings and the proxies, whose URLs may hold a password.
+    environment: where they are taken from; None means this process's own. installs: whether the child installs
+    packages. If so, it also gets pip's and uv's settings and the proxies, whose URLs may hold a password.
     """
     given = os.environ if environment is None else environment
     names = _NAMES | _INSTALLING_NAMES if installs else _NAMES

@@ -1,4 +1,4 @@
-"""Virtual environments kept in the cache under the hash of their requirements."""
+"""Virtual environments, cached under the hash of their requirements."""
 
 import fcntl
 import hashlib
@@ -14,14 +14,14 @@ from model_build.owned_folders import FolderRefusedError
 
 
 class EnvironmentSetupError(RuntimeError):
-    """An environment could not be made; the message quotes the installer's last lines."""
+    """An environment could not be created; the message quotes the installer's last lines."""
 
 
 def environment(cache: Path, name: str, requirements: Path, *pip_options: str, compiled: bool = True) -> Path:
-    """The environment's folder; made on first use, and made again when it was interrupted.
+    """Return the environment's folder; create it on first use, or again if its creation was interrupted.
 
-    compiled: bytecode is written at once and not by the first that imports, for what runs without writing any.
-    Raises EnvironmentSetupError.
+    compiled: compile bytecode during installation instead of at first import, for programs that run without writing
+    any. Raises EnvironmentSetupError.
     """
     content = b"".join(path.read_bytes() for path in with_included(requirements))
     key = hashlib.sha256(content + repr((sys.version_info[:3], pip_options)).encode()).hexdigest()[:16]
@@ -43,7 +43,7 @@ def environment(cache: Path, name: str, requirements: Path, *pip_options: str, c
 
 
 def with_included(requirements: Path) -> list[Path]:
-    """A requirements file and those that its `-r` lines name."""
+    """Return a requirements file and the files that its `-r` lines include, recursively."""
     included = [
         requirements.parent / line.split()[1]
         for line in requirements.read_text().splitlines()
@@ -68,5 +68,5 @@ def _run(command: list[str], settings: dict[str, str]) -> None:
     done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     if done.returncode:
         last = " ".join(line.strip() for line in done.stderr.splitlines()[-3:])
-        help_ = f"; {INSTALLER_VARIABLE}=pip leaves it to pip" if command[0] == settings.get(UV_VARIABLE) else ""
+        help_ = f"; set {INSTALLER_VARIABLE}=pip to use pip" if command[0] == settings.get(UV_VARIABLE) else ""
         raise EnvironmentSetupError(f"{Path(command[0]).name} {command[1]} failed: {last}{help_}")

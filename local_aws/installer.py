@@ -1,6 +1,6 @@
-"""Which program installs Python packages: uv where it is, else pip. Takes the standard library only.
+"""Choose the program that installs Python packages: uv if available, else pip. Uses the standard library only.
 
-`python local_aws/installer.py CACHE` prints the exports of `uv_environment`.
+`python local_aws/installer.py CACHE` prints `uv_environment` as shell exports.
 """
 
 import ast
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 UV_VARIABLE = "INFERENCE_UV"
-"""Set for builds: the uv that installs their packages."""
+"""Set for builds: path of the uv that installs their packages."""
 
 INSTALLER_VARIABLE = "INFERENCE_INSTALLER"
-"""`pip` keeps uv out."""
+"""`pip` disables uv."""
 
 _NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -26,7 +26,7 @@ _NAMES = {
     "constraint": "UV_CONSTRAINT",
     "cert": "SSL_CERT_FILE",
 }
-# What decides where packages come from or which they are, and is not told to uv.
+# Settings that decide where packages come from, or which ones, and that cannot be passed on to uv.
 _PIP_ONLY = frozenset(
     {"client-cert", "keyring-provider", "no-binary", "no-index", "only-binary", "pre", "proxy", "require-hashes"}
 )
@@ -34,25 +34,25 @@ _SECTIONS = ("global", "install", ":env:")
 
 
 def uv_environment(cache: Path) -> dict[str, str]:
-    """INFERENCE_UV, and the variables with which uv looks where pip looks; none where pip is to install.
+    """Return INFERENCE_UV and the variables that make uv use pip's sources; empty if pip must install.
 
-    uv is that of this interpreter's environment or of PATH. It keeps what it downloads in the cache's folder, and
-    environments there share its files. Variables that are set already are left out.
+    uv is taken from this interpreter's environment, else from PATH. It keeps its downloads in the cache folder, and
+    environments there share its files. Variables that are already set are left out.
     """
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
+    own = Path(sys.executable).with_name("uv")
+    uv = str(own) if own.exists() else shutil.which("uv")
     configured = _configured()
     if uv is None or os.environ.get(INSTALLER_VARIABLE) == "pip" or _PIP_ONLY & configured.keys():
         return {}
-    told = {_NAMES[name]: value for name, value in configured.items() if name in _NAMES}
-    if "UV_FIND_LINKS" in told:
-        told["UV_FIND_LINKS"] = ",".join(told["UV_FIND_LINKS"].split())
-    # pip takes the best version of all places; uv by default that of the first place that has any, which may be a
-    # partial mirror, or AWS's index for the Neuron SDK without the version that is pinned. uv calls that unsafe, since
-    # a place can then offer a package of another place's name. The requirements of images have hashes, which refuse
-    # such a package; those of builds have exact versions.
-    told |= {UV_VARIABLE: uv, "UV_CACHE_DIR": str(cache / "uv"), "UV_INDEX_STRATEGY": "unsafe-best-match"}
-    return {name: value for name, value in told.items() if name not in os.environ}
+    variables = {_NAMES[name]: value for name, value in configured.items() if name in _NAMES}
+    if "UV_FIND_LINKS" in variables:
+        variables["UV_FIND_LINKS"] = ",".join(variables["UV_FIND_LINKS"].split())
+    # pip takes the best version from all indexes. uv by default stops at the first index that has the package, which
+    # may be a partial mirror, or AWS's index for the Neuron SDK without the pinned version. uv calls pip's way unsafe,
+    # because one index can then offer a package under the name of another index's package. Hashes in the images'
+    # requirements refuse such a package; builds pin exact versions.
+    variables |= {UV_VARIABLE: uv, "UV_CACHE_DIR": str(cache / "uv"), "UV_INDEX_STRATEGY": "unsafe-best-match"}
+    return {name: value for name, value in variables.items() if name not in os.environ}
 
 
 def _configured() -> dict[str, str]:
@@ -63,8 +63,8 @@ def _configured() -> dict[str, str]:
 
 
 def settings_in(listed: str) -> dict[str, str]:
-    """By their names, the settings in what `pip config list` prints that say how to install; a variable wins."""
-    settings = sorted(_read(listed), key=lambda found: _SECTIONS.index(found[0]))
+    """Return the install settings, by name, from the output of `pip config list`; environment variables win."""
+    settings = sorted(_read(listed), key=lambda setting: _SECTIONS.index(setting[0]))
     return {name: value for _, name, value in settings}
 
 

@@ -1,4 +1,4 @@
-"""How far a replica on this machine can follow an instance type's processor."""
+"""How closely a replica on this machine can match an instance type's processor."""
 
 _ISA_CAPS = {
     "c5": "AVX512_CORE",
@@ -7,9 +7,9 @@ _ISA_CAPS = {
     "c6i": "AVX512_CORE_VNNI",
     "m6i": "AVX512_CORE_VNNI",
 }
-"""ONEDNN_MAX_CPU_ISA by family: Skylake, which C5 may be, has no VNNI; Ice Lake has VNNI but no bfloat16."""
+"""ONEDNN_MAX_CPU_ISA by family. Skylake, which C5 may be, has no VNNI; Ice Lake has VNNI but no bfloat16."""
 
 
 def onednn_max_cpu_isa(instance_type: str) -> str | None:
-    """The cap that a replica of that instance type gets; None for none."""
+    """Return the instruction set cap for replicas of an instance type, or None for no cap."""
     return _ISA_CAPS.get(instance_type.split(".")[1])

@@ -11,13 +11,13 @@ _WRITABLE_BY_OTHERS = 0o022
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder with mode 0700, or give an existing one that mode; raises OSError.
+    """Create a folder with mode 0700, or set that mode on an existing one.
 
-    Raises PermissionError for a folder that belongs to another user, who could read it whatever its mode, and
-    NotADirectoryError for a link.
+    Raises OSError; PermissionError for a folder of another user, who could read it whatever its mode; and
+    NotADirectoryError for a symbolic link.
     """
     if folder.is_symlink():
-        raise NotADirectoryError(f"{folder} is a link: name the folder that it leads to")
+        raise NotADirectoryError(f"{folder} is a symbolic link: name the folder that it points to")
     folder.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
     status = folder.stat()
     if status.st_uid != os.geteuid():
@@ -27,10 +27,10 @@ def make_private(folder: Path) -> None:
 
 
 def make_parts_private(folder: Path, names: Iterable[str]) -> None:
-    """Give the parts of a folder mode 0700, and the folder itself where it is new; raises OSError.
+    """Set mode 0700 on the given subfolders, and on the folder itself if it is new.
 
-    A folder that was there may hold more than those parts, and keeps its mode. Raises PermissionError for one in which
-    others can put files of their own.
+    An existing folder keeps its mode, since it may hold other things. Raises OSError, and PermissionError for a folder
+    that others can write to.
     """
     if not folder.exists():
         make_private(folder)
@@ -44,6 +44,6 @@ def make_parts_private(folder: Path, names: Iterable[str]) -> None:
 
 
 def create_private(path: Path) -> BinaryIO:
-    """Open a new file for writing with mode 0600; raises FileExistsError where there is one, a link included."""
+    """Open a new file for writing with mode 0600; raise FileExistsError if the path exists, even as a link."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE)
     return os.fdopen(descriptor, "wb")

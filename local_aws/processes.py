@@ -12,16 +12,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """For `preexec_fn`: the kernel kills the child when the thread that started it ends.
+    """Have the kernel kill this child when the thread that started it ends; for use as `preexec_fn`.
 
-    Linux only; elsewhere an orphan is left to the one that looks for it.
+    Linux only. Elsewhere the caller must find and stop orphans itself.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def free_port() -> int:
-    """A loopback TCP port that nothing listens on now."""
+    """Return a loopback TCP port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """Return whether a process is running; a zombie is not."""
     try:
         return _stat(pid)[0] != "Z"
     except OSError:
@@ -44,9 +44,9 @@ def alive(pid: int) -> bool:
 
 
 def birth(pid: int) -> str:
-    """What tells a process from a later one of its number: the boot and the clock tick of its start, if they are known.
+    """Return an identity that tells a process from a later one with the same ID: the boot ID and start clock tick.
 
-    Empty where there is no such process, and where the system is not Linux.
+    Empty if there is no such process, or if the system is not Linux.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -56,12 +56,12 @@ def birth(pid: int) -> str:
 
 
 def _stat(pid: int) -> list[str]:
-    """What proc(5) has of a process, from its state on."""
+    """Return the fields of /proc/PID/stat (see proc(5)), from the process state onward."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def kill_group(pid: int, grace_seconds: float) -> None:
-    """SIGTERM to a process group, then SIGKILL to what is left after the grace period."""
+    """Send SIGTERM to a process group, then SIGKILL if it is still running after the grace period."""
     deadline = time.monotonic() + grace_seconds
     for received in (signal.SIGTERM, signal.SIGKILL):
         try:

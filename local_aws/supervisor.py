@@ -1,4 +1,7 @@
-"""Keeps the emulator and the hosting process running: `python -m local_aws.supervisor STATE CACHE`."""
+"""Supervisor that keeps the emulator and the hosting process running.
+
+Usage: `python -m local_aws.supervisor STATE CACHE EMULATOR_PYTHON`.
+"""
 
 import contextlib
 import os
@@ -52,7 +55,7 @@ class _Child:
 
 
 class Supervisor:
-    """Starts both processes, restarts one that dies, and removes the state folder at the end."""
+    """Supervisor of both processes: starts them, restarts them when they die, and removes the state folder at exit."""
 
     def __init__(self, state: Path, cache: Path, emulator_python: Path) -> None:
         self._state, self._cache = state, cache
@@ -79,7 +82,7 @@ class Supervisor:
                 [sys.executable, "-m", "local_aws.hosting"],
                 {**base, **self._account.environment(), **keys.issue(credentials.HOSTING).environment(), **models},
                 f"{self._account.runtime_url}/_local/health",
-                "its endpoints were started again from the state it had written",
+                "its endpoints were restarted from the saved state",
             ),
             _Child(
                 "emulator",
@@ -108,17 +111,17 @@ class Supervisor:
                     "INFERENCE_BUILD_CACHE": str(cache / "builds"),
                 },
                 f"{self._account.endpoint_url}/_ministack/health",
-                "it was started again from its last snapshot; what it was told in the second before may be lost, "
-                "so run a deployment that was under way again",
+                "it was restarted from its last snapshot; changes made in the second before may be lost, "
+                "so rerun any deployment that was in progress",
             ),
         ]
 
     def run(self) -> int:
-        """Runs until SIGTERM or SIGINT; returns the exit code."""
+        """Run until SIGTERM or SIGINT, and return the exit code."""
         for received in (signal.SIGTERM, signal.SIGINT):
             signal.signal(received, lambda *_: self._stop.set())
         if self._account.engine is not Engine.PODMAN:
-            # In containers, other users read what is mounted; the state folder itself keeps everybody else out.
+            # Podman's containers run as other users, who must read what is mounted. The state folder is private anyway.
             os.umask(0o077)
         for folder in ("tmp", "home", "logs", "emulator", "s3", "replicas", "models", "images"):
             (self._state / folder).mkdir(parents=True, exist_ok=True)
@@ -156,7 +159,7 @@ class Supervisor:
     def _wait_until_ready(self) -> bool:
         deadline = time.monotonic() + START_SECONDS
         for child in self._children:
-            while not self._answers(child):
+            while not self._is_ready(child):
                 assert child.process is not None
                 if self._stop.is_set() or time.monotonic() > deadline or child.process.poll() is not None:
                     print(f"{child.name} did not start; see its log", file=sys.stderr)
@@ -164,7 +167,7 @@ class Supervisor:
                 self._stop.wait(0.1)
         return True
 
-    def _answers(self, child: _Child) -> bool:
+    def _is_ready(self, child: _Child) -> bool:
         with contextlib.suppress(httpx.HTTPError):
             return httpx.get(child.ping, auth=self._auth, timeout=2, trust_env=False).is_success
         return False

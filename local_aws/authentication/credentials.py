@@ -22,7 +22,7 @@ _ACCESS_KEY_ID = re.compile(r"\w{16,128}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """An access key and whom it belongs to.
+    """An access key and its owner.
 
     principal: `deployer`, `service/NAME`, `build/ID`, `function/ARN`, `replica/ID`, `task/ID` or `session/ARN`.
     session_token: empty for long-term keys. expires: seconds since 1970, None for keys that do not expire.
@@ -70,13 +70,13 @@ class CredentialStore:
         self._cached: dict[str, tuple[int, Credential]] = {}
 
     def issue(self, principal: str, *, temporary: bool = False, lifetime_seconds: float | None = None) -> Credential:
-        """Generate and store a key; raises OSError."""
+        """Generate and store a key; raise OSError."""
         credential = new_credential(principal, temporary=temporary, lifetime_seconds=lifetime_seconds)
         self.add(credential)
         return credential
 
     def add(self, credential: Credential) -> None:
-        """Store a key that somebody else generated, or replace it; raises ValueError for an ID that IAM refuses."""
+        """Store or replace a key generated elsewhere; raise ValueError for an ID that IAM would refuse."""
         path = self._path(credential.access_key_id)
         if path is None:
             raise ValueError(
@@ -89,7 +89,7 @@ class CredentialStore:
         partial.replace(path)
 
     def find(self, access_key_id: str) -> Credential | None:
-        """Return the key of that ID, or None."""
+        """Return the key with that ID, or None."""
         path = self._path(access_key_id)
         if path is None:
             return None

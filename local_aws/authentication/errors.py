@@ -8,7 +8,7 @@ from enum import Enum, auto
 from xml.sax.saxutils import escape
 
 _XMLNS = "http://webservices.amazon.com/AWSFault/2005-15-09"
-"""Namespace of errors that AWS's front gives before a service has seen the request."""
+"""Namespace of errors that AWS raises before the service sees the request."""
 _S3 = {
     "MissingAuthenticationToken": ("AccessDenied", "Access Denied"),
     "InvalidClientTokenId": (
@@ -27,7 +27,7 @@ _S3 = {
 # Not frozen: context managers that an exception leaves through set its __traceback__.
 @dataclass(slots=True, eq=False)
 class AuthenticationError(Exception):
-    """A request that no handler may see.
+    """A request that is refused before any handler sees it.
 
     status: HTTP status. code: one of AWS's common errors, under the name that most services give it.
     """
@@ -61,7 +61,7 @@ def mismatch() -> AuthenticationError:
 
 
 def incomplete(message: str) -> AuthenticationError:
-    """Return the error for a signature with a part missing or malformed."""
+    """Return the error for a signature with a missing or malformed part."""
     return AuthenticationError(400, "IncompleteSignature", message)
 
 
@@ -76,9 +76,9 @@ class Protocol(Enum):
 
 
 def protocol_of(service: str, headers: Mapping[str, str], query: str, anonymous: Protocol) -> Protocol:
-    """Tell a request's protocol from its headers, and from the service in its credential scope (may be empty).
+    """Return a request's protocol, from its headers and the service in its credential scope (may be empty).
 
-    anonymous: for a request that names no service in any way.
+    anonymous: protocol of a request that does not name a service.
     """
     if headers.get("smithy-protocol") == "rpc-v2-cbor":
         return Protocol.CBOR
@@ -96,7 +96,7 @@ def protocol_of(service: str, headers: Mapping[str, str], query: str, anonymous:
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An HTTP response. headers: by lower-case names."""
+    """An HTTP response. headers: keys are lower-case names."""
 
     status: int
     headers: dict[str, str]
@@ -104,7 +104,7 @@ class ErrorResponse:
 
 
 def render(error: AuthenticationError, protocol: Protocol) -> ErrorResponse:
-    """Write an error as that protocol's clients parse it."""
+    """Render an error in the form that the protocol's clients parse."""
     request_id = str(uuid.uuid4())
     code, message = error.code, error.message
     if protocol is Protocol.S3:
@@ -143,6 +143,6 @@ def render(error: AuthenticationError, protocol: Protocol) -> ErrorResponse:
 
 
 def _cbor(text: str) -> bytes:
-    """Encode a text of up to 65,535 bytes as CBOR (RFC 8949, major type 3 with a 16-bit length)."""
+    """Encode text of up to 65,535 bytes as CBOR (RFC 8949, major type 3 with a 16-bit length)."""
     encoded = text.encode()
     return b"\x79" + len(encoded).to_bytes(2, "big") + encoded

@@ -41,11 +41,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 CALLER = "local_aws.caller"
 """Key in the ASGI scope of a verified request: its Credential."""
 MAX_UNDECLARED_BYTES = 64 * 2**20
-"""Largest body that is held in memory to hash it; a Lambda function's archive, the largest of them, has 50 MB."""
+"""Largest body held in memory to hash it. The largest legitimate one, a Lambda function's archive, has 50 MB."""
 MAX_PENDING_BYTES = 4 * MAX_UNDECLARED_BYTES
-"""Of such bodies together, since their senders are not known yet."""
+"""Limit on all such bodies together, since their senders are not verified yet."""
 BODY_SECONDS = 60.0
-"""Until such a body must be there."""
+"""Deadline for such a body, in seconds."""
 OPERATOR_PATHS = ("/_local/", "/_localstack/", "/_ministack/")
 """Paths that control the account itself; keys of builds, functions, tasks and replicas cannot call them."""
 _DRAIN_BYTES = 8 * 2**20
@@ -53,10 +53,10 @@ _DRAIN_SECONDS = 5.0
 
 
 class Authentication:
-    """Pass on requests that are signed by a key of the account and sent to exactly the listening address.
+    """Middleware that passes on only requests signed by a key of the account and sent to the exact listening address.
 
-    address: `HOST:PORT` as clients write it. anonymous: protocol of the error for a request that names no service. All
-    others get AWS's error from here, and no handler sees them.
+    address: `HOST:PORT` as clients write it. anonymous: protocol of the error for a request that names no service. Any
+    other request gets AWS's error, and no handler sees it.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Authentication:
             signature = read_signature(request)
             service = signature.service
             credential = self._credential(signature)
-            # Handlers are chosen by the decoded path.
+            # Handlers are selected by the decoded path.
             if not credential.operates and scope["path"].startswith(OPERATOR_PATHS):
                 raise AuthenticationError(
                     403,
@@ -98,7 +98,7 @@ class Authentication:
         await self._app({**scope, CALLER: credential}, verified, _without_cors(send))
 
     async def _verified(self, request: HttpRequest, signature: Signature, secret: str, receive: Receive) -> Receive:
-        """Return a `receive` that yields the body once it is known to be what was signed.
+        """Return a `receive` that yields the body after it is verified against the signature.
 
         Raises AuthenticationError.
         """
@@ -134,7 +134,7 @@ class Authentication:
         return _replay(chunks, receive)
 
     def _check_address(self, request: HttpRequest) -> None:
-        """Refuse what a web page could send: another host's name that resolves here, or any cross-origin request."""
+        """Refuse requests that a web page could send: DNS rebinding, or any cross-origin request."""
         host = request.headers.get("host", "")
         if host != self._address:
             raise AuthenticationError(403, "AccessDenied", f"Host is '{host[:100]}': it must be {self._address}")
@@ -188,19 +188,19 @@ def _text(value: bytes) -> str:
 
 
 def _require_normalized(path: str) -> None:
-    """Refuse a path that means another one: the signature covers that, and handlers act on this."""
+    """Refuse a path that normalizes to another one: the signature covers the latter, handlers act on the former."""
     segments = path.split("/")[1:]
     if any(segment in (".", "..") for segment in segments) or "" in segments[:-1]:
         raise AuthenticationError(400, "ValidationException", f"The path {path[:100]!r} is not normalized")
 
 
 async def _checked(request: HttpRequest, signature: Signature, secret: str, declared: str, receive: Receive) -> Receive:
-    """Return a `receive` that yields a body of the declared hash once it is known to be what was signed."""
-    # The head is verified first, so that only a key's owner can have a large body read.
+    """Return a `receive` that yields a body with the declared hash after it is verified against the signature."""
+    # Verify the head first, so that only a key's owner can make this process read a large body.
     verify(signature, request, secret, declared)
     if declared in (UNSIGNED, UNSIGNED_CHUNKS):
         return receive
-    chunks = await _body(receive, lambda size: None)
+    chunks = await _body(receive, lambda _: None)
     if declared in (SIGNED_CHUNKS, SIGNED_CHUNKS_AND_TRAILER):
         verify_chunks(signature, secret, b"".join(chunks), trailer=declared == SIGNED_CHUNKS_AND_TRAILER)
         return _replay(chunks, receive)
@@ -218,7 +218,7 @@ def _altered() -> AuthenticationError:
 
 
 async def _digest(chunks: "deque[bytes]") -> str:
-    """Hash a body, off the event loop where that takes longer than the switch."""
+    """Hash a body, off the event loop if hashing takes longer than the thread switch."""
 
     def hashed() -> str:
         digest = hashlib.sha256()
@@ -260,7 +260,7 @@ def _replay(chunks: "deque[bytes]", receive: Receive) -> Receive:
 
 
 class _Body:
-    """A `receive` that knows whether there is more of the body to come."""
+    """A `receive` that knows whether more of the body is to come."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -272,7 +272,7 @@ class _Body:
         return message
 
     async def drain(self) -> None:
-        """Drop what is left of the body, up to a bound."""
+        """Discard the rest of the body, up to a limit."""
         size = 0
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
@@ -283,7 +283,7 @@ class _Body:
 
 
 async def _refuse(response: ErrorResponse, request: HttpRequest, body: _Body, send: Send) -> None:
-    # A client that reads no response before its body is out would see a reset instead of the error.
+    # A client that reads no response until it has sent its body would see a reset instead of the error.
     if request.headers.get("expect", "").lower() != "100-continue":
         await body.drain()
     content = b"" if request.method == "HEAD" else response.body

@@ -28,7 +28,7 @@ SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 SIGNED_CHUNKS_AND_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
 CONTENT_HASH = "x-amz-content-sha256"
 _CALLS = ("application/x-www-form-urlencoded", "application/x-amz-json", "application/cbor")
-"""Media types of API calls, as opposed to objects."""
+"""Media types of API calls, as opposed to object uploads."""
 _EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 _HASH = re.compile(r"[0-9a-f]{64}")
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
@@ -38,9 +38,9 @@ _QUERY_PARTS = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Sign
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request's head as it came.
+    """Head of a request, as received.
 
-    path: percent-encoded, without the query. headers: by lower-case names; repeated ones joined by commas.
+    path: percent-encoded, without the query. headers: keys are lower-case names; repeated headers are joined by commas.
     """
 
     method: str
@@ -48,7 +48,7 @@ class HttpRequest:
     query: str
     headers: Mapping[str, str]
     parameters: tuple[tuple[str, str], ...] = field(init=False)
-    """The query's names and values, decoded."""
+    """Names and values of the query, decoded."""
 
     def __post_init__(self) -> None:
         pairs = (part.partition("=") for part in self.query.split("&") if part)
@@ -57,7 +57,7 @@ class HttpRequest:
 
     @classmethod
     def of(cls, method: str, path: str, query: str, headers: Iterable[tuple[str, str]]) -> "HttpRequest":
-        """Join repeated headers as SigV4 does."""
+        """Build a request, joining repeated headers as SigV4 does."""
         joined: dict[str, str] = {}
         for name, value in headers:
             lower = name.lower()
@@ -67,10 +67,10 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """What a request claims about itself.
+    """Claims of a request about its sender.
 
-    date: `YYYYMMDD` of the credential scope. timestamp: `YYYYMMDDTHHMMSSZ`. time: the same in seconds since 1970.
-    presigned_seconds: lifetime of a query signature, None for a header signature.
+    date: `YYYYMMDD` of the credential scope. timestamp: `YYYYMMDDTHHMMSSZ`. time: the timestamp in seconds since 1970.
+    presigned_seconds: lifetime of a query signature, or None for a header signature.
     """
 
     access_key_id: str
@@ -86,21 +86,21 @@ class Signature:
 
     @property
     def scope(self) -> str:
-        """The credential scope."""
+        """Credential scope: `DATE/REGION/SERVICE/aws4_request`."""
         return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
     @property
     def for_s3(self) -> bool:
-        """Whether S3's rules hold: paths are encoded once, and payloads may be unsigned or chunked."""
+        """Whether S3's rules apply: paths are encoded once, and payloads may be unsigned or chunked."""
         return self.service == "s3"
 
 
 def read_signature(request: HttpRequest) -> Signature:
-    """Return what a request's header or query claims; raises AuthenticationError for none, or a malformed one."""
+    """Return the signature in a request's header or query; raise AuthenticationError if missing or malformed."""
     authorization = request.headers.get("authorization")
     names = {name for name, _ in request.parameters}
     in_query = not names.isdisjoint(("X-Amz-Signature", "X-Amz-Algorithm"))
-    # S3 takes Signature Version 2 for buckets from before June 24, 2020 only. boto3 presigns with it by default.
+    # S3 accepts Signature Version 2 only for buckets created before June 24, 2020. boto3 presigns with it by default.
     if (authorization or "").startswith("AWS ") or names >= {"AWSAccessKeyId", "Signature"}:
         raise AuthenticationError(
             400,
@@ -123,7 +123,7 @@ def _from_header(request: HttpRequest, authorization: str) -> Signature:
     pairs = [part.strip().partition("=")[::2] for part in rest.split(",")]
     parts = dict(pairs)
     if len(parts) < len(pairs) or not parts.keys() <= {"Credential", "Signature", "SignedHeaders", ""}:
-        # What comes after reads one of several in its own way.
+        # Code after this point would pick one of several in its own way.
         raise incomplete("The Authorization header must have Credential, SignedHeaders and Signature once each")
     missing = [name for name in ("Credential", "Signature", "SignedHeaders") if not parts.get(name)]
     if missing:
@@ -143,7 +143,7 @@ def _from_query(request: HttpRequest) -> Signature:
     given = dict(request.parameters)
     names = [name for name, _ in request.parameters]
     if any(names.count(name) > 1 for name in (*_QUERY_PARTS, "X-Amz-Expires", "X-Amz-Security-Token")):
-        raise incomplete("Each X-Amz-* query parameter of a signature must be there once")
+        raise incomplete("Each X-Amz-* query parameter of a signature must appear exactly once")
     missing = [name for name in _QUERY_PARTS if not given.get(name)]
     if missing:
         raise incomplete(" ".join(f"AWS query-string parameters must include '{name}'." for name in missing))
@@ -205,7 +205,7 @@ def _signature(
 
 
 def _require_signed(request: HttpRequest, names: tuple[str, ...], service: str) -> None:
-    """Require `host` and every header that decides what a request does to be signed: nobody may add or change one."""
+    """Require signatures on `host` and on every header that changes what a request does, so nobody can alter one."""
     unsigned = [
         name for name, value in request.headers.items() if name not in names and _must_be_signed(name, value, service)
     ]
@@ -220,7 +220,11 @@ def _require_signed(request: HttpRequest, names: tuple[str, ...], service: str) 
 
 
 def _must_be_signed(name: str, value: str, service: str) -> bool:
-    """AWS requires it of `x-amz-*`. With the others, an unsigned upload could become a call of another service."""
+    """Return whether a header must be signed.
+
+    AWS requires it of `x-amz-*`. If the other headers were unsigned, an unsigned upload could become a call to another
+    service.
+    """
     if name.startswith("x-amz-"):
         return True
     if service != "s3":
@@ -231,7 +235,7 @@ def _must_be_signed(name: str, value: str, service: str) -> bool:
 
 
 def check_time(signature: Signature, now: float | None = None) -> None:
-    """Raise AuthenticationError for a request that is too old, from the future, or past its presigned lifetime."""
+    """Raise AuthenticationError for a request that is too old, in the future, or past its presigned lifetime."""
     now = time.time() if now is None else now
     if signature.presigned_seconds is not None:
         if now > signature.time + signature.presigned_seconds:
@@ -256,10 +260,10 @@ def check_time(signature: Signature, now: float | None = None) -> None:
 
 
 def payload_hash(signature: Signature, request: HttpRequest) -> str | None:
-    """Return the payload hash that the head declares; None where the body's own hash is what was signed.
+    """Return the payload hash that the head declares, or None if the body's own hash was signed.
 
     A declared hash is signed like any header, so the head can be verified before the body is read. Raises
-    AuthenticationError for a declaration that the service does not take.
+    AuthenticationError for a declaration that the service does not accept.
     """
     declared = request.headers.get(CONTENT_HASH)
     if not signature.for_s3:
@@ -281,12 +285,12 @@ def payload_hash(signature: Signature, request: HttpRequest) -> str | None:
 
 
 def is_hash(declared: str) -> bool:
-    """Tell a sha256 from the names of payloads that have none."""
+    """Return whether a declared payload hash is a sha256, not the name of an unhashed payload type."""
     return _HASH.fullmatch(declared) is not None
 
 
 def verify(signature: Signature, request: HttpRequest, secret: str, hashed_payload: str) -> None:
-    """Raise AuthenticationError unless the signature was made with this secret over exactly this request."""
+    """Raise AuthenticationError unless the signature covers exactly this request and uses this secret."""
     canonical = "\n".join(
         (
             request.method,
@@ -305,14 +309,14 @@ def verify(signature: Signature, request: HttpRequest, secret: str, hashed_paylo
 
 
 def _collapsed(value: str) -> str:
-    """Trim ASCII spaces and make one of several; others are part of the value."""
+    """Trim ASCII whitespace and collapse runs of it; other whitespace belongs to the value."""
     return " ".join(part for part in value.replace("\t", " ").split(" ") if part)
 
 
 def verify_chunks(signature: Signature, secret: str, body: bytes, *, trailer: bool) -> None:
-    """Raise AuthenticationError unless every chunk of an `aws-chunked` body carries its signature, up to the last.
+    """Raise AuthenticationError unless every chunk of an `aws-chunked` body has its signature, through the last chunk.
 
-    trailer: the headers that follow the last chunk are signed too.
+    trailer: whether the headers after the last chunk are signed too.
     """
     previous, position, last = signature.signature, 0, False
     while not last:
@@ -367,7 +371,7 @@ def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _canonical_path(path: str, for_s3: bool) -> str:
-    """Encode a path once for S3, which keeps it as it is, and twice for all others, which normalize it first."""
+    """Encode a path once for S3, which does not normalize it; for other services, normalize and encode it twice."""
     if for_s3:
         return "/".join(quote(unquote(segment), safe=_UNRESERVED) for segment in path.split("/")) or "/"
     kept: list[str] = []
@@ -392,7 +396,7 @@ def _canonical_query(request: HttpRequest) -> str:
 
 
 def _http_date(value: str) -> str:
-    """Turn an HTTP date into SigV4's form; empty where it is none."""
+    """Convert an HTTP date to SigV4's form; return an empty string if it is invalid."""
     try:
         return parsedate_to_datetime(value).astimezone(UTC).strftime(_TIMESTAMP)
     except (ValueError, OverflowError):

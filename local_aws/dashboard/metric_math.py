@@ -1,4 +1,4 @@
-"""CloudWatch's metric math, as much of it as this project's dashboards use.
+"""The part of CloudWatch's metric math that this project's dashboards use.
 
 Source: "Using math expressions with CloudWatch metrics" in the CloudWatch user guide.
 """
@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 
 Points = dict[int, float]
-"""Values by their period's begin, in seconds since 1970; a period without data is not there."""
+"""Values by the start of their period, in seconds since 1970; periods without data are absent."""
 Value = Points | float
 FUNCTIONS = ("ABS", "AVG", "CEIL", "FILL", "FLOOR", "IF", "MAX", "METRICS", "MIN", "SUM")
 
@@ -38,23 +38,23 @@ _OVER: Mapping[str, Callable[[Sequence[float]], float]] = {
 
 
 class MathError(ValueError):
-    """An expression is no metric math, or uses what is not evaluated here; the message says which part."""
+    """An expression is invalid, or uses unsupported metric math; the message says which part."""
 
 
 def evaluate(expression: str, metrics: Mapping[str, Points]) -> Points:
-    """The values of an expression over metrics by their ids; raises MathError.
+    """Return the values of an expression over metrics, which it names by ID; raise MathError.
 
-    Where one side of an operation has no value in a period, so has the result; a division by zero gives none.
+    If one side of an operation has no value in a period, neither has the result. Division by zero gives no value.
     """
     try:
         tree = ast.parse(expression, mode="eval").body
     except SyntaxError as error:
-        raise MathError(f"{expression!r} is no expression: {error.msg}") from error
-    found = _Evaluation(expression, metrics).value(tree)
-    if isinstance(found, float):
+        raise MathError(f"{expression!r} is not a valid expression: {error.msg}") from error
+    result = _Evaluation(expression, metrics).value(tree)
+    if isinstance(result, float):
         periods = {period for points in metrics.values() for period in points}
-        return dict.fromkeys(sorted(periods), found)
-    return dict(sorted(found.items()))
+        return dict.fromkeys(sorted(periods), result)
+    return dict(sorted(result.items()))
 
 
 class _Evaluation:
@@ -80,7 +80,7 @@ class _Evaluation:
 
     def _metric(self, name: str) -> Points:
         if name not in self._metrics:
-            raise MathError(f"{self._expression!r} names {name}, which is no id: there are {', '.join(self._metrics)}")
+            raise MathError(f"{self._expression!r} uses unknown ID {name}; known IDs: {', '.join(self._metrics)}")
         return self._metrics[name]
 
     def _call(self, name: str, arguments: list[ast.expr]) -> Value:
@@ -96,7 +96,7 @@ class _Evaluation:
                 return {t: float(_EACH[name](v)) for t, v in _spread(each, self._periods()).items()}
             case _, [argument] if name in _OVER:
                 return self._over(name, argument)
-        raise self._refusal(f"{name} of {len(arguments)} arguments")
+        raise self._refusal(f"{name} with {len(arguments)} arguments")
 
     def _if(self, condition: ast.expr, then: ast.expr, otherwise: ast.expr | None) -> Value:
         chosen = _spread(self.value(condition), self._periods())
@@ -111,7 +111,7 @@ class _Evaluation:
         return {**base, **filled}
 
     def _over(self, name: str, argument: ast.expr) -> Value:
-        """Of several metrics, their value in every period that any of them has; of one, one number for all periods."""
+        """Aggregate several metrics per period in which any has a value, or one metric over all periods."""
         match argument:
             case ast.Call(func=ast.Name(id="METRICS"), args=parts, keywords=[]):
                 series = [points for id, points in self._metrics.items() if self._selected(id, parts)]
@@ -129,7 +129,7 @@ class _Evaluation:
                 return True
             case [ast.Constant(value=str() as part)]:
                 return part in id
-        raise self._refusal("METRICS of more than a part of an id")
+        raise self._refusal("METRICS with anything but one string")
 
     def _periods(self) -> list[int]:
         return sorted({period for points in self._metrics.values() for period in points})
@@ -137,7 +137,7 @@ class _Evaluation:
     def _refusal(self, part: str) -> MathError:
         known = ", ".join(FUNCTIONS)
         return MathError(
-            f"{self._expression!r}: {part} is not evaluated here; there are + - * / ^, comparisons, {known}"
+            f"{self._expression!r}: {part} is not supported here; supported are + - * / ^, comparisons, {known}"
         )
 
 
@@ -147,17 +147,17 @@ def _spread(value: Value, periods: Sequence[int]) -> Points:
 
 def _combine(operation: Callable[[float, float], float], left: Value, right: Value) -> Value:
     if isinstance(left, float) and isinstance(right, float):
-        found = _guarded(operation, left, right)
-        return {} if found is None else found
+        number = _guarded(operation, left, right)
+        return {} if number is None else number
     periods = [period for side in (left, right) if not isinstance(side, float) for period in side]
     a, b = _spread(left, periods), _spread(right, periods)
-    found_at = {period: _guarded(operation, a[period], b[period]) for period in periods if period in a and period in b}
-    return {period: value for period, value in found_at.items() if value is not None}
+    results = {period: _guarded(operation, a[period], b[period]) for period in periods if period in a and period in b}
+    return {period: value for period, value in results.items() if value is not None}
 
 
 def _guarded(operation: Callable[[float, float], float], left: float, right: float) -> float | None:
     try:
-        found = operation(left, right)
+        result = operation(left, right)
     except (ZeroDivisionError, OverflowError):
         return None
-    return found if not isinstance(found, complex) and math.isfinite(found) else None
+    return result if not isinstance(result, complex) and math.isfinite(result) else None

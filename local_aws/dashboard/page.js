@@ -1,21 +1,21 @@
 "use strict";
 const SECONDS = 5;
-const COLOURS = ["#0972d3", "#e07941", "#037f0c", "#8456ce", "#d13212", "#067f68", "#c33d69", "#7d8998", "#b8860b", "#4d72f3"];
+const COLORS = ["#0972d3", "#e07941", "#037f0c", "#8456ce", "#d13212", "#067f68", "#c33d69", "#7d8998", "#b8860b", "#4d72f3"];
 const byId = (id) => document.getElementById(id);
 const charts = new Map();
 let shownName = null;
 let timer = null;
 
 const element = (tag, attributes = {}, ...children) => {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+  const created = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) created.setAttribute(name, value);
+  created.append(...children);
+  return created;
 };
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-const written = (value) => {
+const formatted = (value) => {
   if (value == null) return "–";
   const size = Math.abs(value);
   if (size >= 1e6) return (value / 1e6).toFixed(1) + " M";
@@ -26,14 +26,18 @@ const written = (value) => {
 
 const last = (line) => (line.points.length ? line.points[line.points.length - 1][1] : null);
 
+// The selected time window, in seconds since 1970: every chart spans it, however few points it has.
+let shownWindow = [0, 1];
+
 const sparkline = (points) => {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 92 18");
+  svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("aria-hidden", "true");
   if (points.length > 1) {
     const values = points.map((point) => point[1]);
     const [low, high] = [Math.min(...values), Math.max(...values)];
-    const [from, to] = [points[0][0], points[points.length - 1][0]];
+    const [from, to] = shownWindow;
     const place = ([t, v]) => `${(90 * (t - from)) / (to - from) + 1},${high > low ? 16 - (14 * (v - low)) / (high - low) : 9}`;
     const path = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
     path.setAttribute("points", points.map(place).join(" "));
@@ -58,14 +62,14 @@ const aligned = (widget) => {
 };
 
 const options = (widget, box) => {
-  const text = colour("--soft");
+  const text = color("--soft");
   const axis = (label, side, scale) => ({
     scale, side, stroke: text, label: label ?? "", labelSize: label ? 16 : 0, labelFont: "11px system-ui", font: "11px system-ui",
-    size: 46, grid: { show: side === 3, stroke: colour("--grid"), width: 1 }, ticks: { stroke: colour("--grid") },
-    values: (_, values) => values.map(written),
+    size: 46, grid: { show: side === 3, stroke: color("--grid"), width: 1 }, ticks: { stroke: color("--grid") },
+    values: (_, values) => values.map(formatted),
   });
   const axes = [
-    { stroke: text, font: "11px system-ui", size: 26, grid: { stroke: colour("--grid"), width: 1 }, ticks: { stroke: colour("--grid") } },
+    { stroke: text, font: "11px system-ui", size: 26, grid: { stroke: color("--grid"), width: 1 }, ticks: { stroke: color("--grid") } },
     axis(widget.axes.left, 3, "left"),
   ];
   const right = widget.lines.some((line) => line.side === "right");
@@ -75,11 +79,11 @@ const options = (widget, box) => {
     const top = Math.max(high ?? 0, ...values, 0);
     return [Math.min(low ?? 0, 0), top > 0 ? top * 1.08 : 1];
   };
-  const scales = { x: { time: true }, left: { range: range(limits) } };
+  const scales = { x: { time: true, range: () => shownWindow }, left: { range: range(limits) } };
   if (right) scales.right = { range: range([]) };
   const series = [{}, ...widget.lines.map((line, index) => ({
-    label: line.label, scale: line.side, stroke: COLOURS[index % COLOURS.length], width: 1.75, spanGaps: false,
-    fill: widget.stacked ? COLOURS[index % COLOURS.length] + "55" : undefined, points: { size: 5 },
+    label: line.label, scale: line.side, stroke: COLORS[index % COLORS.length], width: 1.75, spanGaps: false,
+    fill: widget.stacked ? COLORS[index % COLORS.length] + "55" : undefined, points: { size: 5 },
   }))];
   const bands = widget.stacked ? widget.lines.slice(1).map((_, index) => ({ series: [index + 2, index + 1] })) : [];
   return {
@@ -91,7 +95,7 @@ const options = (widget, box) => {
 const drawLimits = (plot, limits) => {
   const { ctx, bbox } = plot;
   ctx.save();
-  ctx.strokeStyle = ctx.fillStyle = colour("--alarm");
+  ctx.strokeStyle = ctx.fillStyle = color("--alarm");
   ctx.setLineDash([6, 4]);
   ctx.font = `${11 * devicePixelRatio}px system-ui`;
   limits.forEach((limit, index) => {
@@ -100,10 +104,10 @@ const drawLimits = (plot, limits) => {
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
-    // Lines may lie on each other: their names do not.
+    // Limits may overlap; alternating alignment keeps their labels apart.
     ctx.textAlign = index % 2 ? "right" : "left";
     const x = index % 2 ? bbox.left + bbox.width - 4 * devicePixelRatio : bbox.left + 4 * devicePixelRatio;
-    if (limit.label) ctx.fillText(`${limit.label} ${written(limit.value)}`, x, y - 4 * devicePixelRatio);
+    if (limit.label) ctx.fillText(`${limit.label} ${formatted(limit.value)}`, x, y - 4 * devicePixelRatio);
   });
   ctx.restore();
 };
@@ -116,7 +120,7 @@ const fill = {
   alarm(section, widget) {
     const states = widget.alarms.map((alarm) => {
       const state = alarm.state === "OK" || alarm.state === "ALARM" ? alarm.state : "unknown";
-      const shown = alarm.state ?? "not there";
+      const shown = alarm.state ?? "no such alarm";
       return element("span", { class: state, title: alarm.reason }, `${alarm.name}: ${shown}`);
     });
     section.append(element("h3", {}, widget.title ?? "alarms"), element("div", { class: "alarms" }, ...states));
@@ -127,34 +131,35 @@ const fill = {
     if (widget.view === "singleValue") {
       section.classList.add("single");
       section.append(element("div", { class: "numbers" }, ...widget.lines.map((line) =>
-        element("div", { title: line.note }, element("b", {}, written(last(line))), element("small", {}, line.label), sparkline(line.points)))));
+        element("div", { title: line.note }, element("b", {}, formatted(last(line))), element("small", {}, line.label), sparkline(line.points)))));
       return;
     }
     if (!widget.lines.some((line) => line.points.length)) {
-      section.append(element("div", { class: "empty" }, notes[0] ?? "no data in this time"));
+      section.append(element("div", { class: "empty" }, notes[0] ?? "no data in this period"));
       return;
     }
     const box = element("div", { class: "chart" });
     const legend = element("div", { class: "legend" }, ...widget.lines.map((line, index) => element("span", { title: line.note },
-      element("i", { style: `background:${COLOURS[index % COLOURS.length]}` }), `${line.label} `, element("b", {}, written(last(line))))));
+      element("i", { style: `background:${COLORS[index % COLORS.length]}` }), `${line.label} `, element("b", {}, formatted(last(line))))));
     section.append(box, legend);
     charts.set(key, new uPlot(options(widget, box), aligned(widget), box));
   },
 };
 
-const draw = (answer) => {
+const draw = (response) => {
   for (const chart of charts.values()) chart.destroy();
   charts.clear();
-  const sections = answer.widgets.map((widget) => {
+  shownWindow = [response.now - 60 * Number(byId("minutes").value), response.now];
+  const sections = response.widgets.map((widget) => {
     const section = element("section", { class: widget.type });
     section.style.gridColumn = `${widget.x + 1} / span ${widget.width}`;
     section.style.gridRow = `${widget.y + 1} / span ${widget.height}`;
     return section;
   });
   byId("grid").replaceChildren(...sections);
-  answer.widgets.forEach((widget, index) => fill[widget.type](sections[index], widget, index));
-  const at = new Date(answer.now * 1000).toLocaleTimeString();
-  say(`as of ${at}; again every ${SECONDS} s`);
+  response.widgets.forEach((widget, index) => fill[widget.type](sections[index], widget, index));
+  const at = new Date(response.now * 1000).toLocaleTimeString();
+  say(`as of ${at}; refreshes every ${SECONDS} s`);
   document.body.dataset.ready = "true";
 };
 
@@ -165,9 +170,9 @@ const say = (text, failed = false) => {
 
 const get = async (path) => {
   const response = await fetch(path);
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
-  return answer;
+  const content = await response.json();
+  if (!response.ok) throw new Error(content.error);
+  return content;
 };
 
 const refresh = async () => {
@@ -184,7 +189,7 @@ const refresh = async () => {
     if (shownName) draw(await get(`dashboards/${encodeURIComponent(shownName)}?minutes=${byId("minutes").value}`));
     else say("no dashboard is deployed yet");
   } catch (error) {
-    say(`${error.message}; is the local account up?`, true);
+    say(`${error.message}; is the local account running?`, true);
   }
   timer = setTimeout(refresh, SECONDS * 1000);
 };

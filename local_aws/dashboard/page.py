@@ -1,4 +1,4 @@
-"""The page: deployed dashboards with live data, one document without anything from elsewhere."""
+"""The dashboard page: deployed dashboards with live data, in one document that loads nothing from other sites."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 
 def document() -> str:
-    """The HTML with its style and scripts inside; raises FileNotFoundError where the Node packages are missing."""
+    """Return the HTML with styles and scripts inlined; raise FileNotFoundError if the Node packages are missing."""
     parts = {
         "/*UPLOT_CSS*/": _UPLOT / "uPlot.min.css",
         "/*STYLE*/": _HERE / "page.css",
@@ -38,24 +38,22 @@ def document() -> str:
 
 
 def create_app(account: LocalAccount) -> Starlette:
-    """The page and its data, for one running account."""
+    """Return the page and its data API for one running account."""
     cloudwatch = reading.client(account.endpoint_url, account.client_environment())
     html = document()
     publisher = _Publisher(account)
 
-    async def page(request: Request) -> Response:
-        del request
+    async def page(request: Request) -> Response:  # noqa: ARG001 - Starlette passes it
         return HTMLResponse(html, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"})
 
-    async def listed(request: Request) -> Response:
-        del request
+    async def listed(request: Request) -> Response:  # noqa: ARG001 - Starlette passes it
         return JSONResponse({"dashboards": await run_in_threadpool(reading.names, cloudwatch)})
 
     async def drawn(request: Request) -> Response:
         minutes = _minutes(request.query_params.get("minutes", "60"))
         if minutes is None:
             given = request.query_params["minutes"]
-            return _refused(400, f"minutes is {given[:40]!r}: give a whole number from 1 to {_MAX_MINUTES}")
+            return _refused(400, f"minutes is {given[:40]!r}: use a whole number from 1 to {_MAX_MINUTES}")
         await publisher.publish()
         name = request.path_params["name"]
         try:
@@ -69,7 +67,7 @@ def create_app(account: LocalAccount) -> Starlette:
 
 
 def encoded(drawn: reading.Drawn) -> dict[str, Any]:
-    """A widget as the page's script takes it."""
+    """Return a widget as the JSON that the page's script reads."""
     widget = drawn.widget
     place = {"type": widget.type, "x": widget.x, "y": widget.y, "width": widget.width, "height": widget.height}
     match widget:
@@ -100,14 +98,14 @@ def encoded(drawn: reading.Drawn) -> dict[str, Any]:
 
 
 class _Publisher:
-    """Has the account publish what it measured, since a minute is long to wait for a page."""
+    """Trigger for the account to publish its metrics now, since a page should not wait a minute for them."""
 
     def __init__(self, account: LocalAccount) -> None:
         self._url, self._auth = f"{account.runtime_url}/_local/publish", account.auth()
         self._next, self._lock = 0.0, asyncio.Lock()
 
     async def publish(self) -> None:
-        """Publishes unless somebody just had; an account that does not answer is left alone."""
+        """Publish, at most once per _PUBLISH_SECONDS; ignore an account that does not respond."""
         async with self._lock:
             if time.monotonic() < self._next:
                 return

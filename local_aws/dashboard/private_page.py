@@ -15,7 +15,7 @@ _HEADERS = (
 
 
 class PrivatePage:
-    """Serve an application below a random path, at one address, to its own pages.
+    """Middleware that serves an application below a random path, at one address, to its own pages only.
 
     address: `HOST:PORT` as a browser writes it. A request without the token, from another origin, or with another
     Host (as in DNS rebinding) gets 403.
@@ -27,7 +27,7 @@ class PrivatePage:
 
     @property
     def url(self) -> str:
-        """The page's address; anyone who has it can read the page."""
+        """URL of the page; anyone who has it can read the page."""
         return f"http://{self._address}/{self._token}/"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

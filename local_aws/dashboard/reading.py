@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef
 
 _MAX_QUERIES = 500
-"""Of one GetMetricData (API reference)."""
+"""Most queries per GetMetricData call (API reference)."""
 Key = tuple[str, str, tuple[tuple[str, str], ...], str, int]
-"""Namespace, metric, dimensions, statistic and period."""
+"""Namespace, metric, dimensions, statistic and period (seconds)."""
 
 
 class DashboardError(LookupError):
-    """A dashboard is not there, or CloudWatch has what is none; the message says what to do."""
+    """A dashboard does not exist, or CloudWatch's body is not valid; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line as it is drawn: points as seconds since 1970 and value. note: why it has none."""
+    """A line to draw. points: seconds since 1970 and value. note: why there are no points."""
 
     label: str
     side: Literal["left", "right"]
@@ -47,7 +47,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """An alarm's name and state; None where there is no such alarm."""
+    """Name and state of an alarm; the state is None if there is no such alarm."""
 
     name: str
     state: str | None
@@ -56,7 +56,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A widget and what it shows: lines of a metric widget, alarms of an alarm widget, neither of a text."""
+    """A widget and its data: lines of a metric widget, alarms of an alarm widget, neither for text."""
 
     widget: Widget
     lines: tuple[Line, ...] = ()
@@ -64,27 +64,27 @@ class Drawn:
 
 
 def names(cloudwatch: "CloudWatchClient") -> list[str]:
-    """The dashboards that are deployed, the overview first."""
+    """Return the names of the deployed dashboards, the overview first."""
     pages = cloudwatch.get_paginator("list_dashboards").paginate()
-    found = [entry["DashboardName"] for page in pages for entry in page["DashboardEntries"]]
-    return sorted(found, key=lambda name: (not name.endswith("-overview"), name))
+    deployed = [entry["DashboardName"] for page in pages for entry in page["DashboardEntries"]]
+    return sorted(deployed, key=lambda name: (not name.endswith("-overview"), name))
 
 
 def body(cloudwatch: "CloudWatchClient", name: str) -> DashboardBody:
-    """What was deployed under a name; raises DashboardError."""
+    """Return the dashboard deployed under a name; raise DashboardError."""
     try:
         text = cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"]
     except cloudwatch.exceptions.ClientError as error:
-        there = ", ".join(names(cloudwatch)) or "none; deploy a workload first"
-        raise DashboardError(f"no dashboard {name!r}: there are {there}") from error
+        deployed = ", ".join(names(cloudwatch)) or "none; deploy a workload first"
+        raise DashboardError(f"no dashboard {name!r}; deployed: {deployed}") from error
     try:
         return DashboardBody.model_validate_json(text)
     except ValidationError as error:
-        raise DashboardError(f"dashboard {name!r} is not one that this page draws: {error}") from error
+        raise DashboardError(f"dashboard {name!r} cannot be drawn by this page: {error}") from error
 
 
 def draw(cloudwatch: "CloudWatchClient", shown: DashboardBody, minutes: int) -> list[Drawn]:
-    """Every widget with its data of the last minutes."""
+    """Return every widget with its data from the last `minutes` minutes."""
     keys = dict.fromkeys(
         _key(line, widget.properties)
         for widget in shown.widgets
@@ -109,7 +109,7 @@ def _drawn(widget: Widget, data: Mapping[Key, Points], states: Mapping[str, Alar
 
 
 def _lines(properties: MetricProperties, data: Mapping[Key, Points]) -> list[Line]:
-    made = []
+    lines = []
     known: dict[str, Points] = {}
     for series in properties.series:
         rendering = series if isinstance(series, Calculation) else series.rendering
@@ -125,8 +125,8 @@ def _lines(properties: MetricProperties, data: Mapping[Key, Points]) -> list[Lin
             known[rendering.id] = points
         if rendering.visible:
             label = rendering.label or (series.expression if isinstance(series, Calculation) else series.name)
-            made.append(Line(label, rendering.yAxis, tuple(sorted(points.items())), note))
-    return made
+            lines.append(Line(label, rendering.yAxis, tuple(sorted(points.items())), note))
+    return lines
 
 
 def _key(source: Source, properties: MetricProperties) -> Key:
@@ -138,14 +138,14 @@ def _key(source: Source, properties: MetricProperties) -> Key:
 
 
 def _read(cloudwatch: "CloudWatchClient", keys: Sequence[Key], minutes: int) -> dict[Key, Points]:
-    found: dict[Key, Points] = {}
+    points: dict[Key, Points] = {}
     now = time.time()
     for begin in range(0, len(keys), _MAX_QUERIES):
         part = {f"q{number}": key for number, key in enumerate(keys[begin : begin + _MAX_QUERIES])}
         queries = [_query(id, key) for id, key in part.items()]
         pages = cloudwatch.get_paginator("get_metric_data").paginate(
             MetricDataQueries=queries,
-            # Whole minutes, so that the first period is a whole one too.
+            # Start on a whole minute, so the first period is complete too.
             StartTime=datetime.fromtimestamp(now // 60 * 60 - 60 * minutes, UTC),
             EndTime=datetime.fromtimestamp(now + 1, UTC),
             ScanBy="TimestampAscending",
@@ -153,8 +153,8 @@ def _read(cloudwatch: "CloudWatchClient", keys: Sequence[Key], minutes: int) -> 
         for page in pages:
             for result in page["MetricDataResults"]:
                 moments = [int(moment.timestamp()) for moment in result["Timestamps"]]
-                found.setdefault(part[result["Id"]], {}).update(zip(moments, result["Values"], strict=True))
-    return {key: found.get(key, {}) for key in keys}
+                points.setdefault(part[result["Id"]], {}).update(zip(moments, result["Values"], strict=True))
+    return {key: points.get(key, {}) for key in keys}
 
 
 def _query(id: str, key: Key) -> "MetricDataQueryTypeDef":
@@ -182,17 +182,17 @@ def _alarms(cloudwatch: "CloudWatchClient", shown: DashboardBody) -> dict[str, A
             for alarm in widget.properties.alarms
         }
     )
-    found: dict[str, Alarm] = {}
+    states: dict[str, Alarm] = {}
     for begin in range(0, len(wanted), 100):
         pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNames=wanted[begin : begin + 100])
         for page in pages:
             for alarm in page["MetricAlarms"]:
-                found[alarm["AlarmName"]] = Alarm(alarm["AlarmName"], alarm["StateValue"], alarm["StateReason"])
-    return found
+                states[alarm["AlarmName"]] = Alarm(alarm["AlarmName"], alarm["StateValue"], alarm["StateReason"])
+    return states
 
 
 def client(endpoint_url: str, environment: Mapping[str, str]) -> "CloudWatchClient":
-    """A client of a local account's CloudWatch, whatever this process's own environment says."""
+    """Return a client of a local account's CloudWatch, ignoring this process's own environment."""
     return boto3.client(
         "cloudwatch",
         endpoint_url=endpoint_url,

@@ -1,1 +1,1 @@
-"""What MiniStack lacks for a SageMaker deployment; runs in the emulator's own environment."""
+"""Additions to MiniStack for a SageMaker deployment; this package runs in the emulator's own environment."""

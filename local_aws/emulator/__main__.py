@@ -1,18 +1,17 @@
-"""MiniStack with this project's extension: `python -m local_aws.emulator`."""
+"""MiniStack with this project's extensions: `python -m local_aws.emulator`."""
 
 import logging
 import os
 from pathlib import Path
 
 import ministack.app as ministack_app
-from ministack.services import cloudformation  # noqa: F401  (its import fills the tables that the extension adds to)
+from ministack.services import cloudformation  # noqa: F401 - importing it fills the tables that extensions add to
 
 from local_aws.account import STATE_VARIABLE
 from local_aws.authentication.credentials import CredentialStore
 from local_aws.authentication.errors import Protocol
 from local_aws.authentication.middleware import Authentication
 from local_aws.emulator import (
-    absent,
     alarms,
     anomalies,
     budgets,
@@ -26,6 +25,7 @@ from local_aws.emulator import (
     storage,
     tasks,
 )
+from local_aws.emulator import unsupported as absent
 
 if __name__ == "__main__":
     for extension in (
@@ -43,7 +43,7 @@ if __name__ == "__main__":
         recovery,
     ):
         extension.register()
-    # Both log every request or every second, and drown what the emulator has to say.
+    # Both log every request or every second, and drown out the emulator's own messages.
     for name in ("httpx", "persistence"):
         logging.getLogger(name).setLevel(logging.WARNING)
     snapshots.start()

@@ -1,11 +1,11 @@
-"""When an alarm is in which state: CloudWatch's rules over the datapoints of one metric."""
+"""CloudWatch's rules for an alarm's state, from the datapoints of one metric."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 PERIOD_SECONDS = 60.0
-"""How far apart endpoints send their metrics at the most."""
+"""Longest interval between two datapoints of an endpoint's metric, in seconds."""
 Statistic = Callable[[Sequence[Mapping[str, Any]]], float | None]
 _COUNTS = ("Sum", "SampleCount")
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -18,9 +18,9 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A metric alarm's rule.
+    """Rule of a metric alarm.
 
-    period: seconds. scale: how many times faster the alarm's time passes; sums keep the meaning of so much a period.
+    period: seconds. scale: how many times faster the alarm's time passes; sums are scaled to a full period.
     """
 
     statistic: str
@@ -34,7 +34,7 @@ class Rule:
 
     @classmethod
     def of(cls, alarm: Mapping[str, Any], scale: float) -> "Rule":
-        """The rule of an alarm as CloudWatch describes it."""
+        """Build the rule from an alarm as CloudWatch describes it."""
         periods = int(alarm.get("EvaluationPeriods") or 1)
         return cls(
             alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average",
@@ -49,16 +49,17 @@ class Rule:
 
     @property
     def window(self) -> float:
-        """Seconds of the time of day that one period takes."""
+        """Wall-clock seconds that one period takes."""
         return self.period / self.scale
 
     def state(
         self, points: Sequence[Mapping[str, Any]], statistic: Statistic, before: str, now: float
     ) -> tuple[str, str]:
-        """The state now and the reason: enough of the newest periods with data breach the threshold, or not.
+        """Return the state now and the reason for it.
 
-        points: oldest first, each with a Timestamp in seconds. As in CloudWatch older periods stand in for missing
-        ones, here up to as many again, and what is then still missing is treated as the alarm says.
+        points: oldest first, each with a Timestamp in seconds. The alarm fires if enough of the newest periods with
+        data breach the threshold. As in CloudWatch, older periods fill in for missing ones, here up to the same number
+        again. Periods still missing after that are treated as TreatMissingData says.
         """
         values = self._values(points, statistic, now)[: self.periods]
         breach = _COMPARISONS[self.comparison]
@@ -75,7 +76,7 @@ class Rule:
         return (before if self.missing == "ignore" else "INSUFFICIENT_DATA"), reason
 
     def _values(self, points: Sequence[Mapping[str, Any]], statistic: Statistic, now: float) -> list[float]:
-        """The statistic of every period with data that has ended, newest first."""
+        """Return the statistic of each period that has data and has ended, newest first."""
         last = int(now // self.window)
         first = last - 2 * self.periods
         periods: dict[int, list[Mapping[str, Any]]] = {}
@@ -100,5 +101,5 @@ class Rule:
         return values
 
     def _covered(self, end: float, before: float | None) -> float:
-        """Seconds that a datapoint counts: since the one before it."""
+        """Return the seconds that a datapoint covers: the time since the datapoint before it."""
         return PERIOD_SECONDS if before is None else max(self.window / 2, min(PERIOD_SECONDS, end - before))

@@ -1,6 +1,6 @@
-"""CloudWatch alarms in the emulator: judged on their own metric, period by period, with missing data as they say.
+"""CloudWatch alarms in the emulator: evaluated per period on their own metric, with missing data as configured.
 
-Composite alarms are MiniStack's own, rule and notifications; here they get their CloudFormation type.
+Composite alarms, with their rules and notifications, are MiniStack's own; this module adds their CloudFormation type.
 """
 
 import json
@@ -22,7 +22,7 @@ def _evaluate(alarm: dict[str, Any]) -> None:
     if not namespace or not name:
         return
     rule, now = Rule.of(alarm, _SCALE), time.time()
-    # What SetAlarmState has set holds until the next period.
+    # A state set by SetAlarmState holds until the next period.
     if alarm.get("StateUpdatedTimestamp", 0) // rule.window == now // rule.window:
         return
     dimensions = {each["Name"]: each["Value"] for each in alarm.get("Dimensions") or []}
@@ -42,7 +42,7 @@ def _evaluate(alarm: dict[str, Any]) -> None:
 
 
 def _describe(*arguments: Any) -> Any:
-    """An alarm that nobody sends data for changes its state too, and is asked for by then at the latest."""
+    """Evaluate all alarms first, because an alarm also changes state when no data arrives."""
     cloudwatch._evaluate_all_alarms()
     return _describe_alarms(*arguments)
 
@@ -59,25 +59,26 @@ def _create_composite(logical_id: str, properties: dict[str, Any], stack: str) -
 
 
 def _update_composite(
-    physical_id: str, old: dict[str, Any], new: dict[str, Any], stack: str
+    physical_id: str,
+    old: dict[str, Any],  # noqa: ARG001 - MiniStack passes it
+    new: dict[str, Any],
+    stack: str,  # noqa: ARG001 - MiniStack passes it
 ) -> tuple[str, dict[str, Any]]:
-    del old, stack
     return _put_composite(physical_id, new)
 
 
-def _delete_composite(physical_id: str, properties: dict[str, Any]) -> None:
-    del properties
+def _delete_composite(physical_id: str, properties: dict[str, Any]) -> None:  # noqa: ARG001 - MiniStack passes them
     _checked(cloudwatch._delete_alarms({}, {"AlarmNames": [physical_id]}, False, is_json=True))
 
 
-def _checked(answer: Any) -> None:
-    status, _, body = answer
+def _checked(response: Any) -> None:
+    status, _, body = response
     if status >= 400:
         raise RuntimeError(json.loads(body)["message"])
 
 
 def register() -> None:
-    """Replaces MiniStack's rule, which mixes what all metrics of one name have sent, and adds the composite's type."""
+    """Replace MiniStack's evaluation, which mixes all metrics of one name, and add the composite alarm's type."""
     provisioners._RESOURCE_HANDLERS["AWS::CloudWatch::CompositeAlarm"] = {
         "create": _create_composite,
         "update": _update_composite,

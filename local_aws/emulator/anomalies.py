@@ -1,4 +1,4 @@
-"""Cost anomaly monitors in the emulator: kept and listed, and never going off, since nothing costs anything here."""
+"""Cost anomaly monitors in the emulator: stored and listed, but they never fire, since nothing costs money here."""
 
 import json
 import sys
@@ -14,39 +14,43 @@ from ministack.services.cloudformation import provisioners
 Properties = dict[str, Any]
 _PREFIX = "AWSInsightsIndexService"
 _KINDS = {"AnomalyMonitor": "MonitorArn", "AnomalySubscription": "SubscriptionArn"}
-"""The attribute of each kind that is its ARN, which is also what `Ref` gives."""
+"""Attribute of each kind that holds its ARN, which is also what `Ref` returns."""
 _kept: dict[str, dict[str, Properties]] = {kind: {} for kind in _KINDS}
 
 
 def get_state() -> Properties:
-    """What the emulator's snapshots keep."""
+    """Return the state that the emulator's snapshots keep."""
     return {kind: dict(each) for kind, each in _kept.items()}
 
 
 def load_persisted_state(state: Properties) -> None:
-    """Takes a snapshot back."""
+    """Restore a snapshot."""
     for kind, each in state.items():
         _kept[kind].update(each)
 
 
 async def _handle(
-    method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
+    method: str,  # noqa: ARG001 - MiniStack passes it
+    path: str,  # noqa: ARG001 - MiniStack passes it
+    headers: dict[str, str],
+    body: bytes,  # noqa: ARG001 - MiniStack passes it
+    query: dict[str, list[str]],  # noqa: ARG001 - MiniStack passes it
 ) -> tuple[int, dict[str, str], bytes]:
-    """GetAnomalyMonitors and GetAnomalySubscriptions; every other operation is refused by its name."""
-    del method, path, query, body
+    """Handle GetAnomalyMonitors and GetAnomalySubscriptions; refuse every other operation by name."""
     operation = headers.get("x-amz-target", "").rpartition(".")[2]
     kind = operation.removeprefix("Get").removesuffix("s")
     if kind not in _KINDS:
-        return _answer(400, {"__type": "InvalidAction", "message": f"the local account has no {operation}"})
-    return _answer(200, {f"{kind}s": list(_kept[kind].values())})
+        message = f"the local account does not support {operation}"
+        return _response(400, {"__type": "InvalidAction", "message": message})
+    return _response(200, {f"{kind}s": list(_kept[kind].values())})
 
 
-def _answer(status: int, content: Properties) -> tuple[int, dict[str, str], bytes]:
+def _response(status: int, content: Properties) -> tuple[int, dict[str, str], bytes]:
     return status, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(content).encode()
 
 
 def _record(properties: Properties) -> Properties:
-    """What the API tells of a template's properties: expressions are text in a template."""
+    """Return the API's form of a template's properties, where expressions are text."""
     return {
         name: json.loads(value) if name in ("MonitorSpecification", "ThresholdExpression") else value
         for name, value in properties.items()
@@ -55,8 +59,7 @@ def _record(properties: Properties) -> Properties:
 
 
 def _creating(kind: str) -> Callable[[str, Properties, str], tuple[str, Properties]]:
-    def create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
-        del logical_id, stack
+    def create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
         arn = f"arn:aws:ce::{get_account_id()}:{kind.lower()}/{uuid.uuid4()}"
         _kept[kind][arn] = {**_record(properties), _KINDS[kind]: arn}
         return arn, {_KINDS[kind]: arn}
@@ -65,8 +68,7 @@ def _creating(kind: str) -> Callable[[str, Properties, str], tuple[str, Properti
 
 
 def _updating(kind: str) -> Callable[[str, Properties, Properties, str], tuple[str, Properties]]:
-    def update(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:
-        del old, stack
+    def update(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
         _kept[kind][physical_id] = {**_record(new), _KINDS[kind]: physical_id}
         return physical_id, {_KINDS[kind]: physical_id}
 
@@ -74,15 +76,14 @@ def _updating(kind: str) -> Callable[[str, Properties, Properties, str], tuple[s
 
 
 def _deleting(kind: str) -> Callable[[str, Properties], None]:
-    def delete(physical_id: str, properties: Properties) -> None:
-        del properties
+    def delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
         _kept[kind].pop(physical_id, None)
 
     return delete
 
 
 def register() -> None:
-    """Adds the service and its CloudFormation types to MiniStack's tables."""
+    """Add the service and its CloudFormation types to MiniStack's tables."""
     ministack_app.SERVICE_HANDLERS["ce"] = _handle
     router.SERVICE_PATTERNS["ce"] = {
         "target_prefixes": [_PREFIX],

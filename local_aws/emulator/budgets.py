@@ -1,4 +1,4 @@
-"""Budgets in CloudFormation: the type goes to the emulator's own Budgets service."""
+"""Budgets in CloudFormation, backed by the emulator's own Budgets service."""
 
 import json
 from typing import Any
@@ -9,15 +9,15 @@ from ministack.services.cloudformation import provisioners
 Properties = dict[str, Any]
 
 
-def _checked(answer: Any) -> None:
-    status, _, body = answer
+def _checked(response: Any) -> None:
+    status, _, body = response
     if status >= 400:
         raise RuntimeError(json.loads(body)["message"])
 
 
 def _request(properties: Properties) -> Properties:
     budget = json.loads(json.dumps(properties["Budget"]))
-    # Amounts are numbers in a template and text in the API.
+    # Amounts are numbers in a template but text in the API.
     if "BudgetLimit" in budget:
         budget["BudgetLimit"]["Amount"] = str(budget["BudgetLimit"]["Amount"])
     notifications = json.loads(json.dumps(properties.get("NotificationsWithSubscribers") or []))
@@ -33,19 +33,17 @@ def _create(logical_id: str, properties: Properties, stack: str) -> tuple[str, P
     return request["Budget"]["BudgetName"], {}
 
 
-def _delete(physical_id: str, properties: Properties) -> None:
-    del properties
+def _delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
     budgets._delete_budget({"BudgetName": physical_id})
 
 
-def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:
-    del old
+def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
     _delete(physical_id, {})
     return _create(physical_id, new, stack)
 
 
 def register() -> None:
-    """Adds the type to MiniStack's table."""
+    """Add the type to MiniStack's table."""
     provisioners._RESOURCE_HANDLERS["AWS::Budgets::Budget"] = {
         "create": _create,
         "update": _update,

@@ -1,4 +1,4 @@
-"""The environment of a CodeBuild build: allow-listed variables, the project's own, and resolved secrets."""
+"""Environment of a CodeBuild build: allow-listed variables, the project's own, and resolved secrets."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from local_aws.child_environment import inherited
 Variable = Mapping[str, str]
 _STAGE = "AWSCURRENT"
 MASK = "***"
-"""What CodeBuild prints in place of a secret ("Environment variables in build environments")."""
+"""What CodeBuild prints instead of a secret ("Environment variables in build environments")."""
 
 
 class BuildEnvironmentError(ValueError):
-    """A variable cannot be resolved; the message names the variable, its reference, and the reason."""
+    """A variable cannot be resolved; the message names the variable, its reference and the reason."""
 
 
 _install_settings: dict[str, str] = {}
@@ -36,7 +36,7 @@ def withhold_install_settings() -> None:
 
 
 class BuildOutput:
-    """A build's log, which never shows the values of its secrets."""
+    """Log of a build, with the values of its secrets masked."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
@@ -47,27 +47,27 @@ class BuildOutput:
         self._write(self.mask(line))
 
     def hide(self, value: str) -> None:
-        """Hide a value from now on."""
+        """Mask a value from now on."""
         if value and value not in self._values:
-            # Longest first: a value may begin with another one.
+            # Longest first, because one value may start with another.
             self._values = sorted([*self._values, value], key=len, reverse=True)
 
     def mask(self, line: str) -> str:
-        """Return a line with every secret replaced."""
+        """Return a line with every secret masked."""
         for value in self._values:
             line = line.replace(value, MASK)
         return line
 
 
 def base(credential: Credential) -> dict[str, str]:
-    """Return what every build starts with: the machine's variables, the account's addresses, the build's own key."""
+    """Return the variables every build starts with: the machine's, the account's addresses, and the build's own key."""
     addresses = {name: os.environ[name] for name in ADDRESSES if name in os.environ}
-    # The emulator's own interpreter must not be the build's: a build brings its own environment.
+    # A build brings its own environment, and must not use the emulator's interpreter.
     return {**_install_settings, **inherited(), **addresses, **credential.environment()}
 
 
 def buildspec_variables(spec: Mapping[str, Any]) -> list[Variable]:
-    """Return a buildspec's `env` in the form of a project's variables: plain, parameter store and secrets manager."""
+    """Return a buildspec's `env` in the form of a project's variables: plain, Parameter Store and Secrets Manager."""
     sections = spec.get("env") or {}
     kinds = {"variables": "PLAINTEXT", "parameter-store": "PARAMETER_STORE", "secrets-manager": "SECRETS_MANAGER"}
     return [
@@ -78,12 +78,12 @@ def buildspec_variables(spec: Mapping[str, Any]) -> list[Variable]:
 
 
 def resolved(variables: Sequence[Variable], output: BuildOutput) -> dict[str, str]:
-    """Return the variables' values, secrets looked up and hidden from the output; later ones win.
+    """Return the variables' values; later ones win. Secrets are looked up, and masked in the output.
 
     Raises BuildEnvironmentError.
     """
     latest = {variable["name"]: variable for variable in variables}
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name, variable in latest.items():
         kind = variable.get("type", "PLAINTEXT")
         lookup = _LOOKUPS.get(kind)
@@ -91,14 +91,14 @@ def resolved(variables: Sequence[Variable], output: BuildOutput) -> dict[str, st
             kinds = ", ".join(_LOOKUPS)
             raise BuildEnvironmentError(f"environment variable {name} has the type {kind!r}: it must be one of {kinds}")
         try:
-            found[name] = lookup(variable["value"])
+            values[name] = lookup(variable["value"])
         except (BotoCoreError, ClientError, LookupError, ValueError) as error:
             raise BuildEnvironmentError(
                 f"environment variable {name}: {kind} {variable['value']} cannot be read: {error}"
             ) from error
         if kind != "PLAINTEXT":
-            output.hide(found[name])
-    return found
+            output.hide(values[name])
+    return values
 
 
 def _plain(value: str) -> str:

@@ -31,12 +31,12 @@ _start_build = codebuild._start_build
 
 
 def _start_build_with_overrides(data: dict[str, Any]) -> Any:
-    # The build's thread waits for this lock, so it never looks for its overrides before they are here.
+    # The build's thread waits for this lock, so it cannot look for its overrides before they are stored.
     with _starting:
-        answer = _start_build(data)
-        if answer[0] == 200 and data.get("environmentVariablesOverride"):
-            _overrides[json.loads(answer[2])["build"]["id"]] = copy.deepcopy(data["environmentVariablesOverride"])
-        return answer
+        response = _start_build(data)
+        if response[0] == 200 and data.get("environmentVariablesOverride"):
+            _overrides[json.loads(response[2])["build"]["id"]] = copy.deepcopy(data["environmentVariablesOverride"])
+        return response
 
 
 def _execute(build_id: str, project: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ def _execute(build_id: str, project: dict[str, Any]) -> None:
     output = BuildOutput(codebuild._log_sink(build))
     build["buildStatus"] = "IN_PROGRESS"
     role = project.get("serviceRole") or ""
-    # Longer than the build may take: its last call must not find an expired key.
+    # Longer than the build's timeout, so its last call does not find an expired key.
     lifetime = codebuild._timeout_seconds(project) + 3600
     key = sessions.issue_session(f"build/{build_id}", role, f"AWSCodeBuild-{build_id.rpartition(':')[2]}", lifetime)
     with tempfile.TemporaryDirectory(prefix="codebuild-", ignore_cleanup_errors=True) as folder:
@@ -136,7 +136,7 @@ def _run(
 
 
 def _keeping_logs_config(provision: Callable[..., tuple[str, Any]]) -> Callable[..., tuple[str, Any]]:
-    """MiniStack's projects leave out where their builds' output goes."""
+    """Keep the project's LogsConfig, which MiniStack drops."""
 
     def provisioned(*arguments: Any) -> tuple[str, Any]:
         name, attributes = provision(*arguments)
@@ -154,7 +154,7 @@ def _create_fleet(logical_id: str, properties: dict[str, Any], stack: str) -> tu
 
 
 def register() -> None:
-    """Replaces the runner, and adds fleets: builds run on this machine whatever the fleet."""
+    """Replace the build runner, and add fleets: builds run on this machine whatever their fleet."""
     build_environment.withhold_install_settings()
     codebuild.EXECUTE_BUILDS = True
     codebuild._execute_build = _execute
@@ -164,6 +164,6 @@ def register() -> None:
         project[operation] = _keeping_logs_config(project[operation])
     provisioners._RESOURCE_HANDLERS["AWS::CodeBuild::Fleet"] = {
         "create": _create_fleet,
-        "update": lambda physical_id, old, new, stack: (physical_id, {"Arn": physical_id}),
-        "delete": lambda physical_id, properties: None,
+        "update": lambda physical_id, *_: (physical_id, {"Arn": physical_id}),
+        "delete": lambda *_: None,
     }

@@ -1,4 +1,4 @@
-"""Inference components in CloudFormation: made, updated and removed in the hosting process, and waited for."""
+"""Inference components in CloudFormation: created, updated and deleted in the hosting process, and waited for."""
 
 import time
 from typing import Any
@@ -27,7 +27,7 @@ def _call(operation: str, request: Properties) -> Properties:
 
 
 def _plain(value: Any, name: str = "") -> Any:
-    """CloudFormation carries numbers as text, and names as ARNs."""
+    """Convert CloudFormation's text to numbers, and its ARNs to names."""
     if name == "Tags":
         return value
     if isinstance(value, dict):
@@ -48,12 +48,11 @@ def _create(logical_id: str, properties: Properties, stack: str) -> tuple[str, P
     return arn, _wait(request["InferenceComponentName"], "created")
 
 
-def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:
-    del stack
+def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes it
     name = physical_id.rpartition("/")[2]
     before, after = _plain(old), _plain(new)
     _settle(name)
-    # What the template does not change stays as it is: above all the count, which scaling may have changed.
+    # Whatever the template does not change must stay as it is, above all the copy count, which scaling may change.
     members = ("Specification", "RuntimeConfig", "DeploymentConfig")
     changes = {member: after[member] for member in members if member in after and after[member] != before.get(member)}
     if changes:
@@ -62,15 +61,14 @@ def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> t
 
 
 def restore(physical_id: str, properties: Properties) -> None:
-    """Has a component be what these properties say, whatever an update made of it; raises HostingError."""
+    """Make a component match these properties, whatever an update changed; raise HostingError."""
     served = _settle(physical_id.rpartition("/")[2])["Specification"]
     specification = _plain(properties)["Specification"]
     if served != specification:
         _update(physical_id, {**properties, "Specification": served}, properties, "")
 
 
-def _delete(physical_id: str, properties: Properties) -> None:
-    del properties
+def _delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
     name = physical_id.rpartition("/")[2]
     try:
         _settle(name)
@@ -98,8 +96,8 @@ def _settle(name: str) -> Properties:
 def _wait(name: str, done: str, specification: Properties | None = None) -> Properties:
     component = _settle(name)
     if component["InferenceComponentStatus"] == "InService" and specification not in (None, component["Specification"]):
-        # An update that ended without an outcome, as when the hosting process died, was not made.
-        component.setdefault("FailureReason", "it has another specification than the template")
+        # An update that ended without an outcome, for example because the hosting process died, did not happen.
+        component.setdefault("FailureReason", "its specification differs from the template's")
     if component["InferenceComponentStatus"] != "InService" or "FailureReason" in component:
         reason = component.get("FailureReason", "no reason given")
         raise HostingError(f"inference component {name} could not be {done}: {reason}")
@@ -112,6 +110,6 @@ def _wait(name: str, done: str, specification: Properties | None = None) -> Prop
 
 
 def register() -> None:
-    """Adds the CloudFormation type to MiniStack's tables."""
+    """Add the CloudFormation type to MiniStack's tables."""
     provisioners._RESOURCE_HANDLERS[TYPE] = {"create": _create, "update": _update, "delete": _delete}
     provisioners._REPLACING_PROPERTIES[TYPE] = ("InferenceComponentName", "EndpointName", "VariantName")

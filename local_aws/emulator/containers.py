@@ -1,6 +1,6 @@
-"""Tasks' containers, in the words of the Docker client that the emulator's ECS speaks.
+"""Containers of ECS tasks, behind the subset of the Docker client that the emulator's ECS calls.
 
-They are process groups on this machine, or Podman's where Podman built their image.
+They are process groups on this machine, or Podman containers if Podman built their image.
 """
 
 import os
@@ -22,20 +22,20 @@ from local_aws.podman.state import TASKS, owner
 from local_aws.processes import die_with_parent, kill_group
 
 _STOP_SECONDS = 30.0
-"""ECS's default for stopTimeout."""
+"""ECS's default stopTimeout, in seconds."""
 _ADDRESS = "127.0.0.1"
 _MEMORY_BYTES = 4 * 2**30
-"""Of a task in a container by Podman: the emulator does not tell what its definition asks for."""
+"""Memory limit of a task that Podman runs; the emulator does not pass on the task definition's own limit."""
 
 
 class NoSuchContainerError(LookupError):
-    """There is no container, or no image, of that name; the text names it."""
+    """There is no container, or no image, with that name; the message names it."""
 
 
 class Container:
-    """A process group that runs an image's entrypoint, with its output kept in memory.
+    """A process group that runs an image's entrypoint and keeps its output in memory.
 
-    Neither memory nor processors are limited, and the root file system is this machine's own, unless Podman runs it.
+    Unless Podman runs it, memory and processors are unlimited, and its root file system is this machine's own.
     """
 
     def __init__(
@@ -60,20 +60,20 @@ class Container:
             "TMPDIR": str(self._folder),
             "LANG": "C.UTF-8",
             **environment,
-            # The emulator gives addresses that only containers reach, and a key that all of them share.
+            # The emulator passes addresses that only containers can reach, and a key that they all share.
             **{name: os.environ[name] for name in ADDRESSES if name in os.environ},
             **({} if self._key is None else self._key.environment()),
         }
         self._podman: Podman | None = None
         if image.container:
-            self._become_podmans(image.container, command, environment, state)
+            self._use_podman(image.container, command, environment, state)
         self._changed = threading.Condition()
         self._lines: list[bytes] = []
         self._pid: int | None = None
         self._exit_code: int | None = None
         self._error: OSError | None = None
 
-    def _become_podmans(
+    def _use_podman(
         self, image: str, command: Sequence[str], environment: Mapping[str, str], state: Path | None
     ) -> None:
         self._podman = require(default_cache())
@@ -92,8 +92,8 @@ class Container:
         self._workdir, self._environment = self._folder, {**self._podman.environment, **aws}
 
     def start(self) -> None:
-        """Returns when the process runs; raises OSError."""
-        # The kernel ends a child with the thread that started it, so this one stays until the child has ended.
+        """Start the process, and return once it runs; raise OSError."""
+        # The kernel kills a child when the thread that started it ends, so that thread must outlive the child.
         threading.Thread(target=self._run, daemon=True, name=f"container-{self.id[:8]}").start()
         with self._changed:
             self._changed.wait_for(lambda: self._pid is not None or self._error is not None)
@@ -130,7 +130,7 @@ class Container:
             self._podman.try_call("rm", "--force", "--ignore", "--time", "0", f"task-{self.id}")
         self._revoke_key()
         shutil.rmtree(self._folder, ignore_errors=True)
-        # As a shell and Docker tell of a signal.
+        # A shell and Docker report an exit by signal in the same way.
         self._note(exit_code=code if code >= 0 else 128 - code)
 
     def _revoke_key(self) -> None:
@@ -149,42 +149,39 @@ class Container:
         return "running" if self._exit_code is None else "exited"
 
     def reload(self) -> None:
-        """Nothing: what is told is never old."""
+        """No-op: state is always current."""
 
     def wait(self) -> dict[str, int]:
-        """Waits for the end; the exit code as `StatusCode`."""
+        """Wait until the process ends, and return its exit code as `StatusCode`."""
         with self._changed:
             self._changed.wait_for(lambda: self._exit_code is not None)
         return {"StatusCode": self._exit_code or 0}
 
-    def logs(self, **options: Any) -> Iterator[bytes]:
-        """Every line of both outputs, from the first, until the end."""
-        del options
-        told = 0
-        while lines := self._lines_after(told):
-            told += len(lines)
+    def logs(self, **options: Any) -> Iterator[bytes]:  # noqa: ARG002 - the Docker client's signature
+        """Yield every line of stdout and stderr, from the first until the process ends."""
+        read = 0
+        while lines := self._lines_after(read):
+            read += len(lines)
             yield from lines
 
-    def _lines_after(self, told: int) -> list[bytes]:
-        """Waits for more lines than were told of, and gives them; none after the end."""
+    def _lines_after(self, read: int) -> list[bytes]:
+        """Wait for more lines than `read`, and return them; return none after the end."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._lines) > told or self._exit_code is not None)
-            return self._lines[told:]
+            self._changed.wait_for(lambda: len(self._lines) > read or self._exit_code is not None)
+            return self._lines[read:]
 
-    def stop(self, timeout: float | None = None) -> None:
-        """SIGTERM, and SIGKILL after the task definition's stopTimeout, which comes before the caller's."""
-        del timeout
+    def stop(self, timeout: float | None = None) -> None:  # noqa: ARG002 - the Docker client's signature
+        """Send SIGTERM, then SIGKILL after the task definition's stopTimeout, which overrides the caller's timeout."""
         if self._pid is not None and self._exit_code is None:
             kill_group(self._pid, self._stop_seconds)
             self.wait()
 
     def remove(self, **options: Any) -> None:
-        """Nothing: what a process leaves is removed when it ends."""
-        del options
+        """No-op: everything a process leaves is removed when it ends."""
 
 
 class Containers:
-    """All containers, by their ids."""
+    """All containers, by ID."""
 
     def __init__(self, state: Path) -> None:
         self._state = state
@@ -197,27 +194,26 @@ class Containers:
         command: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
         stop_timeout: float | None = None,
-        **options: Any,
+        **options: Any,  # noqa: ARG002 - the Docker client's signature
     ) -> Container:
-        """Starts one; options that are for a kernel of its own are left out. Raises NoSuchContainerError, OSError."""
-        del options
-        found = find(self._state, image)
-        if found is None:
+        """Start a container, ignoring options for kernel isolation; raise NoSuchContainerError or OSError."""
+        stored = find(self._state, image)
+        if stored is None:
             raise NoSuchContainerError(f"there is no image {image}: deploy the stack that builds it")
-        container = Container(found, command or (), environment or {}, stop_timeout or _STOP_SECONDS, self._state)
+        container = Container(stored, command or (), environment or {}, stop_timeout or _STOP_SECONDS, self._state)
         container.start()
         self._known[container.id] = container
         return container
 
     def get(self, container_id: str) -> Container:
-        """One that was started; raises NoSuchContainerError."""
+        """Return a container that was started; raise NoSuchContainerError."""
         if container_id not in self._known:
             raise NoSuchContainerError(f"there is no container {container_id!r}")
         return self._known[container_id]
 
 
 class Client:
-    """What `docker.from_env` gives, as far as the emulator's ECS asks for it."""
+    """Replacement for the client that `docker.from_env` returns, as far as the emulator's ECS uses it."""
 
     def __init__(self, state: Path) -> None:
         self.containers = Containers(state)

@@ -1,4 +1,4 @@
-"""The emulator's way to the hosting process."""
+"""Calls from the emulator to the hosting process."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from load_tests.signed_requests import SignedRequests
 
 Properties = dict[str, Any]
 _URL = os.environ.get("INFERENCE_HOSTING_URL", "")
-_ABSENT = "the hosting process of the local account does not answer; see `inference local status`"
+_ABSENT = "the hosting process of the local account does not respond; see `inference local status`"
 _INVOKED = re.compile(r"/endpoints/[A-Za-z0-9-]+/[a-z-]+")
-"""Paths of the runtime API. Hosting has others, which are not for whoever may call SageMaker."""
+"""Paths of the runtime API. Hosting also has paths that SageMaker's callers must not reach."""
 _RESTART_SECONDS = 60
 _auth = SignedRequests(os.environ)
 _client = httpx.AsyncClient(base_url=_URL, auth=_auth, timeout=90, trust_env=False)
@@ -25,14 +25,17 @@ class HostingError(RuntimeError):
 
 
 class HostingAbsentError(HostingError):
-    """The hosting process does not answer."""
+    """The hosting process does not respond."""
 
 
 async def forward(
-    method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    query: dict[str, list[str]],  # noqa: ARG001 - MiniStack passes it
 ) -> tuple[int, dict[str, str], bytes]:
-    """Pass a request of a service that hosting implements on as it is."""
-    del query
+    """Forward a request unchanged to a service that hosting implements."""
     if path != "/" and not _INVOKED.fullmatch(path):
         message = json.dumps({"__type": "UnknownOperationException", "message": f"{method} {path[:100]}"})
         return 404, {"Content-Type": "application/json"}, message.encode()
@@ -42,7 +45,7 @@ async def forward(
         if name.lower() in ("content-type", "accept", "x-amz-target") or name.lower().startswith("x-amzn-")
     }
     try:
-        answer = await _client.request(method, path, content=body, headers=kept)
+        response = await _client.request(method, path, content=body, headers=kept)
     except httpx.HTTPError:
         return (
             503,
@@ -50,25 +53,25 @@ async def forward(
             json.dumps({"__type": "ServiceUnavailable", "message": _ABSENT}).encode(),
         )
     dropped = {"content-length", "date", "server", "connection"}
-    return answer.status_code, {n: v for n, v in answer.headers.items() if n not in dropped}, answer.content
+    return response.status_code, {n: v for n, v in response.headers.items() if n not in dropped}, response.content
 
 
 def call(target: str, request: Properties) -> Properties:
-    """One call to the hosting process, by the value of its X-Amz-Target; raises HostingError with its message."""
+    """Call the hosting process by X-Amz-Target; raise HostingError with its message."""
     try:
-        answer = httpx.post(
+        response = httpx.post(
             _URL, json=request, headers={"X-Amz-Target": target}, auth=_auth, timeout=60, trust_env=False
         )
     except httpx.TransportError as error:
         raise HostingAbsentError(_ABSENT) from error
-    content: Properties = answer.json()
-    if answer.status_code >= 400:
+    content: Properties = response.json()
+    if response.status_code >= 400:
         raise HostingError(content["message"])
     return content
 
 
 def ask(target: str, request: Properties) -> Properties:
-    """A call that changes nothing, made again while the hosting process is started again; raises HostingError."""
+    """Make a read-only call, and retry it while the hosting process restarts; raise HostingError."""
     deadline = time.monotonic() + _RESTART_SECONDS
     while True:
         try:

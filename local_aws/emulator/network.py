@@ -1,4 +1,7 @@
-"""Parts of a network in CloudFormation that the emulator knows in EC2 only, or not at all; traffic is not held up."""
+"""Network resources in CloudFormation that MiniStack supports only through EC2's API, or not at all.
+
+They do not affect traffic.
+"""
 
 import uuid
 from typing import Any
@@ -11,19 +14,17 @@ _RULES = {"AWS::EC2::SecurityGroupIngress": "IpPermissions", "AWS::EC2::Security
 
 
 def _rule(kind: str) -> dict[str, Any]:
-    """A rule of its own is one of its group's."""
+    """Return handlers that store a standalone rule in its security group."""
     held = _RULES[kind]
 
-    def create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
-        del logical_id, stack
+    def create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
         ec2._security_groups[properties["GroupId"]].setdefault(held, []).extend(
             provisioners._ec2_sg_permissions([properties])
         )
         name = f"sgr-{uuid.uuid4().hex[:17]}"
         return name, {"Id": name}
 
-    def delete(physical_id: str, properties: Properties) -> None:
-        del physical_id
+    def delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes it
         group = ec2._security_groups.get(properties["GroupId"])
         for rule in provisioners._ec2_sg_permissions([properties]) if group else ():
             if rule in group[held]:
@@ -36,8 +37,7 @@ def _rule(kind: str) -> dict[str, Any]:
     return {"create": create, "update": update, "delete": delete}
 
 
-def _create_flow_log(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
-    del logical_id, stack
+def _create_flow_log(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
     name = f"fl-{uuid.uuid4().hex[:17]}"
     ec2._flow_logs[name] = {
         "FlowLogId": name,
@@ -52,19 +52,17 @@ def _create_flow_log(logical_id: str, properties: Properties, stack: str) -> tup
     return name, {"Id": name}
 
 
-def _delete_flow_log(physical_id: str, properties: Properties) -> None:
-    del properties
+def _delete_flow_log(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
     ec2._flow_logs.pop(physical_id, None)
 
 
-def _update_flow_log(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:
-    del old
+def _update_flow_log(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes it
     _delete_flow_log(physical_id, {})
     return _create_flow_log("", new, stack)
 
 
 def register() -> None:
-    """Adds the types to MiniStack's table."""
+    """Add the types to MiniStack's table."""
     for kind in _RULES:
         provisioners._RESOURCE_HANDLERS[kind] = _rule(kind)
     provisioners._RESOURCE_HANDLERS["AWS::EC2::FlowLog"] = {

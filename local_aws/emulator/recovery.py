@@ -1,8 +1,8 @@
-"""Stack operations that an earlier emulator process did not finish are rolled back by the next one.
+"""Roll back stack operations that an earlier emulator process did not finish.
 
-CloudFormation itself outlives everything; an emulator that was killed comes back from its last snapshot. A stack whose
-operation was under way would stand there as `CREATE_IN_PROGRESS` for ever, and the CDK's command line would report the
-next deployment of the same template as done, since nothing had changed.
+The real CloudFormation does not crash. An emulator that was killed restarts from its last snapshot, where an unfinished
+stack would stay in `CREATE_IN_PROGRESS` forever. The CDK's command line would then report the next deployment of the
+same template as done, since nothing had changed.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from local_aws.emulator.hosting import HostingError, Properties, ask
 
 logger = logging.getLogger("recovery")
 
-REASON = "the local account's emulator ended in the middle of this operation, which is rolled back: deploy again"
+REASON = "the local account's emulator ended during this operation, which is being rolled back: deploy again"
 _UNDER_WAY = "_under_way"
 _KINDS = (components.KIND, "Endpoint", "EndpointConfig", "Model")
-"""What the hosting process keeps, dependents first."""
+"""Kinds of resources that the hosting process keeps, dependents first."""
 _RESTORERS = {"AWS::SageMaker::Endpoint": sagemaker.restore_endpoint, components.TYPE: components.restore}
 _LISTENING_SECONDS = 30
 _tasks: set[asyncio.Task[None]] = set()
@@ -33,12 +33,12 @@ _delete_stack = stacks._delete_stack_async
 _load_persisted_state = ministack_app._load_persisted_state
 
 
-async def _deploy(
+async def _deploy(  # noqa: PLR0913 - MiniStack's signature
     stack_name: str, stack_id: str, template: Properties, param_values: Properties, disable_rollback: bool,
     tags: list[Any], is_update: bool = False, previous_stack: Properties | None = None,
     retain_except_on_create: bool = False, imports: Properties | None = None,
 ) -> None:  # fmt: skip
-    """MiniStack's, with what its rollback needs kept on the stack for as long as it is under way."""
+    """Run MiniStack's deployment, and store on the stack what a rollback needs until it ends."""
     stack = cloudformation._stacks[stack_name]
     before = previous_stack or {}
     stack[_UNDER_WAY] = stacks._failed_operation(
@@ -52,7 +52,7 @@ async def _deploy(
         )  # fmt: skip
     finally:
         stack.pop(_UNDER_WAY, None)
-        # Before anybody can have been told: what was reported as done is not rolled back.
+        # Before any caller can see the outcome: an operation reported as done must never be rolled back.
         snapshots.save()
 
 
@@ -76,7 +76,10 @@ def _load_and_recover() -> None:
 
 
 def _unfinished(stack: Properties) -> bool:
-    """Whether an operation is under way; says so at once, that nobody takes the stack for one that is being made."""
+    """Return whether an operation is unfinished.
+
+    Sets the rollback status at once, so the operation no longer looks in progress.
+    """
     status: str = stack["StackStatus"]
     if status == "DELETE_IN_PROGRESS":
         return True
@@ -94,37 +97,37 @@ async def _recover(unfinished: list[Properties]) -> None:
     for stack in unfinished:
         name, stack_id = stack["StackName"], stack["StackId"]
         if stack["StackStatus"] == "DELETE_IN_PROGRESS":
-            logger.warning("the deletion of %s goes on", name)
+            logger.warning("resuming the deletion of %s", name)
             task = _delete(name, stack_id)
         else:
-            logger.warning("%s is rolled back", name)
+            logger.warning("rolling back %s", name)
             task = _roll_back(stack)
         try:
             with stacks._stack_region_context(stack, stack_id):
                 await task
         except Exception:
-            # Whatever one stack meets, the next one is not left in progress.
-            logger.exception("%s was not brought to an end", name)
+            # An error in one stack must not leave the next one in progress.
+            logger.exception("%s could not be recovered", name)
 
 
 async def _roll_back(stack: Properties) -> None:
     operation = stack.pop(_UNDER_WAY)
     resources, before = stack.get("_resources", {}), (operation["previous_stack"] or {}).get("_resources", {})
     operation["created"] = [name for name, record in resources.items() if record != before.get(name)]
-    # An update that was under way goes on in the hosting process, on to what the rollback is about to remove.
+    # An update that was in progress continues in the hosting process, and may use what the rollback is about to remove.
     for name, record in before.items():
         restore = _RESTORERS.get(record["ResourceType"])
         if restore is not None and resources.get(name) == record:
             try:
                 await asyncio.to_thread(restore, record["PhysicalResourceId"], record["Properties"])
             except HostingError as error:
-                logger.error("%s of %s was not sent back: %s", name, stack["StackName"], error)
+                logger.error("%s of %s could not be restored: %s", name, stack["StackName"], error)
     await stacks._roll_back_operation(stack["StackName"], stack["StackId"], stack, operation, REASON)
     snapshots.save()
 
 
 async def _listening() -> None:
-    """Waits until this emulator answers: what custom resources report comes in through its port."""
+    """Wait until this emulator accepts connections, because custom resources report to its port."""
     deadline = time.monotonic() + _LISTENING_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -143,21 +146,21 @@ def _physical_ids(stack: Properties) -> list[str]:
 
 
 def _remove_lost(owned: set[str]) -> None:
-    """Removes from the hosting process what a stack made after the last snapshot, and so knows nothing of."""
+    """Remove resources from the hosting process that a stack created after the last snapshot and no longer knows."""
     for kind in _KINDS:
         try:
             listed = ask(f"SageMaker.List{kind}s", {"MaxResults": 100})[f"{kind}s"]
             for record in listed:
                 arn = record[f"{kind}Arn"]
                 if arn not in owned and record["CreationTime"] < _started and sagemaker.made_by_a_stack(arn):
-                    logger.warning("%s was made by a deployment that was lost, and is removed", arn)
+                    logger.warning("removing %s: the deployment that created it was lost", arn)
                     sagemaker.delete(kind, arn)
         except HostingError as error:
-            logger.warning("what a lost deployment left could not be removed: %s", error)
+            logger.warning("leftovers of a lost deployment could not be removed: %s", error)
 
 
 def register() -> None:
-    """Puts itself around the operations, and between the state's arrival and the first request."""
+    """Wrap the stack operations, and run recovery between loading the state and the first request."""
     for module in (stacks, handlers, changesets):
         module._deploy_stack_async = _deploy
     for module in (stacks, handlers):

@@ -1,4 +1,4 @@
-"""SageMaker in the emulator: API calls go on to the hosting process, CloudFormation waits for endpoints."""
+"""SageMaker in the emulator: API calls go to the hosting process, and CloudFormation waits for endpoints."""
 
 import time
 from typing import Any
@@ -34,7 +34,7 @@ def _call(operation: str, request: Properties) -> Properties:
 
 
 def _plain(value: Any, name: str = "") -> Any:
-    """CloudFormation carries numbers as text, and names as ARNs."""
+    """Convert CloudFormation's text to numbers, and its ARNs to names."""
     if isinstance(value, dict):
         size = {"Value": int(value["Value"])} if name in _SIZES else {}
         return {key: _plain(member, key) for key, member in value.items()} | size
@@ -48,19 +48,19 @@ def _plain(value: Any, name: str = "") -> Any:
 
 
 def stack_tags(given: list[Properties] | None, logical_id: str, stack: str) -> list[Properties]:
-    """The tags of a resource, with those that CloudFormation itself puts on it."""
+    """Return a resource's tags plus those that CloudFormation adds."""
     own = {"aws:cloudformation:stack-name": stack, "aws:cloudformation:logical-id": logical_id}
     return [*(given or []), *({"Key": key, "Value": value} for key, value in own.items())]
 
 
 def made_by_a_stack(arn: str) -> bool:
-    """Whether CloudFormation made what has this ARN; raises HostingError."""
+    """Return whether CloudFormation created the resource with this ARN; raise HostingError."""
     tags: list[Properties] = ask("SageMaker.ListTags", {"ResourceArn": arn})["Tags"]
     return any(tag["Key"] == "aws:cloudformation:stack-name" for tag in tags)
 
 
 def delete(kind: str, arn: str) -> None:
-    """Removes a resource as CloudFormation does, and waits until it is gone; raises HostingError."""
+    """Delete a resource as CloudFormation does, and wait until it is gone; raise HostingError."""
     provisioners._RESOURCE_HANDLERS[f"AWS::SageMaker::{kind}"]["delete"](arn, {})
 
 
@@ -79,8 +79,7 @@ def _create(kind: str) -> Any:
 
 
 def _delete(kind: str) -> Any:
-    def delete(physical_id: str, properties: Properties) -> None:
-        del properties
+    def delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
         name = physical_id.rpartition("/")[2]
         try:
             if kind == "Endpoint":
@@ -96,15 +95,14 @@ def _delete(kind: str) -> Any:
     return delete
 
 
-def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: str, logical_id: str) -> Any:
-    del old, stack, logical_id
+def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: str, logical_id: str) -> Any:  # noqa: ARG001 - MiniStack passes them
     request = _plain(new)
     name = physical_id.rpartition("/")[2]
-    made = physical_id, {"EndpointName": name, "EndpointArn": physical_id, "Id": physical_id}
-    # Rolling a stack back, CloudFormation asks for what an endpoint that was rolled back has already.
+    updated = physical_id, {"EndpointName": name, "EndpointArn": physical_id, "Id": physical_id}
+    # When CloudFormation rolls a stack back, it asks for the configuration that a rolled-back endpoint already has.
     now = _settle(name)
     if (now["EndpointStatus"], now["EndpointConfigName"]) == ("InService", request["EndpointConfigName"]):
-        return made
+        return updated
     update: Properties = {
         "EndpointName": name,
         "EndpointConfigName": request["EndpointConfigName"],
@@ -114,11 +112,11 @@ def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: 
         update["DeploymentConfig"] = request["DeploymentConfig"]
     _call("UpdateEndpoint", update)
     _wait(name, "updated", update["EndpointConfigName"])
-    return made
+    return updated
 
 
 def restore_endpoint(physical_id: str, properties: Properties) -> None:
-    """Has an endpoint serve what these properties say, whatever an update made of it; raises HostingError."""
+    """Make an endpoint serve what these properties say, whatever an update changed; raise HostingError."""
     _update_endpoint(physical_id, properties, properties, "", "")
 
 
@@ -136,8 +134,8 @@ def _settle(name: str) -> dict[str, Any]:
 def _wait(name: str, done: str, config: str | None = None) -> None:
     endpoint = _settle(name)
     if endpoint["EndpointStatus"] == "InService" and config not in (None, endpoint["EndpointConfigName"]):
-        # An update that ended without an outcome, as when the hosting process died, was not made.
-        endpoint.setdefault("FailureReason", f"it serves {endpoint['EndpointConfigName']} and not {config}")
+        # An update that ended without an outcome, for example because the hosting process died, did not happen.
+        endpoint.setdefault("FailureReason", f"it serves {endpoint['EndpointConfigName']} instead of {config}")
     if endpoint["EndpointStatus"] != "InService" or "FailureReason" in endpoint:
         raise HostingError(f"endpoint {name} could not be {done}: {endpoint.get('FailureReason', 'no reason given')}")
 
@@ -146,12 +144,15 @@ _runs_on_worker_thread = stacks._runs_on_worker_thread
 
 
 def _waits(resource_type: str) -> bool:
-    """Replicas fetch their model from this emulator while it waits for them, so it must not block."""
+    """Return whether a type's handlers run on a worker thread.
+
+    Replicas load their model from this emulator while it waits for them, so it must not block.
+    """
     return resource_type in ("AWS::SageMaker::Endpoint", components.TYPE) or bool(_runs_on_worker_thread(resource_type))
 
 
 def register() -> None:
-    """Adds the services and the CloudFormation types to MiniStack's tables."""
+    """Add the services and the CloudFormation types to MiniStack's tables."""
     stacks._runs_on_worker_thread = _waits
     ministack_app.SERVICE_HANDLERS["sagemaker"] = forward
     router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."], "host_patterns": [r"sagemaker\."]}

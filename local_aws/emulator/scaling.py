@@ -1,4 +1,4 @@
-"""Application Auto Scaling in the emulator: API calls go on to the hosting process, whose replicas it scales."""
+"""Application Auto Scaling in the emulator: API calls go to the hosting process, whose replicas it scales."""
 
 from typing import Any
 
@@ -32,8 +32,7 @@ def _physical_id(target: Properties) -> str:
     return "|".join([target["ResourceId"], target["ScalableDimension"], target["ServiceNamespace"]])
 
 
-def _create_target(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
-    del logical_id, stack
+def _create_target(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
     target = _target(properties)
     call(f"{_PREFIX}.RegisterScalableTarget", target)
     for action in properties.get("ScheduledActions") or []:
@@ -41,22 +40,20 @@ def _create_target(logical_id: str, properties: Properties, stack: str) -> tuple
     return _physical_id(target), {"Id": _physical_id(target)}
 
 
-def _update_target(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:
-    del physical_id
-    made = _create_target("", new, stack)
+def _update_target(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes it
+    updated = _create_target("", new, stack)
     kept = {action["ScheduledActionName"] for action in new.get("ScheduledActions") or []}
     for action in old.get("ScheduledActions") or []:
         if (name := action["ScheduledActionName"]) not in kept:
             call(f"{_PREFIX}.DeleteScheduledAction", {**_identity(_target(new)), "ScheduledActionName": name})
-    return made
+    return updated
 
 
 def _identity(target: Properties) -> Properties:
     return {name: target[name] for name in ("ServiceNamespace", "ScalableDimension", "ResourceId")}
 
 
-def _create_policy(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
-    del logical_id, stack
+def _create_policy(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
     resource, dimension, namespace = properties["ScalingTargetId"].split("|")
     request = {
         "PolicyName": properties["PolicyName"],
@@ -71,20 +68,18 @@ def _create_policy(logical_id: str, properties: Properties, stack: str) -> tuple
 
 
 def _numbers(value: Any) -> Any:
-    """CloudFormation carries numbers as text."""
+    """Convert CloudFormation's text to numbers."""
     if isinstance(value, dict):
         return {name: float(member) if name in _NUMBERS else _numbers(member) for name, member in value.items()}
     return [_numbers(member) for member in value] if isinstance(value, list) else value
 
 
-def _update_policy(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:
-    del physical_id, old
+def _update_policy(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
     return _create_policy("", new, stack)
 
 
 def _deleting(operation: str, request: Any) -> Any:
-    def delete(physical_id: str, properties: Properties) -> None:
-        del properties
+    def delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes it
         try:
             call(f"{_PREFIX}.{operation}", request(physical_id))
         except HostingError as error:
@@ -95,7 +90,7 @@ def _deleting(operation: str, request: Any) -> Any:
 
 
 def register() -> None:
-    """Adds the service and its CloudFormation types to MiniStack's tables."""
+    """Add the service and its CloudFormation types to MiniStack's tables."""
     ministack_app.SERVICE_HANDLERS["application-autoscaling"] = forward
     router.SERVICE_PATTERNS["application-autoscaling"] = {
         "target_prefixes": [_PREFIX],

@@ -1,4 +1,4 @@
-"""Keys that the emulator hands out: sessions of roles, access keys of users, and URLs that carry a signature."""
+"""Keys that the emulator issues: role sessions, users' access keys, and presigned URLs."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from local_aws.account import ACCOUNT_ID, REGION, STATE_VARIABLE
 from local_aws.authentication.credentials import Credential, CredentialStore, new_credential
 
 _URL_SECONDS = 2 * 3600
-"""Lifetime of the URL that a custom resource responds to, as CloudFormation's own have it."""
+"""Lifetime of the URL that a custom resource responds to, in seconds; CloudFormation's own is the same."""
 _keys = CredentialStore(Path(os.environ.get(STATE_VARIABLE, "")))
 _register_session = sts.register_session
 _functions: dict[tuple[str, str], Credential] = {}
@@ -27,7 +27,7 @@ def issue_session(
 ) -> Credential:
     """Issue a temporary key to a process that acts as a role.
 
-    principal: whom the account knows it by. role_arn: empty for a process without a role. session_name: the last part
+    principal: the account's name for the process. role_arn: empty for a process without a role. session_name: last part
     of the assumed role's ARN.
     """
     credential = new_credential(principal, temporary=True, lifetime_seconds=lifetime_seconds)
@@ -70,7 +70,7 @@ def _store_session(access_key: str, session: dict[str, Any]) -> None:
 
 
 def _function_credentials(config: dict[str, Any]) -> dict[str, str]:
-    """Return the key of a Lambda function's processes, one for each function and role."""
+    """Return the key for a Lambda function's processes: one per function and role."""
     arn, role = config["FunctionArn"], config.get("Role", "")
     if (arn, role) not in _functions:
         _functions[arn, role] = issue_session(f"function/{arn}", role, config.get("FunctionName", "function"))
@@ -78,7 +78,7 @@ def _function_credentials(config: dict[str, Any]) -> dict[str, str]:
 
 
 def _keeping_user_keys(handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Bring the stored keys of IAM users in line with IAM's after an operation on them."""
+    """Update the stored keys of IAM users after an operation that changes them in IAM."""
 
     def handled(parameters: Any) -> Any:
         before = set(iam._access_keys)
@@ -96,7 +96,7 @@ def _keeping_user_keys(handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def presigned(url: str, method: str) -> str:
-    """Sign a URL of the emulator's own with its key, as S3's presigned URLs are."""
+    """Sign one of the emulator's own URLs with its key, like S3's presigned URLs."""
     key = Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
     request = AWSRequest(method, url)
     S3SigV4QueryAuth(key, "s3", REGION, expires=_URL_SECONDS).add_auth(request)
@@ -114,7 +114,7 @@ def register() -> None:
         module.execution_credentials = _function_credentials
     for operation in ("CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey"):
         iam._IAM_HANDLERS[operation] = _keeping_user_keys(iam._IAM_HANDLERS[operation])
-    # The middleware has verified the signature already; MiniStack does not know all of the keys.
+    # The middleware has already verified the signature, and MiniStack does not know every key.
     s3._verify_presigned_sigv4 = lambda *_: None
     custom_resource._response_url = _presigning(custom_resource._response_url, "PUT")
     wait_conditions.handle_url = _presigning(wait_conditions.handle_url, "PUT")

@@ -1,4 +1,4 @@
-"""Saves the emulator's state while it runs: MiniStack itself does so only when it stops cleanly."""
+"""Save the emulator's state while it runs; MiniStack itself saves it only when it stops cleanly."""
 
 import logging
 import threading
@@ -10,21 +10,21 @@ logger = logging.getLogger("snapshots")
 PERIOD_SECONDS = 1.0
 _saving = threading.Lock()
 _SHARE = 0.1
-"""Of the time, that saving may take at the most: what CloudWatch keeps grows by the minute."""
+"""Largest fraction of time that saving may take, because CloudWatch's data grows by the minute."""
 
 
 def start() -> None:
-    """Saves every second, or less often where that takes long, on a thread of its own."""
+    """Save every second on a separate thread, less often if saving is slow."""
     threading.Thread(target=_save_forever, daemon=True, name="snapshots").start()
 
 
 def save() -> None:
-    """Saves now; may be called from any thread."""
+    """Save now; safe to call from any thread."""
     with _saving:
         try:
             ministack_app.save_all(ministack_app._build_persistence_save_dict())
         except RuntimeError:
-            # A dictionary changed while it was copied: the next snapshot has it whole.
+            # A dictionary changed while it was copied; the next snapshot will be complete.
             logger.debug("a snapshot was skipped")
 
 

@@ -1,4 +1,4 @@
-"""Small gaps in the emulator's S3 and ECR."""
+"""Small additions to the emulator's S3 and ECR."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _describe_images = ecr._describe_images
 
 
 def _describe_known_images(data: dict[str, Any]) -> Any:
-    """An unknown tag is an error, as in ECR: without it the CDK's command line believes that the image is there."""
+    """Return ECR's error for an unknown tag; otherwise the CDK's command line would assume that the image exists."""
     name = data.get("repositoryName", "")
     if name in ecr._repositories:
         for identifier in data.get("imageIds") or []:
@@ -23,7 +23,7 @@ def _describe_known_images(data: dict[str, Any]) -> Any:
 
 
 def _with_tags(function: Callable[..., Any], properties_at: int) -> Callable[..., Any]:
-    """Keeps a bucket's tags, which the CDK's auto-delete handler looks for before it empties a bucket."""
+    """Keep a bucket's tags, which the CDK's auto-delete handler reads before it empties a bucket."""
 
     def wrapped(*arguments: Any, **keywords: Any) -> Any:
         result = function(*arguments, **keywords)
@@ -36,7 +36,7 @@ def _with_tags(function: Callable[..., Any], properties_at: int) -> Callable[...
 
 
 def register() -> None:
-    """Fills the gaps."""
+    """Install the additions."""
     ecr._describe_images = _describe_known_images
     bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
     bucket["create"] = _with_tags(bucket["create"], 1)

@@ -1,4 +1,4 @@
-"""ECS in the emulator: a task's containers run on this machine, and a stopped task tells its exit code."""
+"""ECS in the emulator: a task's containers run on this machine, and a stopped task reports its exit code."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ from local_aws.emulator.containers import Client
 from local_aws.podman.state import TASKS, remove_containers
 
 _MOST_TASKS = 10
-"""Of one RunTask (API reference)."""
+"""Most tasks per RunTask call (API reference)."""
 _build_run_kwargs, _run_task, _stop_task = ecs._build_run_kwargs, ecs._run_task, ecs._stop_task
 _mark_task_stopped = ecs._mark_task_stopped
 _reasons: dict[str, str] = {}
@@ -31,7 +31,7 @@ def _run_few_tasks(data: dict[str, Any]) -> Any:
 
 
 def _stop_processes(data: dict[str, Any]) -> Any:
-    """Answers at once, as ECS does, and stops behind: processes have until stopTimeout to end by themselves."""
+    """Respond at once, as ECS does, and stop in the background: processes have until stopTimeout to end cleanly."""
     task = ecs._resolve_task(data.get("task", ""), ecs._resolve_cluster_name(data.get("cluster", "default")))
     if not task or task["lastStatus"] == "STOPPED" or not task.get("_docker_ids"):
         return _stop_task(data)
@@ -54,10 +54,10 @@ def _mark_stopped(
 
 
 def register() -> None:
-    """Gives ECS containers that are processes, in place of a Docker daemon's."""
+    """Make ECS use processes instead of a Docker daemon's containers."""
     state = Path(os.environ[STATE_VARIABLE])
     if engine() is Engine.PODMAN:
-        # An earlier emulator that was killed has left its tasks' containers.
+        # An earlier emulator that was killed may have left containers behind.
         remove_containers(default_cache(), state, TASKS)
     ecs._docker = Client(state)
     ecs._build_run_kwargs = _run_kwargs

@@ -1,1 +1,1 @@
-"""SageMaker hosting for real: endpoints whose replicas are running serving processes."""
+"""SageMaker hosting whose endpoints have real replicas: running serving processes."""

@@ -1,4 +1,4 @@
-"""The hosting process: SageMaker's control plane and runtime on one loopback port."""
+"""Hosting process: SageMaker's control plane and runtime on one loopback port."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,8 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -35,7 +37,8 @@ from local_aws.podman.state import HOSTING, remove_containers
 
 _HOST = "127.0.0.1"
 _COMPONENT_HEADER = "x-amzn-sagemaker-inference-component"
-_FORWARDED = ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")
+_ATTRIBUTES_HEADER = "x-amzn-sagemaker-custom-attributes"
+_FORWARDED = ("content-type", "accept", _ATTRIBUTES_HEADER)
 _ATTEMPTS = 3
 _COMPONENT_NEEDED = (
     "Inference Component Name header is required for endpoints to which you plan to deploy inference components. "
@@ -51,15 +54,28 @@ _NO_CAPACITY = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Invocation:
+    """One InvokeEndpoint request; `started` is the `time.perf_counter` at its arrival."""
+
+    endpoint: str
+    body: bytes
+    headers: dict[str, str]
+    target_variant: str | None
+    target_model: str | None
+    component: str | None
+    started: float
+
+
 class Runtime:
-    """InvokeEndpoint over the fleets of a control plane."""
+    """InvokeEndpoint on the fleets of a control plane."""
 
     def __init__(self, control: ControlPlane, metrics: Metrics) -> None:
         self._control, self._metrics = control, metrics
         self._mirror = Mirror(metrics)
 
     async def invoke(self, request: Request) -> Response:
-        """POST /endpoints/{name}/invocations."""
+        """Handle POST /endpoints/{name}/invocations."""
         started = time.perf_counter()
         try:
             return await self._invoke(request, request.path_params["name"], started)
@@ -68,80 +84,72 @@ class Runtime:
 
     async def _invoke(self, request: Request, name: str, started: float) -> Response:
         self._endpoint(name)
-        body = await request.body()
-        if len(body) > MAX_BODY_BYTES:
-            raise ApiError(
-                "ValidationError",
-                "1 validation error detected: Value at 'body' failed to satisfy constraint: "
-                f"Member must have length less than or equal to {MAX_BODY_BYTES}",
-            )
-        headers = {key: request.headers[key] for key in _FORWARDED if key in request.headers}
-        wanted = request.headers.get("x-amzn-sagemaker-target-variant")
-        target = request.headers.get("x-amzn-sagemaker-target-model")
-        component = request.headers.get(_COMPONENT_HEADER)
+        asked = await _read(request, name, started)
         for attempt in range(_ATTEMPTS):
-            # Looked up anew, since it may have been deleted while a model was loaded or a replica was away.
-            endpoint = self._endpoint(name)
-            variant, subject = self._route(name, endpoint, wanted, component)
-            _check_target(name, variant, target)
-            replica = variant.pick(target)
-            if replica is None and component is not None:
-                self._metrics.refuse(component)
-                raise ApiError("ValidationError", _NO_CAPACITY)
-            if replica is None:
-                raise ApiError(
-                    "ModelNotReadyException", f"no instance of variant {variant.name} is ready; try again", 429
-                )
-            if not attempt and component is None and target is None:
-                self._mirror.reflect(self._control.fleets[name], variant, body, headers)
-            last = attempt == _ATTEMPTS - 1
-            replica.in_flight += 1
-            # What the request waits for before it is sent counts as neither latency, as on SageMaker.
-            waited = sent = time.perf_counter()
-            try:
-                async with self._path(replica, subject, target) as path:
-                    sent = time.perf_counter()
-                    async with replica.client.post(path, data=body, headers=headers) as answer:
-                        content = await answer.read()
-            except ModelNotLoadableError as error:
-                raise self._model_error(name, subject, variant, error.status, str(error), 0.0, 0.0) from None
-            except aiohttp.ClientConnectorError:
-                # The replica died before it took the request: another one may answer it.
-                replica.ready = replica.running
-                if last:
-                    message = "the container refuses connections"
-                    raise self._model_error(name, subject, variant, 503, message, 0.0, sent - started) from None
-                await asyncio.sleep(0.05)
-                continue
-            except TimeoutError:
-                message = "the container did not answer in time"
-                raise self._model_error(
-                    name, subject, variant, 504, message, time.perf_counter() - sent, waited - started
-                ) from None
-            except aiohttp.ClientError:
-                message = "the container closed the connection without an answer"
-                raise self._model_error(
-                    name, subject, variant, 502, message, time.perf_counter() - sent, waited - started
-                ) from None
-            finally:
-                replica.in_flight -= 1
-            if answer.status == 404 and target is not None and replica.models is not None and not last:
-                replica.models.forget(target)
-                continue
+            response = await self._attempt(asked, first=attempt == 0, last=attempt == _ATTEMPTS - 1)
+            if response is not None:
+                return response
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, asked: _Invocation, *, first: bool, last: bool) -> Response | None:
+        """Return the response, or None where another attempt may succeed; raises ApiError."""
+        # Looked up for every attempt: they may have been deleted while a model loaded or a replica was down.
+        variant, subject = self._route(asked, self._endpoint(asked.endpoint))
+        _check_target(asked.endpoint, variant, asked.target_model)
+        replica = self._pick(asked, variant)
+        if first and asked.component is None and asked.target_model is None:
+            self._mirror.reflect(self._control.fleets[asked.endpoint], variant, asked.body, asked.headers)
+        fail = partial(self._model_error, asked.endpoint, subject, variant)
+        replica.in_flight += 1
+        # As on SageMaker, time waiting before the request is sent counts toward neither latency.
+        waited = sent = time.perf_counter()
+        try:
+            async with self._path(replica, subject, asked.target_model) as path:
+                sent = time.perf_counter()
+                async with replica.client.post(path, data=asked.body, headers=asked.headers) as response:
+                    content = await response.read()
+        except ModelNotLoadableError as error:
+            raise fail(error.status, str(error), 0.0, 0.0) from None
+        except aiohttp.ClientConnectorError:
+            # The replica died before it accepted the request, so another one may handle it.
+            replica.ready = replica.running
+            if last:
+                raise fail(503, "the container refuses connections", 0.0, sent - asked.started) from None
+            await asyncio.sleep(0.05)
+            return None
+        except TimeoutError:
             latency = time.perf_counter() - sent
-            if answer.status >= 400:
-                text = content.decode(errors="replace")
-                raise self._model_error(name, subject, variant, answer.status, text, latency, waited - started)
-            self._metrics.record(subject, 200, latency * 1e6, (waited - started) * 1e6)
-            passed = {"x-Amzn-Invoked-Production-Variant": variant.name}
-            if attributes := answer.headers.get("x-amzn-sagemaker-custom-attributes"):
-                passed["X-Amzn-SageMaker-Custom-Attributes"] = attributes
-            return Response(content, headers=passed, media_type=answer.headers.get("content-type"))
-        raise AssertionError("every attempt returns or raises")
+            raise fail(504, "the container did not respond in time", latency, waited - asked.started) from None
+        except aiohttp.ClientError:
+            message = "the container closed the connection without a response"
+            raise fail(502, message, time.perf_counter() - sent, waited - asked.started) from None
+        finally:
+            replica.in_flight -= 1
+        if response.status == 404 and asked.target_model is not None and replica.models is not None and not last:
+            replica.models.forget(asked.target_model)
+            return None
+        latency, overhead = time.perf_counter() - sent, waited - asked.started
+        if response.status >= 400:
+            raise fail(response.status, content.decode(errors="replace"), latency, overhead)
+        self._metrics.record(subject, 200, latency * 1e6, overhead * 1e6)
+        passed = {"x-Amzn-Invoked-Production-Variant": variant.name}
+        if attributes := response.headers.get(_ATTRIBUTES_HEADER):
+            passed["X-Amzn-SageMaker-Custom-Attributes"] = attributes
+        return Response(content, headers=passed, media_type=response.headers.get("content-type"))
+
+    def _pick(self, asked: _Invocation, variant: VariantFleet) -> Replica:
+        """Return the replica that handles a request; raises ApiError where none can."""
+        replica = variant.pick(asked.target_model)
+        if replica is not None:
+            return replica
+        if asked.component is not None:
+            self._metrics.refuse(asked.component)
+            raise ApiError("ValidationError", _NO_CAPACITY)
+        raise ApiError("ModelNotReadyException", f"no instance of variant {variant.name} is ready; try again", 429)
 
     @contextlib.asynccontextmanager
     async def _path(self, replica: Replica, subject: Subject, target: str | None) -> AsyncIterator[str]:
-        """Where a replica answers a request, for as long as the block runs."""
+        """Yield the path on which a replica handles a request; the model stays loaded until the block ends."""
         if target is None or replica.models is None:
             yield "/invocations"
             return
@@ -157,10 +165,9 @@ class Runtime:
             raise ApiError("ValidationError", f"Endpoint {name} is {endpoint['EndpointStatus']}, not InService.")
         return endpoint
 
-    def _route(
-        self, name: str, endpoint: dict[str, object], wanted: str | None, component: str | None
-    ) -> tuple[VariantFleet, Subject]:
-        """The replicas that may take a request, and what its metrics are about."""
+    def _route(self, asked: _Invocation, endpoint: dict[str, object]) -> tuple[VariantFleet, Subject]:
+        """Return the replicas that may handle a request, and the subject of its metrics."""
+        name, wanted, component = asked.endpoint, asked.target_variant, asked.component
         if not self._control.hosts_components(name):
             if component is not None:
                 raise ApiError("ValidationError", _COMPONENT_NOT_ALLOWED)
@@ -219,10 +226,30 @@ class Runtime:
         )
 
 
+async def _read(request: Request, endpoint: str, started: float) -> _Invocation:
+    """Return what a request asks for; raises ApiError for a body over SageMaker's limit."""
+    body = await request.body()
+    if len(body) > MAX_BODY_BYTES:
+        raise ApiError(
+            "ValidationError",
+            "1 validation error detected: Value at 'body' failed to satisfy constraint: "
+            f"Member must have length less than or equal to {MAX_BODY_BYTES}",
+        )
+    return _Invocation(
+        endpoint=endpoint,
+        body=body,
+        headers={key: request.headers[key] for key in _FORWARDED if key in request.headers},
+        target_variant=request.headers.get("x-amzn-sagemaker-target-variant"),
+        target_model=request.headers.get("x-amzn-sagemaker-target-model"),
+        component=request.headers.get(_COMPONENT_HEADER),
+        started=started,
+    )
+
+
 def _check_target(endpoint: str, variant: VariantFleet, target: str | None) -> None:
     multi_model = variant.spec.model_prefix is not None
     if target is None and multi_model:
-        raise ApiError("ValidationError", f"TargetModel is needed: endpoint {endpoint} is a multi-model endpoint")
+        raise ApiError("ValidationError", f"TargetModel is missing: endpoint {endpoint} is a multi-model endpoint")
     if target is not None and not multi_model:
         raise ApiError(
             "ValidationError",
@@ -233,7 +260,7 @@ def _check_target(endpoint: str, variant: VariantFleet, target: str | None) -> N
 
 
 def runtime_error(error: ApiError) -> Response:
-    """An error as sagemaker-runtime's REST-JSON protocol carries it."""
+    """Return an error in the form of sagemaker-runtime's REST-JSON protocol."""
     return JSONResponse(
         {"Message": str(error), "message": str(error), **error.members},
         error.status,
@@ -242,7 +269,7 @@ def runtime_error(error: ApiError) -> Response:
 
 
 def create_app(state: Path) -> Starlette:
-    """The application over one state folder."""
+    """Return the application for one state folder."""
     control = ControlPlane(state)
     metrics = Metrics(control)
     runtime = Runtime(control, metrics)
@@ -263,22 +290,18 @@ def create_app(state: Path) -> Starlette:
         except KeyError as error:
             return JSONResponse({"__type": "ValidationException", "message": f"{error.args[0]} is missing"}, 400)
 
-    async def health(request: Request) -> Response:
-        del request
+    async def health(request: Request) -> Response:  # noqa: ARG001 - Starlette passes it
         return JSONResponse({})
 
-    async def publish(request: Request) -> Response:
-        del request
+    async def publish(request: Request) -> Response:  # noqa: ARG001 - Starlette passes it
         await metrics.publish()
         return JSONResponse({})
 
-    async def status(request: Request) -> Response:
-        del request
+    async def status(request: Request) -> Response:  # noqa: ARG001 - Starlette passes it
         return JSONResponse(control.status())
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        del app
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001 - Starlette passes it
         logs.skip_old()
         control.restore()
         scaling.restore()
@@ -301,13 +324,13 @@ def create_app(state: Path) -> Starlette:
 
 
 def main() -> None:
-    """Serves until SIGTERM."""
+    """Serve until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port = urlparse(os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"]).port
     assert port is not None
     state = Path(os.environ[STATE_VARIABLE])
     if engine() is Engine.PODMAN:
-        # An earlier hosting process that was killed has left its replicas' containers.
+        # An earlier hosting process that was killed may have left its replicas' containers behind.
         remove_containers(default_cache(), state, HOSTING)
     app = Authentication(create_app(state), CredentialStore(state), f"{_HOST}:{port}")
     uvicorn.run(

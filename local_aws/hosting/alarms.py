@@ -1,4 +1,4 @@
-"""The states of the account's CloudWatch alarms."""
+"""States of the account's CloudWatch alarms."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 class Alarms:
-    """Reads alarms by name, with one client."""
+    """Reader of alarms by name, with one client."""
 
     @cached_property
     def _client(self) -> "CloudWatchClient":
         return boto3.client("cloudwatch")
 
     async def states(self, names: Sequence[str]) -> dict[str, str] | None:
-        """The state of each that exists; None when CloudWatch does not answer."""
+        """Return the state of each alarm that exists, or None if CloudWatch does not respond."""
         try:
             return await asyncio.to_thread(self._read, list(names))
         except (ClientError, BotoCoreError):
             return None
 
     def _read(self, names: list[str]) -> dict[str, str]:
-        answer = self._client.describe_alarms(AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"])
-        found = [(alarm["AlarmName"], alarm["StateValue"]) for alarm in answer["MetricAlarms"]]
-        found += [(alarm["AlarmName"], alarm["StateValue"]) for alarm in answer.get("CompositeAlarms", [])]
-        return {name: str(state) for name, state in found}
+        response = self._client.describe_alarms(AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+        states = [(alarm["AlarmName"], alarm["StateValue"]) for alarm in response["MetricAlarms"]]
+        states += [(alarm["AlarmName"], alarm["StateValue"]) for alarm in response.get("CompositeAlarms", [])]
+        return {name: str(state) for name, state in states}

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from urllib.parse import urlparse
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
 from containers.serving.contract import ARCHIVE_HASH_VARIABLE
 from containers.serving.manifest import sha256
@@ -27,17 +28,20 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MAX_EXTRACTED_BYTES = 30 * 2**30
-"""The storage volume that SageMaker gives an instance without local disks, unless a model asks for more."""
+"""Storage volume that SageMaker gives an instance without local disks, unless a model asks for more."""
 MAX_MEMBERS = 10_000
 MAX_HEADER_BYTES = 1 << 16
-"""Of one member's headers: names are paths of a few hundred bytes."""
+"""Limit on the headers of one member; real names are paths of a few hundred bytes."""
 MAX_PATH_PARTS = 64
 MAX_PATH_CHARACTERS = 1024
-"""Of a member's name. What is nested deeper cannot be deleted again by every program."""
+"""Limit on a member's name. Some programs cannot delete paths that are nested deeper."""
 _CHUNK = 1 << 20
 _TOO_LARGE = "it unpacks to more than the instance's disk or memory holds"
 
 
+RESTART_SECONDS = 20.0
+"""Longest wait for an S3 that refuses connections: the supervisor restarts a killed emulator in a few seconds."""
+_RETRY_SECONDS = 0.5
 _ATTEMPTS = 3
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNWRITABLE = (errno.EFBIG, errno.EIO, errno.EROFS)
@@ -45,36 +49,47 @@ _S3 = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "t
 
 
 class ModelDataError(Exception):
-    """A model archive cannot be had or is not one."""
+    """A model archive is missing or invalid."""
 
 
 class AbsentError(ModelDataError):
-    """S3 has no such archive, or does not give it to this account."""
+    """S3 has no such archive, or denies this account access to it."""
 
 
 class StoreUnavailableError(ModelDataError):
-    """S3 did not give the archive, though it may later."""
+    """S3 could not deliver the archive, but may later."""
 
 
 class DiskError(ModelDataError):
-    """The disk does not take the archive, or what is in it."""
+    """The disk cannot store the archive or its contents."""
 
 
 class DiskFullError(DiskError):
-    """There is no room on the disk, until something is deleted from it."""
+    """The disk is full until something is deleted."""
 
 
 def s3_client() -> "S3Client":
-    """A client that gives up within a minute on an S3 that is slow or fails."""
+    """Return a client that gives up within a minute on a slow or failing S3."""
     return boto3.client("s3", config=_S3)
 
 
 def extracted(state: Path, url: str, expected_sha256: str = "") -> Path:
-    """Return the folder of an archive (`s3://bucket/key`); download and extract it when it is new or has changed.
+    """Return the folder of an archive (`s3://bucket/key`); download and extract it if it is new or has changed.
 
-    expected_sha256: what its build reported, in hex; empty for an archive that no build vouches for. Raises
-    ModelDataError.
+    expected_sha256: hash that its build reported, in hex; empty for an archive without one. A store that refuses
+    connections is tried again for RESTART_SECONDS. Raises ModelDataError.
     """
+    deadline = time.monotonic() + RESTART_SECONDS
+    while True:
+        try:
+            return _extracted(state, url, expected_sha256)
+        except StoreUnavailableError as error:
+            if not isinstance(error.__cause__, EndpointConnectionError) or time.monotonic() >= deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+
+
+def _extracted(state: Path, url: str, expected_sha256: str) -> Path:
     parsed = urlparse(url)
     s3 = s3_client()
     key = parsed.path.lstrip("/")
@@ -92,14 +107,14 @@ def extracted(state: Path, url: str, expected_sha256: str = "") -> Path:
 
 
 def current(s3: "S3Client", bucket: str, key: str) -> str:
-    """The ETag of an archive as it is in S3 now; raises AbsentError and StoreUnavailableError."""
+    """Return the ETag of an archive as it is in S3 now; raise AbsentError or StoreUnavailableError."""
     try:
         return s3.head_object(Bucket=bucket, Key=key)["ETag"]
     except (ClientError, BotoCoreError) as error:
-        raise _not_had(f"s3://{bucket}/{key}", error) from error
+        raise _download_error(f"s3://{bucket}/{key}", error) from error
 
 
-def _not_had(url: str, error: ClientError | BotoCoreError) -> ModelDataError:
+def _download_error(url: str, error: ClientError | BotoCoreError) -> ModelDataError:
     message = f"could not download model data from {url}: {error}"
     if isinstance(error, ClientError) and error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500:
         return AbsentError(message)
@@ -116,9 +131,11 @@ def fetch(
 ) -> str:
     """Download an archive, check its hash, and extract it into a new folder; return the object's ETag.
 
-    Raises ModelDataError, and then leaves no folder, for an object that is not there or has another hash, a damaged
-    archive, members outside of the folder, links and devices, and an archive that unpacks to more than `max_bytes`;
-    StoreUnavailableError where S3 is at fault, DiskError where the disk is, and DiskFullError for want of room.
+    On any error, no folder is left. Raises:
+    - ModelDataError for a missing object, another hash, a damaged archive, members outside of the folder, links,
+      devices, and an archive that unpacks to more than `max_bytes`
+    - StoreUnavailableError if S3 is at fault
+    - DiskError if the disk is at fault, and DiskFullError if it is full
     """
     url = f"s3://{bucket}/{key}"
     archive, created = folder.with_name(f"{folder.name}.tar.gz"), False
@@ -130,16 +147,16 @@ def fetch(
         created = True
         with gzip.open(archive) as content:
             left = _extract(content, folder, max_bytes)
-            # The checksum stands behind the last byte, which tarfile has no need to read.
+            # The checksum follows the last byte, which tarfile has no need to read.
             _drain(content, left)
     except (ClientError, BotoCoreError) as error:
-        raise _not_had(url, error) from error
+        raise _download_error(url, error) from error
     except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         if created:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (*_FULL, *_UNWRITABLE):
             kind = DiskFullError if error.errno in _FULL else DiskError
-            raise kind(f"the disk does not take {url}: {error.strerror}") from error
+            raise kind(f"the disk could not store {url}: {error.strerror}") from error
         raise ModelDataError(f"{url} is not a readable model.tar.gz: {error}") from error
     finally:
         archive.unlink(missing_ok=True)
@@ -147,19 +164,19 @@ def fetch(
 
 
 def _download(s3: "S3Client", bucket: str, key: str, archive: Path) -> str:
-    """Writes an object to a file and gives its ETag; begins again when the connection ends in the middle."""
+    """Write an object to a file and return its ETag; start over if the connection ends midway."""
     for attempt in range(_ATTEMPTS):
-        answer = s3.get_object(Bucket=bucket, Key=key)
+        response = s3.get_object(Bucket=bucket, Key=key)
         try:
             with archive.open("wb") as file:
-                for chunk in answer["Body"].iter_chunks(_CHUNK):
+                for chunk in response["Body"].iter_chunks(_CHUNK):
                     file.write(chunk)
             break
         except HTTPClientError:
-            # botocore itself repeats only what fails before the body.
+            # botocore itself retries only failures that happen before the body.
             if attempt == _ATTEMPTS - 1:
                 raise
-    return answer["ETag"]
+    return response["ETag"]
 
 
 def _check_hash(archive: Path, url: str, expected_sha256: str) -> None:
@@ -174,9 +191,9 @@ def _check_hash(archive: Path, url: str, expected_sha256: str) -> None:
 
 
 class _Bounded:
-    """The stream that tarfile reads from, with a limit on what one member's headers may take.
+    """Stream that tarfile reads from, with a limit on the size of one member's headers.
 
-    tarfile reads the long name of a GNU or PAX header, and the map of a sparse file, whole into memory.
+    tarfile reads the long name of a GNU or PAX header, and the map of a sparse file, entirely into memory.
     """
 
     def __init__(self, stream: gzip.GzipFile) -> None:
@@ -185,7 +202,7 @@ class _Bounded:
 
     @contextlib.contextmanager
     def data(self) -> Iterator[None]:
-        """Lift the limit while a member's own bytes are read."""
+        """Lift the limit while a member's contents are read."""
         left, self._left = self._left, sys.maxsize
         try:
             yield
@@ -210,7 +227,7 @@ class _Bounded:
 
 
 def _extract(content: gzip.GzipFile, folder: Path, max_bytes: int) -> int:
-    """Extract member by member, so that a bomb stops at the limit; return how many bytes are left of it."""
+    """Extract members one by one, to stop a decompression bomb at the limit; return the bytes left of it."""
     bounded = _Bounded(content)
     with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r:") as tar:
         left = max_bytes
@@ -218,8 +235,8 @@ def _extract(content: gzip.GzipFile, folder: Path, max_bytes: int) -> int:
             bounded.next_member()
             if (member := tar.next()) is None:
                 return left
-            # TarFile keeps every header that it has read. typeshed does not have the attribute.
-            tar.members = []  # type: ignore[attr-defined]
+            # TarFile keeps every header that it reads, which would use unbounded memory.
+            tar.members = []  # type: ignore[attr-defined]  # typeshed lacks the attribute
             if count >= MAX_MEMBERS:
                 raise tarfile.TarError(f"it has more than {MAX_MEMBERS} members")
             with bounded.data():

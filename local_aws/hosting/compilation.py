@@ -1,4 +1,4 @@
-"""Compilation jobs: SageMaker Neo's API, with a stand-in for its compiler that says what it is."""
+"""Compilation jobs: SageMaker Neo's API with a fake compiler, labelled as such."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
 
-from local_aws import stand_ins
+from local_aws import fake_images
 from local_aws.account import ROOT, default_cache
 from local_aws.environments import EnvironmentSetupError
 from local_aws.hosting.artifacts import ModelDataError, fetch
@@ -30,7 +30,7 @@ from local_aws.processes import die_with_parent
 Document = dict[str, Any]
 KIND = "CompilationJob"
 LISTED = ("CompilationStartTime", "CompilationEndTime", "CompilationTargetDevice")
-"""Members of a list's rows beside name, ARN, status and times."""
+"""Members of a list's rows in addition to name, ARN, status and times."""
 _RUNNING = ("STARTING", "INPROGRESS")
 _VERSIONS = ("1.15", "1.15.3", "2.9")
 _DEFAULT_SECONDS = 3600
@@ -41,21 +41,21 @@ class CompilationFailedError(Exception):
 
 
 class CompilationJobs:
-    """Creates, describes, stops and deletes jobs, and runs each as a process of its own.
+    """Compilation jobs: created, described, stopped, deleted, and each run as its own process.
 
-    compiler: makes the command that is given a model's folder, DataInputConfig and a folder to write; it may install
-    an environment, and raise EnvironmentSetupError.
+    compiler: returns the command, which takes a model's folder, DataInputConfig and an output folder. It may install an
+    environment, and may raise EnvironmentSetupError.
     """
 
     def __init__(self, state: Path, plane: Plane, compiler: Callable[[], tuple[str, ...]] | None = None) -> None:
         self._state, self._plane = state, plane
-        self._compiler = compiler or (lambda: stand_ins.neo_compiler(default_cache()))
+        self._compiler = compiler or (lambda: fake_images.neo_compiler(default_cache()))
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def handlers(self) -> dict[str, Callable[[Document], Document]]:
-        """The API's operations, by name, besides the list."""
+        """Operations of the API except the list, by name."""
         return {
             "CreateCompilationJob": self._create,
             "DescribeCompilationJob": self._describe,
@@ -64,7 +64,7 @@ class CompilationJobs:
         }
 
     def restore(self) -> None:
-        """Begins anew what an earlier process had not finished."""
+        """Restart jobs that an earlier process did not finish."""
         for job in self._plane.all(KIND):
             if job["CompilationJobStatus"] in _RUNNING:
                 self._plane.run(self._run(job))
@@ -72,7 +72,7 @@ class CompilationJobs:
                 self._end(job, "STOPPED")
 
     async def close(self) -> None:
-        """Ends the compilers, and returns when the plane's cancelled jobs have done so too."""
+        """Kill the compilers, and return once the plane's cancelled jobs have ended too."""
         for process in self._processes.values():
             _kill(process)
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -81,7 +81,7 @@ class CompilationJobs:
         check("CreateCompilationJobRequest", request)
         name, given = request["CompilationJobName"], request.get("InputConfig")
         if given is None:
-            raise ApiError("ValidationException", "the local account compiles from an InputConfig only; give one")
+            raise ApiError("ValidationException", "the local account requires InputConfig: add one")
         if ("TargetDevice" in request["OutputConfig"]) == ("TargetPlatform" in request["OutputConfig"]):
             raise ApiError("ValidationException", "Exactly one of TargetDevice and TargetPlatform must be specified.")
         if given["Framework"] != "TENSORFLOW" or given.get("FrameworkVersion") not in _VERSIONS:
@@ -94,7 +94,7 @@ class CompilationJobs:
             raise ApiError("ValidationException", f"S3Uri {given['S3Uri']} must end in .tar.gz")
         if any(job["CompilationJobName"] == name for job in self._plane.all(KIND)):
             raise ApiError("ResourceInUse", f"Compilation job {name} already exists.")
-        answer = self._plane.create(KIND, request)
+        response = self._plane.create(KIND, request)
         job = self._plane.get(KIND, name)
         job |= {
             "CompilationJobStatus": "STARTING",
@@ -106,7 +106,7 @@ class CompilationJobs:
             job["CompilationTargetDevice"] = request["OutputConfig"]["TargetDevice"]
         self._plane.save()
         self._plane.run(self._run(job))
-        return answer
+        return response
 
     def _describe(self, request: Document) -> Document:
         return {
@@ -129,7 +129,7 @@ class CompilationJobs:
         job = self._job(request["CompilationJobName"])
         if job["CompilationJobStatus"] in (*_RUNNING, "STOPPING"):
             raise ApiError(
-                "ValidationException", f"The job is {job['CompilationJobStatus']}: stop it, and delete it when it has."
+                "ValidationException", f"The job is {job['CompilationJobStatus']}: stop it before you delete it."
             )
         self._plane.forget(KIND, job["CompilationJobName"])
         return {}
@@ -193,7 +193,7 @@ class CompilationJobs:
         )
         self._processes[name] = process
         if job["CompilationJobStatus"] != "INPROGRESS":
-            # Stopped while it started, when there was nothing to kill yet.
+            # Stopped during startup, when there was no process to kill yet.
             _kill(process)
         try:
             _, errors = await process.communicate()
@@ -214,7 +214,7 @@ class CompilationJobs:
 
 
 def _output_url(job: Document) -> str:
-    """Where SageMaker puts what it made: the archive's own name and the target's."""
+    """Return where SageMaker stores the result: the archive's own name plus the target's."""
     output = job["OutputConfig"]
     target = output.get("TargetDevice") or "_".join(
         output["TargetPlatform"][part] for part in ("Os", "Arch", "Accelerator") if part in output["TargetPlatform"]
@@ -245,7 +245,7 @@ def _shapes() -> Document:
 
 
 def check(shape: str, value: Any) -> None:
-    """Raises ApiError, worded as AWS does, for what the service model does not allow."""
+    """Raise ApiError, in AWS's wording, for anything the service model does not allow."""
     problems = list(_problems(shape, value, ""))
     if problems:
         plural = "s" if len(problems) > 1 else ""

@@ -21,51 +21,54 @@ logger = logging.getLogger("components")
 Document = dict[str, Any]
 KIND = "InferenceComponent"
 LABEL = "InferenceComponents"
-"""Begins the names of the components' logs, as their log groups' names do on AWS."""
+"""Prefix of the components' log file names, as on AWS it is of their log groups."""
 _START_SECONDS = 300
 _BUSY = ("Creating", "Updating", "Deleting")
 
 
 class Plane(Protocol):
-    """What components need of the control plane that holds their records."""
+    """The part of the control plane that components need, which holds their records."""
 
     def get(self, kind: str, name: str) -> Document:
-        """A record; raises ApiError."""
+        """Return a record; raise ApiError."""
 
     def all(self, kind: str) -> list[Document]:
-        """Every record of a kind."""
+        """Return every record of a kind."""
 
     def create(self, kind: str, request: Document) -> Document:
-        """Makes a record with an ARN and tags; raises ApiError when it is there."""
+        """Create a record with an ARN and tags; raise ApiError if it exists."""
 
     def forget(self, kind: str, name: str) -> None:
-        """Removes a record."""
+        """Remove a record."""
 
     def save(self) -> None:
-        """Writes the records down."""
+        """Write the records to disk."""
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs it beside everything else."""
+        """Schedule a background task."""
 
 
 def variant_of(config: Document, name: str | None) -> Document:
-    """The variant of an endpoint configuration that holds components, the first without a name; raises ApiError."""
+    """Return the variant of an endpoint configuration that holds components; raise ApiError.
+
+    name: None means the first variant.
+    """
     variants: list[Document] = config["ProductionVariants"]
-    found = next((variant for variant in variants if name in (None, variant["VariantName"])), None)
-    if found is None:
+    match = next((variant for variant in variants if name in (None, variant["VariantName"])), None)
+    if match is None:
         names = ", ".join(variant["VariantName"] for variant in variants)
         raise ApiError("ValidationException", f"Could not find variant {name}; the endpoint has: {names}")
-    if "ModelName" in found:
+    if "ModelName" in match:
         raise ApiError(
             "ValidationException",
-            f"variant {found['VariantName']} holds the model {found['ModelName']}: inference components go on a "
-            "variant whose endpoint configuration names none",
+            f"variant {match['VariantName']} holds the model {match['ModelName']}: inference components need a "
+            "variant without a model in its endpoint configuration",
         )
-    return found
+    return match
 
 
 def instance_limits(variant: Document) -> tuple[int, int]:
-    """The fewest and the most instances of a variant."""
+    """Return the smallest and the largest instance count of a variant."""
     managed = variant.get("ManagedInstanceScaling") or {}
     initial = int(variant.get("InitialInstanceCount", 1))
     if managed.get("Status") != "ENABLED":
@@ -74,9 +77,9 @@ def instance_limits(variant: Document) -> tuple[int, int]:
 
 
 class Components:
-    """Creates, resizes, updates and removes components, and has the fleets that serve them.
+    """Inference components: created, resized, updated and deleted, with the fleets that serve them.
 
-    alarms: gives the states of the alarms that an update watches. clock: passes its waits.
+    alarms: returns the states of the alarms that an update watches. clock: passes the update's waits.
     """
 
     def __init__(self, state: Path, plane: Plane, alarms: AlarmStates, clock: Clock) -> None:
@@ -87,7 +90,7 @@ class Components:
 
     @property
     def handlers(self) -> dict[str, Callable[[Document], Document]]:
-        """The API's operations, by name."""
+        """Operations of the API, by name."""
         return {
             "CreateInferenceComponent": self._create,
             "DescribeInferenceComponent": self._describe,
@@ -97,7 +100,7 @@ class Components:
         }
 
     def restore(self) -> None:
-        """Starts the copies of what an earlier process had."""
+        """Start the copies that an earlier process had."""
         for record in self._plane.all(KIND):
             if record["InferenceComponentStatus"] == "Deleting":
                 self._plane.run(self._remove(record["InferenceComponentName"]))
@@ -106,25 +109,25 @@ class Components:
                 self._plane.run(self._deploy(record, record["Specification"], _copies(record)))
 
     async def close(self) -> None:
-        """Stops every copy."""
+        """Stop every copy."""
         fleets = [*self.fleets.values(), *(rollout.new for rollout in self.rollouts.values())]
         await asyncio.gather(*(fleet.stop() for fleet in fleets))
 
     def copies(self, name: str) -> VariantFleet | None:
-        """A component's copies; None before its first deployment."""
+        """Return a component's copies, or None before its first deployment."""
         fleet = self.fleets.get(name)
         return next(iter(fleet.variants.values())) if fleet is not None else None
 
     def pick(self, name: str) -> VariantFleet | None:
-        """Where a request goes, while an update is under way to the old or to the new copies."""
+        """Return the copies for a request; during an update, either the old or the new ones."""
         return self.rollouts[name].pick(None) if name in self.rollouts else self.copies(name)
 
     def on_endpoint(self, endpoint: str) -> list[Document]:
-        """The records of an endpoint's components."""
+        """Return the records of an endpoint's components."""
         return [record for record in self._plane.all(KIND) if record["EndpointName"] == endpoint]
 
     def status(self, endpoint: str) -> list[Document]:
-        """What `inference local status` shows of an endpoint's components, those that failed among them."""
+        """Return what `inference local status` shows of an endpoint's components, including failed ones."""
         rows = []
         for record in self.on_endpoint(endpoint):
             copies = self.copies(record["InferenceComponentName"])
@@ -135,7 +138,7 @@ class Components:
         return rows
 
     def instances(self, endpoint: str, variant: Document) -> tuple[int, int]:
-        """Current and desired instances of a variant: what its copies need, within its limits."""
+        """Return current and desired instances of a variant: what its copies need, within its limits."""
         fewest, most = instance_limits(variant)
         counts = []
         for desired in (False, True):
@@ -149,7 +152,7 @@ class Components:
         return counts[0], counts[1]
 
     async def move(self, endpoint: str) -> None:
-        """Starts an endpoint's components anew, after its instances have changed."""
+        """Redeploy an endpoint's components after its instances have changed."""
         for record in self.on_endpoint(endpoint):
             if record["InferenceComponentStatus"] == "InService":
                 self._begin(record, "Updating")
@@ -169,7 +172,7 @@ class Components:
         self._check(request, specification)
         copies = int(request["RuntimeConfig"]["CopyCount"])
         self._check_room(request["InferenceComponentName"], specification, copies, endpoint["EndpointName"], variant)
-        answer = self._plane.create(KIND, request)
+        response = self._plane.create(KIND, request)
         record = self._plane.get(KIND, request["InferenceComponentName"])
         record |= {
             "VariantName": variant["VariantName"],
@@ -180,7 +183,7 @@ class Components:
             record["LastDeploymentConfig"] = record.pop("DeploymentConfig")
         self._begin(record, "Creating")
         self._plane.run(self._deploy(record, specification, copies))
-        return answer
+        return response
 
     def _describe(self, request: Document) -> Document:
         record = dict(self._plane.get(KIND, request["InferenceComponentName"]))
@@ -243,8 +246,8 @@ class Components:
         if "BaseInferenceComponentName" in specification or "Specifications" in request:
             raise ApiError(
                 "ValidationException",
-                "the local account has neither adapter components (BaseInferenceComponentName) nor several instance "
-                "types (Specifications): give Specification with a model or a container",
+                "the local account supports neither adapter components (BaseInferenceComponentName) nor several "
+                "instance types (Specifications): use Specification with a model or a container",
             )
         if "MinMemoryRequiredInMb" not in (specification.get("ComputeResourceRequirements") or {}):
             raise ApiError(
@@ -255,7 +258,7 @@ class Components:
         if self._container(specification).get("Mode") == "MultiModel":
             raise ApiError(
                 "ValidationException",
-                f"model {specification['ModelName']} is of mode MultiModel, which inference components do not have",
+                f"model {specification['ModelName']} has Mode MultiModel, which inference components do not support",
             )
 
     def _check_update(self, record: Document, specification: Document, copies: int) -> None:
@@ -273,11 +276,11 @@ class Components:
             why = (
                 f"a copy does not fit on {variant['InstanceType']}"
                 if needed is None
-                else f"they need {needed} instances of {variant['InstanceType']} and there are {most} at the most"
+                else f"they need {needed} instances of {variant['InstanceType']}, and the limit is {most}"
             )
             raise ApiError(
                 "ValidationException",
-                f"{copies} copies of inference component {name} cannot be placed: {why}; ask for less, or raise the "
+                f"{copies} copies of inference component {name} cannot be placed: {why}; request less, or raise the "
                 "variant's MaxInstanceCount",
             )
 
@@ -294,7 +297,7 @@ class Components:
         return variant_of(self._plane.get("EndpointConfig", endpoint["EndpointConfigName"]), record["VariantName"])
 
     def _isolated(self, record: Document, specification: Document) -> bool:
-        """Whether its containers have no network: by their model, or by the endpoint's configuration."""
+        """Return whether its containers have no network, as set by their model or by the endpoint configuration."""
         endpoint = self._plane.get("Endpoint", record["EndpointName"])
         config = self._plane.get("EndpointConfig", endpoint["EndpointConfigName"])
         model = self._plane.get("Model", specification["ModelName"]) if "ModelName" in specification else {}
@@ -317,7 +320,7 @@ class Components:
         )
 
     async def _deploy(self, record: Document, specification: Document, count: int, plan: Plan | None = None) -> None:
-        """Brings up new copies beside the old ones and moves over; a failure leaves the old ones serving."""
+        """Start new copies next to the old ones, then switch to them; a failure leaves the old ones serving."""
         name = record["InferenceComponentName"]
         old = self.fleets.get(name)
         try:
@@ -344,7 +347,7 @@ class Components:
             await old.stop()
 
     async def _move_over(self, name: str, old: Fleet | None, new: Fleet, plan: Plan | None, count: int) -> str | None:
-        """Moves the requests from the old copies to the new; gives the reason when they had to go back."""
+        """Move the requests from the old copies to the new ones; return the reason if they were moved back."""
         if old is None or plan is None:
             return None
         counts = dict.fromkeys(new.variants, count)
@@ -353,7 +356,7 @@ class Components:
         try:
             return await rollout.run()
         finally:
-            # Nothing awaits from here to the switch to the new copies, so no request comes in between.
+            # Nothing awaits between here and the switch to the new copies, so no request can come in between.
             del self.rollouts[name]
 
     async def _apply_count(self, record: Document, count: int) -> None:

@@ -1,8 +1,8 @@
-"""Errors as the SageMaker APIs give them."""
+"""Errors in the form of the SageMaker APIs."""
 
 
 class ApiError(Exception):
-    """An API error: its AWS code, message, HTTP status and further members of the body."""
+    """An API error: its AWS code, message, HTTP status, and additional members of the response body."""
 
     def __init__(self, code: str, message: str, status: int = 400, **members: object) -> None:
         super().__init__(message)

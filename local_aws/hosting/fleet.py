@@ -1,4 +1,4 @@
-"""The replicas of one endpoint version, by variant."""
+"""Replicas of one endpoint version, by variant."""
 
 import asyncio
 import logging
@@ -17,14 +17,14 @@ _MAX_BACKOFF_SECONDS = 30.0
 _LOOK_SECONDS = 0.25
 _MEMORY_SECONDS = 1.0
 _BUSY = 8
-"""Requests in flight from which on a model is loaded on a further replica."""
+"""Requests in flight per replica at which a model is also loaded on another replica."""
 
 
 @dataclass
 class VariantFleet:
-    """A variant's replicas and how many there should be.
+    """Replicas of a variant, and their desired number.
 
-    shadow: gets copies of the requests of a production variant, its weight divided by that one's of them.
+    shadow: receives copies of a production variant's requests, in the ratio of its weight to that variant's weight.
     """
 
     name: str
@@ -39,11 +39,11 @@ class VariantFleet:
 
     @property
     def ready(self) -> list[Replica]:
-        """Replicas that take requests."""
+        """Replicas that accept requests."""
         return [replica for replica in self.replicas if replica.ready and replica.running]
 
     def status(self) -> dict[str, Any]:
-        """What `inference local status` shows."""
+        """Return what `inference local status` shows."""
         return {
             "name": self.name,
             "desired": self.desired,
@@ -56,9 +56,9 @@ class VariantFleet:
         }
 
     def pick(self, target_model: str | None) -> Replica | None:
-        """The replica with the fewest requests in flight; None when none is ready.
+        """Return the ready replica with the fewest requests in flight, or None if none is ready.
 
-        A target model goes where it is loaded, unless those replicas are busy and another is not.
+        A target model goes to a replica that has it loaded, unless all of those are busy.
         """
         ready = self.ready
         if target_model is not None:
@@ -69,7 +69,7 @@ class VariantFleet:
 
 
 class Fleet:
-    """Starts, watches, resizes and drains the variants of one endpoint version."""
+    """Variants of one endpoint version, which it starts, watches, resizes and drains."""
 
     def __init__(self, endpoint: str, state: Path, variants: list[VariantFleet], changed: Callable[[], None]) -> None:
         self.endpoint = endpoint
@@ -81,16 +81,16 @@ class Fleet:
 
     @property
     def production(self) -> dict[str, VariantFleet]:
-        """The variants that answer requests."""
+        """Variants that respond to requests."""
         return {name: variant for name, variant in self.variants.items() if not variant.shadow}
 
     @property
     def shadows(self) -> list[VariantFleet]:
-        """The variants that get copies of requests."""
+        """Variants that receive copies of requests."""
         return [variant for variant in self.variants.values() if variant.shadow]
 
     async def start(self) -> None:
-        """Starts every replica and waits until all answer; on a failure stops all and raises ReplicaFailedError."""
+        """Start every replica and wait until all are ready; on a failure stop all and raise ReplicaFailedError."""
         starting = [self._add(variant) for variant in self.variants.values() for _ in range(variant.desired)]
         results = await asyncio.gather(*starting, return_exceptions=True)
         failures = [result for result in results if isinstance(result, BaseException)]
@@ -100,7 +100,7 @@ class Fleet:
         self._watcher = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """Lets requests in flight finish, then stops every replica."""
+        """Let requests in flight finish, then stop every replica."""
         tasks = [*self._repairs.values(), *([self._watcher] if self._watcher is not None else [])]
         for task in tasks:
             task.cancel()
@@ -111,11 +111,11 @@ class Fleet:
             variant.replicas.clear()
 
     async def resize(self, name: str, count: int) -> None:
-        """Starts or drains replicas of a variant until it has `count`."""
+        """Start or drain replicas of a variant until it has `count`."""
         variant = self.variants[name]
         variant.desired = count
         if count > len(variant.replicas):
-            # All are there before the first await, so that the watcher misses none.
+            # Create all of them before the first await, so the watcher misses none.
             replicas = [self._make(variant) for _ in range(count - len(variant.replicas))]
             await asyncio.gather(*(self._start(variant, replica) for replica in replicas))
         else:
@@ -124,7 +124,7 @@ class Fleet:
         self._changed()
 
     def pick_variant(self) -> VariantFleet:
-        """A variant by weight."""
+        """Choose a variant by weight."""
         names = list(self.production.values())
         return random.choices(names, weights=[variant.weight for variant in names])[0]
 
@@ -140,7 +140,7 @@ class Fleet:
         try:
             await replica.start(variant.start_timeout_seconds)
         except BaseException:
-            # A variant that was made smaller meanwhile has let go of it already.
+            # Scaling in may already have removed it.
             if replica in variant.replicas:
                 variant.replicas.remove(replica)
             await replica.stop()
@@ -157,7 +157,7 @@ class Fleet:
                         replica.kill_over_limit()
                 for replica in [each for each in variant.replicas if each.lost]:
                     self._replace(variant, replica)
-                # One variant whose containers do not start must not keep another from its own.
+                # A variant whose containers do not start must not delay repairs of another.
                 if len(variant.replicas) < variant.desired and variant.name not in self._repairs:
                     self._repairs[variant.name] = asyncio.create_task(self._repair(variant))
             if now - looked >= _MEMORY_SECONDS:
@@ -167,14 +167,14 @@ class Fleet:
         variant.replicas.remove(replica)
         variant.restarts += 1
         why = f"was killed: {replica.killed}" if replica.killed else f"died: {replica.last_lines(1)}"
-        variant.note = f"replica {replica.id} {why}; another was started"
+        variant.note = f"replica {replica.id} {why}; a replacement was started"
         self._changed()
         stopping = asyncio.create_task(replica.stop())
         self._stopping.add(stopping)
         stopping.add_done_callback(self._stopping.discard)
 
     async def _repair(self, variant: VariantFleet) -> None:
-        """Starts what a variant is missing, after ever longer pauses where it does not start."""
+        """Start a variant's missing replicas, with increasing pauses while they fail to start."""
         backoff = 0.5
         try:
             while (missing := variant.desired - len(variant.replicas)) > 0:
@@ -183,7 +183,7 @@ class Fleet:
                 if not failures:
                     continue
                 if unexpected := [each for each in failures if not isinstance(each, ReplicaFailedError)]:
-                    logger.error("a replica of %s was not started", self.endpoint, exc_info=unexpected[0])
+                    logger.error("a replica of %s could not be started", self.endpoint, exc_info=unexpected[0])
                 variant.note = str(failures[0])
                 await asyncio.sleep(backoff)
                 backoff = min(2 * backoff, _MAX_BACKOFF_SECONDS)

@@ -1,4 +1,4 @@
-"""The images that the docker stand-in has pushed."""
+"""Images that the docker shim has pushed."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,11 +9,10 @@ from local_aws.account import write_json
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image laid out as a folder: what its Dockerfile's last stage says, and its Python environment.
+    """An image laid out as a folder: the settings of its Dockerfile's last stage, and its Python environment.
 
-    container: its id in Podman's store, where Podman built it, and digest that of its manifest; then there is no
-    folder and no environment.
-    note: what every log and status says of an image that is not what its name says.
+    container: its ID in Podman's store if Podman built it, and digest: that of its manifest; such an image has no
+    folder and no environment. note: shown in every log and status if the image is not what its name says.
     """
 
     rootfs: str
@@ -26,12 +25,12 @@ class Image:
     digest: str = ""
 
     def save(self, state: Path, name: str) -> None:
-        """Records the image under a name: `repository:tag`, or a local tag."""
+        """Record the image under a name: `repository:tag`, or a local tag."""
         write_json(_file(state, name), asdict(self))
 
 
 def find(state: Path, uri: str) -> Image | None:
-    """The image of an ECR URI (`registry/repository:tag`) or of a local tag."""
+    """Return the image of an ECR URI (`registry/repository:tag`) or of a local tag, or None if there is none."""
     name = uri.partition("/")[2] if ".dkr.ecr." in uri else uri
     try:
         content = json.loads(_file(state, name).read_text())

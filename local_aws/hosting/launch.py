@@ -1,4 +1,4 @@
-"""How a replica's image is run: as a process group of this machine, or by Podman in a container."""
+"""How a replica's image is run: as a process group on this machine, or in a Podman container."""
 
 import os
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from local_aws.podman.run import Container, Mount
 from local_aws.podman.state import HOSTING, owner
 
 MODELS_FOLDER = "opt/ml/models"
-"""Of a multi-model replica's archives, below its folder and below a container's root."""
+"""Folder of a multi-model replica's archives, below its own folder and below a container's root."""
 _BASE = "opt/ml"
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One process to start. container: its name, where the process is Podman's and the replica is behind it."""
+    """One process to start. container: name of the container if the process is Podman's, else empty."""
 
     command: tuple[str, ...]
     workdir: Path
@@ -27,10 +27,18 @@ class Launch:
     container: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a container may use. cpus: cores of the instance type; this machine may have fewer."""
+
+    memory_bytes: int
+    cpus: float
+
+
 def as_process(
     image: Image, folder: Path, model_dir: str | None, environment: Mapping[str, str], *, port: int, memory_bytes: int
 ) -> Launch:
-    """The image's own command, in its environment, with /opt/ml below `folder`."""
+    """Return the launch of the image's own command, in its environment, with /opt/ml below `folder`."""
     _make_folders(folder)
     (folder / "tmp").mkdir()
     if model_dir is not None:
@@ -61,13 +69,11 @@ def as_container(
     secrets: Mapping[str, str],
     *,
     port: int,
-    memory_bytes: int,
-    cpus: float,
+    limits: Limits,
 ) -> Launch:
-    """Podman in the foreground, which passes signals on and ends as the container does.
+    """Return the launch of Podman in the foreground, which forwards signals and exits with the container's code.
 
-    secrets: further variables, kept out of Podman's arguments. cpus: what the instance type has; this machine may have
-    fewer. folder: `STATE/replicas/ID`.
+    secrets: additional variables, kept out of Podman's arguments. folder: `STATE/replicas/ID`.
     """
     _make_folders(folder)
     name = f"replica-{folder.name}"
@@ -75,8 +81,8 @@ def as_container(
         name=name,
         image=image.container,
         command=("serve",),
-        memory_bytes=memory_bytes,
-        cpus=min(cpus, float(os.cpu_count() or 1)),
+        memory_bytes=limits.memory_bytes,
+        cpus=min(limits.cpus, float(os.cpu_count() or 1)),
         environment={**environment, **_address(port)},
         passed=tuple(secrets),
         mounts=(
@@ -91,7 +97,7 @@ def as_container(
 
 
 def pid_file(folder: Path) -> Path:
-    """Where Podman writes the process id of a container's first process, as this machine counts."""
+    """Return the file where Podman writes the process ID, on this machine, of a container's first process."""
     return folder / "pid"
 
 

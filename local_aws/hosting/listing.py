@@ -1,4 +1,4 @@
-"""Pages of records, as the List operations give them."""
+"""Pages of records, as the List operations return them."""
 
 import base64
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _MEMBERS = {components.KIND: ("EndpointName", "EndpointArn", "VariantName"), com
 
 
 def page(kind: str, records: Sequence[Document], request: Document) -> Document:
-    """Filtered, sorted summaries, newest first unless asked otherwise; raises ApiError for a foreign NextToken."""
+    """Return filtered, sorted summaries, newest first by default; raise ApiError for an invalid NextToken."""
     status = _STATUSES.get(kind, "")
     exact = {status: "StatusEquals", "EndpointName": "EndpointNameEquals", "VariantName": "VariantNameEquals"}
     rows = [
@@ -34,11 +34,11 @@ def page(kind: str, records: Sequence[Document], request: Document) -> Document:
         try:
             begin = int(base64.b64decode(token))
         except ValueError:
-            raise ApiError("ValidationException", "NextToken is not one that this list gave") from None
+            raise ApiError("ValidationException", "NextToken was not returned by this list") from None
     end = begin + int(request.get("MaxResults", 100))
     members = [f"{kind}Name", f"{kind}Arn", "CreationTime", "LastModifiedTime", status, *_MEMBERS.get(kind, ())]
     plural = _PLURALS.get(kind, f"{kind}s")
-    answer: Document = {plural: [{m: r[m] for m in members if m in r} for r in rows[begin:end]]}
+    response: Document = {plural: [{m: r[m] for m in members if m in r} for r in rows[begin:end]]}
     if end < len(rows):
-        answer["NextToken"] = base64.b64encode(str(end).encode()).decode()
-    return answer
+        response["NextToken"] = base64.b64encode(str(end).encode()).decode()
+    return response

@@ -1,4 +1,4 @@
-"""Containers' output in CloudWatch Logs, where SageMaker puts it."""
+"""Output of containers, sent to CloudWatch Logs under SageMaker's log group names."""
 
 import asyncio
 import contextlib
@@ -19,18 +19,18 @@ logger = logging.getLogger("logs")
 PERIOD_SECONDS = 1.0
 _MAX_EVENTS = 1000
 _MAX_EVENT_BYTES = 16 * 1024
-"""An event may have 256 KiB (PutLogEvents API reference) and a batch 1 MiB; a line of a log needs less."""
+"""Longest log line kept, in bytes; CloudWatch allows 256 KiB per event and 1 MiB per batch (PutLogEvents)."""
 
 
 def log_group(name: str, *, component: bool = False) -> str:
-    """The log group of an endpoint's containers, or of an inference component's."""
+    """Return the log group of an endpoint's containers, or of an inference component's."""
     return f"/aws/sagemaker/{LABEL if component else 'Endpoints'}/{name}"
 
 
 class LogShipper:
-    """Sends what replicas write to their log files on to the account, a stream for each replica.
+    """Sender of the replicas' log files to the account, with one stream per replica.
 
-    The files stay: `inference local logs` reads them even when the emulator is down.
+    The files stay, so `inference local logs` can read them even if the emulator is down.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,21 +39,21 @@ class LogShipper:
         self._streams: set[Path] = set()
 
     def skip_old(self) -> None:
-        """Leaves out what an earlier hosting process has sent."""
+        """Skip what an earlier hosting process has already sent."""
         self._sent = {path: path.stat().st_size for path in self._files()}
 
     async def ship_forever(self) -> None:
-        """Sends new lines once a period, for as long as the process runs."""
+        """Send new lines once per period, for as long as the process runs."""
         while True:
             await asyncio.sleep(PERIOD_SECONDS)
             try:
                 await asyncio.to_thread(self.ship)
             except (ClientError, BotoCoreError, OSError) as error:
-                # What was not taken is sent at the next turn.
-                logger.warning("logs were not taken by the emulator: %s", error)
+                # Whatever was not accepted is sent in the next period.
+                logger.warning("the emulator did not accept logs: %s", error)
 
     def ship(self) -> None:
-        """Sends every whole line that is new; raises botocore's errors."""
+        """Send all new complete lines; raise botocore's errors."""
         client: CloudWatchLogsClient | None = None
         for path in self._files():
             begin = self._sent.get(path, 0)
@@ -86,8 +86,8 @@ class LogShipper:
             )
 
     def _files(self) -> list[Path]:
-        """Log files of replicas: `ENDPOINT.VARIANT.REPLICA.log`, names that have no dots themselves.
+        """Return the log files of replicas: `ENDPOINT.VARIANT.REPLICA.log`, where no name contains a dot.
 
-        Those of inference components have LABEL and the component's name in place of the endpoint's.
+        Files of inference components have LABEL and the component's name instead of the endpoint's.
         """
         return [path for path in sorted(self._folder.glob("*.log")) if path.name.count(".") in (3, 4)]

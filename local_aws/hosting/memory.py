@@ -1,4 +1,4 @@
-"""What a container uses of its memory limit, which no cgroup enforces here."""
+"""Memory usage of a container, whose limit no cgroup enforces here."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ _PROC = Path("/proc")
 
 
 def used_bytes(pid: int, limit: int) -> int:
-    """Memory of a process and those that it started; 0 where this machine tells nothing of it (it is no Linux).
+    """Return the memory of a process and its descendants; 0 if the system reports none (not Linux).
 
-    Pages that several of them share count once, as in a cgroup, where it is of account: near the limit and above.
+    Near the limit and above, shared pages count once, as in a cgroup. Below it, counting them per process is cheaper.
     """
     family = _family(pid)
     resident = sum(_resident(each) for each in family)
@@ -16,12 +16,12 @@ def used_bytes(pid: int, limit: int) -> int:
 
 
 def _family(pid: int) -> list[int]:
-    found, waiting = [], [pid]
+    family, waiting = [], [pid]
     while waiting:
-        found.append(waiting.pop())
-        for task in (_PROC / str(found[-1]) / "task").glob("*/children"):
+        family.append(waiting.pop())
+        for task in (_PROC / str(family[-1]) / "task").glob("*/children"):
             waiting += [int(child) for child in _read(task).split()]
-    return found
+    return family
 
 
 def _resident(pid: int) -> int:
@@ -37,7 +37,7 @@ def _kilobytes(text: str, name: str) -> int:
 
 
 def _read(path: Path) -> str:
-    """A file of /proc; empty for a process that is gone."""
+    """Return a file of /proc, or an empty text if its process is gone."""
     try:
         return path.read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""SageMaker's own CloudWatch metrics, published once a minute."""
+"""SageMaker's own CloudWatch metrics, published once per minute."""
 
 import asyncio
 import contextlib
@@ -27,9 +27,9 @@ logger = logging.getLogger("metrics")
 PERIOD_SECONDS = 60
 _FOLLOWED_PERIODS = 5
 Subject = tuple[str, ...]
-"""What a metric is about: (endpoint, variant), or (inference component,)."""
+"""Resource that a metric describes: (endpoint, variant) or (inference component,)."""
 _MAX_VALUES = 150
-"""Distinct values in one metric datum (PutMetricData API reference)."""
+"""Most distinct values in one metric datum (PutMetricData API reference)."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class _Minute:
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """minute: of the sample. busy: processor seconds until then. moment: of the monotonic clock."""
+    """Usage sample. minute: when it was taken. busy: processor seconds up to then. moment: monotonic clock, seconds."""
 
     minute: int
     busy: float
@@ -52,28 +52,28 @@ class _Sample:
 
 
 class VariantMetrics:
-    """Takes what SageMaker measures about a multi-model variant's models; see ModelMetrics.
+    """Recorder of SageMaker's metrics on a multi-model variant's models; see ModelMetrics.
 
-    minute: gives the period that is being collected, which may change while a model loads.
+    minute: returns the period that is being collected, which may change while a model loads.
     """
 
     def __init__(self, minute: Callable[[], _Minute]) -> None:
         self._minute = minute
 
     def model_cache(self, *, hit: bool) -> None:
-        """One request found its model loaded, or did not."""
+        """Record whether a request found its model loaded."""
         self._minute().model_cache_hits[float(hit)] += 1
 
     def model_time(self, metric: str, seconds: float) -> None:
-        """One of SageMaker's model loading metrics, by its CloudWatch name."""
+        """Record one of SageMaker's model loading metrics, by its CloudWatch name."""
         self._minute().microseconds[metric][_rounded(seconds * 1e6)] += 1
 
 
 class Metrics:
-    """Collects per variant and component what the runtime tells, and sends it to the account's CloudWatch.
+    """Collector of the runtime's measurements per variant and component, sent to the account's CloudWatch.
 
-    clock: seconds since 1970. invocations, refusals: since the start; refused is a request for a component without a
-        copy to take it.
+    clock: returns seconds since 1970. invocations, refusals: counts since the start. A refusal is a request to a
+    component without a copy that could take it.
     """
 
     def __init__(self, control: ControlPlane, clock: Callable[[], float] = time.time) -> None:
@@ -85,7 +85,7 @@ class Metrics:
         self._samples: dict[tuple[int, float], _Sample] = {}
 
     def record(self, subject: Subject, status: int, model_us: float, overhead_us: float) -> None:
-        """One invocation: the HTTP status and both latencies in microseconds."""
+        """Record one invocation: its HTTP status, and both latencies in microseconds."""
         minute = self._minutes[subject]
         minute.invocations += 1
         self.invocations[subject] += 1
@@ -95,32 +95,32 @@ class Metrics:
         minute.microseconds["OverheadLatency"][_rounded(overhead_us)] += 1
 
     def refuse(self, component: str) -> None:
-        """One request that found no copy of its inference component."""
+        """Record a request that found no copy of its inference component."""
         self._minutes[component,].refused += 1
         self.refusals[component,] += 1
 
     def of(self, subject: Subject) -> VariantMetrics:
-        """Where a variant's model loading metrics go."""
+        """Return the recorder of a variant's model loading metrics."""
         return VariantMetrics(lambda: self._minutes[subject])
 
     async def publish_forever(self) -> None:
-        """Publishes at every period's end: a minute, and around an update a minute of its alarms' time."""
+        """Publish once per period: a minute, or a minute of the alarms' scaled time during and after an update."""
         published = followed = time.monotonic()
         period = PERIOD_SECONDS / self._scale
         while True:
             await asyncio.sleep(min(1.0, period))
             now = time.monotonic()
             if self._control.rollouts or self._control.components.rollouts:
-                # What the last requests of an update met must not be left for the next one's alarms.
+                # Errors in an update's last requests must not be left over for the next update's alarms.
                 followed = now + _FOLLOWED_PERIODS * period
             if now - published >= (period if now < followed else PERIOD_SECONDS):
                 published = now
                 await self.publish()
 
     async def publish(self) -> None:
-        """Publishes what was collected since the last call, and what each instance uses once in each minute.
+        """Publish what was collected since the last call, plus one usage sample per instance and minute.
 
-        As on AWS an instance sends one sample a minute, so that the samples count the instances.
+        As on AWS, an instance sends one sample per minute, so the sample count is the instance count.
         """
         minutes, self._minutes = self._minutes, defaultdict(_Minute)
         data: dict[str, list[MetricDatumTypeDef]] = {
@@ -133,7 +133,7 @@ class Metrics:
         try:
             await asyncio.to_thread(_put, data)
         except (ClientError, BotoCoreError):
-            logger.warning("metrics of this minute were not taken by the emulator")
+            logger.warning("the emulator did not accept this minute's metrics")
 
     def _fleet(self, subject: Subject) -> VariantFleet | None:
         if len(subject) == 1:
@@ -153,7 +153,7 @@ class Metrics:
         if minute.refused:
             values["NoCapacityInvocationFailures"] = minute.refused
         dimensions = _dimensions(subject)
-        made: list[MetricDatumTypeDef] = [
+        data: list[MetricDatumTypeDef] = [
             {"MetricName": name, "Dimensions": dimensions, "Value": float(value), "Unit": "Count"}
             for name, value in values.items()
         ]
@@ -166,7 +166,7 @@ class Metrics:
             ordered = sorted(counts.items())
             for begin in range(0, len(ordered), _MAX_VALUES):
                 part = ordered[begin : begin + _MAX_VALUES]
-                made.append(
+                data.append(
                     {
                         "MetricName": name,
                         "Dimensions": dimensions,
@@ -175,10 +175,10 @@ class Metrics:
                         "Unit": unit,
                     }
                 )
-        return made
+        return data
 
     def _utilization(self) -> "list[MetricDatumTypeDef]":
-        made: list[MetricDatumTypeDef] = []
+        data: list[MetricDatumTypeDef] = []
         disk = psutil.disk_usage("/").percent
         for endpoint, fleet in self._control.fleets.items():
             for variant in fleet.variants.values():
@@ -193,7 +193,7 @@ class Metrics:
                             "MemoryUtilization": 100 * memory / psutil.virtual_memory().total,
                             "DiskUtilization": disk,
                         }
-                        made += [
+                        data += [
                             {
                                 "MetricName": name,
                                 "Dimensions": _dimensions((endpoint, variant.name)),
@@ -202,25 +202,25 @@ class Metrics:
                             }
                             for name, value in values.items()
                         ]
-        return made
+        return data
 
     def _minute(self) -> int:
         return int(self._clock() // PERIOD_SECONDS)
 
     def _use(self, pid: int) -> tuple[float, float] | None:
-        """Percent of one processor since the last sample, and bytes of memory, of a replica and its children.
+        """Return percent of one processor since the last sample, and bytes of memory, of a replica and its children.
 
-        None where this minute has its sample. Raises psutil.Error for a process that is gone.
+        Returns None if this minute already has its sample. Raises psutil.Error for a process that is gone.
         """
         main = psutil.Process(pid)
-        # A process id comes again; with the time of its start it does not.
+        # A process ID may be reused; together with its start time it is unique.
         key, minute = (pid, main.create_time()), self._minute()
         earlier = self._samples.get(key)
         if earlier is not None and earlier.minute == minute:
             return None
         busy, memory = 0.0, 0.0
         for process in (main, *main.children(recursive=True)):
-            # A child may end while it is looked at.
+            # A child may end while it is being read.
             with contextlib.suppress(psutil.NoSuchProcess) if process != main else contextlib.nullcontext():
                 times = process.cpu_times()
                 busy += times.user + times.system
@@ -245,8 +245,8 @@ class Metrics:
         ]
 
     def _component_utilization(self) -> "list[MetricDatumTypeDef]":
-        """Of what each copy has reserved, in percent."""
-        made: list[MetricDatumTypeDef] = []
+        """Return each copy's usage, in percent of what it has reserved."""
+        data: list[MetricDatumTypeDef] = []
         for record in self._control.all(COMPONENT):
             name = record["InferenceComponentName"]
             reserved = Compute.of(record["Specification"])
@@ -260,7 +260,7 @@ class Metrics:
                     values = {"MemoryUtilizationNormalized": memory / 2**20 / reserved.memory_mib}
                     if reserved.cpu_cores:
                         values["CPUUtilizationNormalized"] = processor / 100 / reserved.cpu_cores
-                    made += [
+                    data += [
                         {
                             "MetricName": metric,
                             "Dimensions": _dimensions((name,)),
@@ -269,21 +269,21 @@ class Metrics:
                         }
                         for metric, share in values.items()
                     ]
-        return made
+        return data
 
 
 def _rounded(value: float) -> float:
-    """Three significant digits: enough for a percentile, and few distinct values."""
+    """Round to three significant digits: enough for a percentile, and few distinct values."""
     return float(f"{value:.3g}")
 
 
 def rate_metric(subject: Subject) -> str:
-    """The metric of invocations per minute and instance, or copy."""
+    """Return the name of the metric for invocations per minute and instance, or copy."""
     return "InvocationsPerCopy" if len(subject) == 1 else "InvocationsPerInstance"
 
 
 def dimensions(subject: Subject) -> dict[str, str]:
-    """The CloudWatch dimensions of a subject's metrics."""
+    """Return the CloudWatch dimensions of a subject's metrics."""
     names = ("InferenceComponentName",) if len(subject) == 1 else ("EndpointName", "VariantName")
     return dict(zip(names, subject, strict=True))
 

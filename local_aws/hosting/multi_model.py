@@ -1,4 +1,4 @@
-"""The platform's half of multi-model hosting: which models a replica has, and their way to it."""
+"""The platform's half of multi-model hosting: which models a replica has loaded, and how they get there."""
 
 import asyncio
 import contextlib
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
 
 
 READY_SECONDS = 50.0
-"""How long a request waits for its model: clients wait for 60 s as a rule, and must learn of it before that."""
+"""Longest wait of a request for its model. Clients usually time out after 60 s, and must get the error before that."""
 _GIVEN_UP = 8
-"""Loaded models that go at the most for one that the disk has no room for, which something else may have filled."""
+"""Most loaded models to unload for one that does not fit on the disk, since something else may have filled it."""
 _Result = TypeVar("_Result")
 _threads = ThreadPoolExecutor(16, thread_name_prefix="models")
 
 
 class ModelMetrics(Protocol):
-    """Takes what SageMaker measures about a multi-model endpoint's models."""
+    """Recorder of SageMaker's metrics on a multi-model endpoint's models."""
 
     def model_cache(self, *, hit: bool) -> None:
-        """One request found its model loaded, or did not."""
+        """Record whether a request found its model loaded."""
 
     def model_time(self, metric: str, seconds: float) -> None:
-        """ModelLoadingWaitTime, ModelDownloadingTime, ModelLoadingTime or ModelUnloadingTime."""
+        """Record ModelLoadingWaitTime, ModelDownloadingTime, ModelLoadingTime or ModelUnloadingTime."""
 
 
 class ModelNotLoadableError(Exception):
-    """The container refused to load a model; status and text are its answer."""
+    """The container refused to load a model; status and text are its response."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -57,10 +57,10 @@ class ModelNotLoadableError(Exception):
 
 
 class ModelCache:
-    """The models that one replica's container has loaded, least recently used first.
+    """Models that one replica's container has loaded, least recently used first.
 
-    owned: a folder that this project made. folder: where archives are extracted, below it. seen_at: that folder as the
-    container sees it; the same where None.
+    owned: a folder that this project created. folder: where archives are extracted, below `owned`. seen_at: `folder` as
+    the container sees it; None if it is the same.
     """
 
     def __init__(
@@ -90,20 +90,20 @@ class ModelCache:
 
     @property
     def loaded(self) -> int:
-        """Models in the container."""
+        """Number of models in the container."""
         return len(self._loaded)
 
     def has(self, target: str) -> bool:
-        """Whether a model is in the container."""
+        """Return whether a model is in the container."""
         return target in self._loaded
 
     @contextlib.asynccontextmanager
     async def use(self, target: str, metrics: ModelMetrics) -> AsyncIterator[str]:
-        """Loads the model where it is missing, keeps it until the block ends, and gives its name in the container.
+        """Load a model if it is missing, keep it loaded until the block ends, and yield its name in the container.
 
         Raises ApiError for an object that is not a model, ModelNotLoadableError for one that the container refuses.
         """
-        # Taken before the model is looked up, so that no other request unloads it in between.
+        # Count the user before looking the model up, so no other request can unload it in between.
         self._users[target] += 1
         try:
             metrics.model_cache(hit=target in self._loaded)
@@ -122,7 +122,7 @@ class ModelCache:
             self._released.set()
 
     async def _loaded_within(self, target: str, metrics: ModelMetrics) -> None:
-        """Waits for a model's load, which goes on for the next request when this one can wait no longer."""
+        """Wait for a model to load; the load continues for later requests if this one times out."""
         load = self._loads.get(target)
         if load is None:
             load = self._loads[target] = asyncio.create_task(self._load_once(target, metrics))
@@ -145,12 +145,12 @@ class ModelCache:
             self._drop_lock(target)
 
     def close(self) -> None:
-        """Ends the loads that are under way."""
+        """Cancel loads in progress."""
         for load in self._loads.values():
             load.cancel()
 
     def forget(self, target: str) -> None:
-        """Notes that the container has lost a model."""
+        """Record that the container has lost a model."""
         self._loaded.pop(target, None)
 
     async def _load(self, target: str, metrics: ModelMetrics) -> None:
@@ -162,23 +162,23 @@ class ModelCache:
         while True:
             async with self._client.post(
                 "/models", json={"model_name": name, "url": str(self._seen_at / name / "model")}, headers=headers
-            ) as answer:
-                text = (await answer.read()).decode(errors="replace")
-            if answer.status != 507 or not await self._unload_one(metrics):
+            ) as response:
+                text = (await response.read()).decode(errors="replace")
+            if response.status != 507 or not await self._unload_one(metrics):
                 break
-        if answer.status not in (200, 409):
-            raise ModelNotLoadableError(answer.status, text)
+        if response.status not in (200, 409):
+            raise ModelNotLoadableError(response.status, text)
         metrics.model_time("ModelLoadingTime", time.perf_counter() - began)
         self._loaded[target] = None
 
     async def _download(self, target: str, folder: Path, metrics: ModelMetrics) -> None:
-        """Fetches the archive unless the copy on disk is the one in S3."""
+        """Fetch the archive unless the copy on disk is the one in S3."""
         began = time.perf_counter()
         key = self._key(target)
         try:
             tag = await _off_loop(current, self._s3, self._bucket, key)
             if self._on_disk.get(target) != tag:
-                # Where the download fails, a copy that is gone must not pass for the one in S3 once that is as before.
+                # If the download fails, the deleted copy must not count as current once S3 has its version again.
                 self._on_disk.pop(target, None)
                 await _off_loop(remove_within, self._owned, folder)
                 self._on_disk[target] = await self._fetch(target, folder, metrics)
@@ -196,13 +196,13 @@ class ModelCache:
         metrics.model_time("ModelDownloadingTime", time.perf_counter() - began)
 
     async def _fetch(self, target: str, folder: Path, metrics: ModelMetrics) -> str:
-        """Downloads an archive and gives its ETag; makes room where the disk is full."""
+        """Download an archive and return its ETag; free disk space if the disk is full."""
         arguments = (fetch, self._s3, self._bucket, self._key(target), folder, self._max_bytes)
         with contextlib.suppress(DiskFullError):
             return await _off_loop(*arguments)
         self._short_of_room.add(target)
         try:
-            # One after the other: what one frees another must not take.
+            # One at a time, so that no other download takes the space that one frees.
             async with self._room:
                 given_up = 0
                 while True:
@@ -222,7 +222,7 @@ class ModelCache:
             self._short_of_room.discard(target)
 
     async def _delete_unused(self) -> bool:
-        """Deletes a model that is on the disk alone, as SageMaker does when it is full; False where there is none."""
+        """Delete a model that is only on disk, as SageMaker does when the disk is full; return False if none is."""
         used = {*self._loaded, *self._users, *self._loads}
         victim = next((target for target in self._on_disk if target not in used), None)
         if victim is not None:
@@ -237,9 +237,9 @@ class ModelCache:
         return self._prefix + target.lstrip("/")
 
     async def _unload_one(self, metrics: ModelMetrics, *, from_disk: bool = False) -> bool:
-        """Unloads the least recently used model that answers no request; False when there is none to unload.
+        """Unload the least recently used model without requests in flight; return False if there is none to unload.
 
-        from_disk: deletes it there too.
+        from_disk: whether to delete it from disk too.
         """
         async with self._unloading:
             while True:
@@ -251,11 +251,11 @@ class ModelCache:
                 self._released.clear()
                 await self._released.wait()
             began = time.perf_counter()
-            # A request that wants the model back waits until it is gone, or it would be told that it is there.
+            # A request for this model must wait until it is gone; otherwise it would find it loaded.
             async with self._locks[victim]:
                 del self._loaded[victim]
-                async with self._client.delete(f"/models/{_name(victim)}") as answer:
-                    await answer.read()
+                async with self._client.delete(f"/models/{_name(victim)}") as response:
+                    await response.read()
                 if from_disk:
                     await self._delete(victim)
             self._drop_lock(victim)
@@ -263,16 +263,16 @@ class ModelCache:
             return True
 
     def _drop_lock(self, target: str) -> None:
-        """Forgets what nobody needs any more, as names come from clients and so without end."""
+        """Drop an unused lock, because model names come from clients and are unlimited in number."""
         if target not in self._loaded and target not in self._users and not self._locks[target].locked():
             del self._locks[target]
 
 
 async def _off_loop(function: Callable[..., _Result], *arguments: object) -> _Result:
-    """Runs what waits for S3 or a disk on threads of its own, that a slow S3 holds nothing else up."""
+    """Run a blocking S3 or disk call on a separate thread pool, so a slow S3 delays nothing else."""
     return await asyncio.get_running_loop().run_in_executor(_threads, function, *arguments)
 
 
 def _name(target: str) -> str:
-    """What SageMaker calls a model towards the container: a hash, so that any key is a valid name."""
+    """Return SageMaker's name of a model for the container: a hash, so any key gives a valid name."""
     return hashlib.sha256(target.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""How many instances the copies of inference components need."""
+"""Number of instances that the copies of inference components need."""
 
 import math
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from sizing.instances import instance
 
 @dataclass(frozen=True, slots=True, order=True)
 class Compute:
-    """What a copy reserves, or an instance has."""
+    """Resources that a copy reserves, or that an instance has."""
 
     memory_mib: float
     cpu_cores: float
@@ -18,7 +18,7 @@ class Compute:
 
     @classmethod
     def of(cls, specification: dict[str, Any]) -> "Compute":
-        """What a copy of an InferenceComponentSpecification reserves."""
+        """Return the resources that one copy of an InferenceComponentSpecification reserves."""
         wanted = specification["ComputeResourceRequirements"]
         return cls(
             float(wanted["MinMemoryRequiredInMb"]),
@@ -28,13 +28,13 @@ class Compute:
 
     @classmethod
     def on(cls, instance_type: str) -> "Compute":
-        """What an instance has; accelerators that are not recorded are as many as anybody wants."""
-        found = instance(instance_type)
-        there = math.inf if found.accelerators is None else found.accelerators
-        return cls(found.memory_gib * 1024, found.vcpus, there)
+        """Return an instance's resources; an unknown number of accelerators counts as unlimited."""
+        facts = instance(instance_type)
+        accelerators = math.inf if facts.accelerators is None else facts.accelerators
+        return cls(facts.memory_gib * 1024, facts.vcpus, accelerators)
 
     def fits(self, room: "Compute") -> bool:
-        """Whether there is room for this."""
+        """Return whether `room` is large enough for this."""
         return (
             self.memory_mib <= room.memory_mib
             and self.cpu_cores <= room.cpu_cores
@@ -42,14 +42,14 @@ class Compute:
         )
 
     def less(self, taken: "Compute") -> "Compute":
-        """What is left."""
+        """Return the resources left after `taken`."""
         return Compute(
             self.memory_mib - taken.memory_mib, self.cpu_cores - taken.cpu_cores, self.accelerators - taken.accelerators
         )
 
 
 def instances_needed(copies: Iterable[Compute], each: Compute) -> int | None:
-    """Instances that hold these copies, the largest placed first; None where one does not fit on any."""
+    """Return the instances that hold these copies, placed largest first, or None if one copy fits on no instance."""
     rooms: list[Compute] = []
     for copy in sorted(copies, reverse=True):
         if not copy.fits(each):

@@ -1,4 +1,4 @@
-"""One replica: the image's `serve` command as a process group in a folder of its own, or in a container."""
+"""One replica: the image's `serve` command as a process group in its own folder, or in a container."""
 
 import asyncio
 import contextlib
@@ -28,22 +28,22 @@ from sizing.instances import instance
 STOP_GRACE_SECONDS = 30
 """SageMaker sends SIGKILL 30 s after SIGTERM."""
 _KILLED = 128 + signal.SIGKILL
-"""Podman's exit code for a container that SIGKILL ended."""
+"""Podman's exit code for a container that was ended by SIGKILL."""
 MODEL_TIMEOUT_SECONDS = 60
-"""InvokeEndpoint's limit for a model's answer."""
+"""InvokeEndpoint's time limit for a model's response."""
 
 
 class ReplicaFailedError(Exception):
-    """A replica ended or stayed silent; the message quotes its last log lines."""
+    """A replica ended or did not respond; the message quotes its last log lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSpec:
     """What to run: image, model, container environment, instance type.
 
-    model_dir: the extracted archive. model_prefix: S3 prefix of a multi-model endpoint's archives. One of the two.
-    memory_bytes: what the container may use; None for all that the instance has. isolated: it has no network, so on
-    AWS nothing that it could call, and gets no key.
+    model_dir: the extracted archive. model_prefix: S3 prefix of a multi-model endpoint's archives. Exactly one of the
+    two is set. memory_bytes: limit of the container; None for all memory of the instance. isolated: whether it has no
+    network. On AWS such a container could call nothing, so it gets no key.
     """
 
     image: Image
@@ -56,12 +56,12 @@ class ReplicaSpec:
 
     @property
     def memory_limit(self) -> int:
-        """Bytes that the container may use."""
+        """Memory limit of the container, in bytes."""
         return self.memory_bytes or instance(self.instance_type).memory_bytes
 
 
 class Replica:
-    """A running container, or what stands in for it, and the connections to it."""
+    """A running container, or the process that replaces it, and the connections to it."""
 
     def __init__(self, state: Path, spec: ReplicaSpec, label: str) -> None:
         self.id = uuid.uuid4().hex[:8]
@@ -97,7 +97,7 @@ class Replica:
 
     @property
     def pid(self) -> int:
-        """The process, a container's first one where there is a container; 0 before its start."""
+        """Process ID, of a container's first process if there is a container; 0 before the start."""
         if self._container:
             with contextlib.suppress(OSError, ValueError):
                 return int(launch.pid_file(self.folder).read_text())
@@ -106,28 +106,28 @@ class Replica:
 
     @property
     def running(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self._process is not None and self._process.returncode is None and alive(self._process.pid)
 
     @property
     def lost(self) -> bool:
-        """Whether it took requests and its process has ended since."""
+        """Whether its process has ended after it accepted requests."""
         return self._served and not self.running
 
     @property
     def killed(self) -> str:
-        """Why the platform ended it; empty where it did not."""
+        """Why the platform ended it; empty if it did not."""
         if self._container and self._process is not None and self._process.returncode == _KILLED:
-            # Its control group tells nobody why it killed.
+            # Its cgroup does not report why it killed the container.
             limit = f"{self.spec.memory_limit / 2**20:.0f} MiB"
             return f"the kernel ended it, as it does with a container that needs more than its {limit} of memory"
         return self._over_limit
 
     def kill_over_limit(self) -> None:
-        """Ends a container that uses more memory than it has, as the kernel of a real instance would."""
+        """Kill a container that exceeds its memory limit, as the kernel of a real instance would."""
         limit = self.spec.memory_limit
         if self._container:
-            # Its control group does.
+            # Its cgroup does this.
             return
         if self.running and (used := used_bytes(self.pid, limit)) > limit:
             self._over_limit = f"it used {used / 2**20:.0f} MiB of memory and has {limit / 2**20:.0f} MiB"
@@ -135,7 +135,7 @@ class Replica:
                 os.killpg(self.pid, signal.SIGKILL)
 
     async def start(self, timeout_seconds: float) -> None:
-        """Starts the process and waits for `/ping`; raises ReplicaFailedError."""
+        """Start the process and wait for `/ping`; raise ReplicaFailedError."""
         try:
             await self._launch()
         except (OSError, EngineError) as error:
@@ -145,12 +145,12 @@ class Replica:
         while not await self._pings():
             if self._process.returncode is not None:
                 raise ReplicaFailedError(
-                    f"the container ended with exit code {self._process.returncode} before it answered /ping: "
+                    f"the container ended with exit code {self._process.returncode} before it responded to /ping: "
                     f"{self.last_lines()}"
                 )
             if time.monotonic() > deadline:
                 raise ReplicaFailedError(
-                    f"the container did not answer /ping in {timeout_seconds:g} s: {self.last_lines()}"
+                    f"the container did not respond to /ping in {timeout_seconds:g} s: {self.last_lines()}"
                 )
             await asyncio.sleep(0.1)
         self.ready = self._served = True
@@ -158,7 +158,7 @@ class Replica:
     async def _launch(self) -> None:
         image = self.spec.image
         cap = onednn_max_cpu_isa(self.spec.instance_type)
-        what = await self._prepared(cap)
+        prepared = await self._prepared(cap)
         with self.log.open("ab") as log:
             log.write(f"local account: {self.spec.instance_type} runs on this machine's processor".encode())
             log.write((f", engines capped to ONEDNN_MAX_CPU_ISA={cap}\n" if cap else "\n").encode())
@@ -166,9 +166,9 @@ class Replica:
                 log.write(f"local account: {image.note}\n".encode())
             log.flush()
             self._process = await asyncio.create_subprocess_exec(
-                *what.command,
-                cwd=what.workdir,
-                env=what.environment,
+                *prepared.command,
+                cwd=prepared.workdir,
+                env=prepared.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
@@ -188,14 +188,14 @@ class Replica:
             return launch.as_process(image, folder, model, {**environment, **role}, port=self.port, memory_bytes=memory)
         self._podman = await asyncio.to_thread(require, default_cache())
         cpus = float(instance(self.spec.instance_type).vcpus)
-        made = launch.as_container(
-            self._podman, image, folder, model, environment, role, port=self.port, memory_bytes=memory, cpus=cpus
+        prepared = launch.as_container(
+            self._podman, image, folder, model, environment, role, port=self.port, limits=launch.Limits(memory, cpus)
         )
-        self._container = made.container
-        return made
+        self._container = prepared.container
+        return prepared
 
     def _role_environment(self) -> dict[str, str]:
-        """Return what a container calls the account with: a key of its own, which ends with it."""
+        """Return the variables with which a container calls the account: its own key, which is revoked when it ends."""
         if self.spec.isolated:
             return {}
         self._key = self._keys.issue(f"replica/{self.id}", temporary=True)
@@ -204,13 +204,13 @@ class Replica:
 
     async def _pings(self) -> bool:
         try:
-            async with self.client.get("/ping", timeout=aiohttp.ClientTimeout(total=2)) as answer:
-                return answer.status == 200
+            async with self.client.get("/ping", timeout=aiohttp.ClientTimeout(total=2)) as response:
+                return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
 
     async def stop(self) -> None:
-        """Finishes what is in flight, stops the process group and removes the folder."""
+        """Let requests in flight finish, stop the process group, and remove the folder."""
         self.ready = False
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -221,7 +221,7 @@ class Replica:
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
         if self._podman is not None and self._container:
-            # Podman leaves it there to be looked at, and a killed Podman leaves it running.
+            # Podman keeps the container for inspection, and a killed Podman leaves it running.
             with contextlib.suppress(EngineError):
                 await asyncio.to_thread(
                     self._podman.try_call, "rm", "--force", "--ignore", "--time", "0", self._container, timeout=60
@@ -235,7 +235,7 @@ class Replica:
             remove_within(self._state, self.folder)
 
     def last_lines(self, count: int = 3) -> str:
-        """The end of the replica's log on one line."""
+        """Return the end of the replica's log on one line."""
         with contextlib.suppress(OSError), self.log.open(errors="replace") as log:
             return " | ".join(line.strip() for line in deque(log, count) if line.strip())
         return ""

@@ -1,4 +1,4 @@
-"""How an update goes out: which share of the requests the new instances get when, and what takes it back."""
+"""Rollout of an update: what share of the requests the new instances get when, and what rolls it back."""
 
 import asyncio
 import math
@@ -14,48 +14,49 @@ from local_aws.hosting.replica import ReplicaFailedError
 
 Document = dict[str, Any]
 AlarmStates = Callable[[Sequence[str]], Awaitable[dict[str, str] | None]]
-"""Gives the state of each alarm that exists, by name; None when CloudWatch does not answer."""
+"""Returns the state of each alarm that exists, by name, or None if CloudWatch does not respond."""
 _POLL_SECONDS = 0.5
 
 
 class RolledBackError(Exception):
-    """An update must be taken back; the message is the endpoint's FailureReason."""
+    """An update must be rolled back; the message is the endpoint's FailureReason."""
 
 
 class Clock(Protocol):
-    """Passes the seconds of a deployment configuration."""
+    """Clock that passes the seconds of a deployment configuration."""
 
     async def sleep(self, seconds: float) -> None:
-        """Waits that long."""
+        """Wait for this many seconds of the clock."""
 
     @property
     def poll_seconds(self) -> float:
-        """How long to wait between two looks at the alarms."""
+        """Interval between two checks of the alarms, in seconds of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScaledClock:
-    """A clock that runs `scale` times faster than the time of day."""
+    """Clock that runs `scale` times faster than wall-clock time."""
 
     scale: float
 
     async def sleep(self, seconds: float) -> None:
-        """Waits that long divided by the scale."""
+        """Wait for `seconds / scale` of wall-clock time."""
         await asyncio.sleep(seconds / self.scale)
 
     @property
     def poll_seconds(self) -> float:
-        """Half a second of the time of day."""
+        """Half a second of wall-clock time, in seconds of the clock."""
         return _POLL_SECONDS * self.scale
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of an update.
+    """Steps of an update.
 
-    shares: of the requests on the new instances after each step, up to 1. wait_seconds: after each step, watching the
-    alarms. keep_seconds: after the last, until the old instances end. timeout_seconds: of all waits together.
-    rolling: new instances start, and old ones end, with each step instead of all before the first and after the last.
+    shares: fraction of requests on the new instances after each step, up to 1. wait_seconds: time after each step in
+    which the alarms are watched. keep_seconds: time from the last wait until the old instances end. timeout_seconds:
+    limit on all waits together. rolling: whether new instances start and old ones end with each step. If not, all new
+    ones start before the first step, and all old ones end after the last.
     """
 
     shares: tuple[float, ...] = (1.0,)
@@ -67,25 +68,25 @@ class Plan:
 
     @classmethod
     def parse(cls, config: Document | None, instances: Sequence[int]) -> "Plan":
-        """The plan of a DeploymentConfig for variants of so many instances; raises ApiError as UpdateEndpoint would.
+        """Parse a DeploymentConfig for variants with these instance counts; raise ApiError as UpdateEndpoint would.
 
-        Without one, all requests move at once and nothing is watched. Several variants move together, in steps that
-        the smallest allows.
+        Without a configuration, all requests move at once and no alarms are watched. Several variants move together, in
+        steps that suit the smallest.
         """
         config = config or {}
         alarms = tuple(
             alarm["AlarmName"] for alarm in (config.get("AutoRollbackConfiguration") or {}).get("Alarms") or []
         )
         if len(alarms) > 10:
-            raise _refused(f"AutoRollbackConfiguration has {len(alarms)} alarms: SageMaker takes ten at the most")
+            raise _refused(f"AutoRollbackConfiguration has {len(alarms)} alarms: SageMaker allows at most ten")
         green, rolling = config.get("BlueGreenUpdatePolicy"), config.get("RollingUpdatePolicy")
         if green and rolling:
-            raise _refused("BlueGreenUpdatePolicy and RollingUpdatePolicy are both given: give one of them")
+            raise _refused("BlueGreenUpdatePolicy and RollingUpdatePolicy are both set: use only one of them")
         if rolling:
             if len(instances) > 1:
                 raise _refused("RollingUpdatePolicy is not supported on an endpoint with several variants")
             batch = _part(rolling["MaximumBatchSize"], instances, "MaximumBatchSize", 0.05)
-            # Whole instances move.
+            # Only whole instances can move.
             step = max(1, math.floor(batch * instances[0])) / instances[0]
             return cls(
                 _steps(step),
@@ -117,12 +118,12 @@ class Plan:
         return plan
 
     def first(self, count: int) -> int:
-        """How many of a variant's new instances start before the first step."""
+        """Return how many of a variant's new instances start before the first step."""
         return max(1, round(self.shares[0] * count)) if self.rolling else count
 
 
 def _part(size: Document, instances: Sequence[int], name: str, least: float) -> float:
-    """The share of the capacity that a CapacitySize is; raises ApiError outside `least` to a half."""
+    """Return the fraction of the capacity that a CapacitySize means; raise ApiError unless from `least` to a half."""
     value, few = float(size["Value"]), min(instances)
     share = value / 100 if size["Type"] == "CAPACITY_PERCENT" else value / few
     if not least <= share <= 0.5 or share == 0:
@@ -148,11 +149,11 @@ def _refused(message: str) -> ApiError:
 
 
 class Rollout:
-    """Moves the requests from one fleet to another step by step, and back when an alarm goes off.
+    """Gradual move of the requests from one fleet to another, and back if an alarm fires.
 
-    old: serves, with all its instances. new: started, with as many instances as the plan's first step needs.
-    config: name of the new endpoint configuration. counts: the new instances that each variant is to have.
-    changed: is called when something is to be seen.
+    old: serves, with all its instances. new: already started, with the instances that the plan's first step needs.
+    config: name of the new endpoint configuration. counts: target number of new instances per variant. changed: called
+    on every visible change.
     """
 
     def __init__(
@@ -177,9 +178,9 @@ class Rollout:
         self._waited = 0.0
 
     def pick(self, variant: str | None) -> VariantFleet:
-        """Where a request goes: to one fleet by the share, to the other when the first has nobody to take it.
+        """Return the variant for a request: on a fleet chosen by the share, or on the other one if only that is ready.
 
-        variant: by name; by weight without one. Raises KeyError for a name that there is not.
+        variant: name; None chooses by weight. Raises KeyError for an unknown name.
         """
         fleets = [self.new, self.old] if random.random() < self.share else [self.old, self.new]
         chosen = fleets[0].pick_variant() if variant is None else fleets[0].production[variant]
@@ -187,11 +188,11 @@ class Rollout:
         return chosen if chosen.ready or not other.ready else other
 
     def status(self) -> Document:
-        """What `inference local status` shows."""
+        """Return the fields that `inference local status` shows."""
         return {"config": self._config, "share": self.share, "stage": self.stage, "rolling_back": self.rolling_back}
 
     def pending(self) -> Document:
-        """What DescribeEndpoint shows of the new instances."""
+        """Return what DescribeEndpoint reports about the new instances."""
         state = {"Status": self.stage, "StatusMessage": f"{self.share:.0%} of the requests", "StartTime": self._started}
         return {
             "EndpointConfigName": self._config,
@@ -210,7 +211,7 @@ class Rollout:
         }
 
     async def run(self) -> str | None:
-        """Takes every step, and lets go of the old instances; gives the reason when it had to go back instead."""
+        """Take every step, then release the old instances; return the reason if the update was rolled back instead."""
         try:
             for share in self.plan.shares:
                 if self.plan.rolling:
@@ -220,7 +221,7 @@ class Rollout:
                 if self.plan.rolling:
                     await self._resize(self.old, self._before, 1 - share)
         except (RolledBackError, ReplicaFailedError) as error:
-            await self._back()
+            await self._roll_back()
             return str(error)
         await self._clock.sleep(self.plan.keep_seconds)
         return None
@@ -257,17 +258,17 @@ class Rollout:
             return
         if absent := [name for name in self.plan.alarms if name not in states]:
             raise RolledBackError(f"The deployment was rolled back: there is no alarm {', '.join(absent)}.")
-        if tripped := [name for name in self.plan.alarms if states[name] == "ALARM"]:
+        if fired := [name for name in self.plan.alarms if states[name] == "ALARM"]:
             raise RolledBackError(
                 f"The deployment was rolled back with {self.share:.0%} of the requests on the new instances: "
-                f"these alarms went to ALARM: {', '.join(tripped)}."
+                f"these alarms went to ALARM: {', '.join(fired)}."
             )
 
-    async def _back(self) -> None:
-        """Gives all requests back to the old instances, those that have ended started again first."""
+    async def _roll_back(self) -> None:
+        """Move all requests back to the old instances, after restarting those that had ended."""
         self.rolling_back = True
         self._changed()
-        # Its watcher goes on trying to start what does not start now.
+        # The old fleet's watcher keeps retrying instances that do not start now.
         await asyncio.gather(
             *(self.old.resize(name, count) for name, count in self._before.items()), return_exceptions=True
         )

@@ -1,4 +1,4 @@
-"""What Application Auto Scaling can resize: a variant's instances, and an inference component's copies."""
+"""Resources that Application Auto Scaling can resize: a variant's instances, and an inference component's copies."""
 
 import re
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ DIMENSIONS = tuple(_METRICS)
 
 @dataclass(frozen=True, slots=True)
 class Scalable:
-    """What a ResourceId names.
+    """Resource that a ResourceId names.
 
-    least: how few there may be. noun: what its activities count.
+    least: smallest valid count. noun: unit of the count in scaling activities.
     """
 
     dimension: str
@@ -40,23 +40,23 @@ class Scalable:
 
     @classmethod
     def parse(cls, resource_id: str) -> "Scalable":
-        """Raises ApiError for what is neither a variant nor a component."""
+        """Parse a ResourceId; raise ApiError unless it names a variant or an inference component."""
         if match := _VARIANT.match(resource_id):
             return cls(DIMENSIONS[0], (match["endpoint"], match["variant"]), 1, "instance")
         if match := _COMPONENT.match(resource_id):
             return cls(DIMENSIONS[1], (match["component"],), 0, "copy")
         raise ApiError(
             "ValidationException",
-            f"ResourceId is {resource_id!r}: endpoint/NAME/variant/NAME and inference-component/NAME are known",
+            f"ResourceId is {resource_id!r}: it must be endpoint/NAME/variant/NAME or inference-component/NAME",
         )
 
     @property
     def metrics(self) -> dict[str, MetricKind]:
-        """The predefined metrics that target tracking may follow, by name."""
+        """Predefined metrics that target tracking may follow, by name."""
         return _METRICS[self.dimension]
 
     def fleet(self, control: ControlPlane) -> VariantFleet | None:
-        """The replicas; None while there is nothing that could be resized."""
+        """Return the replicas, or None if there is nothing to resize yet."""
         if len(self.subject) == 1:
             return control.components.copies(self.subject[0])
         endpoint, variant = self.subject
@@ -64,7 +64,7 @@ class Scalable:
         return fleet.variants.get(variant) if fleet is not None else None
 
     def resize(self, control: ControlPlane, count: int) -> None:
-        """Asks for so many; raises ApiError, as when it is being updated."""
+        """Request a count; raise ApiError, for example during an update."""
         if len(self.subject) == 1:
             control.handle(
                 "UpdateInferenceComponentRuntimeConfig",

@@ -1,4 +1,4 @@
-"""Shadow variants: copies of a production variant's requests, whose answers nobody gets."""
+"""Shadow variants: they receive copies of a production variant's requests, and their responses are discarded."""
 
 import asyncio
 import random
@@ -12,14 +12,14 @@ from local_aws.hosting.metrics import Metrics, Subject
 
 
 class Mirror:
-    """Sends a share of the requests on to shadow variants, and measures what becomes of them."""
+    """Sender of a share of the requests to shadow variants; measures their responses."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
 
     def reflect(self, fleet: Fleet, variant: VariantFleet, body: bytes, headers: Mapping[str, str]) -> None:
-        """Sends one request of a variant to the fleet's shadows, as often as their weights are parts of its own."""
+        """Send one request to the fleet's shadows, each with the probability shadow weight / variant weight."""
         for shadow in fleet.shadows:
             if random.random() * variant.weight < shadow.weight:
                 task = asyncio.create_task(self._send((fleet.endpoint, shadow.name), shadow, body, headers))
@@ -33,9 +33,9 @@ class Mirror:
         started = time.perf_counter()
         replica.in_flight += 1
         try:
-            async with replica.client.post("/invocations", data=body, headers=headers) as answer:
-                await answer.read()
-                status = answer.status
+            async with replica.client.post("/invocations", data=body, headers=headers) as response:
+                await response.read()
+                status = response.status
         except TimeoutError:
             status = 504
         except aiohttp.ClientError:

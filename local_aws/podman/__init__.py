@@ -1,1 +1,1 @@
-"""Images built and run for real: Podman without a daemon, and without a registry where there is none."""
+"""Images that are really built and run: by Podman, without a daemon, and without a registry if none is reachable."""

@@ -1,4 +1,4 @@
-"""The base of the images: Docker's python:3.11-slim, or a stand-in made of Debian and this machine's CPython."""
+"""Base image of the images: Docker's python:3.11-slim, or a substitute made of Debian and this machine's CPython."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from typing import IO
 from local_aws.podman.engine import EngineError, Podman
 
 OFFICIAL = "docker.io/library/python:3.11-slim"
-STAND_IN = "localhost/python-stand-in:3.11"
+SUBSTITUTE = "localhost/python-substitute:3.11"
 _PULL_SECONDS = 60
 _VERSION = (3, 11)
 _LIBRARIES = (
@@ -21,7 +21,7 @@ _LIBRARIES = (
     "libreadline8", "libncursesw6", "libuuid1", "zlib1g", "libexpat1", "libnsl2",
     "usr-is-merged",
 )  # fmt: skip
-"""What CPython's extension modules link to, and the mark of a merged /usr."""
+"""Libraries that CPython's extension modules link to, and the package that marks a merged /usr."""
 _LEFT_OUT = (
     "./lib/python3.11/site-packages", "./lib/python3.11/test", "./lib/python3.11/idlelib", "./lib/python3.11/tkinter",
     "./lib/python3.11/turtledemo", "./lib/python3.11/lib2to3/tests", "*/config-3.11-*", "*.a", "_tkinter*.so",
@@ -41,63 +41,64 @@ python3 -c "import ssl, sqlite3, ctypes, lzma, bz2, readline, uuid"
 
 @dataclass(frozen=True, slots=True)
 class BaseImage:
-    """What FROM names. note: what every table says of a base that is not the one its Dockerfile names."""
+    """Image that FROM names. note: shown in every table if the base is not the one that its Dockerfile names."""
 
     name: str
     note: str = ""
 
 
-def prepare(podman: Podman, wanted: str | None, told: Callable[[str], None]) -> BaseImage:
-    """The base image, in the store: `wanted`, else the official one or a stand-in for it.
+def prepare(podman: Podman, wanted: str | None, report: Callable[[str], None]) -> BaseImage:
+    """Return the base image, and make sure it is in the store.
 
-    Raises EngineError. told: gets a line before whatever takes long.
+    wanted: the image to use; None means the official one, or a substitute if that cannot be pulled. report: called with
+    one line before each slow step. Raises EngineError.
     """
     if wanted is not None:
         if not podman.has_image(wanted):
-            told(f"pulling {wanted}")
+            report(f"pulling {wanted}")
             podman.call("pull", wanted)
         return BaseImage(_pinned(podman, wanted))
     present = in_store(podman)
     if present is not None:
         return present
-    told(f"pulling {OFFICIAL}")
+    report(f"pulling {OFFICIAL}")
     try:
         podman.call("pull", "--quiet", OFFICIAL, timeout=_PULL_SECONDS)
     except EngineError:
-        told(f"no registry has {OFFICIAL} for this machine: making a stand-in")
-        return make_stand_in(podman)
+        report(f"no registry has {OFFICIAL} for this machine: building a substitute")
+        return make_substitute(podman)
     return BaseImage(_pinned(podman, OFFICIAL))
 
 
 def in_store(podman: Podman) -> BaseImage | None:
-    """The official image or the stand-in, whichever was prepared before."""
+    """Return the official image or the substitute, if either was prepared before."""
     if podman.has_image(OFFICIAL):
         return BaseImage(_pinned(podman, OFFICIAL))
-    return BaseImage(STAND_IN, _note()) if podman.has_image(STAND_IN) else None
+    return BaseImage(SUBSTITUTE, _note()) if podman.has_image(SUBSTITUTE) else None
 
 
 def _note() -> str:
     version = ".".join(str(part) for part in sys.version_info[:3])
-    return f"a stand-in for python:3.11-slim: Debian's packages under this machine's CPython {version}"
+    return f"a substitute for python:3.11-slim: Debian's packages with this machine's CPython {version}"
 
 
 def _pinned(podman: Podman, name: str) -> str:
-    """The reference by digest, which a registry gave; the name where none did."""
+    """Return the reference by digest, or the name if no registry gave a digest."""
     digests = podman.call("image", "inspect", "--format", '{{join .RepoDigests " "}}', name).split()
     return digests[0] if digests else name
 
 
-def make_stand_in(podman: Podman) -> BaseImage:
-    """Makes the stand-in with this machine's own apt sources; raises EngineError."""
+def make_substitute(podman: Podman) -> BaseImage:
+    """Build the substitute from this machine's own apt sources; raise EngineError."""
     prefix = Path(sys.base_prefix)
     if sys.version_info[:2] != _VERSION or prefix == Path("/usr"):
         raise EngineError(
-            f"a stand-in is made of a CPython 3.11 in a folder of its own, this one is {sys.version.split()[0]} in "
-            f"{prefix}: give --base-image an image that podman can pull, or run with such a Python"
+            f"building a substitute needs CPython 3.11 in its own folder, but this one is {sys.version.split()[0]} in "
+            f"{prefix}: use --base-image with an image that podman can pull, or run with such a Python"
         )
     if shutil.which("mmdebstrap") is None:
-        raise EngineError("a stand-in is made with mmdebstrap, which is not there: run `apt-get install mmdebstrap`")
-    # In memory where there is some: nothing of it need reach the disk before the import.
+        raise EngineError("building a substitute needs mmdebstrap, which is missing: run `apt-get install mmdebstrap`")
+    # In memory if possible: none of it needs to reach the disk before the import.
     memory = Path("/dev", "shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, prefix="base-") as folder:
         root = Path(folder) / "root"
@@ -111,12 +112,12 @@ def make_stand_in(podman: Podman) -> BaseImage:
                 [
                     podman.program, "import", "--quiet", "--change=ENV LANG=C.UTF-8", '--change=CMD ["python3"]',
                     "--change=ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
-                    "-", STAND_IN,
+                    "-", SUBSTITUTE,
                 ],
                 env=podman.environment,
                 stdin=archive.stdout,
             )  # fmt: skip
-    return BaseImage(STAND_IN, _note())
+    return BaseImage(SUBSTITUTE, _note())
 
 
 def _debootstrap(folder: Path, root: Path) -> None:
@@ -126,7 +127,7 @@ def _debootstrap(folder: Path, root: Path) -> None:
     _run(
         [
             "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(_LIBRARIES)}",
-            # Else the merge is a package's work, which needs all of Perl.
+            # Otherwise a package merges /usr, and that package needs all of Perl.
             "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
             '--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io",
             *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info")),
@@ -158,7 +159,7 @@ def _copy_python(prefix: Path, root: Path) -> None:
 
 
 def _finish(root: Path) -> None:
-    """Certificates of networks that sign HTTPS themselves, and pip."""
+    """Install the certificates of networks that intercept HTTPS, and pip."""
     for certificate in _CERTIFICATES.glob("*.crt"):
         shutil.copy(certificate, root / "usr/local/share/ca-certificates")
     (root / "etc/pip.conf").write_text(_PIP_CONF)

@@ -1,4 +1,4 @@
-"""A Dockerfile built by Podman as it is, on the base image that this machine has."""
+"""Build an unchanged Dockerfile with Podman, on the base image that this machine has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _BUILD_SECONDS = 1800
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An image in the store. digest: `sha256:...` of its manifest; bytes: of its layers, unpacked."""
+    """An image in the store. digest: `sha256:...` of its manifest. bytes: unpacked size of its layers."""
 
     id: str
     digest: str
@@ -25,10 +25,10 @@ class Built:
 def build(
     podman: Podman, base: BaseImage, context: Path, dockerfile: Path, tag: str, arguments: Mapping[str, str]
 ) -> Built:
-    """Builds and tags an image; raises EngineError with the last lines of a build that failed.
+    """Build and tag an image; raise EngineError with the last lines of a failed build.
 
-    A BASE_IMAGE among the arguments that is the official Python is replaced by `base`; any other is left as it is,
-    and must be in the store.
+    If the argument BASE_IMAGE names the official Python, `base` replaces it. Any other base is kept, and must be in
+    the store.
     """
     wanted = arguments.get(BASE_ARGUMENT, _OFFICIAL_PREFIXES[0])
     chosen = base.name if wanted.startswith(_OFFICIAL_PREFIXES) else wanted
@@ -49,8 +49,8 @@ def build(
 
 
 def inspect(podman: Podman, name: str) -> Built:
-    """What the store says of an image; raises EngineError where it has none of that name."""
-    answer = podman.call(
+    """Return what the store knows about an image; raise EngineError if it has no image with that name."""
+    fields = podman.call(
         "image", "inspect", "--format", "{{.Id}} {{.Digest}} {{.Size}} {{len .RootFS.Layers}}", name
     ).split()
-    return Built(answer[0], answer[1], int(answer[2]), int(answer[3]))
+    return Built(fields[0], fields[1], int(fields[2]), int(fields[3]))

@@ -1,4 +1,4 @@
-"""Podman on this machine, with a configuration and an image store of its own."""
+"""Podman on this machine, with its own configuration and image store."""
 
 import os
 import resource
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGES = {"podman": "podman", "runc": "runc", "mmdebstrap": "mmdebstrap"}
-"""Debian's package of each program."""
+"""Debian package of each program."""
 _MAX_OPEN_FILES = 1_048_576
 _MAX_PROCESSES = 32_768
 _APT_SECONDS = 300
@@ -18,19 +18,19 @@ _QUOTED_LINES = 12
 
 
 class EngineError(RuntimeError):
-    """There is no engine, or it refused; the message says what to do, or quotes the engine's last lines."""
+    """Podman is missing or failed; the message says what to do, or quotes the engine's last lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Podman:
-    """The engine. folder: its configuration and images, which survive what uses them."""
+    """The container engine. folder: its configuration and images, which outlive the accounts that use them."""
 
     program: str
     folder: Path
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every call of the program is made with; nothing of the caller's reaches it but PATH and certificates."""
+        """Environment of every podman call; of the caller's variables, only PATH and certificates are passed on."""
         kept = {name: value for name, value in os.environ.items() if name in ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")}
         return {
             **kept,
@@ -39,21 +39,21 @@ class Podman:
             "LANG": "C.UTF-8",
             "CONTAINERS_CONF": str(self.folder / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
-            # Docker's format keeps what OCI's has no place for, and is what ECR and SageMaker are given.
+            # Docker's format, which ECR and SageMaker receive, keeps settings that the OCI format cannot hold.
             "BUILDAH_FORMAT": "docker",
         }
 
     def configure(self) -> None:
-        """Writes the configuration that this machine needs."""
+        """Write the configuration that this machine needs."""
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         for name, text in (("containers.conf", _containers_conf(self.folder)), ("storage.conf", _storage(self.folder))):
-            # Threads and processes write it at the same time, and none may read half of it.
+            # Several threads and processes may write at once, and none may read a partial file.
             partial = self.folder / "tmp" / f"{name}.{uuid.uuid4().hex}"
             partial.write_text(text)
             partial.replace(self.folder / name)
 
     def call(self, *arguments: str, timeout: float | None = None) -> str:
-        """Runs one command and gives its output; raises EngineError with its last lines."""
+        """Run one command and return its output; raise EngineError with its last lines."""
         done = self.try_call(*arguments, timeout=timeout)
         if done.returncode:
             last = " | ".join((done.stderr or done.stdout).strip().splitlines()[-_QUOTED_LINES:])
@@ -61,7 +61,7 @@ class Podman:
         return done.stdout
 
     def try_call(self, *arguments: str, timeout: float | None = None) -> "subprocess.CompletedProcess[str]":
-        """Runs one command; raises EngineError where it takes longer than `timeout` seconds."""
+        """Run one command; raise EngineError if it takes longer than `timeout` seconds."""
         try:
             return subprocess.run(
                 [self.program, *arguments],
@@ -77,18 +77,18 @@ class Podman:
             raise EngineError(f"podman {arguments[0]} took longer than {timeout:g} s") from error
 
     def has_image(self, name: str) -> bool:
-        """Whether an image is in the store."""
+        """Return whether an image is in the store."""
         return self.try_call("image", "exists", name).returncode == 0
 
     def remove_labelled(self, label: str) -> None:
-        """Kills and removes every container that carries a label."""
-        found = self.try_call("ps", "--all", "--quiet", "--filter", f"label={label}").stdout.split()
-        if found:
-            self.try_call("rm", "--force", "--time", "0", *found)
+        """Kill and remove every container with a label."""
+        containers = self.try_call("ps", "--all", "--quiet", "--filter", f"label={label}").stdout.split()
+        if containers:
+            self.try_call("rm", "--force", "--time", "0", *containers)
 
 
 def find(cache: Path) -> Podman | None:
-    """The engine, configured; None where Podman is not installed."""
+    """Return the configured engine, or None if Podman is not installed."""
     program = shutil.which("podman")
     if program is None:
         return None
@@ -98,26 +98,26 @@ def find(cache: Path) -> Podman | None:
 
 
 def require(cache: Path) -> Podman:
-    """The engine, configured; raises EngineError where it is missing or does not work."""
+    """Return the configured engine; raise EngineError if it is missing or does not work."""
     podman = find(cache)
     if podman is None:
-        raise EngineError("podman is not on this machine: scripts/images installs it, or install podman and runc")
+        raise EngineError("podman is not installed: run scripts/images, or install podman and runc yourself")
     podman.call("info", timeout=60)
     return podman
 
 
 def missing(which: Callable[[str], str | None] = shutil.which) -> list[str]:
-    """Debian packages of the programs that are not there."""
+    """Return the Debian packages of the programs that are missing."""
     return [package for program, package in PACKAGES.items() if which(program) is None]
 
 
 def install(packages: Sequence[str], *, root: bool, apt: str | None) -> None:
-    """Installs packages with apt; raises EngineError where that is not possible."""
+    """Install packages with apt; raise EngineError if that is not possible."""
     wanted = " ".join(packages)
     if apt is None:
-        raise EngineError(f"{wanted} must be there, and there is no apt-get to install it with: install it yourself")
+        raise EngineError(f"missing packages: {wanted}; there is no apt-get here: install them yourself")
     if not root:
-        raise EngineError(f"{wanted} must be there: run `sudo apt-get install {wanted}`, or this as root")
+        raise EngineError(f"missing packages: {wanted}; run `sudo apt-get install {wanted}`, or run this as root")
     lock = ["-qq", "-o", f"DPkg::Lock::Timeout={_APT_SECONDS}"]
     for command in (
         [apt, *lock, "update"],
@@ -137,7 +137,7 @@ def install(packages: Sequence[str], *, root: bool, apt: str | None) -> None:
 
 
 def _containers_conf(folder: Path) -> str:
-    # The hard limits may be below Podman's defaults, which cannot be set then.
+    # The hard limits may be below Podman's defaults, which then cannot be set.
     files = _limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
     processes = _limit(resource.RLIMIT_NPROC, _MAX_PROCESSES)
     lines = [
@@ -150,7 +150,7 @@ def _containers_conf(folder: Path) -> str:
         f'tmp_dir = "{folder / "run"}"',
     ]
     if not Path("/sys/fs/cgroup/cgroup.controllers").exists() and shutil.which("runc"):
-        # crun refuses control groups of version 1 beside version 2.
+        # crun refuses a mix of cgroup versions 1 and 2.
         lines.append('runtime = "runc"')
     if not Path("/run/systemd/system").exists():
         lines.append('cgroup_manager = "cgroupfs"')

@@ -1,4 +1,4 @@
-"""How a container is started: as SageMaker would, and with nothing that serving does not need."""
+"""How a container is started: as SageMaker would, with nothing that serving does not need."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from pathlib import Path
 STOP_SECONDS = 30
 """SageMaker sends SIGKILL 30 s after SIGTERM."""
 MAX_PROCESSES = 1024
-"""Processes and threads of one container."""
+"""Limit on processes and threads of one container."""
 TMP_MIB = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder of this machine that a container sees and cannot change."""
+    """A folder of this machine, mounted read-only in a container."""
 
     source: Path
     target: str
@@ -23,8 +23,8 @@ class Mount:
 class Container:
     """One container.
 
-    memory_bytes: limit, swap included. cpus: cores' worth of time. passed: variables whose values Podman takes from its
-    own environment, since its arguments can be read by every user of the machine.
+    memory_bytes: limit, including swap. cpus: CPU time limit, in cores. passed: names of variables that Podman takes
+    from its own environment, because every user of the machine can read its arguments.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Container:
     pid_file: Path | None = None
 
     def arguments(self) -> list[str]:
-        """Of `podman`: runs in the foreground, signals are passed on, and the container stays to be looked at."""
+        """Return podman's arguments: run in the foreground, forward signals, and keep the container for inspection."""
         return [
             "run",
             f"--name={self.name}",

@@ -1,4 +1,4 @@
-"""What an image holds, as a CycloneDX bill of materials that is valid against its schema."""
+"""Contents of an image as a CycloneDX bill of materials, validated against its schema."""
 
 import json
 from collections.abc import Mapping
@@ -41,12 +41,12 @@ class Contents:
 
     @property
     def packages(self) -> int:
-        """Of both kinds, and the interpreter."""
+        """Number of Debian and Python packages, plus one for the interpreter."""
         return len(self.debian) + len(self.python) + 1
 
 
 def contents(podman: Podman, image: str) -> Contents:
-    """Asks the image itself, in a container without network and rights; raises EngineError."""
+    """Return the packages that the image itself lists, run without network or capabilities; raise EngineError."""
     sealed = ("run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--user=10001:10001")
     listed = podman.call(*sealed, "--entrypoint=sh", image, "-c", _LIST_DEBIAN).splitlines()
     python = json.loads(podman.call(*sealed, "--entrypoint=python3", image, "-c", _LIST_PYTHON))
@@ -54,7 +54,7 @@ def contents(podman: Podman, image: str) -> Contents:
 
 
 def parse(debian: list[str], python: Mapping[str, object]) -> Contents:
-    """Reads what the two listings have printed; raises EngineError for an image that lists nothing."""
+    """Parse the output of both listings; raise EngineError if either is empty."""
     *lines, distribution = debian or [""]
     packages = tuple((name, version, arch) for name, version, arch in (line.split("\t") for line in lines))
     listed = python["packages"]
@@ -63,12 +63,12 @@ def parse(debian: list[str], python: Mapping[str, object]) -> Contents:
         raise EngineError(
             f"the image lists {len(packages)} Debian and {len(listed)} Python packages: it must have both"
         )
-    found = tuple((str(name), str(version)) for name, version in listed)
-    return Contents(distribution, packages, str(python["python"]), found)
+    python_packages = tuple((str(name), str(version)) for name, version in listed)
+    return Contents(distribution, packages, str(python["python"]), python_packages)
 
 
 def document(name: str, built: Built, held: Contents) -> str:
-    """The bill of materials as CycloneDX JSON; raises EngineError where it is not valid against the schema."""
+    """Return the bill of materials as CycloneDX JSON; raise EngineError if it does not match the schema."""
     bom = Bom()
     image = Component(name=name, version=built.digest, type=ComponentType.CONTAINER, bom_ref=f"{name}@{built.digest}")
     bom.metadata.component = image

@@ -1,4 +1,4 @@
-"""In place of `tensorflow_model_server`: its flags, REST API and gRPC Predict, on plain TensorFlow."""
+"""Fake of `tensorflow_model_server`: its flags, REST API and gRPC Predict, on plain TensorFlow."""
 
 import argparse
 import asyncio
@@ -33,7 +33,7 @@ Tensors = dict[str, Any]
 
 
 class PredictError(Exception):
-    """A request that cannot be answered: HTTP status and TensorFlow Serving's words."""
+    """A request that failed, with its HTTP status and TensorFlow Serving's wording."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class PredictError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A named function of a SavedModel, batched or not, with the types of its inputs."""
+    """A named function of a SavedModel, batched or not, with the types of its inputs and outputs."""
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
@@ -50,16 +50,16 @@ class Signature:
 
 
 class Servable:
-    """The highest version of one model."""
+    """Highest version of one model."""
 
     def __init__(self, name: str, base_path: Path, batching: Mapping[str, int] | None) -> None:
         self.name = name
         self.version = max(int(path.name) for path in base_path.iterdir() if path.name.isdigit())
         self._model = tf.saved_model.load(str(base_path / str(self.version)))
-        self.signatures = {key: _signature(made, batching) for key, made in self._model.signatures.items()}
+        self.signatures = {key: _signature(loaded, batching) for key, loaded in self._model.signatures.items()}
 
     def predict(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Outputs by name; raises PredictError for what the signature does not take."""
+        """Return outputs by name; raise PredictError for inputs that the signature does not take."""
         signature = self.signatures.get(name)
         if signature is None:
             raise PredictError(400, f'Serving signature name: "{name}" not found in signature def')
@@ -76,22 +76,22 @@ class Servable:
 
 def _tensor(name: str, value: Any, spec: Any) -> Any:
     array = np.asarray(value, dtype=spec.dtype.as_numpy_dtype)
-    # TensorFlow with oneDNN ends the process on an input of the wrong rank.
+    # TensorFlow with oneDNN crashes on an input of the wrong rank.
     if not spec.shape.is_compatible_with(array.shape):
         raise ValueError(f"input {name} has shape {list(array.shape)}, the signature's is {spec.shape}")
     return tf.constant(array)
 
 
-def _signature(made: Any, batching: Mapping[str, int] | None) -> Signature:
-    inputs, outputs = made.structured_input_signature[1], made.structured_outputs
+def _signature(loaded: Any, batching: Mapping[str, int] | None) -> Signature:
+    inputs, outputs = loaded.structured_input_signature[1], loaded.structured_outputs
     if batching is None:
-        return Signature(inputs, outputs, lambda tensors: made(**tensors))
+        return Signature(inputs, outputs, lambda tensors: loaded(**tensors))
     names, results = sorted(inputs), sorted(outputs)
 
     @tf.nondifferentiable_batch_function(**batching)
     def batched(*tensors: Any) -> list[Any]:
-        answer = made(**dict(zip(names, tensors, strict=True)))
-        return [answer[key] for key in results]
+        response = loaded(**dict(zip(names, tensors, strict=True)))
+        return [response[key] for key in results]
 
     call = tf.function(
         lambda *tensors: batched(*tensors),
@@ -105,21 +105,21 @@ def _signature(made: Any, batching: Mapping[str, int] | None) -> Signature:
 
 
 class ModelServer:
-    """All servables, by REST and gRPC."""
+    """All servables, over REST and gRPC."""
 
     def __init__(self, servables: Mapping[str, Servable]) -> None:
         self._servables = servables
 
     def servable(self, name: str, version: str | None) -> Servable:
-        """A servable; raises PredictError 404."""
-        found = self._servables.get(name)
-        if found is None or (version is not None and int(version) != found.version):
+        """Return a servable; raise PredictError 404 if the model or version does not exist."""
+        servable = self._servables.get(name)
+        if servable is None or (version is not None and int(version) != servable.version):
             asked = f"Specific({name}, {version})" if version else f"Latest({name})"
             raise PredictError(404, f"Servable not found for request: {asked}")
-        return found
+        return servable
 
     def predict_json(self, name: str, version: str | None, body: bytes) -> Any:
-        """The answer to a REST request in row or in column format; raises PredictError."""
+        """Return the response to a REST request in row or column format; raise PredictError."""
         servable = self.servable(name, version)
         try:
             request = msgspec.json.decode(body)
@@ -131,7 +131,7 @@ class ModelServer:
         signature = servable.signatures.get(signature_name)
         if signature is None:
             raise PredictError(400, f'Serving signature name: "{signature_name}" not found in signature def')
-        # Looking for binary values in every number of an image would cost more than reading it.
+        # Searching an image's numbers for binary values would take longer than parsing them.
         if b'"b64"' in body:
             request = decoded(request)
         if "inputs" in request:
@@ -160,7 +160,7 @@ class ModelServer:
         }
 
     def rest(self, threads: int) -> Starlette:
-        """The REST application; predictions run on `threads` threads."""
+        """Return the REST application; predictions run on `threads` threads."""
         executor = futures.ThreadPoolExecutor(threads, thread_name_prefix="rest")
 
         async def predict(request: Request) -> Response:
@@ -168,21 +168,21 @@ class ModelServer:
             body = await request.body()
             return await asyncio.get_running_loop().run_in_executor(
                 executor,
-                _answered,
+                _respond,
                 lambda: self.predict_json(parameters["name"], parameters.get("version"), body),
             )
 
         async def status(request: Request) -> Response:
             parameters = request.path_params
-            return _answered(lambda: _status(self.servable(parameters["name"], parameters.get("version"))))
+            return _respond(lambda: _status(self.servable(parameters["name"], parameters.get("version"))))
 
         async def metadata(request: Request) -> Response:
             parameters = request.path_params
-            return _answered(lambda: _metadata(self.servable(parameters["name"], parameters.get("version"))))
+            return _respond(lambda: _metadata(self.servable(parameters["name"], parameters.get("version"))))
 
         routes = []
         for model in ("/v1/models/{name}", "/v1/models/{name}/versions/{version:int}"):
-            # The name of a model may hold dots, but no colon: what follows one is the method.
+            # A model's name may contain dots but no colon; the method follows the colon.
             routes += [
                 Route(f"{model}:predict", predict, methods=["POST"]),
                 Route(f"{model}/metadata", metadata),
@@ -191,7 +191,7 @@ class ModelServer:
         return Starlette(routes=routes)
 
     def grpc(self, port: int, threads: int) -> Any:
-        """The gRPC server, started, on loopback."""
+        """Start and return the gRPC server, on loopback."""
         server = grpc.server(
             futures.ThreadPoolExecutor(threads),
             options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
@@ -206,7 +206,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, models: ModelServer) -> None:
         self._models = models
 
-    def Predict(self, request: Any, context: Any) -> Any:
+    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name of the method
         spec = request.model_spec
         try:
             servable = self._models.servable(spec.name, None)
@@ -215,17 +215,17 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         except PredictError as error:
             context.abort(_GRPC_STATUS[error.status], str(error))
             raise AssertionError("abort raises") from error
-        answer = predict_pb2.PredictResponse()
-        answer.model_spec.name = servable.name
-        answer.model_spec.version.value = servable.version
-        answer.model_spec.signature_name = spec.signature_name or "serving_default"
+        response = predict_pb2.PredictResponse()
+        response.model_spec.name = servable.name
+        response.model_spec.version.value = servable.version
+        response.model_spec.signature_name = spec.signature_name or "serving_default"
         for key, value in outputs.items():
-            answer.outputs[key].CopyFrom(tf.make_tensor_proto(value))
-        return answer
+            response.outputs[key].CopyFrom(tf.make_tensor_proto(value))
+        return response
 
 
 def decoded(value: Any) -> Any:
-    """A JSON value with every `{"b64": ...}` in it as bytes; raises PredictError.
+    """Decode every `{"b64": ...}` in a JSON value to bytes; raise PredictError.
 
     Source: "Encoding binary values" of TensorFlow Serving's RESTful API.
     """
@@ -257,7 +257,7 @@ def _only(signature: Signature, value: Any) -> dict[str, Any]:
     return {next(iter(signature.inputs)): value}
 
 
-def _answered(make: Callable[[], Any]) -> Response:
+def _respond(make: Callable[[], Any]) -> Response:
     try:
         return Response(msgspec.json.encode(make()), media_type=JSON)
     except PredictError as error:
@@ -301,7 +301,7 @@ def _metadata(servable: Servable) -> Any:
 
 
 def main(arguments: list[str]) -> int:
-    """Loads the models of a configuration file and serves them; ends with 1 and one line where one cannot be loaded."""
+    """Load the models of a configuration file and serve them; return 1 if one cannot be loaded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--rest_api_port", type=int, required=True)
@@ -328,8 +328,8 @@ def main(arguments: list[str]) -> int:
             return 1
         servables[servable.name] = servable
         print(f"loaded servable {servable.name}, version {servable.version}", flush=True)
-    # An image in JSON is a hundred thousand objects, whose making has Python look through all of TensorFlow's for
-    # garbage: 0.13 s a request, which TensorFlow Serving does not have.
+    # An image in JSON is a hundred thousand objects. Creating them makes Python's collector scan all of TensorFlow's
+    # objects: 0.13 s per request, which TensorFlow Serving does not spend.
     gc.collect()
     gc.freeze()
     server = ModelServer(servables)

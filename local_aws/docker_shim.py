@@ -30,7 +30,7 @@ _IGNORED = frozenset({"ARG", "FROM", "USER", "EXPOSE", "CMD", "STOPSIGNAL", "HEA
 
 
 class UnsupportedError(Exception):
-    """The stand-in cannot do what it was asked; the message says what it can."""
+    """The shim cannot do what it was asked; the message says what it can."""
 
 
 def build(
@@ -72,7 +72,7 @@ def build(
             if "--from=" not in value:
                 _copy(context, rootfs, workdir, value)
         elif name not in _IGNORED:
-            raise UnsupportedError(f"{dockerfile.name}: {name} in the last stage: the stand-in runs nothing there")
+            raise UnsupportedError(f"{dockerfile.name}: {name} in the last stage: the shim runs nothing there")
     if REQUIREMENTS_LABEL not in labels:
         raise UnsupportedError(
             f"{dockerfile.name} has no LABEL {REQUIREMENTS_LABEL}: name the image's requirements file"
@@ -86,7 +86,7 @@ def build(
 def build_by_podman(
     state: Path, cache: Path, context: Path, dockerfile: Path, tag: str, build_args: Mapping[str, str]
 ) -> None:
-    """Builds the Dockerfile for real; raises EngineError."""
+    """Build the Dockerfile with Podman; raises EngineError."""
     podman = podman_engine.require(cache)
     base = base_image.prepare(podman, None, lambda line: print(line, file=sys.stderr, flush=True))
     built = podman_build(podman, base, context, dockerfile, f"localhost/{tag}", build_args)
@@ -107,11 +107,11 @@ def _require_copied(context: Path, requirements: Path, dockerfile: str, copies: 
         if not any(
             source == "." or fnmatchcase(wanted, source) or wanted.startswith(f"{source}/") for source in sources
         ):
-            raise UnsupportedError(f"{dockerfile}: {wanted} is what it installs and no stage before the last copies it")
+            raise UnsupportedError(f"{dockerfile}: it installs {wanted}, which no stage before the last copies")
 
 
 def _parts(copy: str) -> tuple[list[str], str]:
-    """Sources and target of a COPY."""
+    """Return the sources and the target of a COPY."""
     *sources, target = [part for part in copy.split() if not part.startswith("--")]
     return sources, target
 
@@ -133,7 +133,7 @@ def _copy(context: Path, rootfs: Path, workdir: str, value: str) -> None:
 
 
 def push(state: Path, reference: str) -> None:
-    """Records the image in the account's ECR and under its repository name."""
+    """Record the image in the account's ECR and under its repository name."""
     import boto3  # only a push needs it
 
     match, image = _REFERENCE.match(reference), find(state, reference)
@@ -156,13 +156,13 @@ def push(state: Path, reference: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one docker command; returns its exit code."""
+    """Run one docker command; return its exit code."""
     state, cache = Path(os.environ[STATE_VARIABLE]), Path(os.environ[CACHE_VARIABLE])
     match arguments:
         case ["login", *_]:
             sys.stdin.read()
         case ["version" | "--version", *_]:
-            print("local account's docker stand-in")
+            print("the local account's docker")
         case ["inspect", *_, tag]:
             if find(state, tag) is None:
                 print(f"Error: No such object: {tag}", file=sys.stderr)
@@ -183,9 +183,7 @@ def main(arguments: list[str]) -> int:
         case ["push", reference]:
             push(state, reference)
         case _:
-            raise UnsupportedError(
-                f"docker {' '.join(arguments)}: the stand-in knows login, inspect, build, tag and push"
-            )
+            raise UnsupportedError(f"docker {' '.join(arguments)}: the shim knows login, inspect, build, tag and push")
     return 0
 
 

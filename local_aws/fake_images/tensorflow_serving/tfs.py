@@ -1,4 +1,4 @@
-"""How SageMaker's container turns a request into TensorFlow Serving's: attributes, paths and media types.
+"""Conversion of a request to TensorFlow Serving's form, as SageMaker's container does it: attributes, paths, types.
 
 Source: docker/build_artifacts/sagemaker/tensorflow-serving.js and tfs_utils.py of
 aws/sagemaker-tensorflow-serving-container.
@@ -18,15 +18,15 @@ _ATTRIBUTE = re.compile(r"(tfs-[a-z\-]+)=([^,]+)")
 
 
 def parse_attributes(header: str) -> dict[str, str]:
-    """`tfs-model-name`, `tfs-model-version` and `tfs-method` of the custom attributes."""
+    """Return `tfs-model-name`, `tfs-model-version` and `tfs-method` from the custom attributes, if present."""
     return dict(_ATTRIBUTE.findall(header))
 
 
 def predict_path(attributes: Mapping[str, str], default_model: str) -> str:
-    """Path of the REST API; raises ValueError for a method that is not there."""
+    """Return the REST API path; raise ValueError for an unsupported method."""
     method = attributes.get("tfs-method", "predict")
     if method != "predict":
-        raise ValueError(f"tfs-method is {method!r}: this stand-in has predict only")
+        raise ValueError(f"tfs-method is {method!r}: this fake supports only predict")
     path = f"/v1/models/{attributes.get('tfs-model-name', default_model)}"
     if version := attributes.get("tfs-model-version"):
         path += f"/versions/{version}"
@@ -34,7 +34,10 @@ def predict_path(attributes: Mapping[str, str], default_model: str) -> str:
 
 
 def to_instances(body: bytes, content_type: str) -> bytes:
-    """A body as TensorFlow Serving's JSON: JSON as it is, JSON lines and CSV as instances; raises ValueError."""
+    """Convert a body to TensorFlow Serving's JSON; raise ValueError.
+
+    JSON passes unchanged; JSON Lines and CSV become instances.
+    """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == JSON:
         return body
@@ -45,6 +48,6 @@ def to_instances(body: bytes, content_type: str) -> bytes:
         try:
             rows = [[float(cell) for cell in row] for row in csv.reader(io.StringIO(body.decode())) if row]
         except (ValueError, UnicodeDecodeError) as error:
-            raise ValueError(f"the CSV cannot be read: {error}") from error
+            raise ValueError(f"invalid CSV: {error}") from error
         return msgspec.json.encode({"instances": rows})
     raise ValueError(f"Content-Type is {kind!r}: without an inference.py send {JSON}, {', '.join(JSON_LINES)} or {CSV}")

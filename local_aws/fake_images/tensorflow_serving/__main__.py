@@ -1,4 +1,4 @@
-"""`serve` of the stand-in: model servers, the Python service where there is an inference.py, and the front of both."""
+"""`serve` of the fake: model servers, a Python service if there is an inference.py, and a reverse proxy for both."""
 
 import asyncio
 import contextlib
@@ -18,22 +18,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from containers.serving.contract import HOST_VARIABLE, PORT_VARIABLE, ContainerPaths
-from local_aws.processes import die_with_parent, free_port
-from local_aws.stand_ins.tensorflow_serving.settings import (
+from local_aws.fake_images.tensorflow_serving.settings import (
     ContainerSettings,
     SettingsError,
     find_models,
     read_settings,
 )
-from local_aws.stand_ins.tensorflow_serving.tfs import JSON, parse_attributes, predict_path, to_instances
+from local_aws.fake_images.tensorflow_serving.tfs import JSON, parse_attributes, predict_path, to_instances
+from local_aws.processes import die_with_parent, free_port
 
-_PACKAGE = "local_aws.stand_ins.tensorflow_serving"
+_PACKAGE = "local_aws.fake_images.tensorflow_serving"
 _RESTART_SECONDS = 1.0
 _FORWARDED = ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")
 
 
 class Backend:
-    """One child process that answers HTTP on loopback, started again when it ends."""
+    """One child process that serves HTTP on loopback, restarted when it ends."""
 
     def __init__(self, command: Sequence[str], port: int, environment: dict[str, str], ready_path: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -41,25 +41,25 @@ class Backend:
         self.process: asyncio.subprocess.Process | None = None
 
     async def run(self) -> None:
-        """Keeps the process running."""
+        """Keep the process running."""
         while True:
             self.process = await asyncio.create_subprocess_exec(
                 *self._command, env=self._environment, stdin=asyncio.subprocess.DEVNULL, preexec_fn=die_with_parent
             )
             code = await self.process.wait()
-            print(f"{self._command[2].rpartition('.')[2]} ended with exit code {code}; starting it again", flush=True)
+            print(f"{self._command[2].rpartition('.')[2]} ended with exit code {code}; restarting it", flush=True)
             await asyncio.sleep(_RESTART_SECONDS)
 
     async def ready(self, client: aiohttp.ClientSession) -> bool:
-        """Whether it answers."""
+        """Return whether the process is ready."""
         try:
-            async with client.get(self.url + self._ready_path, timeout=aiohttp.ClientTimeout(total=2)) as answer:
-                return answer.status == 200
+            async with client.get(self.url + self._ready_path, timeout=aiohttp.ClientTimeout(total=2)) as response:
+                return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
 
     async def stop(self) -> None:
-        """Ends the process."""
+        """Stop the process."""
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
@@ -67,7 +67,7 @@ class Backend:
 
 
 class Front:
-    """What nginx is in SageMaker's container: `/ping` and `/invocations`, over all backends in turn."""
+    """Reverse proxy for all backends, like nginx in SageMaker's container: `/ping`, and `/invocations` in turn."""
 
     def __init__(self, model_servers: Sequence[Backend], services: Sequence[Backend], default_model: str) -> None:
         self._model_servers, self._services, self._default_model = model_servers, services, default_model
@@ -76,23 +76,22 @@ class Front:
 
     @property
     def client(self) -> aiohttp.ClientSession:
-        """The connections to the backends; made within the event loop."""
+        """HTTP session for the backends, created inside the event loop."""
         if self._client is None:
             self._client = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=60), auto_decompress=False
             )
         return self._client
 
-    async def ping(self, request: Request) -> Response:
-        """200 when every backend has its model."""
-        del request
+    async def ping(self, request: Request) -> Response:  # noqa: ARG002 - Starlette passes the request
+        """Respond with 200 once every backend has its model, else 502."""
         states = await asyncio.gather(
             *(backend.ready(self.client) for backend in (*self._model_servers, *self._services))
         )
         return Response(status_code=200 if all(states) else 502)
 
     async def invocations(self, request: Request) -> Response:
-        """Passes a request on, as JSON in TensorFlow Serving's form where no inference.py takes it."""
+        """Forward a request; without an inference.py, first convert it to TensorFlow Serving's JSON."""
         body = await request.body()
         headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
         backend = next(self._turn)
@@ -108,10 +107,11 @@ class Front:
 
     async def _forward(self, url: str, body: bytes, headers: dict[str, str]) -> Response:
         try:
-            async with self.client.post(url, data=body, headers=headers) as answer:
-                return Response(await answer.read(), answer.status, media_type=answer.headers.get("content-type", JSON))
+            async with self.client.post(url, data=body, headers=headers) as response:
+                media_type = response.headers.get("content-type", JSON)
+                return Response(await response.read(), response.status, media_type=media_type)
         except (aiohttp.ClientError, TimeoutError):
-            message = "the model server ended or did not answer; it is being started again"
+            message = "the model server ended or did not respond; it is being restarted"
             return Response(msgspec.json.encode({"error": message}), 502, media_type=JSON)
 
 
@@ -135,9 +135,9 @@ def _backends(settings: ContainerSettings, model_dir: Path, scratch: Path) -> tu
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     servers, grpc_ports = [], []
     for grpc_port, rest_port in settings.ports:
-        # Replicas share this machine's ports, so each gets free ones in place of those that the settings name.
+        # Replicas share this machine's ports, so each gets free ones instead of those in the settings.
         grpc_free, rest_free = free_port(), free_port()
-        print(f"ports {grpc_free} and {rest_free} stand for {grpc_port} and {rest_port}", flush=True)
+        print(f"using ports {grpc_free} and {rest_free} instead of {grpc_port} and {rest_port}", flush=True)
         command = [
             sys.executable,
             "-m",
@@ -192,18 +192,18 @@ async def _serve(servers: Sequence[Backend], services: Sequence[Backend], defaul
 
 
 def main(arguments: list[str]) -> int:
-    """Serves until SIGTERM; 1 with one line for settings or a model that cannot be served, 2 for another command."""
+    """Serve until SIGTERM; return 1 for settings or a model that cannot be served, 2 for an unknown command."""
     if arguments != ["serve"]:
         print(f"unknown command {' '.join(arguments) or '(none)'}: run `serve`", file=sys.stderr)
         return 2
-    print("this is a stand-in for SageMaker's TensorFlow Serving container, on plain TensorFlow", flush=True)
+    print("this is a fake of SageMaker's TensorFlow Serving container, on plain TensorFlow", flush=True)
     scratch = Path(os.environ.get("TMPDIR", "/tmp"))
     try:
         backends = _backends(read_settings(os.environ), ContainerPaths.from_environment().model, scratch)
     except (SettingsError, OSError) as error:
         print(f"cannot serve: {error}", file=sys.stderr, flush=True)
         return 1
-    # uvicorn raises the signal again once it has stopped; the exit code of a clean stop is 0.
+    # uvicorn raises the signal again after it stops; a clean stop must still exit with 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(*backends))

@@ -1,4 +1,4 @@
-"""Machines, which the emulator would take and do nothing with: a template with them is refused, each type by name."""
+"""Machine types that MiniStack would accept and ignore; a template with one is refused, and the type is named."""
 
 from ministack.services.cloudformation import provisioners
 
@@ -12,6 +12,6 @@ MACHINES = (
 
 
 def register() -> None:
-    """Takes the types out of MiniStack's table, so that none of them ever passes in silence."""
+    """Remove the types from MiniStack's table, so a template with one fails."""
     for kind in MACHINES:
         provisioners._RESOURCE_HANDLERS.pop(kind, None)

@@ -1,4 +1,4 @@
-"""One worker of the Python service: runs the `inference.py` of a model archive as SageMaker's container does."""
+"""One worker of the Python service, which runs a model archive's `inference.py` as SageMaker's container does."""
 
 import argparse
 import importlib.util
@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local_aws.stand_ins.tensorflow_serving.tfs import JSON, parse_attributes, predict_path
+from local_aws.fake_images.tensorflow_serving.tfs import JSON, parse_attributes, predict_path
 
-# As the container passes it to a handler.
+# Fields and order as SageMaker's container passes them to a handler.
 Context = namedtuple(
     "Context",
     "model_name, model_version, method, rest_uri, grpc_port, channel, custom_attributes, request_content_type, "
@@ -29,20 +29,20 @@ Handler = Callable[[Any, Any], Any]
 
 
 class _Stream:
-    """The request's body as the container's handlers read it."""
+    """Request body in the form that the container's handlers read."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
 
     def read(self, size: int = -1) -> bytes:
-        """All of the body, or its next bytes."""
+        """Return the rest of the body, or its next `size` bytes."""
         taken = self._body if size < 0 else self._body[:size]
         self._body = self._body[len(taken) :]
         return taken
 
 
 def load_handler(script: Path) -> Handler:
-    """The script's `handler`, or its `input_handler` and `output_handler` around a call of the REST API."""
+    """Return the script's `handler`, or its `input_handler` and `output_handler` around a REST API call."""
     sys.path[:0] = [str(script.parent), str(script.parent / "lib")]
     spec = importlib.util.spec_from_file_location("inference", script)
     if spec is None or spec.loader is None:
@@ -56,14 +56,14 @@ def load_handler(script: Path) -> Handler:
         raise ImportError(f"{script.name} has neither handler nor input_handler and output_handler")
 
     def through_rest(data: Any, context: Any) -> Any:
-        answer = requests.post(context.rest_uri, data=module.input_handler(data, context), timeout=60)
-        return module.output_handler(answer, context)
+        response = requests.post(context.rest_uri, data=module.input_handler(data, context), timeout=60)
+        return module.output_handler(response, context)
 
     return through_rest
 
 
 def main(arguments: list[str]) -> int:
-    """Serves `/ping` and `/invocations` until SIGTERM."""
+    """Serve `/ping` and `/invocations` until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--script", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
@@ -98,12 +98,11 @@ def main(arguments: list[str]) -> int:
         try:
             return await run_in_threadpool(invoke, body, dict(request.headers))
         except Exception as error:
-            # The container answers so too, with the handler's words.
+            # SageMaker's container responds the same way.
             print(f"inference.py failed: {error!r}", flush=True)
             return Response(f'{{"error": "{type(error).__name__}"}}', 500, media_type=JSON)
 
-    async def ping(request: Request) -> Response:
-        del request
+    async def ping(request: Request) -> Response:  # noqa: ARG001 - Starlette passes the request
         return Response()
 
     uvicorn.run(

@@ -1,4 +1,4 @@
-"""The container's environment variables, read as SageMaker's container reads them.
+"""Environment variables of the container, read as SageMaker's container reads them.
 
 Source: docker/build_artifacts/sagemaker/serve.py and tfs_utils.py of aws/sagemaker-tensorflow-serving-container.
 """
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GRPC_PORT, REST_PORT = 9000, 8501
-"""Ports of the only model server where no range is given."""
+"""Ports of a single model server, used if no port range is given."""
 
 
 class SettingsError(ValueError):
-    """A variable cannot be read; the message names it."""
+    """A variable is invalid; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Batching:
     max_enqueued_batches: int
 
     def text(self) -> str:
-        """The parameters as a batching parameters file."""
+        """Return the parameters as a batching parameters file."""
         return "".join(
             f"{name} {{ value: {value} }}\n"
             for name, value in (
@@ -40,7 +40,7 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSettings:
-    """ports: gRPC and REST port of each model server, as many as there are model servers."""
+    """Settings of the container. ports: gRPC and REST port of each model server, one pair per server."""
 
     ports: tuple[tuple[int, int], ...]
     inter_op_parallelism: int
@@ -51,7 +51,7 @@ class ContainerSettings:
 
 
 def read_settings(environment: Mapping[str, str]) -> ContainerSettings:
-    """Settings from the environment; raises SettingsError."""
+    """Read the settings from the environment; raise SettingsError."""
     count = _number(environment, "SAGEMAKER_TFS_INSTANCE_COUNT", 1, least=1)
     return ContainerSettings(
         ports=_ports(environment.get("SAGEMAKER_SAFE_PORT_RANGE"), count),
@@ -64,27 +64,28 @@ def read_settings(environment: Mapping[str, str]) -> ContainerSettings:
 
 
 def find_models(folder: Path) -> dict[str, Path]:
-    """Servable folders by name: those that hold a numbered folder with a saved_model.pb; raises SettingsError."""
-    found = {
+    """Return servable folders by name: those with a numbered folder that holds saved_model.pb; raise SettingsError."""
+    models = {
         version.parent.name: version.parent
         for version in sorted(path.parent for path in folder.rglob("saved_model.pb"))
         if version.name.isdigit()
     }
-    if not found:
+    if not models:
         raise SettingsError("no SavedModel bundles found: the archive must hold MODEL/VERSION/saved_model.pb")
-    return found
+    return models
 
 
 def _ports(given: str | None, count: int) -> tuple[tuple[int, int], ...]:
     if given is None:
         if count > 1:
             raise SettingsError(
-                f"SAGEMAKER_TFS_INSTANCE_COUNT is {count} without SAGEMAKER_SAFE_PORT_RANGE: there are ports for one"
+                f"SAGEMAKER_TFS_INSTANCE_COUNT is {count} without SAGEMAKER_SAFE_PORT_RANGE: set a range with two "
+                "ports per server"
             )
         return ((GRPC_PORT, REST_PORT),)
     low, _, high = given.partition("-")
     if not (low.isdecimal() and high.isdecimal()):
-        raise SettingsError(f"SAGEMAKER_SAFE_PORT_RANGE is {given!r}: it must be as 9000-9999")
+        raise SettingsError(f"SAGEMAKER_SAFE_PORT_RANGE is {given!r}: it must look like 9000-9999")
     if int(low) + 2 * count > int(high):
         raise SettingsError(f"not enough ports available in SAGEMAKER_SAFE_PORT_RANGE ({given})")
     return tuple((int(low) + 2 * index, int(low) + 2 * index + 1) for index in range(count))
@@ -108,5 +109,5 @@ def _batching(environment: Mapping[str, str]) -> Batching | None:
 def _number(environment: Mapping[str, str], name: str, default: int, least: int = 0) -> int:
     given = environment.get(name, str(default))
     if not given.isdecimal() or int(given) < least:
-        raise SettingsError(f"{name} is {given!r}: it must be a number from {least} on")
+        raise SettingsError(f"{name} is {given!r}: it must be a whole number of at least {least}")
     return int(given)
