@@ -1,1 +1,1 @@
-"""Drives endpoints and measures what their clients see."""
+"""Load tests: drive endpoints and measure what their clients see."""

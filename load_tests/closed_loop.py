@@ -1,4 +1,4 @@
-"""One client, one request at a time: the published measurement, with its mistakes left out."""
+"""A closed loop with one client and one request at a time: the published measurement without its mistakes."""
 
 import itertools
 import statistics
@@ -28,7 +28,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A body to send, what to have back, and the model to ask where the endpoint has several."""
+    """A body to send, the content type to accept, and the target model if the endpoint has several."""
 
     body: bytes
     content_type: str
@@ -38,24 +38,25 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Latencies in seconds that one client saw, in the order of its requests; no request failed."""
+    """Latencies in seconds that one client saw, in the order of its requests, all of them successful."""
 
     latencies: tuple[float, ...]
 
     def percentile_ms(self, percent: int) -> float:
-        """A percentile in milliseconds, 1 to 99, by statistics.quantiles' inclusive method."""
+        """Return a latency percentile, 1 to 99, in milliseconds (statistics.quantiles, inclusive method)."""
         return statistics.quantiles(self.latencies, n=100, method="inclusive")[percent - 1] * 1000
 
     @property
     def queries_per_second(self) -> float:
-        """Requests by the time they took; the client's own pauses between them are left out."""
+        """Number of requests over the time they took, excluding the client's own pauses between them."""
         return len(self.latencies) / sum(self.latencies)
 
 
 def client(connections: int = 64, read_seconds: float = 60.0) -> "SageMakerRuntimeClient":
-    """A runtime client that retries nothing, so that no failure hides as a slow answer.
+    """Return a runtime client that never retries, so a failure cannot hide as a slow response.
 
-    connections: kept open, no fewer than requests in flight. read_seconds: longest wait for bytes of an answer.
+    connections: size of the pool of kept-alive connections, at least the number of requests in flight.
+    read_seconds: longest wait for bytes of a response.
     """
     return boto3.client(
         "sagemaker-runtime",
@@ -76,31 +77,30 @@ def measure(
     warm_up: int = 10,
     on_round: Callable[[], object] = lambda: None,
 ) -> Mapping[_Case, Measurement]:
-    """Measures every case in turns of half a second for `seconds` each, so that a drifting machine favours none.
+    """Measure every case for `seconds`, in alternating half-second turns that spread machine drift over all cases.
 
-    A case is a target and the requests that it gets, over and over in their order. Errors of the client library pass
-    through.
+    A case is a target and its requests, repeated in order. Errors of the client library pass through.
     """
-    found: dict[_Case, list[float]] = {case: [] for case in cases}
+    measured: dict[_Case, list[float]] = {case: [] for case in cases}
     feeds: dict[_Case, Iterator[Request]] = {case: itertools.cycle(requests) for case, (_, requests) in cases.items()}
     for target, requests in cases.values():
         for request in itertools.islice(itertools.cycle(requests), warm_up):
             invoke(runtime, target, request)
-    while any(sum(latencies) < seconds for latencies in found.values()):
+    while any(sum(latencies) < seconds for latencies in measured.values()):
         for case, (target, _) in cases.items():
             turn = 0.0
             while turn < 0.5:
                 started = time.perf_counter()
                 invoke(runtime, target, next(feeds[case]))
                 latency = time.perf_counter() - started
-                found[case].append(latency)
+                measured[case].append(latency)
                 turn += latency
         on_round()
-    return {case: Measurement(tuple(latencies)) for case, latencies in found.items()}
+    return {case: Measurement(tuple(latencies)) for case, latencies in measured.items()}
 
 
 def invoke(runtime: "SageMakerRuntimeClient", target: Target, request: Request) -> bytes:
-    """The answer's body; errors of the client library pass through."""
+    """Send a request and return the response's body; errors of the client library pass through."""
     arguments: InvokeEndpointInputTypeDef = {
         "EndpointName": target.endpoint,
         "ContentType": request.content_type,
@@ -113,5 +113,5 @@ def invoke(runtime: "SageMakerRuntimeClient", target: Target, request: Request) 
         arguments["InferenceComponentName"] = target.component
     if request.target_model is not None:
         arguments["TargetModel"] = request.target_model
-    answer = runtime.invoke_endpoint(**arguments)
-    return answer["Body"].read()
+    response = runtime.invoke_endpoint(**arguments)
+    return response["Body"].read()

@@ -1,4 +1,4 @@
-"""What CloudWatch has of an endpoint's metrics."""
+"""Read an endpoint's metrics from CloudWatch."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ INSTANCES = "/aws/sagemaker/Endpoints"
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sum, number and largest of a metric's samples."""
+    """Sum, count and maximum of a metric's samples."""
 
     sum: float
     count: float
@@ -24,16 +24,16 @@ class Totals:
 
     @property
     def average(self) -> float:
-        """Mean sample; 0 without any."""
+        """Mean of the samples; 0 when there are none."""
         return self.sum / self.count if self.count else 0.0
 
     def since(self, before: "Totals") -> "Totals":
-        """What was added after an earlier reading; the maximum stays that of all."""
+        """Return what was added after an earlier reading; the maximum still covers all samples."""
         return Totals(self.sum - before.sum, self.count - before.count, self.maximum)
 
 
 def totals(target: Target, metric: str, *, namespace: str = SAGEMAKER, hours: int = 24) -> Totals:
-    """A metric of a variant over the last hours; times are in microseconds, as SageMaker publishes them."""
+    """Return a variant's metric over the last `hours`; times are in microseconds, as SageMaker publishes them."""
     now = datetime.now(UTC)
     points = boto3.client("cloudwatch").get_metric_statistics(
         Namespace=namespace,
@@ -56,10 +56,13 @@ def totals(target: Target, metric: str, *, namespace: str = SAGEMAKER, hours: in
 
 @dataclass(frozen=True, slots=True)
 class ModelCacheReading:
-    """A multi-model variant's cache up to a moment.
+    """Metrics of a multi-model variant's cache up to the time of the reading.
 
-    hits: ModelCacheHit, 1 or 0 a request. waits: ModelLoadingWaitTime of the requests that waited.
-    unloads: ModelUnloadingTime, one for each eviction. loaded: LoadedModelCount. latency: ModelLatency.
+    hits: ModelCacheHit, 1 or 0 per request.
+    waits: ModelLoadingWaitTime of the requests that waited.
+    unloads: ModelUnloadingTime, one sample per eviction.
+    loaded: LoadedModelCount.
+    latency: ModelLatency.
     """
 
     hits: Totals
@@ -69,7 +72,7 @@ class ModelCacheReading:
     latency: Totals
 
     def since(self, before: "ModelCacheReading") -> "ModelCacheReading":
-        """What was added after an earlier reading."""
+        """Return what was added after an earlier reading."""
         return ModelCacheReading(
             self.hits.since(before.hits),
             self.waits.since(before.waits),
@@ -80,7 +83,7 @@ class ModelCacheReading:
 
 
 def read_model_cache(target: Target) -> ModelCacheReading:
-    """What CloudWatch has up to now; a local account is made to publish first, AWS publishes once a minute."""
+    """Read the cache metrics up to now, after making a local account publish its own; AWS publishes once a minute."""
     runtime = os.environ.get("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", "")
     if runtime.startswith("http://127.0.0.1:"):
         auth = SignedRequests(os.environ)

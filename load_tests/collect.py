@@ -1,4 +1,4 @@
-"""What all workers reported, put together: the master's half of a load test that needs no Locust."""
+"""Combine the workers' reports into a result: the part of the master that does not need Locust."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from load_tests.result import (
 )
 
 Report = Mapping[str, Any]
-"""What Recorder.take returns."""
+"""The return value of Recorder.take."""
 _BUSY = 0.9
 _LAG_MS, _LAG_SHARE = 10.0, 0.1
 
@@ -48,7 +48,7 @@ class _Worker:
 
 
 class Collector:
-    """Adds reports up, in any order, and makes the result of them."""
+    """Accumulates reports, in any order, and creates the result."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -62,15 +62,15 @@ class Collector:
         self._last = 0.0
 
     def connected(self, worker: str) -> None:
-        """A worker is there."""
+        """Add a worker that has connected."""
         self._workers[worker] = _Worker()
 
     def users(self, count: int) -> None:
-        """So many users run now."""
+        """Record the number of users running now."""
         self._most_users = max(self._most_users, count)
 
     def add(self, worker: str, report: Report, *, final: bool = False) -> None:
-        """A worker's report; the final one shows that it was not lost."""
+        """Add a worker's report; a final report shows that the worker was not lost."""
         self._workers[worker].final |= final
         self._workers[worker].cpu += report["cpu"]
         for name, part in report["names"].items():
@@ -95,21 +95,21 @@ class Collector:
 
     @property
     def done(self) -> int:
-        """Measured requests that ended."""
+        """Number of measured requests that ended."""
         return sum(each.latencies.count + sum(each.failures.values()) for each in self._names.values())
 
     @property
     def unfinished(self) -> set[str]:
-        """Workers that did not send their final report."""
+        """Workers that have not sent their final report."""
         return {name for name, worker in self._workers.items() if not worker.final}
 
     def last_second(self, *, after: int, before: int) -> Second | None:
-        """The latest second between these two that a worker told of."""
+        """Return the latest reported second between these two, both exclusive; None if there is none."""
         numbers = [number for number in self._seconds if after < number < before]
         return self._second(max(numbers)) if numbers else None
 
     def result(self, started_at: datetime, ended: float) -> LoadResult:
-        """The result of a test whose users were told to end at that second."""
+        """Return the result of a test whose users were asked to stop at second `ended`."""
         plan = self._plan
         until = min(ended, plan.warm_up + plan.seconds)
         if plan.requests is not None and self.done >= plan.requests:
@@ -118,7 +118,7 @@ class Collector:
         names = tuple(self._name(name, each, seconds) for name, each in sorted(self._names.items()))
         total = self._total(seconds)
         reached = self._reached(seconds)
-        made = LoadResult(
+        result = LoadResult(
             workload=plan.workload,
             endpoint=plan.endpoint,
             variant=plan.variant,
@@ -153,9 +153,9 @@ class Collector:
             gates=(),
             passed=False,
         )
-        outcomes = tuple(judge(gate, made) for gate in plan.gates)
+        outcomes = tuple(judge(gate, result) for gate in plan.gates)
         passed = all(outcome.passed for outcome in outcomes) and total.answered > 0
-        return made.model_copy(update={"gates": outcomes, "passed": passed})
+        return result.model_copy(update={"gates": outcomes, "passed": passed})
 
     def _name(self, name: str, each: _Name, seconds: float) -> NameResult:
         answered, failed = each.latencies.count, sum(each.failures.values())
@@ -219,17 +219,17 @@ class Collector:
         reasons = []
         if busiest > _BUSY:
             reasons.append(
-                f"a worker's processor was {busiest:.0%} busy on average: take more workers, or --client fast"
+                f"a worker's processor was {busiest:.0%} busy on average: use more workers, or --client fast"
             )
         if lag > _LAG_MS and (p99 is None or lag > _LAG_SHARE * p99.value_ms):
             reasons.append(
-                f"workers woke {lag:.1f} ms late (P99), which latencies may be too long by: give the client more "
-                "processors"
+                f"workers woke {lag:.1f} ms late (P99), and latencies can be too high by this much: give the client "
+                "more processors"
             )
         if self._unsent:
             reasons.append(
-                f"{self._unsent} arrivals were not sent, since {self._plan.max_in_flight} requests were in flight: "
-                "the endpoint does not keep up, or raise the bound"
+                f"{self._unsent} arrivals were not sent because {self._plan.max_in_flight} requests were in flight: "
+                "the endpoint cannot keep up, or raise the limit"
             )
         return Saturation(
             saturated=bool(reasons),
@@ -243,29 +243,29 @@ class Collector:
 
 
 def judge(gate: Gate, result: LoadResult) -> GateOutcome:
-    """Whether a result passes a gate; what was not measured does not pass."""
+    """Return whether a result passes a gate; a gate on something that was not measured fails."""
     total = result.total
     if isinstance(gate, LatencyGate):
         latency = _percentile(total.latencies(), gate.percent)
-        found = "nothing was answered" if latency is None else f"P{gate.percent:g} is {latency:.3g} ms"
+        finding = "no request was answered" if latency is None else f"P{gate.percent:g} is {latency:.3g} ms"
         passed = latency is not None and latency <= gate.limit_ms
-        return GateOutcome(gate=gate, passed=passed, found=f"{found}, at most {gate.limit_ms:g} ms")
+        return GateOutcome(gate=gate, passed=passed, found=f"{finding}, at most {gate.limit_ms:g} ms")
     if isinstance(gate, ErrorGate):
         worst = max((total, *result.names), key=lambda each: each.error_rate if each.answered + each.failed else 1.0)
         requests = worst.answered + worst.failed
         kinds = ", ".join(f"{count} {kind}" for kind, count in worst.failures.items())
-        found = f"{worst.error_rate:.3%} of {worst.name} failed" if requests else f"{worst.name} got no request"
-        found += f" ({kinds})" if kinds else ""
+        finding = f"{worst.error_rate:.3%} of {worst.name} failed" if requests else f"{worst.name} got no request"
+        finding += f" ({kinds})" if kinds else ""
         passed = requests > 0 and worst.error_rate <= gate.limit
-        return GateOutcome(gate=gate, passed=passed, found=f"{found}, at most {gate.limit:.3%}")
+        return GateOutcome(gate=gate, passed=passed, found=f"{finding}, at most {gate.limit:.3%}")
     if isinstance(gate, LostGate):
-        found = f"{result.workers_lost} of {result.workers_wanted} workers lost, at most {gate.limit}"
-        return GateOutcome(gate=gate, passed=result.workers_lost <= gate.limit, found=found)
+        finding = f"{result.workers_lost} of {result.workers_wanted} workers lost, at most {gate.limit}"
+        return GateOutcome(gate=gate, passed=result.workers_lost <= gate.limit, found=finding)
     share = result.reached.share
     if share is None:
         return GateOutcome(gate=gate, passed=True, found="a closed loop has no rate to reach")
-    found = f"{share:.2%} of {result.reached.rate_wanted:.4g} requests/s were sent, at least {gate.limit:.2%}"
-    return GateOutcome(gate=gate, passed=share >= gate.limit, found=found)
+    finding = f"{share:.2%} of {result.reached.rate_wanted:.4g} requests/s were sent, at least {gate.limit:.2%}"
+    return GateOutcome(gate=gate, passed=share >= gate.limit, found=finding)
 
 
 def _percentile(latencies: Latencies, percent: float) -> float | None:

@@ -1,4 +1,4 @@
-"""The tasks of one load test on Fargate: started, looked at, listened to and stopped."""
+"""Start, monitor and stop the tasks of one load test on Fargate, and read their output."""
 
 import contextlib
 import json
@@ -24,22 +24,25 @@ if TYPE_CHECKING:
 
 Role = Literal["master", "worker"]
 AT_ONCE = 10
-"""Tasks that one RunTask starts at the most (API reference)."""
+"""Maximum number of tasks that one RunTask call starts (API reference)."""
 _DESCRIBED = 100
-"""Tasks that one DescribeTasks tells of at the most (API reference)."""
+"""Maximum number of tasks that one DescribeTasks call describes (API reference)."""
 _NO_CAPACITY = "Capacity is unavailable"
-"""What ECS says of Fargate without room ("How do I resolve insufficient capacity", AWS re:Post)."""
+"""ECS's message when Fargate has no capacity ("How do I resolve insufficient capacity", AWS re:Post)."""
 _STOPPED_SECONDS = 120.0
 _QUOTED_LINES = 3
 
 
 class NoCapacityError(LoadTestError):
-    """There is no capacity of that kind now; the message is what ECS says."""
+    """Fargate has no capacity of that kind now; the message is from ECS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where the tasks run: the outputs of the LoadTestStack. results: s3:// URL that ends in a slash."""
+    """Where the tasks run, from the outputs of the LoadTestStack.
+
+    results: s3:// URL that ends in a slash.
+    """
 
     name: str
     task_definition: str
@@ -50,7 +53,7 @@ class Cluster:
 
     @classmethod
     def of(cls, outputs: Mapping[str, str]) -> "Cluster":
-        """From the stack's outputs; raises KeyError for one that is not there."""
+        """Create from the stack's outputs; raises KeyError for a missing one."""
         return cls(
             name=outputs["ClusterName"],
             task_definition=outputs["TaskDefinition"],
@@ -63,7 +66,11 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as ECS tells of it. address: private IPv4. began: when Fargate began to bill it, and ended."""
+    """A task as ECS describes it.
+
+    address: private IPv4 address.
+    began, ended: start and end of the time that Fargate bills.
+    """
 
     arn: str
     role: Role
@@ -78,24 +85,24 @@ class Task:
 
     @property
     def stopped(self) -> bool:
-        """Whether it is over."""
+        """Whether the task has stopped."""
         return self.status == "STOPPED"
 
     @property
     def seconds(self) -> float:
-        """That are billed: from the download of the image to the end, 60 at least (AWS Fargate pricing)."""
+        """Billed seconds: from the start of the image download to the end, at least 60 (AWS Fargate pricing)."""
         if self.began is None or self.ended is None:
             return 0.0
         return max(60.0, (self.ended - self.began).total_seconds())
 
     def why(self) -> str:
-        """Why it stopped, in the words of ECS."""
+        """Say why the task stopped, quoting ECS."""
         code = f", exit code {self.exit_code}" if self.exit_code is not None else ""
         return f"{self.role} task {self.arn.rpartition('/')[2]} stopped: {self.reason or 'no reason given'}{code}"
 
 
 class Output:
-    """What a task's container writes, from CloudWatch Logs: events, one JSON document a line, and words."""
+    """Output of a task's container, read from CloudWatch Logs: events, one JSON document per line, and plain text."""
 
     def __init__(self, client: "CloudWatchLogsClient", log_group: str, task_arn: str) -> None:
         self._client, self._group, self._stream = client, log_group, log_stream(task_arn)
@@ -103,18 +110,18 @@ class Output:
         self.words: deque[str] = deque(maxlen=_QUOTED_LINES)
 
     def events(self) -> list[Event]:
-        """The events that are new; none before the task has written anything."""
-        found: list[Event] = []
+        """Return the new events; none before the task has written anything."""
+        events: list[Event] = []
         for line in self._lines():
             try:
                 document = json.loads(line)
             except ValueError:
                 document = None
             if isinstance(document, dict) and "event" in document:
-                found.append(document)
+                events.append(document)
             elif line.strip():
                 self.words.append(line.strip())
-        return found
+        return events
 
     def _lines(self) -> list[str]:
         lines: list[str] = []
@@ -136,7 +143,10 @@ class Output:
 
 
 class Tasks:
-    """Every task that this load test started. started_by: their mark in ECS, at most 128 characters."""
+    """Every task that this load test started.
+
+    started_by: tag of these tasks in ECS, at most 128 characters.
+    """
 
     def __init__(self, cluster: Cluster, started_by: str, poll_seconds: float) -> None:
         self.poll_seconds = poll_seconds
@@ -147,7 +157,7 @@ class Tasks:
         self._roles: dict[str, tuple[Role, bool]] = {}
 
     def start(self, role: Role, count: int, environment: Mapping[str, str], *, spot: bool) -> list[str]:
-        """Starts tasks and returns their ARNs; raises LoadTestError, NoCapacityError for what can be had later."""
+        """Start tasks and return their ARNs; raises NoCapacityError for a lack of capacity, else LoadTestError."""
         started: list[str] = []
         while len(started) < count:
             request: RunTaskRequestTypeDef = {
@@ -174,41 +184,41 @@ class Tasks:
                 },
             }
             try:
-                answer = self._ecs.run_task(**request)
+                response = self._ecs.run_task(**request)
             except ClientError as error:
                 if _NO_CAPACITY in str(error):
                     raise NoCapacityError(str(error)) from error
                 raise
-            arns = [task.get("taskArn", "") for task in answer["tasks"]]
+            arns = [task.get("taskArn", "") for task in response["tasks"]]
             self._roles.update(dict.fromkeys(arns, (role, spot)))
             started += arns
-            if answer["failures"]:
-                reasons = ", ".join(sorted({each.get("reason", "no reason given") for each in answer["failures"]}))
+            if response["failures"]:
+                reasons = ", ".join(sorted({each.get("reason", "no reason given") for each in response["failures"]}))
                 kind = NoCapacityError if _NO_CAPACITY in reasons else LoadTestError
                 raise kind(f"ECS started {len(started)} of {count} {role} tasks: {reasons}")
         return started
 
     def count(self, role: Role) -> int:
-        """Tasks of that role that were started."""
+        """Return the number of tasks started in that role."""
         return sum(each == role for each, _ in self._roles.values())
 
     def look(self) -> list[Task]:
-        """Every task, in the order of their start; one that ECS does not tell of yet is left out."""
+        """Describe every task in start order, leaving out those that ECS does not list yet."""
         arns = list(self._roles)
-        found: dict[str, Task] = {}
+        tasks: dict[str, Task] = {}
         for first in range(0, len(arns), _DESCRIBED):
             described = self._ecs.describe_tasks(cluster=self._cluster.name, tasks=arns[first : first + _DESCRIBED])
             for task in described["tasks"]:
                 arn = task.get("taskArn", "")
-                found[arn] = _task(task, *self._roles[arn])
-        return [found[arn] for arn in arns if arn in found]
+                tasks[arn] = _task(task, *self._roles[arn])
+        return [tasks[arn] for arn in arns if arn in tasks]
 
     def output(self, arn: str) -> Output:
-        """What a task writes."""
+        """Return the output of a task."""
         return Output(self._logs, self._cluster.log_group, arn)
 
     def stopped_because(self, task: Task, output: Output | None = None, seconds: float = 10.0) -> str:
-        """Why a task stopped, and its container's last words, which the logs may have some seconds later."""
+        """Say why a task stopped, with its container's last output, which can reach the logs some seconds later."""
         output = output or self.output(task.arn)
         deadline = time.monotonic() + seconds
         while task.exit_code is not None:
@@ -216,13 +226,13 @@ class Tasks:
             if output.words or time.monotonic() > deadline:
                 break
             time.sleep(self.poll_seconds)
-        said = f"; it said: {' '.join(output.words)}" if output.words else ""
-        return f"{task.why()}{said}; its log is {log_stream(task.arn)} in {self._cluster.log_group}"
+        quoted = f"; its last output: {' '.join(output.words)}" if output.words else ""
+        return f"{task.why()}{quoted}; its log is {log_stream(task.arn)} in {self._cluster.log_group}"
 
     def stop(self, reason: str, on_note: Callable[[str], object]) -> list[Task]:
-        """Stops every task that still runs and waits for that; returns all, with their ends.
+        """Stop every running task, wait until it has stopped, and return all tasks with their end times.
 
-        Never raises what the client library does: a note names every task that may run on.
+        Errors of the client library are not raised: a note lists every task that may still run.
         """
         left: Sequence[str] = list(self._roles)
         try:
@@ -240,13 +250,13 @@ class Tasks:
             on_note(f"tasks could not be stopped: {error}")
             tasks = []
         on_note(
-            f"{len(left)} tasks may run on and be billed: aws ecs stop-task --cluster {self._cluster.name} --task "
+            f"{len(left)} tasks may still run and be billed: aws ecs stop-task --cluster {self._cluster.name} --task "
             f"{' '.join(left)}"
         )
         return tasks
 
     def _stop(self, reason: str) -> list[str]:
-        """Asks for the end of all; also of a task whose start was never answered."""
+        """Ask ECS to stop all tasks, including any whose start was never confirmed."""
         pages = self._ecs.get_paginator("list_tasks").paginate(cluster=self._cluster.name, startedBy=self._started_by)
         for arn in (arn for page in pages for arn in page["taskArns"]):
             self._roles.setdefault(arn, ("worker", False))
@@ -257,7 +267,7 @@ class Tasks:
 
 
 def no_capacity(task: Task) -> bool:
-    """Whether a task never ran because Fargate had no room for it."""
+    """Return whether a task never ran because Fargate had no capacity for it."""
     return task.stopped and _NO_CAPACITY in task.reason
 
 

@@ -1,4 +1,4 @@
-"""What a load test must show to pass."""
+"""Pass/fail criteria of a load test."""
 
 import re
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ class _Gate(BaseModel):
 
 
 class LatencyGate(_Gate):
-    """A percentile of the answered requests, all names together, is at most so many milliseconds."""
+    """Upper limit in milliseconds on a latency percentile of the answered requests, over all request names together."""
 
     kind: Literal["latency"] = "latency"
     percent: float = Field(gt=0, lt=100)
@@ -21,21 +21,21 @@ class LatencyGate(_Gate):
 
 
 class ErrorGate(_Gate):
-    """Failed requests by all requests, 0 to 1, are at most this share: of every name for itself, and of all."""
+    """Upper limit on failed requests over all requests, 0 to 1; checked for each request name and overall."""
 
     kind: Literal["errors"] = "errors"
     limit: float = Field(ge=0, le=1)
 
 
 class LostGate(_Gate):
-    """Workers that did not report at the end are at most so many."""
+    """Upper limit on the number of workers that did not report at the end."""
 
     kind: Literal["lost"] = "lost"
     limit: int = Field(ge=0)
 
 
 class RateGate(_Gate):
-    """Requests sent in time by requests scheduled are at least this share; a closed loop has no rate to reach."""
+    """Lower limit on requests sent on time over requests scheduled; a closed loop has no scheduled rate."""
 
     kind: Literal["rate"] = "rate"
     limit: float = Field(gt=0, le=1)
@@ -45,28 +45,31 @@ Gate = Annotated[LatencyGate | ErrorGate | LostGate | RateGate, Field(discrimina
 
 
 class GateError(ValueError):
-    """A gate is not as it must be; the message says what to write."""
+    """A gate is invalid; the message lists the valid forms."""
 
 
 def parse_gate(text: str) -> LatencyGate | ErrorGate | LostGate | RateGate:
-    """A gate from one of FORMS; raises GateError."""
+    """Parse a gate in one of FORMS; raises GateError."""
     compact = text.replace(" ", "").lower()
     try:
-        if found := re.fullmatch(r"p([\d.]+)<=([\d.]+)(ms)?", compact):
-            return LatencyGate(percent=float(found[1]), limit_ms=float(found[2]))
-        if found := re.fullmatch(r"errors<=([\d.]+)%", compact):
-            return ErrorGate(limit=float(found[1]) / 100)
-        if found := re.fullmatch(r"lost<=(\d+)", compact):
-            return LostGate(limit=int(found[1]))
-        if found := re.fullmatch(r"rate>=([\d.]+)%", compact):
-            return RateGate(limit=float(found[1]) / 100)
+        if match := re.fullmatch(r"p([\d.]+)<=([\d.]+)(ms)?", compact):
+            return LatencyGate(percent=float(match[1]), limit_ms=float(match[2]))
+        if match := re.fullmatch(r"errors<=([\d.]+)%", compact):
+            return ErrorGate(limit=float(match[1]) / 100)
+        if match := re.fullmatch(r"lost<=(\d+)", compact):
+            return LostGate(limit=int(match[1]))
+        if match := re.fullmatch(r"rate>=([\d.]+)%", compact):
+            return RateGate(limit=float(match[1]) / 100)
     except ValueError as error:
-        raise GateError(f"gate is {text!r}, whose number is not possible: give {FORMS}") from error
-    raise GateError(f"gate is {text!r}: give {FORMS}, as in p99<=200, errors<=0.1%, lost<=0, rate>=99%")
+        raise GateError(f"gate is {text!r}, and its number is out of range: give {FORMS}") from error
+    raise GateError(f"gate is {text!r}: give {FORMS}, such as p99<=200, errors<=0.1%, lost<=0, rate>=99%")
 
 
 def with_defaults(gates: list[Gate], mode: str) -> tuple[Gate, ...]:
-    """The gates given, and for each kind that is not: no more than 0.1 % errors, no lost worker, 99 % of the rate."""
+    """Add defaults for the kinds of gate not given: at most 0.1 % errors, no lost worker, at least 99 % of the rate.
+
+    The gate on the rate is for an open loop only.
+    """
     kinds = {gate.kind for gate in gates}
     defaults: list[Gate] = [ErrorGate(limit=0.001), LostGate(limit=0)]
     if mode == "open":

@@ -1,4 +1,4 @@
-"""Latencies in an HDR histogram: 1 microsecond to 10 minutes in three digits, small to send and exact to merge."""
+"""Latencies in an HDR histogram, 1 microsecond to 10 minutes in three digits: small to send, exact to merge."""
 
 from collections.abc import Iterable
 
@@ -6,13 +6,13 @@ from hdrh.histogram import HdrHistogram
 
 LOWEST_US, HIGHEST_US = 1, 600_000_000
 SERIES_DIGITS = 2
-"""Digits of the latencies of each second of a test, of which there are many."""
+"""Significant digits for the latencies of each second of a test; few, because there are many seconds."""
 
 
 class Latencies:
-    """Latencies of any number, merged and encoded; a latency outside the range counts as its nearer end.
+    """Latency histogram that can be merged and encoded; values outside the range count as the nearest bound.
 
-    digits: significant ones that are kept of a latency, 1 to 5.
+    digits: significant digits kept of a latency, 1 to 5.
     """
 
     def __init__(self, digits: int = 3) -> None:
@@ -20,61 +20,61 @@ class Latencies:
 
     @classmethod
     def decoded(cls, encoded: str | bytes) -> "Latencies":
-        """From `encode`; errors of the codec pass through for anything else."""
-        made = cls()
-        made._histogram = HdrHistogram.decode(encoded)
-        return made
+        """Decode the result of `encode`; errors of the codec pass through for anything else."""
+        latencies = cls()
+        latencies._histogram = HdrHistogram.decode(encoded)
+        return latencies
 
     @property
     def count(self) -> int:
-        """How many were recorded."""
+        """Number of recorded latencies."""
         return int(self._histogram.get_total_count())
 
     def record(self, seconds: float) -> None:
-        """Adds one."""
+        """Record one latency."""
         self._histogram.record_value(min(HIGHEST_US, max(LOWEST_US, round(seconds * 1e6))))
 
     def add(self, encoded: str | bytes) -> None:
-        """Adds what another encoded; both must keep as many digits."""
+        """Add an encoded histogram; both must keep the same number of digits."""
         self._histogram.decode_and_add(encoded)
 
     def merge(self, other: "Latencies") -> None:
-        """Adds another's; both must keep as many digits."""
+        """Add another histogram; both must keep the same number of digits."""
         self._histogram.add(other._histogram)
 
     def encode(self) -> str:
-        """HdrHistogram's compressed V2 format in base64, which its libraries in every language read."""
+        """Encode in HdrHistogram's compressed V2 format as base64, which its libraries in every language read."""
         return bytes(self._histogram.encode()).decode()
 
     def reset(self) -> None:
-        """Forgets all."""
+        """Discard all latencies."""
         self._histogram.reset()
 
     def at_ranks_ms(self, ranks: Iterable[int]) -> dict[int, float]:
-        """The latency at each rank, 1 to `count` from the shortest, in milliseconds."""
+        """Return the latency in milliseconds at each rank, 1 to `count` from the shortest."""
         wanted = sorted(set(ranks))
-        found: dict[int, float] = {}
+        latencies: dict[int, float] = {}
         passed = 0
         for item in self._histogram.get_recorded_iterator():
             passed += item.count_at_value_iterated_to
-            while len(found) < len(wanted) and wanted[len(found)] <= passed:
-                found[wanted[len(found)]] = item.value_iterated_to / 1000
-            if len(found) == len(wanted):
+            while len(latencies) < len(wanted) and wanted[len(latencies)] <= passed:
+                latencies[wanted[len(latencies)]] = item.value_iterated_to / 1000
+            if len(latencies) == len(wanted):
                 break
-        return found
+        return latencies
 
     @property
     def mean_ms(self) -> float:
-        """Mean in milliseconds; 0 without any."""
+        """Mean latency in milliseconds; 0 without any."""
         return float(self._histogram.get_mean_value()) / 1000 if self.count else 0.0
 
     @property
     def min_ms(self) -> float:
-        """The shortest in milliseconds; 0 without any."""
-        # The library's own is 0 once an empty histogram was added.
+        """Shortest latency in milliseconds; 0 without any."""
+        # The library's own minimum is 0 once an empty histogram has been added.
         return self.at_ranks_ms([1])[1] if self.count else 0.0
 
     @property
     def max_ms(self) -> float:
-        """The longest in milliseconds; 0 without any."""
+        """Longest latency in milliseconds; 0 without any."""
         return float(self._histogram.get_max_value()) / 1000 if self.count else 0.0

@@ -1,4 +1,4 @@
-"""Runs a load test on this machine: a master and its workers as processes, and what they tell while they run."""
+"""Run a load test on this machine: start a master and its workers as processes, and pass on the master's events."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from load_tests.closed_loop import Request
-from load_tests.feed import write_feed
+from load_tests.payloads.file import write_feed
 from load_tests.plan import Plan
 from load_tests.result import LoadResult
 
@@ -23,19 +23,19 @@ _STOP_SECONDS = 10.0
 _LISTEN_SECONDS = 60.0
 
 Event = Mapping[str, Any]
-"""What the master tells: `event` is listening, connected or second; a second has the fields of result.Second."""
+"""A message from the master: `event` is listening, connected or second; a second has the fields of result.Second."""
 
 
 class LoadTestError(RuntimeError):
-    """There is no result; the message says why, in the words of the process that failed."""
+    """The load test produced no result; the message quotes the process that failed."""
 
 
 def run(
-    plan: Plan, requests: Iterable[Request], folder: Path, on_event: Callable[[Event], object] = lambda event: None
+    plan: Plan, requests: Iterable[Request], folder: Path, on_event: Callable[[Event], object] = lambda _event: None
 ) -> LoadResult:
-    """Runs the plan with these requests, and leaves plan, requests, result and logs in `folder`.
+    """Run the plan with these requests, and leave plan, requests, result and logs in `folder`.
 
-    Plan.feed is set here. Every process has ended when it returns. Raises LoadTestError.
+    Sets Plan.feed. Every process has ended when this returns. Raises LoadTestError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULT).unlink(missing_ok=True)
@@ -77,19 +77,19 @@ def _start(
 
 
 def _events(master: "subprocess.Popen[bytes]") -> "queue.SimpleQueue[Event | None]":
-    """What the master tells, and None when it ended."""
-    found: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    """Return a queue of the master's messages, with a None once it has ended."""
+    events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     stdout = master.stdout
     assert stdout is not None
 
     def read() -> None:
         with stdout:
             for line in stdout:
-                found.put(json.loads(line))
-        found.put(None)
+                events.put(json.loads(line))
+        events.put(None)
 
     threading.Thread(target=read, daemon=True).start()
-    return found
+    return events
 
 
 def _listening(events: "queue.SimpleQueue[Event | None]", folder: Path) -> int:
@@ -108,7 +108,7 @@ def _follow(
     folder: Path,
     on_event: Callable[[Event], object],
 ) -> None:
-    """Passes events on until the master ended; a worker that ends before all are connected ends the test."""
+    """Pass events on until the master ends; a worker that ends before all are connected ends the test."""
     connected = False
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What a neuron_encoder server tells Prometheus about its NeuronCores, and what happened between two readings."""
+"""Read a neuron_encoder server's Prometheus metrics per NeuronCore, and compute the activity between two readings."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -13,10 +13,12 @@ _QUEUED = "neuron_encoder_queue_windows"
 
 @dataclass(frozen=True, slots=True)
 class CoreReading:
-    """One core group up to a moment.
+    """Counters of one core group up to the time of the reading.
 
-    busy_seconds: that it ran batches. answered, failed: requests. rows, batches: windows that it ran, and in how many
-    batches. queued: windows that wait now.
+    busy_seconds: time spent running batches.
+    answered, failed: requests.
+    rows, batches: windows run, and the number of batches they were in.
+    queued: windows waiting now.
     """
 
     busy_seconds: float = 0.0
@@ -29,9 +31,10 @@ class CoreReading:
 
 @dataclass(frozen=True, slots=True)
 class CoreActivity:
-    """One core group between two readings.
+    """Activity of one core group between two readings.
 
-    utilization: share of the time that it ran batches, 0 to 1. mean_batch: windows in a batch; 0 without any.
+    utilization: fraction of the time spent running batches, 0 to 1.
+    mean_batch: mean number of windows in a batch; 0 without any.
     """
 
     core: str
@@ -43,11 +46,11 @@ class CoreActivity:
 
 
 class NotMetricsError(ValueError):
-    """A text is not what a neuron_encoder server tells Prometheus; the message says what is missing."""
+    """A text is not the metrics of a neuron_encoder server; the message says what is missing."""
 
 
 def read_cores(text: str) -> dict[str, CoreReading]:
-    """Every core group of a `/metrics` answer by its name; raises NotMetricsError."""
+    """Read every core group, by name, from a `/metrics` response; raises NotMetricsError."""
     sums: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
     try:
         for family in text_string_to_metric_families(text):
@@ -60,28 +63,28 @@ def read_cores(text: str) -> dict[str, CoreReading]:
                     name = "answered" if sample.labels.get("status") == "200" else "failed"
                 sums[core][name] += sample.value
     except ValueError as error:
-        raise NotMetricsError(f"the answer is not Prometheus' text: {str(error)[:120]}") from error
-    found = {
+        raise NotMetricsError(f"the response is not in Prometheus text format: {str(error)[:120]}") from error
+    cores = {
         core: CoreReading(
             values[_BUSY], values["answered"], values["failed"], values[_ROWS], values[_BATCHES], values[_QUEUED]
         )
         for core, values in sums.items()
         if _BUSY in values
     }
-    if not found:
-        raise NotMetricsError(f"no {_BUSY} is among the metrics: give the /metrics of a neuron_encoder server")
-    return dict(sorted(found.items(), key=lambda item: _order(item[0])))
+    if not cores:
+        raise NotMetricsError(f"metric {_BUSY} is missing: give the /metrics of a neuron_encoder server")
+    return dict(sorted(cores.items(), key=lambda item: _order(item[0])))
 
 
 def activity(before: dict[str, CoreReading], after: dict[str, CoreReading], seconds: float) -> list[CoreActivity]:
-    """What each core group did between two readings that lie so far apart; a server that began anew counts from 0."""
-    made = []
+    """Return each core group's activity between two readings `seconds` apart; a restarted server counts from 0."""
+    activities = []
     for core, now in after.items():
         earlier = before.get(core, CoreReading())
         if now.busy_seconds < earlier.busy_seconds:
             earlier = CoreReading()
         batches = now.batches - earlier.batches
-        made.append(
+        activities.append(
             CoreActivity(
                 core,
                 min(1.0, (now.busy_seconds - earlier.busy_seconds) / seconds),
@@ -91,7 +94,7 @@ def activity(before: dict[str, CoreReading], after: dict[str, CoreReading], seco
                 now.queued,
             )
         )
-    return made
+    return activities
 
 
 def _order(core: str) -> tuple[int, str]:

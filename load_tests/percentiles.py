@@ -1,4 +1,4 @@
-"""Percentiles with how sure they are."""
+"""Percentiles with confidence intervals."""
 
 import math
 from statistics import NormalDist
@@ -15,10 +15,10 @@ _MLPERF_CONFIDENCE, _MLPERF_MULTIPLE = 0.99, 2**13
 
 
 def interval_ranks(count: int, percent: float) -> tuple[int | None, int | None]:
-    """Ranks, 1 to `count`, of the samples that enclose a percentile with at least 95 % probability.
+    """Return the ranks, 1 to `count`, of the samples that enclose a percentile with at least 95 % probability.
 
-    The number of samples below a quantile is binomial whatever the distribution is (David and Nagaraja, Order
-    Statistics, 3rd ed., 7.1). None where even the first or last sample is not far enough out.
+    The number of samples below a quantile is binomial for every distribution (David and Nagaraja, Order Statistics,
+    3rd ed., 7.1). A rank is None if even the first or last sample is not far enough out.
     """
     tail = (1 - CONFIDENCE) / 2
     low = int(binom.ppf(tail, count, percent / 100))
@@ -27,15 +27,15 @@ def interval_ranks(count: int, percent: float) -> tuple[int | None, int | None]:
 
 
 def needed(percent: float) -> int:
-    """Samples for ten beyond the percentile on its thinner side."""
+    """Return the number of samples that puts ten beyond the percentile, on its thinner side."""
     return math.ceil(_BEYOND / min(1 - percent / 100, percent / 100) - 1e-6)
 
 
 def needed_mlperf(percent: float) -> int:
-    """Samples that MLPerf Inference's rules ask for: 24,576 for P90, 270,336 for P99.
+    """Return the number of samples that MLPerf Inference's rules require: 24,576 for P90, 270,336 for P99.
 
-    Those for a margin of a twentieth of the distance to 100 at 99 % confidence, in the normal approximation, rounded
-    up to a multiple of 8,192.
+    It gives a margin of a twentieth of the distance to 100 at 99 % confidence, in the normal approximation, rounded up
+    to a multiple of 8,192.
     """
     tail = 1 - percent / 100
     margin = tail / 20
@@ -44,12 +44,12 @@ def needed_mlperf(percent: float) -> int:
 
 
 def percentile_rank(count: int, percent: float) -> int:
-    """The nearest rank of a percentile: the smallest with at least that share of the samples at or below it."""
+    """Return a percentile's nearest rank: the smallest with at least that share of the samples at or below it."""
     return min(count, max(1, math.ceil(count * percent / 100 - 1e-9)))
 
 
 def percentiles(latencies: Latencies, percents: tuple[float, ...] = PERCENTS) -> tuple[Percentile, ...]:
-    """Every percentile with interval and flag; none without samples."""
+    """Return every percentile with its confidence interval and sample rating; empty without samples."""
     count = latencies.count
     if not count:
         return ()

@@ -1,4 +1,4 @@
-"""A load test as one JSON document, which its master and its workers read alike."""
+"""Plan of a load test, as one JSON document that the master and the workers share."""
 
 import math
 from functools import cached_property
@@ -27,7 +27,7 @@ class SageMakerTarget(_Part):
 
 
 class HttpTarget(_Part):
-    """Paths on servers, each pair of both a place of its own that requests are sent to by POST.
+    """HTTP servers: requests are sent by POST to every combination of URL and path.
 
     urls: http://HOST:PORT or https://HOST.
     """
@@ -38,7 +38,7 @@ class HttpTarget(_Part):
 
 
 class Place(_Part):
-    """Where requests of one name go: a name of the statistics, and for HTTP its URL and path."""
+    """A destination of requests: a name for the statistics, and for HTTP its URL and path."""
 
     name: str
     url: str = ""
@@ -46,14 +46,20 @@ class Place(_Part):
 
 
 class Plan(_Part):
-    """All that a load test does.
+    """Everything that defines a load test.
 
-    level: users in a closed loop; requests a second in an open one. spawn_rate: users a second. seconds: measured,
-    after warm_up seconds that are not. requests: end once so many were measured, at the latest after `seconds`; closed
-    loop only. pause: seconds between a user's answer and its next request, evenly drawn from this range. workers:
-    processes. max_in_flight: of all workers together in an open loop; an arrival beyond it is not sent, and counted.
-    connect: seconds until all workers must be there. feed: path or s3:// URL of the requests (load_tests.feed).
-    location, machine: what the result is labelled with.
+    location, machine: labels of the result.
+    feed: path or s3:// URL of the requests, as written by load_tests.payloads.file.
+    level: users in a closed loop; requests per second in an open loop.
+    spawn_rate: users started per second.
+    warm_up: warm-up seconds, excluded from the results.
+    seconds: measured time after the warm-up.
+    requests: number of measured requests that ends the test before `seconds`; closed loop only.
+    pause: range in seconds, from which the pause between a user's response and its next request is drawn uniformly.
+    workers: number of worker processes.
+    max_in_flight: limit on requests in flight over all workers, in an open loop; arrivals beyond it are counted, not
+        sent.
+    connect: time limit in seconds for all workers to connect.
     """
 
     workload: str
@@ -84,25 +90,29 @@ class Plan(_Part):
     def _possible(self) -> "Plan":
         if self.mode == "closed" and self.course.highest < self.workers:
             raise ValueError(
-                f"workers is {self.workers} and there are {self.course.highest:g} users at the most: give a user to "
-                "each, or take fewer workers"
+                f"workers is {self.workers} and there are at most {self.course.highest:g} users: each worker needs at "
+                "least one user; add users or use fewer workers"
             )
         if self.mode == "open" and self.max_in_flight < self.workers:
-            raise ValueError(f"max_in_flight is {self.max_in_flight} for {self.workers} workers: give each one or more")
+            raise ValueError(
+                f"max_in_flight is {self.max_in_flight} for {self.workers} workers: give at least one for each worker"
+            )
         if self.mode == "open" and self.requests is not None:
-            raise ValueError("requests ends a closed loop: an open loop sends rate times seconds; leave it out")
+            raise ValueError(
+                "requests applies to a closed loop only: an open loop sends rate times seconds; leave it out"
+            )
         if self.pause[0] < 0 or self.pause[1] < self.pause[0]:
-            raise ValueError(f"pause is {self.pause}: give the shorter first, and none below 0")
+            raise ValueError(f"pause is {self.pause}: give the shorter pause first, and none below 0")
         return self
 
     @cached_property
     def course(self) -> Course:
-        """The level over the whole test, the warm-up included."""
+        """Level over the whole test, including the warm-up."""
         return course(self.shape, self.level, warm_up=self.warm_up, seconds=self.seconds)
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """Where requests go, in the order in which users are spread over them."""
+        """Destinations of requests, in the order in which users are spread over them."""
         if isinstance(self.target, SageMakerTarget):
             return (Place(name=self.target.component or self.target.endpoint),)
         several = len(self.target.urls) > 1
@@ -114,12 +124,12 @@ class Plan(_Part):
 
     @property
     def in_flight_of_a_worker(self) -> int:
-        """Requests that one worker may have in flight: its users, or its share of the bound."""
+        """Limit on the requests that one worker has in flight: its users, or its share of the overall limit."""
         if self.mode == "open":
             return self.max_in_flight // self.workers
         return math.ceil(self.course.highest / self.workers) + 1
 
 
 def share(total: int, part: int, parts: int) -> int:
-    """What the part of that number, from 0, gets of a total that is split as evenly as it goes."""
+    """Return the share of one part, numbered from 0, when a total is split as evenly as possible."""
     return total // parts + (1 if part < total % parts else 0)

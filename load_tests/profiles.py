@@ -1,14 +1,16 @@
-"""Named load tests: the published runs with their numbers, and a short one."""
+"""Named load test profiles: the published runs with their parameters, and a short one."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a name stands for; options of the command line come first.
+    """Options that a profile name sets; options on the command line take precedence.
 
-    users: None for one for each place that requests are sent to. seconds: measured, after warm_up. requests: at which
-    it ends before. pause: seconds between a user's answer and its next request, evenly drawn from this range.
+    users: None means one user for each place that requests are sent to.
+    seconds: measured time, after `warm_up` seconds.
+    requests: number of requests that ends the test early.
+    pause: range in seconds, from which the pause between a user's response and its next request is drawn uniformly.
     """
 
     about: str
@@ -23,9 +25,9 @@ class Profile:
 
 PROFILES = {
     "quick": Profile("ten seconds with four users", users=4, spawn_rate=10, warm_up=2, seconds=10, workers=1),
-    # Its users rest up to two seconds after an answer, so that 300 send some 300 requests a second.
+    # Each user pauses for up to two seconds after a response, so 300 users send about 300 requests per second.
     "churn": Profile(
-        "the multi-model demo: 300 users, 5 more a second, 15 minutes, 2 workers",
+        "the multi-model demo: 300 users, adding 5 per second, 15 minutes, 2 workers",
         users=300,
         spawn_rate=5,
         warm_up=60,
@@ -33,10 +35,10 @@ PROFILES = {
         workers=2,
         pause=(0.0, 2.0),
     ),
-    # The published run gives no spawn rate, so that Locust's own of one user a second had a quarter of its 240 users
-    # there at its end, and what it measured was its own ramp. Here all are there before it measures.
+    # The published run gives no spawn rate. Locust's default of one user per second had started a quarter of the 240
+    # users by the end of the run, so the run measured its own ramp. Here all users start before the measurement.
     "unet": Profile(
-        "the U-Net demo: 240 users on 60 workers, a minute",
+        "the U-Net demo: 240 users on 60 workers, one minute",
         users=240,
         spawn_rate=24,
         warm_up=15,
@@ -56,7 +58,7 @@ PROFILES = {
 
 
 def profile(name: str) -> Profile:
-    """The profile of that name; raises ValueError."""
+    """Return the profile with that name; raises ValueError."""
     if name not in PROFILES:
         raise ValueError(f"profile is {name!r}: choose from {', '.join(PROFILES)}")
     return PROFILES[name]

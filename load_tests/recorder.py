@@ -1,4 +1,4 @@
-"""What one worker saw, and the parts of it that go to the master once a second."""
+"""Measurements of one worker, and the reports that it sends to the master once a second."""
 
 import time
 from collections import defaultdict
@@ -9,10 +9,10 @@ from load_tests.histogram import SERIES_DIGITS, Latencies
 
 
 class Recorder:
-    """Counts and latencies since the last report; times are seconds of the test, 0 at its beginning.
+    """Counts and latencies since the last report; times are seconds since the beginning of the test.
 
-    A request belongs to the measured time when it begins in it, in an open loop by its schedule: every worker decides
-    by the request's own time, so that no statistics need to be reset on all workers at one moment.
+    A request is measured if it begins within the measured time, by its schedule in an open loop. Every worker decides
+    by the request's own time, so no statistics need to be reset on all workers at once.
     """
 
     def __init__(self, warm_up: float, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -27,35 +27,35 @@ class Recorder:
         self._last = 0.0
 
     def start(self) -> None:
-        """Sets second 0 of the test to now."""
+        """Set second 0 of the test to now."""
         self._zero = self._clock()
 
     @property
     def now(self) -> float:
-        """Seconds of the test; below 0 before it began."""
+        """Seconds since the test began; negative before that."""
         return -1.0 if self._zero is None else self._clock() - self._zero
 
     def measured(self, moment: float) -> bool:
-        """Whether a second lies in the measured time."""
+        """Return whether a second is in the measured time."""
         return self._begin <= moment < self._end
 
     def scheduled(self, count: int) -> None:
-        """Adds to the arrivals of the measured time."""
+        """Add to the number of arrivals scheduled in the measured time."""
         self._scheduled += count
 
     def sent(self, moment: float) -> None:
-        """A request goes out."""
+        """Record that a request is sent."""
         if self.measured(moment):
             self._sent += 1
 
     def unsent(self, moment: float) -> None:
-        """The bound on requests in flight kept an arrival back."""
+        """Record an arrival that was not sent because of the limit on requests in flight."""
         self._seconds[int(moment)].unsent += 1
         if self.measured(moment):
             self._unsent += 1
 
     def answered(self, name: str, began: float) -> float:
-        """A request that began, or was due, at `began` is answered now; returns its latency in seconds."""
+        """Record that a request that began, or was due, at `began` is answered; return its latency in seconds."""
         now = self.now
         latency = now - began
         second = self._seconds[int(now)]
@@ -67,7 +67,7 @@ class Recorder:
         return latency
 
     def failed(self, name: str, kind: str, began: float) -> float:
-        """As `answered`, for a request that was refused or not answered."""
+        """Record that a request was refused or not answered; otherwise like `answered`."""
         now = self.now
         latency = now - began
         self._seconds[int(now)].failed += 1
@@ -78,7 +78,7 @@ class Recorder:
         return latency
 
     def looked(self, in_flight: int, lag: float) -> None:
-        """A look at the worker itself: requests in flight, and how late it woke, in seconds."""
+        """Record a sample of the worker itself: requests in flight, and wake-up delay in seconds."""
         now = self.now
         if now < 0:
             return
@@ -89,12 +89,12 @@ class Recorder:
             self._lag.record(max(0.0, lag))
 
     def processor(self, use: float) -> None:
-        """The processor's use of the last second, 0 to 1."""
+        """Record the processor utilization of the last second, 0 to 1."""
         if self.measured(self.now):
             self._cpu.append(use)
 
     def take(self) -> dict[str, Any]:
-        """What was added since the last call, as msgpack and JSON can carry it."""
+        """Return everything recorded since the last call, in types that msgpack and JSON support."""
         report = {
             "names": {name: each.report() for name, each in self._names.items()},
             "seconds": {str(number): each.report() for number, each in self._seconds.items()},

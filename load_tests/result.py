@@ -1,4 +1,4 @@
-"""What a load test found, as one document of a stated version that reports and sizing read."""
+"""Result of a load test, as a versioned document that reports and sizing read."""
 
 from datetime import datetime
 from pathlib import Path
@@ -20,12 +20,14 @@ class _Part(BaseModel):
 
 
 class Percentile(_Part):
-    """A percentile of latencies, in milliseconds, with its 95 % confidence interval.
+    """A latency percentile in milliseconds, with its 95 % confidence interval.
 
-    low_ms, high_ms: order statistics; None where there are too few samples for one to exist. samples: "too_few" below
-    ten beyond the percentile, or where a bound is missing; "mlperf" where there are as many as MLPerf asks for, which
-    holds the percentile's rank within a twentieth of its distance to 100 at 99 % confidence; "fair" between.
-    needed: samples for "fair". needed_mlperf: samples for "mlperf".
+    low_ms, high_ms: bounds of the interval, as order statistics; None with too few samples for one.
+    samples: "too_few" with fewer than ten samples beyond the percentile, or without one of the bounds. "mlperf" with
+        as many samples as MLPerf asks for, which puts the percentile's rank within a twentieth of its distance to 100
+        at 99 % confidence. "fair" in between.
+    needed: samples needed for "fair".
+    needed_mlperf: samples needed for "mlperf".
     """
 
     percent: float
@@ -38,11 +40,13 @@ class Percentile(_Part):
 
 
 class NameResult(_Part):
-    """The requests of one name, or of all, that began within the measured time.
+    """Requests of one name, or of all names, that began within the measured time.
 
-    answered_per_second: answers by the measured time. failures: their number by kind. Latencies are of answered
-    requests only, in an open loop from the scheduled time. histogram: load_tests.histogram's encoding, in
-    microseconds.
+    answered_per_second: answered requests over the measured time.
+    failures: number of failures by kind.
+    mean_ms, min_ms, max_ms, percentiles: latencies of answered requests only; in an open loop, counted from the
+        scheduled time.
+    histogram: latencies in microseconds, encoded by load_tests.histogram.
     """
 
     name: str
@@ -58,20 +62,22 @@ class NameResult(_Part):
     histogram: str
 
     def latencies(self) -> Latencies:
-        """The histogram, to merge or to ask for more."""
+        """Decode the histogram, for merging or for other percentiles."""
         return Latencies.decoded(self.histogram)
 
     def percentile(self, percent: float) -> Percentile | None:
-        """That percentile; None where nothing was answered or it is none of those in the result."""
+        """Return a percentile of the result; None if nothing was answered or the result does not list it."""
         return next((each for each in self.percentiles if each.percent == percent), None)
 
 
 class Second(_Part):
-    """One second of the test, counted from its beginning; the warm-up is there too.
+    """One second of the test, counted from its start, including the warm-up.
 
-    level: users or requests a second that the shape has here. answered, failed: requests that ended in it.
-    unsent: arrivals that the bound on requests in flight kept back. in_flight: mean. p50_ms, p99_ms: of the requests
-    answered in it, in two digits; None without any.
+    level: users, or requests per second, that the shape sets for this second.
+    answered, failed: requests that ended in this second.
+    unsent: arrivals held back by the limit on requests in flight.
+    in_flight: mean number of requests in flight.
+    p50_ms, p99_ms: latencies of the requests answered in this second, to two digits; None without any.
     """
 
     second: int
@@ -86,10 +92,12 @@ class Second(_Part):
 
 
 class Reached(_Part):
-    """What was asked for and what was there.
+    """Requested load compared with the load that was reached.
 
-    users: most at once; in an open loop both are None. rate: requests scheduled and sent a second, in the measured
-    time; a closed loop schedules none. scheduled, sent, unsent: requests of the measured time.
+    users_wanted, users_reached: most users at once; None in an open loop.
+    rate_wanted, rate_reached: requests scheduled and sent per second of the measured time; a closed loop schedules
+        none.
+    scheduled, sent, unsent: requests of the measured time.
     """
 
     users_wanted: int | None
@@ -102,12 +110,16 @@ class Reached(_Part):
 
     @property
     def share(self) -> float | None:
-        """Requests sent by requests scheduled; None in a closed loop."""
+        """Fraction of the scheduled requests that were sent; None in a closed loop."""
         return None if self.scheduled is None else self.sent / self.scheduled if self.scheduled else 0.0
 
 
 class Worker(_Part):
-    """One worker process: whether its final report is missing, and its processor's use in the measured time, 0 to 1."""
+    """One worker process.
+
+    lost: whether its final report is missing.
+    cpu_mean, cpu_max: its processor utilization in the measured time, 0 to 1.
+    """
 
     name: str
     lost: bool
@@ -116,10 +128,10 @@ class Worker(_Part):
 
 
 class Saturation(_Part):
-    """Whether the client itself was the limit, so that latencies and rates are not the endpoint's alone.
+    """Whether the client itself was the bottleneck, so latencies and rates are not the endpoint's alone.
 
-    reasons: empty, or one sentence for each sign. lag_p50_ms, lag_p99_ms, lag_max_ms: how late a worker wakes from a
-    sleep, which every latency may be too long by.
+    reasons: one sentence per sign of saturation; empty without any.
+    lag_p50_ms, lag_p99_ms, lag_max_ms: delay of a worker waking from a sleep; any latency can be too high by this much.
     """
 
     saturated: bool
@@ -132,7 +144,7 @@ class Saturation(_Part):
 
 
 class GateOutcome(_Part):
-    """A gate, whether it passed, and what was found, in words."""
+    """A gate, whether it passed, and the measured value in words."""
 
     gate: Gate
     passed: bool
@@ -140,9 +152,12 @@ class GateOutcome(_Part):
 
 
 class LoadResult(_Part):
-    """A whole load test. `measured_seconds`: without the warm-up. `failure_p50_ms`: of failed requests, None without.
+    """A complete load test.
 
-    location: "local" is the local account on `machine`, whose figures are not AWS's; on AWS `machine` is the client's.
+    location: "local" means the local account on `machine`, whose figures are not AWS's; on AWS, `machine` is the
+        client's.
+    measured_seconds: duration without the warm-up.
+    failure_p50_ms: median latency of failed requests; None without any.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -174,15 +189,15 @@ class LoadResult(_Part):
 
     @property
     def workers_lost(self) -> int:
-        """Workers that never came, or did not report at the end."""
+        """Number of workers that never connected or did not report at the end."""
         return self.workers_wanted - sum(not worker.lost for worker in self.workers)
 
     @classmethod
     def read(cls, path: Path) -> "LoadResult":
-        """From a file that `write` made; raises pydantic's ValidationError for another schema."""
+        """Read a file that `write` created; raises pydantic's ValidationError for another schema."""
         return cls.model_validate_json(path.read_text())
 
     def write(self, path: Path) -> None:
-        """Replaces a JSON file."""
+        """Write a JSON file, replacing an existing one."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.model_dump_json(indent=1) + "\n")

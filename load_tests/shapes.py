@@ -1,4 +1,4 @@
-"""How a load changes over time, as a course of straight stretches that clients and generators follow alike."""
+"""Changes of a load over time, as a course of linear stretches that clients and generators both follow."""
 
 import csv
 import io
@@ -18,36 +18,37 @@ class _Shape(BaseModel):
 
 
 class Constant(_Shape):
-    """The level from beginning to end."""
+    """The same level from beginning to end."""
 
     kind: Literal["constant"] = "constant"
 
 
 class Steps(_Shape):
-    """Up to the level in so many equal steps of equal length."""
+    """Increase to the level in `count` equal steps of equal length."""
 
     kind: Literal["steps"] = "steps"
     count: int = Field(default=4, ge=2)
 
 
 class Spike(_Shape):
-    """The level, and `factor` times as much in the middle fifth."""
+    """The level, multiplied by `factor` in the middle fifth."""
 
     kind: Literal["spike"] = "spike"
     factor: float = Field(default=5.0, gt=1)
 
 
 class Ramp(_Shape):
-    """Evenly from `start`, a share of the level, to the level."""
+    """Linear increase from `start`, a fraction of the level, to the level."""
 
     kind: Literal["ramp"] = "ramp"
     start: float = Field(default=0.1, gt=0, lt=1)
 
 
 class Replay(_Shape):
-    """A recorded trace: (second, level), each until the next; `of` says whether levels are users or requests a second.
+    """A recorded trace that replaces the test's own level.
 
-    The test's own level is not used.
+    of: whether levels are users or requests per second.
+    points: pairs of second and level; each level holds until the next point.
     """
 
     kind: Literal["replay"] = "replay"
@@ -60,11 +61,11 @@ KINDS = "constant, steps[:COUNT], spike[:FACTOR], ramp[:START] or replay (with a
 
 
 class ShapeError(ValueError):
-    """A shape or a trace is not as it must be; the message says what to write."""
+    """A shape or a trace is invalid; the message lists the valid forms."""
 
 
 def parse_shape(text: str) -> Constant | Steps | Spike | Ramp:
-    """A shape from `KIND` or `KIND:NUMBER`; raises ShapeError."""
+    """Parse a shape from `KIND` or `KIND:NUMBER`; raises ShapeError."""
     kind, colon, number = text.partition(":")
     try:
         if kind == "constant" and not colon:
@@ -76,35 +77,35 @@ def parse_shape(text: str) -> Constant | Steps | Spike | Ramp:
         if kind == "ramp":
             return Ramp(start=float(number)) if colon else Ramp()
     except ValueError as error:
-        raise ShapeError(f"shape is {text!r}, and {number!r} is not possible there: give {KINDS}") from error
+        raise ShapeError(f"shape is {text!r}, and {number!r} is not a valid number for it: give {KINDS}") from error
     raise ShapeError(f"shape is {text!r}: give {KINDS}")
 
 
 def read_trace(text: str) -> Replay:
-    """A trace from CSV with the columns `seconds` and `rate`, or `users`, in order from second 0; raises ShapeError."""
+    """Read a CSV trace with the columns `seconds` and `rate`, or `users`, in order from second 0; raises ShapeError."""
     rows = list(csv.DictReader(io.StringIO(text)))
     of: Literal["users", "rate"] = "users" if rows and "users" in rows[0] else "rate"
     try:
         points = tuple((float(row["seconds"]), float(row[of])) for row in rows)
     except (KeyError, TypeError, ValueError) as error:
         raise ShapeError(
-            f"the trace has no numbers in columns seconds and rate, or seconds and users ({error}): see its first line"
+            f"the trace needs numbers in columns seconds and rate, or seconds and users ({error}): check its first line"
         ) from None
     if not points or points[0][0] != 0:
         raise ShapeError(f"the trace begins at {points[0][0] if points else 'no'} second(s): begin at 0")
     for (earlier, _), (later, _) in pairwise(points):
         if later <= earlier:
-            raise ShapeError(f"the trace has second {later:g} after {earlier:g}: sort its rows, each second once")
+            raise ShapeError(f"the trace has second {later:g} after {earlier:g}: sort its rows, with each second once")
     if any(not math.isfinite(rate) or rate < 0 for _, rate in points):
-        raise ShapeError(f"the trace has a number of {of} that is below 0 or none: give one from 0")
+        raise ShapeError(f"the trace has a value in column {of} that is negative or not finite: give numbers from 0")
     if not any(rate for _, rate in points):
-        raise ShapeError(f"the trace has no {of} at all: give a number above 0 in one row at least")
+        raise ShapeError(f"the trace has only zeros in column {of}: give a number above 0 in at least one row")
     return Replay(of=of, points=points)
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """From `begin` to `end`, in seconds, the level goes evenly from `first` to `last`."""
+    """A linear change of the level from `first` at second `begin` to `last` at second `end`."""
 
     begin: float
     end: float
@@ -113,58 +114,58 @@ class Stretch:
 
     @property
     def area(self) -> float:
-        """The level's integral: requests, where the level is a rate."""
+        """Integral of the level: the number of requests if the level is a rate."""
         return (self.first + self.last) / 2 * (self.end - self.begin)
 
     def at(self, second: float) -> float:
-        """The level at a second of this stretch."""
+        """Return the level at a second of this stretch."""
         return self.first + (self.last - self.first) * (second - self.begin) / (self.end - self.begin)
 
     def second_of(self, area: float) -> float:
-        """When the integral from the beginning reaches `area`."""
+        """Return the second at which the integral from the stretch's beginning reaches `area`."""
         slope = (self.last - self.first) / (self.end - self.begin)
-        # The root of first*x + slope*x*x/2 = area in the form that loses no digits for a slope near 0.
+        # Solve first*x + slope*x*x/2 = area in the form that keeps precision for a slope near 0.
         root = math.sqrt(max(0.0, self.first * self.first + 2 * slope * area))
         return self.begin + (2 * area / (self.first + root) if area else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A load's level at every second; nothing before the first stretch or after the last."""
+    """A load's level at every second; 0 outside its stretches."""
 
     stretches: tuple[Stretch, ...]
 
     @property
     def seconds(self) -> float:
-        """When it ends."""
+        """Second at which the course ends."""
         return self.stretches[-1].end
 
     @property
     def highest(self) -> float:
-        """The largest level."""
+        """Highest level."""
         return max(max(each.first, each.last) for each in self.stretches)
 
     def at(self, second: float) -> float:
-        """The level at a second."""
+        """Return the level at a second."""
         for each in self.stretches:
             if each.begin <= second < each.end:
                 return each.at(second)
         return 0.0
 
     def total(self, begin: float, end: float) -> float:
-        """The integral between two seconds."""
+        """Return the integral of the level between two seconds."""
         return sum(each.area for each in self._within(begin, end))
 
     def arrivals(self, count: int, begin: float, end: float, source: random.Random) -> "array[float]":
-        """`count` arrivals of a Poisson process with this rate between two seconds, in order.
+        """Return `count` arrivals, in order, of a Poisson process with this rate between two seconds.
 
-        Given their number, the arrivals of a Poisson process are independent draws from its normalised rate (Ross,
-        Introduction to Probability Models, 11th ed., theorem 5.2). Fixing the number to what is expected keeps the
-        process Poisson at every scale below the window's, and makes the rate that is asked for the rate that is sent.
+        Given their number, the arrivals of a Poisson process are independent draws from its normalized rate (Ross,
+        Introduction to Probability Models, 11th ed., theorem 5.2). Fixing the number to its expected value keeps the
+        process Poisson at every scale below the window's, and makes the rate sent equal the rate requested.
         """
         within = self._within(begin, end)
         total = sum(each.area for each in within)
-        found: array[float] = array("d")
+        arrivals: array[float] = array("d")
         stretches = iter(within)
         current, passed = next(stretches, None), 0.0
         for area in sorted(source.random() * total for _ in range(count if total > 0 else 0)):
@@ -172,8 +173,8 @@ class Course:
                 passed += current.area
                 current = next(stretches, current)
             if current is not None:
-                found.append(current.second_of(area - passed))
-        return found
+                arrivals.append(current.second_of(area - passed))
+        return arrivals
 
     def _within(self, begin: float, end: float) -> list[Stretch]:
         cut = ((each, max(each.begin, begin), min(each.end, end)) for each in self.stretches)
@@ -181,7 +182,7 @@ class Course:
 
 
 def course(shape: Shape, level: float, *, warm_up: float, seconds: float) -> Course:
-    """The course of a shape: its first level for `warm_up` seconds, then the shape over `seconds`."""
+    """Return the course of a shape: its first level for `warm_up` seconds, then the shape over `seconds`."""
     if isinstance(shape, Steps):
         length = seconds / shape.count
         parts = [
@@ -209,7 +210,7 @@ def course(shape: Shape, level: float, *, warm_up: float, seconds: float) -> Cou
 
 
 def replay_seconds(shape: Replay) -> float:
-    """How long a trace lasts: its last row as long as the one before, or a minute when it has one row only."""
+    """Return a trace's duration in seconds; the last row lasts as long as the one before, a single row one minute."""
     if len(shape.points) == 1:
         return 60.0
     (before, _), (last, _) = shape.points[-2:]

@@ -1,4 +1,4 @@
-"""SigV4 signatures for HTTP requests that no AWS client makes, such as those to a local account's own pages."""
+"""SigV4 signatures for HTTP requests made without an AWS client, such as those to a local account's own pages."""
 
 from collections.abc import Generator, Mapping
 
@@ -12,9 +12,9 @@ _SIGNED = ("content-type", "x-amz-target")
 
 
 class SignedRequests(httpx.Auth):
-    """Add a SigV4 signature to every request of a client.
+    """HTTPX authentication that adds a SigV4 signature to every request of a client.
 
-    environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, and AWS_SESSION_TOKEN for temporary keys.
+    environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, plus AWS_SESSION_TOKEN for temporary keys.
     """
 
     requires_request_body = True

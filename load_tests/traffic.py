@@ -1,4 +1,4 @@
-"""Several clients at once: closed loop, and open loop at a rate."""
+"""Traffic from several clients at once: a closed loop, and an open loop at a fixed rate."""
 
 import http.client
 import itertools
@@ -15,17 +15,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from load_tests.closed_loop import Request
 
 Send = Callable[[Request], object]
-"""Sends a request and returns once it is answered; may be called from several threads."""
+"""Callable that sends a request and returns once it is answered; it may be called from several threads."""
 FAILURES = (ClientError, BotoCoreError, OSError, http.client.HTTPException)
-"""What Send raises for a request that is refused or not answered."""
+"""Exceptions from Send that count as a failed request, whether refused or unanswered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What clients saw.
+    """Traffic as the clients saw it.
 
-    latencies: seconds, of the requests that were answered; in an open loop from the moment that the schedule set.
-    seconds: from the first request to the last answer. failed: requests that were refused or not answered.
+    latencies: of the answered requests, in seconds; in an open loop, counted from the scheduled time.
+    seconds: time from the first request to the last response.
+    failed: number of requests that were refused or not answered.
     """
 
     latencies: tuple[float, ...]
@@ -34,18 +35,18 @@ class Traffic:
 
     @property
     def requests_per_second(self) -> float:
-        """Answered requests by the time that all of them took."""
+        """Throughput: answered requests over the total time."""
         return len(self.latencies) / self.seconds
 
     def percentile_ms(self, percent: int) -> float:
-        """A percentile in milliseconds, 1 to 99, by statistics.quantiles' inclusive method; NaN below two requests."""
+        """Return a latency percentile, 1 to 99, in ms (statistics.quantiles, inclusive); NaN below two requests."""
         if len(self.latencies) < 2:
             return float("nan")
         return statistics.quantiles(self.latencies, n=100, method="inclusive")[percent - 1] * 1000
 
 
 def joined(parts: Sequence[Traffic]) -> Traffic:
-    """Several stretches of traffic as one."""
+    """Combine several stretches of traffic into one."""
     return Traffic(
         tuple(itertools.chain.from_iterable(part.latencies for part in parts)),
         sum(part.seconds for part in parts),
@@ -54,7 +55,7 @@ def joined(parts: Sequence[Traffic]) -> Traffic:
 
 
 def closed_loop(send: Send, requests: Sequence[Request], *, clients: int, seconds: float) -> Traffic:
-    """Clients that each send their next request when they have the answer to the last, for so many seconds."""
+    """Run clients for `seconds`; each sends its next request once its previous one is answered."""
     feed = _Feed(requests)
     log = _Log()
     began = time.perf_counter()
@@ -76,10 +77,10 @@ def open_loop(
     seed: int,
     most_in_flight: int = 64,
 ) -> Traffic:
-    """Requests at the times of a Poisson process of `rate` a second, whether or not earlier ones are answered.
+    """Send requests as a Poisson process of `rate` per second, whether or not earlier ones are answered.
 
-    A latency counts from the scheduled time, so that a server that falls behind cannot hide it: what waits for one of
-    the `most_in_flight` senders waits for the server. Equal seeds give equal schedules.
+    Latency counts from the scheduled time, so a server that falls behind cannot hide it: waiting for one of the
+    `most_in_flight` senders is waiting for the server. Equal seeds give equal schedules.
     """
     times = arrivals(rate, seconds, seed)
     feed = _Feed(requests)
@@ -103,16 +104,16 @@ def open_loop(
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """Seconds from the beginning at which a Poisson process of `rate` a second has its events; one at the least."""
+    """Return the event times of a Poisson process of `rate` per second, in seconds from the start; at least one."""
     source = random.Random(seed)
-    found = [0.0]
-    while (following := found[-1] + source.expovariate(rate)) < seconds:
-        found.append(following)
-    return found
+    times = [0.0]
+    while (following := times[-1] + source.expovariate(rate)) < seconds:
+        times.append(following)
+    return times
 
 
 class _Feed:
-    """The requests over and over in their order, to whichever thread asks."""
+    """Thread-safe source that repeats the requests in order."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self._requests = itertools.cycle(requests)

@@ -1,4 +1,4 @@
-"""Drives an endpoint and records how its instances follow the load."""
+"""Load an endpoint and record how its instances follow the load."""
 
 import itertools
 import threading
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Target tracking: the metric's name, its target, and the bounds of the count of instances, or of copies."""
+    """A target tracking policy: metric, target value, and the bounds of the number of instances or copies."""
 
     metric: str
     target: float
@@ -28,11 +28,11 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One look at the endpoint.
+    """The state of the endpoint at one moment.
 
-    seconds: since the beginning. loaded: whether requests are being sent. desired, current: instances, or an inference
-    component's copies. per_instance: the tracked metric as the clients see it: invocations a minute and instance, or
-    requests in flight per instance. answered, failed: requests so far.
+    seconds: since the start. loaded: whether requests are being sent. desired, current: instances, or an inference
+    component's copies. per_instance: the tracked metric as clients see it: invocations per minute and instance, or
+    concurrent requests per instance. answered, failed: number of requests so far.
     """
 
     seconds: float
@@ -45,11 +45,11 @@ class Moment:
 
 
 class NoPolicyError(LookupError):
-    """There is no target tracking to watch; the message says what to set."""
+    """The endpoint has no target tracking policy; the message says what to set."""
 
 
 def read_policy(target: Target) -> Policy:
-    """The target tracking policy of a variant or component; raises NoPolicyError."""
+    """Return the target tracking policy of a variant or inference component; raises NoPolicyError."""
     scaling = boto3.client("application-autoscaling")
     resource = (
         f"endpoint/{target.endpoint}/variant/{target.variant}"
@@ -78,9 +78,9 @@ def read_policy(target: Target) -> Policy:
 
 
 class Load:
-    """Clients that each send their next request when they have the answer to the last, until stopped.
+    """Clients in a closed loop: each sends its next request after the response to its last one, until stopped.
 
-    pause: seconds between a client's answer and its next request.
+    pause: seconds between a response and the next request.
     """
 
     def __init__(self, target: Target, requests: Sequence[Request], clients: int, pause: float) -> None:
@@ -92,19 +92,19 @@ class Load:
         self._threads = [threading.Thread(target=self._run, args=(feed,), daemon=True) for _ in range(clients)]
 
     def start(self) -> None:
-        """Begins to send."""
+        """Start to send requests."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Ends once every client has its answer."""
+        """Stop, once every client has its response."""
         self._stopped.set()
         for thread in self._threads:
             thread.join()
 
     @property
     def clients(self) -> int:
-        """Requests in flight at the most."""
+        """Most requests in flight."""
         return len(self._threads)
 
     def _run(self, feed: "itertools.cycle[Request]") -> None:
@@ -133,10 +133,10 @@ def watch(
     time_scale: float,
     on_moment: Callable[[Moment], object],
 ) -> list[Moment]:
-    """Loads the endpoint until it has its most instances or `load_seconds` are over, then waits for its fewest.
+    """Load the endpoint until it reaches its maximum capacity, then wait for its minimum; return every moment.
 
-    Ends after `limit_seconds` whatever there is. time_scale: how many times faster the alarms' time passes than the
-    clock. Errors of the client library while describing pass through.
+    load_seconds: longest time under load. limit_seconds: longest time in all. time_scale: speed-up of the alarms' time
+    over the clock. Errors of the client library pass through.
     """
     sagemaker = boto3.client("sagemaker")
     began = time.monotonic()
@@ -180,7 +180,7 @@ def watch(
 
 
 def _counts(sagemaker: "SageMakerClient", target: Target) -> tuple[int, int]:
-    """Desired and current instances, or copies."""
+    """Return the desired and the current number of instances, or of copies."""
     if target.component is not None:
         component = sagemaker.describe_inference_component(InferenceComponentName=target.component)
         return component["RuntimeConfig"]["DesiredCopyCount"], component["RuntimeConfig"]["CurrentCopyCount"]

@@ -1,1 +1,1 @@
-"""Prices, and what a measured throughput costs."""
+"""Prices, right-sizing and scaling simulation."""

@@ -1,6 +1,6 @@
-"""What Application Auto Scaling decides from a metric's datapoints: the one home of the rules.
+"""Scaling decisions of Application Auto Scaling from a metric's datapoints: the only implementation of the rules.
 
-The local account asks it about real replicas, the simulation about imagined ones.
+The local account applies it to real replicas, the simulation to simulated ones.
 """
 
 import math
@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _SCALE_IN_AT = 0.9
-"""Target tracking scales in below 90 % of its target ("How target tracking scaling works", AWS guide)."""
+"""Target tracking scales in when the metric is below 90 % of its target ("How target tracking scaling works", AWS
+guide)."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricKind:
-    """Period in seconds, and datapoints over the target that scale out and under it that scale in."""
+    """A metric's period in seconds, and the consecutive datapoints above or below the target that scale out or in."""
 
     period: float
     out_points: int
@@ -21,26 +22,26 @@ class MetricKind:
 
 
 INVOCATIONS = MetricKind(60, 3, 15)
-"""Invocations a minute and instance, or copy: alarms of three and of fifteen minutes."""
+"""Invocations per minute per instance or copy: alarms of three and of fifteen minutes."""
 CONCURRENCY = MetricKind(10, 3, 90)
-"""Requests in flight, in high resolution: alarms of half a minute and of fifteen minutes."""
+"""Requests in flight, as a high-resolution metric: alarms of half a minute and of fifteen minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The fewest and the most there may be."""
+    """Minimum and maximum capacity."""
 
     minimum: int
     maximum: int
 
     def hold(self, count: int) -> int:
-        """The count, or the bound that it is beyond."""
+        """Limit a count to these bounds."""
         return max(self.minimum, min(self.maximum, count))
 
 
 @dataclass(frozen=True, slots=True)
 class TargetTracking:
-    """Keeps a metric per instance at its target, above 0; cooldowns in seconds."""
+    """Policy that keeps a metric per instance at its target, above 0; cooldowns in seconds."""
 
     target: float
     scale_out_cooldown: float = 300.0
@@ -50,7 +51,11 @@ class TargetTracking:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """change: what to add where the metric is `lower` or more and less than `upper` over the threshold."""
+    """One step of a step scaling policy.
+
+    lower, upper: range of the metric's distance above the threshold; the upper bound is exclusive.
+    change: instances to add.
+    """
 
     lower: float
     upper: float
@@ -59,10 +64,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StepScaling:
-    """Steps on an alarm's breach.
+    """Policy that scales in steps when an alarm is breached.
 
-    threshold: of the metric; or_equal: whether being at it is a breach. periods: datapoints that must all breach it.
-    cooldown: in seconds.
+    threshold: alarm threshold of the metric.
+    or_equal: whether a datapoint equal to the threshold is a breach.
+    periods: number of consecutive datapoints that must all breach the threshold.
+    cooldown: cooldown in seconds.
     """
 
     threshold: float
@@ -74,27 +81,27 @@ class StepScaling:
 
 @dataclass(slots=True)
 class History:
-    """When the capacity changed last, and when it grew last, in seconds of any clock."""
+    """Times of the last change in capacity and of the last increase, in seconds of any clock."""
 
     changed: float = -math.inf
     grew: float = -math.inf
 
     def record(self, now: float, *, grows: bool) -> None:
-        """The capacity changes now."""
+        """Record a change in capacity at time `now`."""
         self.changed = now
         if grows:
             self.grew = now
 
     def since(self, now: float, *, out: bool) -> float:
-        """Seconds since what a scaling out, or in, has to wait for.
+        """Return the seconds since the event that a scale-out, or a scale-in, must wait for.
 
-        A scale-out holds up a scale-in, and not the other way round (StepScalingPolicyConfiguration, API reference).
+        A scale-out delays a scale-in, but not the other way round (StepScalingPolicyConfiguration, API reference).
         """
         return now - (self.grew if out else self.changed)
 
 
 def desired_capacity(current: int, metric: float, target: float, bounds: Bounds) -> int:
-    """Instances at which the metric would be at its target, within the bounds.
+    """Return the number of instances that brings the metric to its target, within the bounds.
 
     Source: "How target tracking scaling works" in the Application Auto Scaling user guide: capacity changes in
     proportion to the metric, rounded up.
@@ -112,10 +119,10 @@ def track(
     since_out: float,
     since_change: float,
 ) -> int:
-    """The capacity that target tracking wants after its latest datapoint, which is `current` where nothing breaches.
+    """Return the capacity that target tracking wants after the latest datapoint, or `current` without a breach.
 
-    points: since the last change, latest last. since_out, since_change: seconds as History.since gives them for
-    scaling out and in.
+    points: datapoints since the last change, latest last.
+    since_out, since_change: seconds from History.since for scaling out and for scaling in.
     """
     latest = points[-kind.out_points :]
     if len(latest) >= kind.out_points and all(point > policy.target for point in latest):
@@ -140,7 +147,7 @@ def step(
     since_out: float,
     since_change: float,
 ) -> int:
-    """The capacity that step scaling wants after its latest datapoint, as `track`."""
+    """Return the capacity that step scaling wants after the latest datapoint; arguments as for `track`."""
     latest = points[-policy.periods :]
     if len(latest) < policy.periods or not all(_breaches(policy, point) for point in latest):
         return current

@@ -1,4 +1,4 @@
-"""What a rate costs on instances, and from where on the dearer-looking choice is the cheaper one."""
+"""Cost of a request rate on instances, and break-even points between two choices."""
 
 import math
 from collections.abc import Sequence
@@ -17,11 +17,13 @@ class CostError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """Instances of one kind under a rate.
+    """Instances of one kind under load. Raises CostError for invalid values.
 
-    usd_per_hour: of an instance. max_rate: requests a second that an instance sustains. safety: share of it that is
-    used, above 0 up to 1. min_instances: how few there are without load. extra_usd_per_hour: what the choice costs
-    besides its instances, such as a build machine that stands. Raises CostError.
+    usd_per_hour: price of one instance, in US dollars per hour.
+    max_rate: requests per second that one instance sustains.
+    safety: fraction of max_rate to use, above 0 up to 1.
+    min_instances: number of instances without load.
+    extra_usd_per_hour: cost of the choice in addition to its instances, such as a permanently running build machine.
     """
 
     usd_per_hour: float
@@ -36,32 +38,38 @@ class Fleet:
             if not (value > 0 and math.isfinite(value)):
                 raise CostError(f"{field} is {value}: give a number above 0")
         if not 0 < self.safety <= 1:
-            raise CostError(f"safety is {self.safety}: give a share above 0 and up to 1, such as 0.5")
+            raise CostError(f"safety is {self.safety}: give a fraction above 0 and up to 1, such as 0.5")
         if self.min_instances < 0 or self.extra_usd_per_hour < 0:
-            raise CostError("min_instances and extra_usd_per_hour are counts from 0 on")
+            raise CostError(
+                f"min_instances is {self.min_instances} and extra_usd_per_hour is {self.extra_usd_per_hour}: "
+                "give numbers from 0"
+            )
 
     @property
     def rate_per_instance(self) -> float:
-        """Requests a second that an instance is given."""
+        """Planned load of one instance, in requests per second."""
         return self.max_rate * self.safety
 
     def instances(self, rate: float) -> int:
-        """Instances that a rate in requests a second needs."""
-        # A quotient such as 0.3 / 0.1 falls a rounding error short of the whole number that it is.
+        """Return the number of instances needed for a rate in requests per second."""
+        # Rounding can put a quotient just above a whole number; do not count another instance for that.
         return max(self.min_instances, math.ceil(rate / self.rate_per_instance - 1e-9))
 
     def usd(self, rate: float) -> float:
-        """US dollars an hour at a rate."""
+        """Return the cost in US dollars per hour at a rate."""
         return self.instances(rate) * self.usd_per_hour + self.extra_usd_per_hour
 
     def usd_per_million(self, rate: float) -> float:
-        """US dollars for a million requests at a rate above 0, idle time included."""
+        """Return the cost in US dollars of a million requests at a rate above 0, including idle time."""
         return usd_per_million(self.usd(rate), rate)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A row of the published tables; relative: times the first row's requests for a dollar."""
+    """A row of the published comparison tables.
+
+    relative: requests per dollar, relative to the first row's.
+    """
 
     variant: str
     instance_type: str
@@ -73,13 +81,13 @@ class Comparison:
     relative: float
 
 
-def compare(profiles: Sequence[tuple[ServiceProfile, float]], *, utilisation: float = 1.0) -> tuple[Comparison, ...]:
-    """The comparison table of profiles with their prices in US dollars an hour; the first is what is compared with.
+def compare(profiles: Sequence[tuple[ServiceProfile, float]], *, utilization: float = 1.0) -> tuple[Comparison, ...]:
+    """Return the comparison table of profiles with their prices in US dollars per hour; the first is the baseline.
 
-    utilisation: share of the sustained rate that is used. Published tables take all of it.
+    utilization: fraction of the sustained rate in use. Published tables assume 1.
     """
     costs = [
-        usd_per_million(price, profile.max_rate_per_instance, utilisation=utilisation) for profile, price in profiles
+        usd_per_million(price, profile.max_rate_per_instance, utilization=utilization) for profile, price in profiles
     ]
     return tuple(
         Comparison(
@@ -88,7 +96,7 @@ def compare(profiles: Sequence[tuple[ServiceProfile, float]], *, utilisation: fl
             profile.place,
             profile.alone.quantile(0.5),
             profile.alone.quantile(0.9),
-            profile.max_rate_per_instance * utilisation,
+            profile.max_rate_per_instance * utilization,
             cost,
             costs[0] / cost,
         )
@@ -97,15 +105,16 @@ def compare(profiles: Sequence[tuple[ServiceProfile, float]], *, utilisation: fl
 
 
 def pays_from(choice: Fleet, than: Fleet) -> float | None:
-    """The lowest rate in requests a second above which `choice` costs less; 0 where it does from the start.
+    """Return the lowest rate in requests per second above which `choice` costs less; 0 if it always does.
 
-    Costs are stairs, so with fixed minimum instances a cheaper request pays only once the other choice needs one more
-    instance; above it the two may cost the same again. None where it never pays up to ten thousand instances.
+    Costs are step functions. With a fixed minimum number of instances, a lower cost per request pays off only once the
+    other choice needs one more instance, and above that rate the two may cost the same again. Returns None if it never
+    pays off up to ten thousand instances.
     """
     if choice.usd(0) < than.usd(0):
         return 0.0
     for count in range(max(1, than.min_instances), _MAX_INSTANCES + 1):
-        # Right above the rate that fills `count` instances, the other choice needs the next.
+        # Just above the rate that fills `count` instances, the other choice needs one more.
         rate = count * than.rate_per_instance
         if choice.usd(rate * (1 + 1e-6)) < than.usd(rate * (1 + 1e-6)):
             return rate
@@ -113,10 +122,11 @@ def pays_from(choice: Fleet, than: Fleet) -> float | None:
 
 
 def models_from_which_sharing_pays(shared: Fleet, single: Fleet, rate: float, most: int = 10_000) -> int | None:
-    """The fewest models at which one multi-model endpoint costs less than an endpoint for each, of the same rate.
+    """Return the smallest number of models for which one multi-model endpoint costs less than one endpoint per model.
 
-    rate: requests a second of all models together, spread evenly. shared must be large enough for the working set.
-    None where sharing does not pay up to `most` models.
+    shared: the multi-model endpoint's fleet, which must be large enough for the working set.
+    rate: requests per second of all models together, spread evenly.
+    most: number of models up to which to look; None is returned if sharing does not pay off up to there.
     """
     together = shared.usd(rate)
     return next((count for count in range(2, most + 1) if together < count * single.usd(rate / count)), None)

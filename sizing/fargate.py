@@ -1,4 +1,4 @@
-"""What tasks of Fargate cost: vCPU hours and GB hours at the prices of one dated table."""
+"""Cost of Fargate tasks: vCPU hours and GB hours, at the prices in a dated table."""
 
 import csv
 from collections.abc import Iterable
@@ -12,7 +12,11 @@ _TABLE = Path(__file__).parent / "fargate_prices.csv"
 
 @dataclass(frozen=True, slots=True)
 class FargatePrice:
-    """US dollars of Linux tasks on x86, on demand; as_of is the day the row was written, source where it is from."""
+    """Prices in US dollars of Linux tasks on x86, on demand.
+
+    as_of: date on which the row was written.
+    source: where the prices come from.
+    """
 
     region: str
     usd_per_vcpu_hour: float
@@ -23,24 +27,24 @@ class FargatePrice:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What tasks took: hours of vCPUs and of gigabytes."""
+    """Resource usage of tasks, in vCPU hours and GB hours."""
 
     vcpu_hours: float
     gb_hours: float
 
     @classmethod
     def of(cls, seconds: Iterable[float], *, vcpus: float, memory_gb: float) -> "Usage":
-        """Of tasks of one size, by the seconds that each is billed for."""
+        """Create from the billed seconds of tasks of one size."""
         hours = sum(seconds) / 3600
         return cls(vcpu_hours=hours * vcpus, gb_hours=hours * memory_gb)
 
     def usd(self, price: FargatePrice) -> float:
-        """Cost on demand."""
+        """Return the on-demand cost in US dollars."""
         return self.vcpu_hours * price.usd_per_vcpu_hour + self.gb_hours * price.usd_per_gb_hour
 
 
 def fargate_price(region: str, table: Path = _TABLE) -> FargatePrice:
-    """The one row of a region; raises PriceError for none and for several."""
+    """Return the only row for a region; raises PriceError for none or several."""
     with table.open(newline="") as file:
         rows = [
             FargatePrice(
@@ -52,10 +56,10 @@ def fargate_price(region: str, table: Path = _TABLE) -> FargatePrice:
             )
             for row in csv.DictReader(file)
         ]
-    found = [row for row in rows if row.region == region]
-    if len(found) != 1:
+    matches = [row for row in rows if row.region == region]
+    if len(matches) != 1:
         known = ", ".join(row.region for row in rows)
         raise PriceError(
-            f"{len(found)} prices of Fargate in {region}: exactly one is needed in {table.name}; it has {known}"
+            f"{len(matches)} Fargate prices for {region}: exactly one is needed in {table.name}; it has {known}"
         )
-    return found[0]
+    return matches[0]

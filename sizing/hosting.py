@@ -1,6 +1,6 @@
-"""Which of SageMaker's hostings fits: the published decision tree as a table of rules, each with its source.
+"""Choose one of SageMaker's hosting options: the published decision tree as a table of rules with their sources.
 
-Rules are asked in order. An answer leads to a hosting, or to the next rule.
+The rules are evaluated in order. Each answer leads to a hosting option or to the next rule.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +14,10 @@ REAL_TIME_MIB, SERVERLESS_MIB, ASYNCHRONOUS_MIB = 6.0, 4.0, 1024.0
 REAL_TIME_SECONDS, ASYNCHRONOUS_SECONDS = 60.0, 3600.0
 SERVERLESS_GIB, SERVERLESS_CONCURRENCY = 6.0, 200
 SERVERLESS_USD_PER_GB_SECOND = 0.00002
-"""us-east-1; AWS Price List, AmazonSageMaker, usage type USE1-ServerlessInf:Mem-3GB: $0.00006 a second, 2026-09-09."""
+"""us-east-1; AWS Price List, AmazonSageMaker, usage type USE1-ServerlessInf:Mem-3GB: $0.00006 per second,
+2026-09-09."""
 LATER_SECONDS = 300.0
-"""An answer that may take this long can wait for an instance to start."""
+"""A response that may take this long can wait for an instance to start."""
 
 _OPTIONS = "Inference options in Amazon SageMaker AI, developer guide"
 _INVOKE = "InvokeEndpoint, SageMaker Runtime API reference (body up to 6,291,456 bytes, answer within 60 s)"
@@ -32,13 +33,19 @@ _PRICE = "AWS Price List, AmazonSageMaker, USE1-ServerlessInf, 2026-09-09; sizin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What is to be served.
+    """Requirements of a workload.
 
-    offline: all data is there and nobody waits. deadline_seconds: until when an answer must be there; None when a
-    caller waits for it. payload_mib: of a request or answer. seconds: a slow request's time on an instance.
-    memory_gib: of the container with its model. models: that could share a container. idle_share: of the time without
-    a request, 0 to below 1. p99_ms: wanted. cold_start_seconds: until a container that starts has answered.
-    in_flight: requests at the same time at the peak. instances_usd, serverless_usd: dollars an hour on average.
+    offline: whether all data exists beforehand and nobody waits.
+    deadline_seconds: response deadline; None if a caller waits for the response.
+    payload_mib: size of a request or response, in MiB.
+    seconds: processing time of a slow request on an instance.
+    memory_gib: memory of the container with its model, in GiB.
+    models: number of models that could share a container.
+    idle_share: fraction of the time without requests, 0 to below 1.
+    p99_ms: P99 latency target, in milliseconds.
+    cold_start_seconds: time from the start of a container to its first response.
+    in_flight: concurrent requests at the peak.
+    instances_usd, serverless_usd: average cost in US dollars per hour.
     """
 
     payload_mib: float
@@ -58,9 +65,11 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A question about the needs; yes and no: the hosting that the answer leads to, None for the next rule.
+    """A yes-or-no question about the requirements.
 
-    facts: the figures that it looked at, in words. source: where the limit is from.
+    facts: the figures that the question looks at, in words.
+    yes, no: hosting option that the answer leads to; None for the next rule.
+    source: source of the limit.
     """
 
     question: str
@@ -81,9 +90,9 @@ def _accelerated(needs: Needs) -> str:
 
 RULES: tuple[Rule, ...] = (
     Rule(
-        "Is all data there, and does nobody wait for answers?",
+        "Does all data exist beforehand, with nobody waiting for responses?",
         lambda needs: needs.offline,
-        lambda needs: "a data set" if needs.offline else "requests come one by one",
+        lambda needs: "a data set" if needs.offline else "requests arrive one by one",
         "batch", None, _OPTIONS,
     ),
     Rule(
@@ -99,7 +108,7 @@ RULES: tuple[Rule, ...] = (
         "asynchronous", None, _INVOKE,
     ),
     Rule(
-        "May the answer come in five minutes or later?",
+        "May a response take five minutes or longer?",
         lambda needs: (needs.deadline_seconds or 0.0) >= LATER_SECONDS,
         lambda needs: "a caller waits" if needs.deadline_seconds is None else f"within {needs.deadline_seconds:g} s",
         "asynchronous", None, _OPTIONS,
@@ -129,7 +138,7 @@ RULES: tuple[Rule, ...] = (
         "real-time", None, _SERVERLESS_CONFIG,
     ),
     Rule(
-        "More than 4 MB in a request or answer?",
+        "More than 4 MB in a request or response?",
         lambda needs: needs.payload_mib > SERVERLESS_MIB,
         lambda needs: f"{needs.payload_mib:g} MiB",
         "real-time", None, _SERVERLESS_INVOKE,
@@ -149,16 +158,16 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "Does serverless cost more than instances?",
         lambda needs: needs.serverless_usd >= needs.instances_usd,
-        lambda needs: f"{needs.serverless_usd:.3g} $ an hour against {needs.instances_usd:.3g}",
+        lambda needs: f"${needs.serverless_usd:.3g} per hour against ${needs.instances_usd:.3g}",
         "real-time", "serverless", _PRICE,
     ),
 )  # fmt: skip
-"""The decision tree, asked from the top."""
+"""The decision tree, evaluated from the top."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A rule that was asked, its answer, and the figures behind it."""
+    """A rule that was evaluated, its answer, and the figures behind it."""
 
     rule: Rule
     answer: bool
@@ -167,25 +176,25 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A hosting, and the rules asked on the way to it; the last decided."""
+    """A hosting option, and the rules evaluated on the way to it; the last one decided."""
 
     hosting: Hosting
     asked: tuple[Asked, ...]
 
     def why_not(self, hosting: Hosting, rules: Sequence[Rule] = RULES) -> str:
-        """Why another hosting was not taken: the answer that led away from it, or that decided before it."""
+        """Say why another hosting option was not chosen: the answer that ruled it out, or that decided earlier."""
         away = [asked for asked in self.asked if hosting in (asked.rule.yes, asked.rule.no)]
         if away:
-            # The first says what it is for; the last is as far as it came.
-            told = [away[0]] if len(away) == 1 else [away[0], away[-1]]
-            return "; ".join(f"{each.rule.question} {'yes' if each.answer else 'no'}: {each.facts}" for each in told)
+            # The first answer says what the option is for; the last, how far it got.
+            shown = [away[0]] if len(away) == 1 else [away[0], away[-1]]
+            return "; ".join(f"{each.rule.question} {'yes' if each.answer else 'no'}: {each.facts}" for each in shown)
         last = self.asked[-1]
         number = 1 + next(index for index, rule in enumerate(rules) if rule is last.rule)
-        return f"rule {number} decides before it: {last.facts}"
+        return f"rule {number} decides first: {last.facts}"
 
 
 def decide(needs: Needs, rules: Sequence[Rule] = RULES) -> Decision:
-    """Asks the rules in order until one leads to a hosting; ValueError for rules of which none does."""
+    """Evaluate the rules in order until one leads to a hosting option; raises ValueError if none does."""
     asked: list[Asked] = []
     for rule in rules:
         answer = rule.holds(needs)
@@ -193,14 +202,16 @@ def decide(needs: Needs, rules: Sequence[Rule] = RULES) -> Decision:
         hosting = rule.yes if answer else rule.no
         if hosting is not None:
             return Decision(hosting, tuple(asked))
-    raise ValueError(f"none of {len(rules)} rules decides: the last one must lead to a hosting by yes and by no")
+    raise ValueError(
+        f"none of {len(rules)} rules decides: the last one must lead to a hosting option for yes and for no"
+    )
 
 
 def serverless_usd_per_hour(rate: float, mean_seconds: float, memory_gib: float) -> float:
-    """US dollars an hour for requests on serverless inference, without the data that goes in and out.
+    """Return the cost of serverless inference in US dollars per hour, without data transfer.
 
-    rate: requests a second on average, idle times included. Memory is billed in whole GB, 1 to 6; more than that
-    is priced as if it could be had.
+    rate: average requests per second, including idle times.
+    memory_gib: memory is billed in whole GB, 1 to 6; a larger value is priced as if it were available.
     """
     billed = max(1.0, float(-(-memory_gib // 1)))
     return rate * mean_seconds * billed * SERVERLESS_USD_PER_GB_SECOND * 3600

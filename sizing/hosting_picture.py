@@ -1,4 +1,4 @@
-"""The decision tree as a picture, with the path that was taken."""
+"""Draw the hosting decision tree, with the path of a decision."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ _QUESTION_AT, _LEAF_AT = 0.0, 5.2
 
 
 def draw(decision: Decision, path: Path, rules: Sequence[Rule] = RULES) -> None:
-    """Writes the tree in the format of the file's suffix, PNG or SVG: questions downwards, hostings beside them."""
+    """Write the tree as PNG or SVG, by the file's suffix: questions top down, hosting options on the right."""
     figure = Figure(figsize=(12, 0.95 * len(rules) + 1.2), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()

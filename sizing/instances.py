@@ -1,4 +1,4 @@
-"""What an instance type has: vCPUs and memory."""
+"""vCPUs, memory and accelerators of instance types."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,12 +13,15 @@ _MANY_GPUS = {
     "g5": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8},
     "g6": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8},
 }
-"""Sizes with more than the one GPU that every other size of the family has."""
+"""Sizes with more than one GPU; every other size of these families has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """vcpus; memory_gib; accelerators: how many GPUs or the like, None where that is not recorded here."""
+    """An instance type.
+
+    accelerators: number of GPUs or other accelerators; None if not recorded here.
+    """
 
     name: str
     vcpus: int
@@ -27,22 +30,22 @@ class Instance:
 
     @property
     def family(self) -> str:
-        """`c6i` of `ml.c6i.2xlarge`."""
+        """Instance family, such as `c6i` for `ml.c6i.2xlarge`."""
         return self.name.split(".")[1]
 
     @property
     def processor(self) -> Literal["cpu", "gpu"]:
-        """What AWS's own images are made for: "gpu" of the families G and P."""
+        """Processor that AWS's own images are built for: "gpu" for the G and P families."""
         return "gpu" if self.family[0] in "gp" else "cpu"
 
     @property
     def memory_bytes(self) -> int:
-        """What a container on it may use, at the most."""
+        """Upper limit on the memory of a container, in bytes."""
         return int(self.memory_gib * 2**30)
 
 
 def instance(name: str) -> Instance:
-    """The instance type of that name (EC2 instance type tables); unknown sizes count as 2xlarge."""
+    """Return the instance type with that name (EC2 instance type tables); unknown sizes count as 2xlarge."""
     _, family, size = name.split(".")
     vcpus = _VCPUS.get(size, 8)
     gpus = _MANY_GPUS[family].get(size, 1) if family in _MANY_GPUS else None

@@ -1,4 +1,4 @@
-"""What an instance type does with a workload, as measured: service times, and the rate that it sustains."""
+"""Measured profiles of a workload on an instance type: service times, and the sustained rate."""
 
 import json
 import math
@@ -11,24 +11,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sizing.service_times import ServiceTimes
 
-_RECORDED = Path(__file__).parent / "profiles.json"
+RECORDED = Path(__file__).parent / "profiles.json"
 _SLACK = 1.25
-"""How much more than its concurrency and service times allow a measured rate may be before it is called wrong."""
+"""Factor by which a measured rate may exceed what concurrency and service times allow, before it is rejected."""
 _EXACT = 0.95
-"""A rate that needs hardly more than a whole number of servers was served by that number."""
+"""Tolerance for rounding up the number of servers: a rate barely above a whole number of servers needs only that
+many."""
 
 
 class ProfileError(ValueError):
-    """A profile cannot be read or is not there; the message names the field, the value and the fix."""
+    """A profile is missing or cannot be read; the message names the field, the value and the fix."""
 
 
 class ServiceProfile(BaseModel):
-    """One variant of a workload on one instance type.
+    """Performance of one variant of a workload on one instance type.
 
-    quantiles_ms: service time without waiting, ms at rising probabilities, as [[0.5, 35.7], [0.9, 48.9]].
-    concurrency: requests that an instance serves at the same time. max_rate_per_instance: requests a second that an
-    instance sustains. place: where it was measured; published figures are of AWS, by others. samples: requests behind
-    the quantiles; None where that is not known.
+    quantiles_ms: service time without waiting, in milliseconds at increasing probabilities, such as
+        [[0.5, 35.7], [0.9, 48.9]].
+    concurrency: requests that an instance serves at the same time.
+    max_rate_per_instance: requests per second that an instance sustains.
+    place: where it was measured; "published" means on AWS, by others.
+    samples: number of requests behind the quantiles; None if unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,28 +53,28 @@ class ServiceProfile(BaseModel):
         most = self.concurrency * 1000 / self.alone.mean_ms
         if self.max_rate_per_instance > _SLACK * most:
             raise ValueError(
-                f"max_rate_per_instance is {self.max_rate_per_instance:g} 1/s, but {self.concurrency} at a time of "
-                f"{self.alone.mean_ms:.3g} ms each make {most:.3g}: raise concurrency, or correct the rate"
+                f"max_rate_per_instance is {self.max_rate_per_instance:g}/s, but {self.concurrency} at a time of "
+                f"{self.alone.mean_ms:.3g} ms each allow only {most:.3g}/s: raise concurrency, or correct the rate"
             )
         return self
 
     @cached_property
     def alone(self) -> ServiceTimes:
-        """Service times as measured."""
+        """Service times as measured, without waiting."""
         return ServiceTimes(self.quantiles_ms)
 
     @cached_property
     def servers(self) -> int:
-        """How many at a time explain the sustained rate at the measured times, up to the concurrency.
+        """Number of parallel servers that explains the sustained rate at the measured times, up to the concurrency.
 
-        Workers that share cores count for fewer than there are.
+        Workers that share cores count as fewer servers.
         """
         busy = self.max_rate_per_instance * self.alone.mean_ms / 1000
         return min(self.concurrency, max(1, math.ceil(_EXACT * busy)))
 
     @cached_property
     def service(self) -> ServiceTimes:
-        """Service times on a busy instance: the measured ones, stretched so that its servers sustain the rate."""
+        """Service times on a busy instance: the measured ones, scaled so that its servers sustain the rate."""
         return self.alone.stretched(self.servers * 1000 / self.max_rate_per_instance / self.alone.mean_ms)
 
     @property
@@ -86,8 +89,12 @@ class _File(BaseModel):
     profiles: tuple[ServiceProfile, ...] = Field(min_length=1)
 
 
-def read_profiles(path: Path = _RECORDED) -> tuple[ServiceProfile, ...]:
-    """The profiles of a JSON file, {"profiles": [...]}; without a path the recorded ones. Raises ProfileError."""
+def read_profiles(path: Path | None = None) -> tuple[ServiceProfile, ...]:
+    """Read the profiles in a JSON file, {"profiles": [...]}, or the recorded ones without a path.
+
+    Raises ProfileError.
+    """
+    path = path or RECORDED
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -102,9 +109,9 @@ def read_profiles(path: Path = _RECORDED) -> tuple[ServiceProfile, ...]:
 
 
 def of_workload(profiles: Sequence[ServiceProfile], workload: str) -> tuple[ServiceProfile, ...]:
-    """Those of a workload; raises ProfileError for none."""
-    found = tuple(profile for profile in profiles if profile.workload == workload)
-    if not found:
+    """Return the profiles of a workload; raises ProfileError if there are none."""
+    matches = tuple(profile for profile in profiles if profile.workload == workload)
+    if not matches:
         known = ", ".join(sorted({profile.workload for profile in profiles}))
         raise ProfileError(f"workload is {workload!r}: there are profiles of {known}; give others with --measured")
-    return found
+    return matches

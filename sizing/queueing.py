@@ -1,4 +1,4 @@
-"""How long requests wait for a server: Erlang C, and Allen and Cunneen's correction for service times of any kind."""
+"""Waiting times in a queue: Erlang C, with Allen and Cunneen's correction for general service times."""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +8,17 @@ _PRECISION = 1e-9
 
 
 class QueueError(ValueError):
-    """A queue cannot be as described; the message names the field, the value and the fix."""
+    """A queue is invalid; the message names the field, the value and the fix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """Requests that come at random (Poisson) to servers that share one line, first come first served.
+    """Poisson arrivals at servers that share one line, first come first served. Raises QueueError.
 
-    servers: 1 or more. rate: requests a second, from 0 on. mean_service: seconds, above 0. scv: squared coefficient of
-    variation of the service time, which is variance over squared mean: 0 constant, 1 exponential. Raises QueueError.
+    servers: 1 or more.
+    rate: requests per second, 0 or more.
+    mean_service: mean service time in seconds, above 0.
+    scv: squared coefficient of variation of the service time, variance over squared mean: 0 constant, 1 exponential.
     """
 
     servers: int
@@ -32,32 +34,32 @@ class Queue:
         for field in ("rate", "scv"):
             value = getattr(self, field)
             if not (value >= 0 and math.isfinite(value)):
-                raise QueueError(f"{field} is {value}: give a number from 0 on")
+                raise QueueError(f"{field} is {value}: give a number from 0")
 
     @property
     def offered(self) -> float:
-        """Servers that are busy on average: rate times mean service time."""
+        """Average number of busy servers, if there are enough: rate times mean service time."""
         return self.rate * self.mean_service
 
     @property
-    def utilisation(self) -> float:
-        """Share of each server's time that is taken; from 1 on the line grows without end."""
+    def utilization(self) -> float:
+        """Fraction of each server's time in use; from 1, the line grows without bound."""
         return self.offered / self.servers
 
     @property
     def waiting_probability(self) -> float:
-        """Share of requests that find every server busy: Erlang C, exact for exponential service; 1 when saturated."""
+        """Fraction of requests that find every server busy: Erlang C, exact for exponential service; 1 if saturated."""
         return erlang_c(self.servers, self.offered)
 
     @property
     def mean_wait_of_waiting(self) -> float:
-        """Mean wait in seconds of those that wait; infinite when saturated.
+        """Mean wait in seconds of the requests that wait; infinite when saturated.
 
-        (1 + scv) / 2 of what it is with exponential service, 1 / (servers / mean_service - rate). Source: Allen,
-        "Probability, Statistics, and Queueing Theory", 2nd ed. 1990, the Allen-Cunneen approximation of G/G/c; with
-        one server it is Pollaczek's and Khinchine's exact formula.
+        It is (1 + scv) / 2 of the wait with exponential service, 1 / (servers / mean_service - rate). Source: Allen,
+        "Probability, Statistics, and Queueing Theory", 2nd ed. 1990, the Allen-Cunneen approximation of G/G/c. With
+        one server it is the exact Pollaczek-Khinchine formula.
         """
-        if self.utilisation >= 1:
+        if self.utilization >= 1:
             return math.inf
         return (1 + self.scv) / 2 / (self.servers / self.mean_service - self.rate)
 
@@ -68,26 +70,27 @@ class Queue:
 
     @property
     def mean_response(self) -> float:
-        """Mean wait and service in seconds."""
+        """Mean wait plus mean service time, in seconds."""
         return self.mean_wait + self.mean_service
 
     def wait_exceeds(self, seconds: float) -> float:
-        """Share of requests that wait longer, the wait of the waiting taken as exponential: exact for M/M/c."""
-        if seconds < 0 or self.utilisation >= 1:
+        """Return the fraction of requests that wait longer, assuming exponential waits: exact for M/M/c."""
+        if seconds < 0 or self.utilization >= 1:
             return 1.0
         return self.waiting_probability * math.exp(-seconds / self.mean_wait_of_waiting)
 
     def response_quantile(self, probability: float, service: Sequence[float]) -> float:
-        """The response time in seconds that this share of requests, 0 to below 1, does not exceed.
+        """Return a quantile of the response time in seconds; infinite when saturated. Raises QueueError.
 
-        service: service times in seconds that are equally likely, such as quantiles at evenly spread probabilities. A
-        request's wait is taken as independent of its service. Infinite when saturated. Raises QueueError.
+        probability: 0 to below 1.
+        service: equally likely service times in seconds, such as quantiles at evenly spaced probabilities. A request's
+            wait is assumed to be independent of its service time.
         """
         if not 0 <= probability < 1:
-            raise QueueError(f"probability is {probability}: give a share from 0 to below 1, such as 0.99")
+            raise QueueError(f"probability is {probability}: give a number from 0 to below 1, such as 0.99")
         if not service:
             raise QueueError("service is empty: give the service times")
-        if self.utilisation >= 1:
+        if self.utilization >= 1:
             return math.inf
         beyond, waiting, scale = 1 - probability, self.waiting_probability, self.mean_wait_of_waiting
 
@@ -107,9 +110,10 @@ class Queue:
 
 
 def erlang_c(servers: int, offered: float) -> float:
-    """Probability that all servers are busy in M/M/c, by the stable recursion over Erlang B; 1 from saturation on.
+    """Return the probability that all servers are busy in M/M/c; 1 when saturated.
 
-    offered: servers busy on average. Source: Cooper, "Introduction to Queueing Theory", 2nd ed. 1981, chapter 3.
+    It uses the numerically stable recursion over Erlang B.
+    offered: average number of busy servers. Source: Cooper, "Introduction to Queueing Theory", 2nd ed. 1981, chapter 3.
     """
     if offered <= 0:
         return 0.0
@@ -120,5 +124,5 @@ def erlang_c(servers: int, offered: float) -> float:
         inverse_blocking = 1 + inverse_blocking * busy / offered
         if math.isinf(inverse_blocking):
             return 0.0
-    utilisation = offered / servers
-    return 1 / (inverse_blocking * (1 - utilisation) + utilisation)
+    utilization = offered / servers
+    return 1 / (inverse_blocking * (1 - utilization) + utilization)

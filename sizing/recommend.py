@@ -1,4 +1,4 @@
-"""Which instance type, how many, and why not the others."""
+"""Recommend an instance type and count, and explain why the others lost."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from sizing.queueing import Queue
 from sizing.simulation.endpoint import Routing
 
 SAFETY = 0.5
-"""Share of the maximum rate to aim at, to begin with ("Load testing your auto scaling configuration", AWS guide)."""
+"""Initial fraction of the maximum rate to aim at ("Load testing your auto scaling configuration", AWS guide)."""
 _MOST_INSTANCES = 100_000
 
 
@@ -21,10 +21,13 @@ class RecommendError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """rate: requests a second at the peak, above 0. p99_ms: that answers must keep. Raises RecommendError.
+    """Load and latency target to size for. Raises RecommendError for invalid values.
 
-    safety: share of an instance's maximum rate that is used. min_instances: how few there may be. routing: at random,
-    or to the instance with the fewest requests, which is taken to be as good as one line for all.
+    rate: requests per second at the peak, above 0.
+    p99_ms: P99 latency target, in milliseconds.
+    safety: fraction of an instance's maximum rate to use.
+    min_instances: minimum number of instances.
+    routing: random, or to the instance with the fewest outstanding requests, which is modeled as one shared queue.
     """
 
     rate: float
@@ -39,18 +42,20 @@ class Demand:
             if not (value > 0 and math.isfinite(value)):
                 raise RecommendError(f"{field} is {value}: give a number above 0")
         if not 0 < self.safety <= 1:
-            raise RecommendError(f"safety is {self.safety}: give a share above 0 and up to 1")
+            raise RecommendError(f"safety is {self.safety}: give a fraction above 0 and up to 1")
         if self.min_instances < 1:
             raise RecommendError(f"min_instances is {self.min_instances}: give 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sized:
-    """A profile on as many instances as the demand needs.
+    """A profile with the number of instances that the demand needs.
 
-    p99_ms: predicted at the peak. target: of SageMakerVariantInvocationsPerInstance, which is maximum rate x safety x
-    60 (AWS guide), or less where the P99 needs more instances. utilisation: share of the maximum rate of all instances
-    that the peak uses. bound_by: what the number of instances comes from.
+    p50_ms, p99_ms: predicted latency at the peak.
+    target: value for SageMakerVariantInvocationsPerInstance: maximum rate x safety x 60 (AWS guide), or less if the
+        P99 needs more instances.
+    utilization: fraction of the maximum rate of all instances that the peak uses.
+    bound_by: what determines the number of instances.
     """
 
     profile: ServiceProfile
@@ -59,20 +64,23 @@ class Sized:
     p50_ms: float
     p99_ms: float
     target: float
-    utilisation: float
+    utilization: float
     bound_by: str
     usd_per_hour: float
     usd_per_million: float
 
     @property
     def usd_per_month(self) -> float:
-        """At the peak's instances all the time."""
+        """Cost in US dollars per month with the peak's instances running all the time."""
         return self.usd_per_hour * HOURS_PER_MONTH
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A candidate, what it would need, None where it cannot do it, and why it was chosen or lost."""
+    """A candidate and why it was chosen or lost.
+
+    sized: what it needs; None if it cannot meet the demand.
+    """
 
     profile: ServiceProfile
     sized: Sized | None
@@ -86,10 +94,12 @@ def recommend(
     demand: Demand,
     unfit: Callable[[ServiceProfile], str | None] = lambda _: None,
 ) -> tuple[Verdict, ...]:
-    """A verdict for every profile, the chosen one first: the cheapest that keeps the P99, of equals the faster.
+    """Return a verdict for every profile, best first: the cheapest that meets the P99 target, and the faster of equals.
 
-    prices: by instance type. unfit: says why a profile cannot be taken for a reason besides speed, None where it can.
-    Raises RecommendError with every reason where no profile can be taken.
+    prices: prices by instance type.
+    unfit: returns why a profile does not qualify for reasons other than speed, or None if it does.
+
+    Raises RecommendError with every reason if no profile qualifies.
     """
     sized: dict[ServiceProfile, Sized] = {}
     lost: dict[ServiceProfile, str] = {}
@@ -98,26 +108,26 @@ def recommend(
         if reason is not None:
             lost[profile] = reason
         elif price is None:
-            lost[profile] = f"no price of {profile.instance_type}: add it by `inference prices refresh --instance`"
-        elif (found := size(profile, price, demand)) is None:
+            lost[profile] = f"no price for {profile.instance_type}: add it with `inference prices refresh --instance`"
+        elif (result := size(profile, price, demand)) is None:
             alone = profile.service.quantile(0.99)
             lost[profile] = f"P99 without any wait is {alone:,.1f} ms, over {demand.p99_ms:,.0f}"
         else:
-            sized[profile] = found
+            sized[profile] = result
     if not sized:
         every = "; ".join(f"{profile.name}: {reason}" for profile, reason in lost.items())
         raise RecommendError(f"no candidate serves {demand.rate:g}/s within {demand.p99_ms:g} ms: {every}")
     ordered = sorted(sized.values(), key=lambda each: (each.usd_per_hour, each.p99_ms, each.profile.name))
     best = ordered[0]
     return (
-        Verdict(best.profile, best, True, f"cheapest that keeps the P99; {best.bound_by}"),
+        Verdict(best.profile, best, True, f"cheapest that meets the P99; {best.bound_by}"),
         *(Verdict(each.profile, each, False, _why_lost(each, best)) for each in ordered[1:]),
         *(Verdict(profile, None, False, reason) for profile, reason in lost.items()),
     )
 
 
 def size(profile: ServiceProfile, price: Price, demand: Demand) -> Sized | None:
-    """The fewest instances for a demand; None where the service time alone is over the P99."""
+    """Return the fewest instances for a demand; None if the service time alone exceeds the P99 target."""
     if profile.service.quantile(0.99) > demand.p99_ms:
         return None
     fleet = Fleet(
@@ -145,7 +155,7 @@ def size(profile: ServiceProfile, price: Price, demand: Demand) -> Sized | None:
         p50_ms=response_ms(profile, demand, many, 0.5),
         p99_ms=response_ms(profile, demand, many, 0.99),
         target=60 * per_instance,
-        utilisation=demand.rate / (many * profile.max_rate_per_instance),
+        utilization=demand.rate / (many * profile.max_rate_per_instance),
         bound_by=_bound(by_rate, many, demand, fleet),
         usd_per_hour=hourly,
         usd_per_million=usd_per_million(hourly, demand.rate),
@@ -153,7 +163,7 @@ def size(profile: ServiceProfile, price: Price, demand: Demand) -> Sized | None:
 
 
 def response_ms(profile: ServiceProfile, demand: Demand, instances: int, probability: float) -> float:
-    """The predicted response time in ms at the peak; infinite when saturated."""
+    """Predict a quantile of the response time at the peak, in milliseconds; infinite when saturated."""
     shared = instances if demand.routing == "least_outstanding" else 1
     queue = Queue(
         servers=profile.servers * shared,
@@ -175,5 +185,5 @@ def _bound(by_rate: int, needed: int, demand: Demand, fleet: Fleet) -> str:
 def _why_lost(each: Sized, best: Sized) -> str:
     times = each.usd_per_hour / best.usd_per_hour
     if math.isclose(times, 1):
-        return f"costs the same, and is slower: P99 {each.p99_ms:,.1f} ms against {best.p99_ms:,.1f}"
+        return f"costs the same, but is slower: P99 {each.p99_ms:,.1f} ms against {best.p99_ms:,.1f}"
     return f"costs {times:.2f} times as much: {each.bound_by}"

@@ -1,4 +1,4 @@
-"""When scheduled actions of Application Auto Scaling are due: at(...), rate(...) and cron(...)."""
+"""Due times of Application Auto Scaling's scheduled actions: at(...), rate(...) and cron(...)."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -13,11 +13,11 @@ _NOT_EVALUATED = re.compile(r"[#LW]", re.IGNORECASE)
 
 
 def next_due(schedule: str, timezone: str, after: datetime) -> datetime | None:
-    """The first moment after another, both aware, at which a schedule is due; None when it is never due again.
+    """Return the first time after `after` at which a schedule is due; None if it is never due again.
 
-    Syntax: "Schedule recurring scaling actions using cron expressions" in the Application Auto Scaling user guide.
-    Raises ValueError for an expression or a time zone that cannot be read, and for what cron(...) there has beyond
-    what is evaluated here: L, W and #.
+    Both times are timezone-aware. Syntax: "Schedule recurring scaling actions using cron expressions" in the
+    Application Auto Scaling user guide. Raises ValueError for an invalid expression or time zone, and for the parts of
+    cron(...) that are not supported here: L, W and #.
     """
     match = _CALL.match(schedule.strip())
     if match is None:
@@ -25,7 +25,7 @@ def next_due(schedule: str, timezone: str, after: datetime) -> datetime | None:
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ValueError(f"Timezone is {timezone!r}: give a name of the tz database, as Europe/Paris") from error
+        raise ValueError(f"Timezone is {timezone!r}: give a name of the tz database, such as Europe/Paris") from error
     value = match["value"].strip()
     match match["kind"]:
         case "at":
@@ -57,8 +57,8 @@ def _cron(value: str, zone: ZoneInfo, after: datetime) -> datetime | None:
         raise ValueError(f"Schedule is cron({value}): write minutes, hours, day of month, month, day of week and year")
     minutes, hours, day, month, weekday, year = fields
     if _NOT_EVALUATED.search(day + weekday.lower().replace("wed", "")):
-        raise ValueError(f"Schedule is cron({value}): the local account does not evaluate L, W and #")
-    # Days of the week count from Sunday, 1 on AWS and 0 in cron; the second is cron's, and must be 0.
+        raise ValueError(f"Schedule is cron({value}): the local account does not support L, W and #")
+    # Days of the week start with Sunday, which is 1 on AWS and 0 in cron. croniter takes seconds as its sixth field.
     weekday = re.sub(r"(?<!/)\b[1-7]\b", lambda day: _WEEKDAYS[int(day[0]) - 1], weekday)
     try:
         due: datetime = croniter(

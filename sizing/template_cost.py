@@ -1,7 +1,7 @@
-"""What a change of templates changes about the bill: instances that stand, priced endpoint by endpoint.
+"""Compare the cost of two sets of templates: the instances that always run, priced endpoint by endpoint.
 
-Reads synthesised templates only, so that a pull request can be priced without credentials. It prices what stands
-whether or not anybody asks: instances at the fewest that scaling leaves, and at the most it may start.
+It only reads synthesized templates, so a pull request can be priced without credentials. It prices instances, whether
+or not they serve requests, at the minimum and at the maximum that scaling allows.
 """
 
 import json
@@ -14,7 +14,7 @@ from sizing.costs import HOURS_PER_MONTH
 from sizing.prices import PriceError, price
 
 Templates = Mapping[str, Mapping[str, Any]]
-"""Templates by the name of their stack."""
+"""Templates by stack name."""
 
 
 class TemplateCostError(ValueError):
@@ -25,8 +25,9 @@ class TemplateCostError(ValueError):
 class Standing:
     """Instances of an endpoint's variant, or of a fleet.
 
-    name: endpoint and variant. least, most: how many there are without load, and at the most. usd_per_hour: of one;
-    None where the price table has no such instance.
+    name: endpoint and variant.
+    least, most: number of instances without load, and at most.
+    usd_per_hour: price of one instance; None if the price table does not have it.
     """
 
     name: str
@@ -36,13 +37,13 @@ class Standing:
     usd_per_hour: float | None
 
     def usd(self, count: int) -> float:
-        """US dollars a month of that many; an unknown price counts as none."""
+        """Return the cost of `count` instances in US dollars per month; an unknown price counts as 0."""
         return count * (self.usd_per_hour or 0.0) * HOURS_PER_MONTH
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row: what stood before and what stands after; None where it was not, or is no longer, there."""
+    """A row of the comparison; `before` or `after` is None if the resource did not exist then."""
 
     name: str
     before: Standing | None
@@ -50,50 +51,50 @@ class Change:
 
     @property
     def usd(self) -> float:
-        """US dollars a month more, without load."""
+        """Difference in US dollars per month, without load."""
         before, after = (0.0 if each is None else each.usd(each.least) for each in (self.before, self.after))
         return after - before
 
     @property
     def usd_at_most(self) -> float:
-        """US dollars a month more, when everything is scaled out."""
+        """Difference in US dollars per month, with everything scaled out."""
         before, after = (0.0 if each is None else each.usd(each.most) for each in (self.before, self.after))
         return after - before
 
 
 def read_templates(folder: Path) -> dict[str, Mapping[str, Any]]:
-    """Templates of a `cdk.out`, those of a pipeline's stages too; raises TemplateCostError."""
+    """Read the templates in a `cdk.out`, including those of a pipeline's stages; raises TemplateCostError."""
     paths = sorted(folder.rglob("*.template.json"))
     if not paths:
-        raise TemplateCostError(f"{folder} has no templates: give a folder that scripts/synth or `cdk synth` wrote")
+        raise TemplateCostError(f"{folder} has no templates: give the output folder of scripts/synth or `cdk synth`")
     try:
         return {str(path.relative_to(folder)).removesuffix(".template.json"): _read(path) for path in paths}
     except (OSError, ValueError) as error:
-        raise TemplateCostError(f"{folder} cannot be read: {error}; synthesise it again") from error
+        raise TemplateCostError(f"{folder} cannot be read: {error}; synthesize it again") from error
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     template = json.loads(path.read_text())
     if not isinstance(template, dict):
-        raise ValueError(f"{path.name} is no template")
+        raise ValueError(f"{path.name} is not a template")
     return template
 
 
 def standing(templates: Templates, region: str) -> dict[str, Standing]:
-    """Everything with instances by its name; region: whose prices."""
-    found = (each for template in templates.values() for each in _of(template.get("Resources", {}), region))
-    return {each.name: each for each in found}
+    """Return everything that has instances, keyed by name; `region` determines the prices."""
+    instances = (each for template in templates.values() for each in _of(template.get("Resources", {}), region))
+    return {each.name: each for each in instances}
 
 
 def changes(before: Templates, after: Templates, region: str) -> list[Change]:
-    """Every difference of instances, dearest first."""
+    """Return every difference in instances, largest difference in cost first."""
     then, now = standing(before, region), standing(after, region)
-    found = [
+    differences = [
         Change(name, then.get(name), now.get(name))
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]
-    return sorted(found, key=lambda change: (-abs(change.usd), change.name))
+    return sorted(differences, key=lambda change: (-abs(change.usd), change.name))
 
 
 def _of(resources: Mapping[str, Any], region: str) -> Iterator[Standing]:
@@ -111,7 +112,7 @@ def _of(resources: Mapping[str, Any], region: str) -> Iterator[Standing]:
                 yield _variant(properties["EndpointName"], variant, targets, region)
         elif resource["Type"] == "AWS::CodeBuild::Fleet":
             computing = properties.get("ComputeConfiguration", {})
-            # Fleets are billed by the minute at about the price of the instance; the table has SageMaker's.
+            # Fleets are billed per minute at about the price of the instance; the table has SageMaker's prices.
             kind, count = f"ml.{computing.get('instanceType', '?')}", int(properties["BaseCapacity"])
             yield _priced("CodeBuild fleet", kind, count, count, region)
         elif resource["Type"] == "AWS::AutoScaling::AutoScalingGroup":
@@ -148,17 +149,17 @@ def _priced(name: str, kind: str, least: int, most: int, region: str) -> Standin
 
 
 def table(found: list[Change], region: str) -> str:
-    """The changes as Markdown, with the sums and what they leave out."""
+    """Render the changes as a Markdown table with totals, and say what these exclude."""
     if not found:
-        return "No change of instances: the templates cost what they did."
-    lines = ["| | before | after | $ a month, without load | $ a month, at the most |", "|---|---|---|---|---|"]
+        return "No change in instances: the cost stays the same."
+    lines = ["| | before | after | $ per month, without load | $ per month, at most |", "|---|---|---|---|---|"]
     lines += [
         f"| {change.name} | {_shown(change.before)} | {_shown(change.after)} | {change.usd:+,.0f} "
         f"| {change.usd_at_most:+,.0f} |"
         for change in found
     ]
     least, most = (sum(getattr(change, part) for change in found) for part in ("usd", "usd_at_most"))
-    lines.append(f"| **together** | | | **{least:+,.0f}** | **{most:+,.0f}** |")
+    lines.append(f"| **total** | | | **{least:+,.0f}** | **{most:+,.0f}** |")
     unknown = sorted(
         {
             each.instance_type
@@ -167,10 +168,10 @@ def table(found: list[Change], region: str) -> str:
             if each is not None and each.usd_per_hour is None
         }
     )
-    told = f"Instances only, {HOURS_PER_MONTH:g} hours a month at {region}'s prices in `sizing/prices.csv`."
+    note = f"Instances only, {HOURS_PER_MONTH:g} hours per month at {region}'s prices in `sizing/prices.csv`."
     if unknown:
-        told += f" It has none of {', '.join(unknown)}, counted as nothing."
-    return "\n".join([*lines, "", told])
+        note += f" It has no price for {', '.join(unknown)}, counted as 0."
+    return "\n".join([*lines, "", note])
 
 
 def _shown(each: Standing | None) -> str:

@@ -1,7 +1,7 @@
-"""How many models an instance must hold: the hit rate of a multi-model endpoint, and what its misses cost.
+"""Working set of a multi-model endpoint: how many models an instance must hold, the hit rate, and the cost of misses.
 
-An instance keeps the models that fit and unloads the least recently used for another. Requests are taken to choose
-their models independently of one another, each model with a probability of its own.
+An instance keeps the models that fit and evicts the least recently used one to load another. Requests are assumed to
+choose their models independently, each model with its own probability.
 """
 
 import csv
@@ -15,20 +15,20 @@ from sizing.prices import Price
 
 _COLUMNS = ("target_model", "count")
 _MAX_DIGITS = 15
-"""Counts of so many digits are exact as floats."""
+"""Counts of up to this many digits are exact as floats."""
 _MAX_EXPONENT = 10.0
 _PRECISION = 1e-12
 
 
 class WorkingSetError(ValueError):
-    """An input is out of range or nothing meets the target; the message names the field, the value and the fix."""
+    """An input is out of range, or nothing meets the target; the message names the field, the value and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Popularity:
-    """How requests spread over models.
+    """Distribution of requests over models. Raises WorkingSetError.
 
-    probabilities: of each model to be the next request's, in any order: 0 to 1, 1 together. Raises WorkingSetError.
+    probabilities: probability of each model to be the next one requested, in any order, 0 to 1, with a sum of 1.
     """
 
     probabilities: tuple[float, ...]
@@ -39,25 +39,25 @@ class Popularity:
                 raise WorkingSetError(f"probabilities[{index}] is {probability}: give one from 0 to 1")
         total = math.fsum(self.probabilities)
         if not math.isclose(total, 1, abs_tol=1e-9):
-            raise WorkingSetError(f"probabilities add up to {total}: divide each by their sum, so that it is 1")
+            raise WorkingSetError(f"probabilities add up to {total}: divide each by their sum")
 
     @property
     def requested(self) -> int:
-        """Models that are requested at all."""
+        """Number of models that are requested at all."""
         return sum(probability > 0 for probability in self.probabilities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What a multi-model endpoint serves.
+    """Load of a multi-model endpoint. Raises WorkingSetError for values out of range.
 
-    model_mib: memory that one model counts, in MiB, above 0; the container's reservation where that is more.
-    load_ms: what a request waits for a model that is not there, from the miss to the answer's begin, in ms.
-    service_ms: time of a request whose model is there, in ms.
-    requests_per_second: of the whole endpoint; 0 where unknown, which counts no request that waits for another's load.
-    instances: 1 or more. Each is taken to see the same popularity and an equal share of the rate, as SageMaker
+    model_mib: memory that one model counts for, in MiB, above 0; at least the container's reservation for a model.
+    load_ms: wait of a request for a model that is not loaded, from the miss to the start of processing, in ms.
+    service_ms: service time of a request whose model is loaded, in ms.
+    requests_per_second: rate of the whole endpoint; 0 if unknown, which ignores requests that wait for another
+        request's load.
+    instances: 1 or more. Each is assumed to see the same popularity and an equal share of the rate, because SageMaker
         spreads a model's requests over its instances.
-    Raises WorkingSetError for values out of range.
     """
 
     popularity: Popularity
@@ -69,25 +69,27 @@ class Workload:
 
     def __post_init__(self) -> None:
         if not (self.model_mib > 0 and math.isfinite(self.model_mib)):
-            raise WorkingSetError(f"model_mib is {self.model_mib}: give the MiB that a model takes, above 0")
+            raise WorkingSetError(f"model_mib is {self.model_mib}: give the memory of a model in MiB, above 0")
         for field in ("load_ms", "service_ms", "requests_per_second"):
             value = getattr(self, field)
             if not (value >= 0 and math.isfinite(value)):
-                raise WorkingSetError(f"{field} is {value}: give a number from 0 on")
+                raise WorkingSetError(f"{field} is {value}: give a number from 0")
         if self.instances < 1:
             raise WorkingSetError(f"instances is {self.instances}: give 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What an endpoint does in the steady state, once each instance's memory has filled.
+    """Steady state of an endpoint, once the memory of each instance has filled.
 
-    slots: models that fit an instance. hit_rate: share of requests that find their model loaded or loading.
-    loads_per_1000_requests, evictions_per_1000_requests: in the whole endpoint; equal, since in a full memory every
-        load takes another model's place.
-    waiting_share: share of requests that wait for a load, their own or one under way.
-    mean_wait_ms: a request's mean wait for loads, over all requests. mean_latency_ms: with service_ms.
-    first_loads: loads until the memory of every instance has filled, which the other numbers leave out.
+    slots: models that fit on an instance.
+    hit_rate: fraction of requests whose model is loaded or loading.
+    loads_per_1000_requests, evictions_per_1000_requests: for the whole endpoint; equal, because every load into full
+        memory evicts another model.
+    waiting_share: fraction of requests that wait for a load, their own or one in progress.
+    mean_wait_ms: mean wait for loads over all requests.
+    mean_latency_ms: mean wait plus service_ms.
+    first_loads: loads until the memory of every instance has filled, which the other numbers exclude.
     """
 
     slots: int
@@ -102,9 +104,9 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An instance type to choose from; models_mib is the memory, in MiB, that models may take on it.
+    """An instance type to choose from. Raises WorkingSetError if models_mib is not finite.
 
-    Below 0 is possible: the container alone may take more than there is. Raises WorkingSetError for no number.
+    models_mib: memory for models, in MiB; negative if the container alone needs more memory than there is.
     """
 
     price: Price
@@ -112,12 +114,12 @@ class Candidate:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.models_mib):
-            raise WorkingSetError(f"models_mib is {self.models_mib}: give the MiB for models on this instance type")
+            raise WorkingSetError(f"models_mib is {self.models_mib}: give the memory for models in MiB")
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The instance type chosen, what it does, and the US dollars an hour of all instances."""
+    """The chosen instance type, its predicted behavior, and the cost of all instances in US dollars per hour."""
 
     candidate: Candidate
     prediction: Prediction
@@ -125,27 +127,29 @@ class Choice:
 
 
 def uniform(models: int) -> Popularity:
-    """Every model as likely as any other; raises WorkingSetError for fewer than 1."""
+    """Return equal probabilities for all models; raises WorkingSetError for fewer than 1."""
     return zipf(models, 0)
 
 
 def zipf(models: int, exponent: float) -> Popularity:
-    """Zipf's law: the model of rank k has a probability proportional to k ** -exponent.
+    """Return probabilities by Zipf's law: the model of rank k has a probability proportional to k ** -exponent.
 
-    Raises WorkingSetError for fewer than 1 model and for an exponent outside 0 to 10.
+    Raises WorkingSetError for fewer than 1 model or an exponent outside 0 to 10.
     """
     if models < 1:
         raise WorkingSetError(f"models is {models}: give 1 or more")
     if not 0 <= exponent <= _MAX_EXPONENT:
-        raise WorkingSetError(f"exponent is {exponent}: give one from 0 (uniform) to {_MAX_EXPONENT:g}")
+        raise WorkingSetError(f"exponent is {exponent}: give a number from 0 (uniform) to {_MAX_EXPONENT:g}")
     return _normalised([rank**-exponent for rank in range(1, models + 1)])
 
 
 def parse_counts(text: str, source: str) -> Popularity:
-    """The popularity in a CSV of requests by model, with the columns `target_model` and `count`; others are ignored.
+    """Parse a CSV of requests per model with the columns `target_model` and `count`; other columns are ignored.
 
-    source names the text in errors. Raises WorkingSetError with the line for a missing column, a row of another
-    length, a model without a name or named twice, and a count that is no whole number from 0 on.
+    source: name of the text in error messages.
+
+    Raises WorkingSetError, with the line, for a missing column, a row of another length, a model without a name or
+    named twice, or a count that is not a whole number from 0.
     """
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     counts: list[int] = []
@@ -156,7 +160,7 @@ def parse_counts(text: str, source: str) -> Popularity:
             if header.count(name) != 1:
                 found = ", ".join(header) or "nothing"
                 raise WorkingSetError(
-                    f"{source}, line 1: the header is {found[:80]}: name the column {name} in it once"
+                    f"{source}, line 1: the header is {found[:80]}: it must have the column {name} once"
                 )
         model_column, count_column = (header.index(name) for name in _COLUMNS)
         for row in reader:
@@ -164,7 +168,7 @@ def parse_counts(text: str, source: str) -> Popularity:
                 continue
             where = f"{source}, line {reader.line_num}"
             if len(row) != len(header):
-                raise WorkingSetError(f"{where}: the row has {len(row)} values: give {len(header)}, as the header has")
+                raise WorkingSetError(f"{where}: the row has {len(row)} values: give {len(header)}, like the header")
             model, count = row[model_column].strip(), row[count_column].strip()
             if not model:
                 raise WorkingSetError(f"{where}: target_model is empty: name the model")
@@ -174,53 +178,56 @@ def parse_counts(text: str, source: str) -> Popularity:
                 )
             if not (count.isascii() and count.isdigit() and len(count) <= _MAX_DIGITS):
                 raise WorkingSetError(
-                    f"{where}: count is {count[:80]!r}: give a whole number from 0 on, of at most {_MAX_DIGITS} digits"
+                    f"{where}: count is {count[:80]!r}: give a whole number from 0, of at most {_MAX_DIGITS} digits"
                 )
             lines[model] = reader.line_num
             counts.append(int(count))
     except csv.Error as error:
-        raise WorkingSetError(f"{source}, line {reader.line_num}: {error}: give CSV") from error
+        raise WorkingSetError(f"{source}, line {reader.line_num}: {error}: give valid CSV") from error
     if not any(counts):
-        raise WorkingSetError(f"{source}: no model has a count above 0: give requests of at least one")
+        raise WorkingSetError(f"{source}: no model has a count above 0: give requests for at least one model")
     return _normalised(counts)
 
 
 def memory_for_models_mib(instance_mib: float, base_mib: float, headroom: float = 0.1) -> float:
-    """Memory that models may take on an instance, in MiB: instance_mib * (1 - headroom) - base_mib.
+    """Return the memory for models on an instance, in MiB: instance_mib * (1 - headroom) - base_mib.
 
-    base_mib is what the container takes without a model; headroom, 0 to 1, the share that is kept for requests. The
-    formula and the default are those of containers.serving.multi_model.MemoryBudget. Raises WorkingSetError.
+    base_mib: memory of the container without models.
+    headroom: fraction reserved for requests, 0 to below 1.
+
+    The formula and the default are those of containers.serving.multi_model.MemoryBudget. Raises WorkingSetError.
     """
     if not (instance_mib > 0 and math.isfinite(instance_mib)):
         raise WorkingSetError(f"instance_mib is {instance_mib}: give the instance's memory in MiB, above 0")
     if not (base_mib >= 0 and math.isfinite(base_mib)):
-        raise WorkingSetError(f"base_mib is {base_mib}: give the container's memory without models, from 0 on")
+        raise WorkingSetError(f"base_mib is {base_mib}: give the container's memory without models in MiB, from 0")
     if not 0 <= headroom < 1:
-        raise WorkingSetError(f"headroom is {headroom}: give a share from 0 to below 1")
+        raise WorkingSetError(f"headroom is {headroom}: give a fraction from 0 to below 1")
     return instance_mib * (1 - headroom) - base_mib
 
 
 def slots_in(models_mib: float, model_mib: float) -> int:
-    """Models of model_mib, above 0, that fit in models_mib; raises WorkingSetError where not even one does."""
+    """Return how many models of model_mib, above 0, fit in models_mib; raises WorkingSetError if none fits."""
     if not model_mib > 0:
-        raise WorkingSetError(f"model_mib is {model_mib}: give the MiB that a model takes, above 0")
+        raise WorkingSetError(f"model_mib is {model_mib}: give the memory of a model in MiB, above 0")
     quotient = models_mib / model_mib
-    # A quotient such as 0.3 / 0.1 falls a rounding error short of the whole number that it is.
+    # Rounding puts a quotient such as 0.3 / 0.1 just below a whole number; do not round that down.
     slots = math.floor(quotient + 1e-9) if math.isfinite(quotient) else 0
     if slots < 1:
         raise WorkingSetError(
-            f"models_mib is {models_mib:g}: a model takes {model_mib:g} MiB; use an instance with more memory"
+            f"models_mib is {models_mib:g}, but a model takes {model_mib:g} MiB: use an instance with more memory"
         )
     return slots
 
 
 def characteristic_time(popularity: Popularity, slots: int) -> float:
-    """Requests after which a model that nobody asked for again is unloaded; infinite where all models fit.
+    """Return the number of requests after which an unused model is evicted; infinite if all models fit.
 
-    The T that solves sum(1 - exp(-p * T)) = slots over all models' probabilities p: in T requests, as many distinct
-    models are asked for as fit. Source: Che, Tung and Wang, "Hierarchical Web caching systems: modeling, design and
-    experimental results", IEEE JSAC 20(7), 2002; Fricker, Robert and Roberts, "A versatile and accurate approximation
-    for LRU cache performance", ITC 24, 2012, say why it is so accurate. Raises WorkingSetError for less than 1 slot.
+    It is the T that solves sum(1 - exp(-p * T)) = slots over all models' probabilities p: T requests are for as many
+    distinct models as fit. Source: Che, Tung and Wang, "Hierarchical Web caching systems: modeling, design and
+    experimental results", IEEE JSAC 20(7), 2002. Fricker, Robert and Roberts, "A versatile and accurate approximation
+    for LRU cache performance", ITC 24, 2012, explain why it is so accurate. Raises WorkingSetError for less than 1
+    slot.
     """
     if slots < 1:
         raise WorkingSetError(f"slots is {slots}: give 1 or more")
@@ -230,24 +237,24 @@ def characteristic_time(popularity: Popularity, slots: int) -> float:
     low, high = 0.0, float(slots)
     while math.isfinite(high) and _distinct(groups, high) < slots:
         low, high = high, 2 * high
-    # Between neighbouring floats there is no middle, whatever the precision asked for.
+    # The middle of two neighboring floats is one of them, so stop there whatever the precision.
     while high - low > _PRECISION * high and low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if _distinct(groups, middle) < slots else (low, middle)
     return high
 
 
 def hit_rate(popularity: Popularity, slots: int) -> float:
-    """Share of requests that find their model among `slots` kept by last use: 1 - sum(p * exp(-p * T)).
+    """Return the fraction of requests whose model is in `slots` kept by last use: 1 - sum(p * exp(-p * T)).
 
-    Che's approximation, with T of `characteristic_time`; 1 where all models fit. From 2 slots on it is within 0.01 of
-    a simulated LRU for Zipf exponents up to 2, and within 0.02 where a few models have most requests and just they
-    fit; with a single slot it is up to 0.05 too low. Raises WorkingSetError for less than 1 slot.
+    This is Che's approximation, with T from `characteristic_time`; 1 if all models fit. From 2 slots, it is within
+    0.01 of a simulated LRU for Zipf exponents up to 2, and within 0.02 if a few models have most of the requests and
+    only those few fit. With a single slot it is up to 0.05 too low. Raises WorkingSetError for less than 1 slot.
     """
     return 1 - _miss_rate(popularity, characteristic_time(popularity, slots))
 
 
 def slots_for(popularity: Popularity, target_hit_rate: float) -> int:
-    """The fewest slots whose hit rate is the target or more; raises WorkingSetError for a target outside 0 to 1."""
+    """Return the fewest slots that reach the target hit rate; raises WorkingSetError for a target outside 0 to 1."""
     _check_target(target_hit_rate)
     low, high = 1, popularity.requested
     while low < high:
@@ -257,14 +264,13 @@ def slots_for(popularity: Popularity, target_hit_rate: float) -> int:
 
 
 def predict(workload: Workload, models_mib: float) -> Prediction:
-    """What the endpoint does with models_mib of memory for models on each instance, in MiB.
+    """Predict the endpoint's behavior with models_mib of memory for models on each instance, in MiB.
 
-    With L the load time, r = requests_per_second / instances, and m = exp(-p * T) a model's share of misses: a miss
-    waits L, and each of the p * r * L requests that follow it while the model loads waits L / 2 on average, as
-    arrivals are taken to be Poisson. So waiting_share = sum(p * m * (1 + p * r * L)), and
-    mean_wait = sum(p * m * (L + p * r * L**2 / 2)), each model's part bounded by every one of its requests waiting.
-    Both are too high where a load takes about as long as a model stays, which is T / r: such an endpoint only loads.
-    Raises WorkingSetError where no model fits.
+    Let L be the load time, r = requests_per_second / instances, and m = exp(-p * T) a model's miss rate. A miss waits
+    L. Each of the p * r * L requests that arrive while the model loads waits L / 2 on average, assuming Poisson
+    arrivals. So waiting_share = sum(p * m * (1 + p * r * L)), and mean_wait = sum(p * m * (L + p * r * L**2 / 2)),
+    where each model's part is limited to all of its requests waiting. Both are too high if a load takes about as long
+    as a model stays, which is T / r: such an endpoint does nothing but load. Raises WorkingSetError if no model fits.
     """
     slots = slots_in(models_mib, workload.model_mib)
     popularity, load_ms = workload.popularity, workload.load_ms
@@ -290,9 +296,9 @@ def predict(workload: Workload, models_mib: float) -> Prediction:
 
 
 def smallest_instance(workload: Workload, candidates: Sequence[Candidate], target_hit_rate: float) -> Choice:
-    """The cheapest candidate whose hit rate is the target or more; of equally cheap ones that with less memory.
+    """Return the cheapest candidate that reaches the target hit rate; of equally cheap ones, the one with less memory.
 
-    Raises WorkingSetError for a target outside 0 to 1 and, with the best that there is, where no candidate reaches it.
+    Raises WorkingSetError for a target outside 0 to 1 and, naming the best candidate, if none reaches it.
     """
     _check_target(target_hit_rate)
     fitting = [candidate for candidate in candidates if candidate.models_mib >= workload.model_mib]
@@ -309,20 +315,22 @@ def smallest_instance(workload: Workload, candidates: Sequence[Candidate], targe
     if not choices:
         largest = max((candidate.models_mib for candidate in candidates), default=0.0)
         raise WorkingSetError(
-            f"candidates have {largest:g} MiB for models at the most, a model takes {workload.model_mib:g}: "
+            f"candidates have at most {largest:g} MiB for models, but a model takes {workload.model_mib:g} MiB: "
             "add a larger instance type"
         )
     best = max(choices, key=lambda choice: choice.prediction.hit_rate)
     raise WorkingSetError(
-        f"target_hit_rate is {target_hit_rate}: {best.candidate.price.instance_type} holds most, "
-        f"{best.prediction.slots} of the {slots_for(workload.popularity, target_hit_rate)} models needed, and reaches "
+        f"target_hit_rate is {target_hit_rate}: {best.candidate.price.instance_type} holds the most models, "
+        f"{best.prediction.slots} of the {slots_for(workload.popularity, target_hit_rate)} needed, and reaches "
         f"{best.prediction.hit_rate:.4f}; add a larger instance type or lower the target"
     )
 
 
 def _check_target(target_hit_rate: float) -> None:
     if not 0 < target_hit_rate <= 1:
-        raise WorkingSetError(f"target_hit_rate is {target_hit_rate}: give a share above 0 and up to 1, such as 0.99")
+        raise WorkingSetError(
+            f"target_hit_rate is {target_hit_rate}: give a fraction above 0 and up to 1, such as 0.99"
+        )
 
 
 def _normalised(weights: Sequence[float]) -> Popularity:
@@ -331,7 +339,7 @@ def _normalised(weights: Sequence[float]) -> Popularity:
 
 
 def _groups(popularity: Popularity) -> list[tuple[float, int]]:
-    """Each probability above 0 and how many models have it, rarest first so that sums keep small parts."""
+    """Return each probability above 0 with its number of models, rarest first to keep precision in sums."""
     counted = Counter(probability for probability in popularity.probabilities if probability > 0)
     return sorted(counted.items())
 
@@ -343,5 +351,5 @@ def _miss_rate(popularity: Popularity, time: float) -> float:
 
 
 def _distinct(groups: Sequence[tuple[float, int]], requests: float) -> float:
-    """Expected number of distinct models among that many requests."""
+    """Return the expected number of distinct models among that many requests."""
     return math.fsum(number * -math.expm1(-probability * requests) for probability, number in groups)

@@ -1,6 +1,6 @@
-"""Master and workers of a load test, on Locust: run as processes of their own, since Locust patches the interpreter."""
+"""Master and workers of a load test on Locust, run as separate processes because Locust patches the interpreter."""
 
-# Before anything that makes sockets, or clients would block all users of a worker: importing Locust patches them.
+# Importing Locust patches sockets, so import it before anything creates one; an unpatched client blocks all users.
 import locust
 
 __all__ = ["locust"]

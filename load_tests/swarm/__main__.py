@@ -1,12 +1,12 @@
-"""`python -m load_tests.swarm master|worker`: the processes of a load test, on one machine or on many.
+"""`python -m load_tests.swarm master|worker`: the processes of a load test, on one machine or several.
 
-Settings come from the environment, so that a container needs nothing but them:
+All settings come from environment variables, so a container needs nothing else:
 LOAD_TEST_PLAN   path or s3:// URL of the plan (load_tests.plan.Plan as JSON)
-LOAD_TEST_MASTER HOST:PORT: where the master listens, and where its workers find it
+LOAD_TEST_MASTER HOST:PORT where the master listens and its workers connect
 LOAD_TEST_RESULT path or s3:// URL that the master writes the result to (load_tests.result.LoadResult as JSON)
-LOAD_TEST_PARENT process whose end ends this one; absent, none
+LOAD_TEST_PARENT optional: this process exits when its parent is no longer the process with this id
 
-The master ends with 0 when all gates passed, 1 when one did not, and 2 when there is no result.
+The master exits with 0 if all gates passed, 1 if any failed, and 2 if there is no result.
 """
 
 import logging
@@ -17,7 +17,7 @@ import gevent
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
-from load_tests.feed import read_document
+from load_tests.payloads.file import read_document
 from load_tests.plan import Plan
 from load_tests.swarm import master, worker
 from load_tests.swarm.senders import SendFailedError
@@ -26,10 +26,10 @@ _ERRORS = (KeyError, OSError, ValueError, BotoCoreError, ClientError, SendFailed
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one process; returns its exit code."""
+    """Run one process and return its exit code."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     if arguments not in (["master"], ["worker"]):
-        print(f"error: the role is {' '.join(arguments) or 'missing'}: give master or worker", file=sys.stderr)
+        print(f"error: role is {' '.join(arguments) or 'missing'}: give master or worker", file=sys.stderr)
         return 2
     try:
         if "LOAD_TEST_PARENT" in os.environ:
@@ -43,8 +43,8 @@ def main(arguments: list[str]) -> int:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         print(
-            f"error: the plan cannot be read: {wrong}. Whoever wrote it may have another version than this process: "
-            "deploy the LoadTestStack again",
+            f"error: the plan cannot be read: {wrong}. It may come from another version of load_tests than this "
+            "process: deploy the LoadTestStack again",
             file=sys.stderr,
         )
         return 2

@@ -1,4 +1,4 @@
-"""The master: it starts the users when all workers are there, ends the test, and writes the result."""
+"""The master: start the users once all workers are connected, end the test, and write the result."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from locust.rpc.protocol import Message
 from locust.runners import STATE_MISSING, MasterRunner
 
 from load_tests.collect import Collector
-from load_tests.feed import write_document
+from load_tests.payloads.file import write_document
 from load_tests.plan import Plan
 from load_tests.result import LoadResult
 from load_tests.swarm.messages import BEGIN, FINAL, FINISH, LISTENS, REPORT
@@ -23,28 +23,29 @@ from load_tests.swarm.users import user_class
 _LOOK_SECONDS = 0.2
 _FINAL_SECONDS = 10.0
 _HEARTBEATS = 6
-"""Seconds without a sign of a worker after which it is missing; Locust's own 3 are few on a machine that is busy."""
+"""Seconds without a heartbeat after which a worker counts as missing; Locust's default of 3 is too few on a busy
+machine."""
 
 
 class NoWorkersError(RuntimeError):
-    """Not all workers came, or all of them went before there was anything to tell; the message says which."""
+    """Workers did not all connect, or all of them left before there was a result; the message says which."""
 
 
 class _Levels(LoadTestShape):
-    """As many users as the plan's course has now."""
+    """Number of users over time, following the plan's course."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self.start_time = time.perf_counter()
 
     def tick(self) -> tuple[int, float]:
-        """Users and users a second, until the master ends the test itself."""
+        """Return the number of users and the spawn rate; the master ends the test itself."""
         second = min(time.perf_counter() - self.start_time, self._plan.course.seconds - 1e-6)
         return round(self._plan.course.at(second)), self._plan.spawn_rate
 
 
 def run(plan: Plan, host: str, port: int, result: str) -> LoadResult:
-    """Runs the test and writes its result to a path or s3:// URL; port 0 takes a free one, which it tells of.
+    """Run the test and write its result to a path or s3:// URL; port 0 picks a free port and announces it on stdout.
 
     Raises NoWorkersError; errors of the file system and the client library pass through.
     """
@@ -55,18 +56,18 @@ def run(plan: Plan, host: str, port: int, result: str) -> LoadResult:
     test = _Test(plan, environment, runner)
     tell(event="listening", port=runner.server.port)
     try:
-        made = test.run()
+        outcome = test.run()
     finally:
         runner.quit()
-    write_document(result, made.model_dump_json(indent=1) + "\n")
-    return made
+    write_document(result, outcome.model_dump_json(indent=1) + "\n")
+    return outcome
 
 
 class _Test:
     def __init__(self, plan: Plan, environment: Environment, runner: MasterRunner) -> None:
         self._plan, self._environment, self._runner = plan, environment, runner
         self._collector = Collector(plan)
-        self._told = -1
+        self._last_told = -1
         self._listening: set[str] = set()
         runner.register_message(LISTENS, self._on_listening)
 
@@ -87,17 +88,17 @@ class _Test:
 
     def _wait_for_workers(self) -> None:
         deadline = time.monotonic() + self._plan.connect
-        while (there := self._there()) < self._plan.workers:
+        while (connected := self._connected()) < self._plan.workers:
             if time.monotonic() > deadline:
                 raise NoWorkersError(
-                    f"{there} of {self._plan.workers} workers came within "
-                    f"{self._plan.connect:g} s: see what the others wrote, and whether they reach the master's port"
+                    f"{connected} of {self._plan.workers} workers connected within {self._plan.connect:g} s: see the "
+                    "logs of the other workers, and check that they can reach the master's port"
                 )
             gevent.sleep(0.05)
         tell(event="connected", workers=self._plan.workers)
 
-    def _there(self) -> int:
-        """Workers that will hear that the test begins."""
+    def _connected(self) -> int:
+        """Count the workers that will receive the message that begins the test."""
         return sum(client.id in self._listening for client in self._runner.clients.ready)
 
     def _start(self) -> None:
@@ -107,7 +108,7 @@ class _Test:
             gevent.spawn(self._runner.start, self._plan.workers, self._plan.workers)
 
     def _watch(self, zero: float) -> float:
-        """Until the time is over, or the requests, or the workers; returns the second."""
+        """Wait until the time is up, the requests are done or no worker is left; return the elapsed seconds."""
         plan = self._plan
         while (now := time.perf_counter() - zero) < plan.warm_up + plan.seconds:
             self._collector.users(self._runner.user_count)
@@ -129,33 +130,40 @@ class _Test:
             gevent.sleep(0.05)
 
     def _awaited(self) -> bool:
-        """Whether a worker that is still heard of has to send its final report."""
+        """Return whether a worker that still sends heartbeats has yet to send its final report."""
         clients = self._runner.clients
         return any(name in clients and clients[name].state != STATE_MISSING for name in self._collector.unfinished)
 
-    def _on_report(self, client_id: str, data: dict[str, Any], **rest: Any) -> None:
-        del rest
+    def _on_report(self, client_id: str, data: dict[str, Any], **_rest: Any) -> None:
         if REPORT in data:
             self._collector.add(client_id, data[REPORT])
 
-    def _on_listening(self, environment: Environment, msg: Message, **rest: Any) -> None:
-        del environment, rest
+    def _on_listening(
+        self,
+        environment: Environment,  # noqa: ARG002 - Locust passes it by name
+        msg: Message,
+        **_rest: Any,
+    ) -> None:
         self._listening.add(msg.node_id)
 
-    def _on_final(self, environment: Environment, msg: Message, **rest: Any) -> None:
-        del environment, rest
+    def _on_final(
+        self,
+        environment: Environment,  # noqa: ARG002 - Locust passes it by name
+        msg: Message,
+        **_rest: Any,
+    ) -> None:
         self._collector.add(msg.node_id, msg.data, final=True)
 
     def _tell_progress(self, now: int) -> None:
-        # The second before the last is the latest that every worker told of.
-        last = self._collector.last_second(after=self._told, before=now - 1)
+        # Workers report once a second, so only the second before the previous one is complete for all of them.
+        last = self._collector.last_second(after=self._last_told, before=now - 1)
         if last is not None:
-            self._told = last.second
+            self._last_told = last.second
             tell(event="second", workers=self._runner.worker_count, **last.model_dump())
 
 
 def tell(**event: Any) -> None:
-    """One line of JSON on standard output, for the one that started this process."""
+    """Write an event as one line of JSON to standard output, for the process that started this one."""
     json.dump(event, sys.stdout)
     sys.stdout.write("\n")
     sys.stdout.flush()

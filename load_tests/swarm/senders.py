@@ -1,4 +1,4 @@
-"""Ways to send a request, one sender shared by all users of a worker."""
+"""Ways to send a request; all users of a worker share one sender."""
 
 import json
 import socket
@@ -23,18 +23,18 @@ _MODEL = "X-Amzn-SageMaker-Target-Model"
 
 
 class SendFailedError(RuntimeError):
-    """A request was refused or not answered; the message is the kind of failure, of which there are few."""
+    """A request was refused or not answered; the message is the kind of failure, one of a small set."""
 
 
 class Sender(Protocol):
-    """Sends requests from any number of users at once."""
+    """Sender that any number of users can use at once."""
 
     def send(self, request: Request, place: Place) -> int:
-        """Waits for the whole answer and returns its bytes; raises SendFailedError."""
+        """Wait for the whole response and return its size in bytes; raises SendFailedError."""
 
 
 def sender(plan: Plan) -> Sender:
-    """The plan's: boto3 or a fast client for InvokeEndpoint, plain HTTP for servers of their own."""
+    """Return the plan's sender: boto3 or a fast client for InvokeEndpoint, plain HTTP for other servers."""
     if isinstance(plan.target, HttpTarget):
         return _Http(plan.target, plan.in_flight_of_a_worker, plan.timeout)
     if plan.client == "fast":
@@ -43,14 +43,13 @@ def sender(plan: Plan) -> Sender:
 
 
 class _Boto3:
-    """One client of the library that applications use, with a connection for every request in flight."""
+    """The client library that applications use, with one connection per request in flight."""
 
     def __init__(self, target: SageMakerTarget, connections: int, timeout: float) -> None:
         self._runtime = client(connections=connections, read_seconds=timeout)
         self._target = Target(target.endpoint, target.variant, target.component)
 
-    def send(self, request: Request, place: Place) -> int:
-        del place
+    def send(self, request: Request, place: Place) -> int:  # noqa: ARG002 - only HTTP targets have several places
         try:
             return len(invoke(self._runtime, self._target, request))
         except ClientError as error:
@@ -68,7 +67,7 @@ def _kind(error: ClientError) -> str:
 
 
 class _Connections:
-    """Keep-alive connections to one server, as Locust's FastHttpUser has them."""
+    """Keep-alive connections to one server, as in Locust's FastHttpUser."""
 
     def __init__(self, url: str, connections: int, timeout: float) -> None:
         self._client = HTTPClient.from_url(
@@ -78,16 +77,16 @@ class _Connections:
             network_timeout=timeout,
             ssl_context_factory=ssl.create_default_context,
         )
-        # The pool's own hook for new connections. Without it the last segment of a body waits for an acknowledgement,
-        # which the other side may delay by 40 ms.
+        # The pool's own hook for new connections. Without TCP_NODELAY, the last segment of a body waits for an
+        # acknowledgement, which the other side may delay by 40 ms.
         vars(self._client._connection_pool)["after_connect"] = _send_at_once
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Status and body; raises SendFailedError when there is none."""
+        """Return status and body; raises SendFailedError without a response."""
         try:
-            answer = self._client.post(path, body, headers)
-            content = bytes(answer.read())
-            return int(answer.status_code), content
+            response = self._client.post(path, body, headers)
+            content = bytes(response.read())
+            return int(response.status_code), content
         except (OSError, HTTPParseError, HTTPConnectionClosed) as error:
             raise SendFailedError(type(error).__name__) from error
 
@@ -97,7 +96,7 @@ def _send_at_once(connection: socket.socket) -> None:
 
 
 class _Http:
-    """POST to servers by their paths."""
+    """POST requests to a path on each server."""
 
     def __init__(self, target: HttpTarget, connections: int, timeout: float) -> None:
         self._servers = {url: _Connections(url, connections, timeout) for url in target.urls}
@@ -111,7 +110,7 @@ class _Http:
 
 
 class _Signed:
-    """InvokeEndpoint without boto3: the request is built by hand and signed by botocore."""
+    """InvokeEndpoint without boto3: the request is assembled here and signed by botocore."""
 
     def __init__(self, target: SageMakerTarget, connections: int, timeout: float) -> None:
         session = boto3.Session()
@@ -120,14 +119,13 @@ class _Signed:
             raise SendFailedError("there are no AWS credentials: set AWS_PROFILE, or run with a role")
         self._credentials = credentials
         self._region = str(session.region_name)
-        # The same address, region and overrides as boto3's own client has.
+        # Take the address from boto3's own client, which applies the region and endpoint overrides.
         self._url = str(client().meta.endpoint_url).rstrip("/")
         self._path = f"/endpoints/{target.endpoint}/invocations"
         self._server = _Connections(self._url, connections, timeout)
         self._headers = {_COMPONENT: target.component} if target.component is not None else {_VARIANT: target.variant}
 
-    def send(self, request: Request, place: Place) -> int:
-        del place
+    def send(self, request: Request, place: Place) -> int:  # noqa: ARG002 - only HTTP targets have several places
         headers = {"Content-Type": request.content_type, "Accept": request.accept, **self._headers}
         if request.target_model is not None:
             headers[_MODEL] = request.target_model
@@ -140,7 +138,7 @@ class _Signed:
 
 
 def _refusal(status: int, body: bytes) -> str:
-    """As boto3 names it: the error's code, and the status of the container where it was that."""
+    """Name a failure as boto3 does: the error's code, then the container's status, or the response's without one."""
     try:
         error = json.loads(body)
         code = str(error.get("__type") or error.get("Code") or "").rpartition("#")[2]

@@ -1,4 +1,4 @@
-"""The users that Locust starts and stops: clients in a closed loop, and the generator of an open one."""
+"""Locust users of both modes: clients in a closed loop, and the request generator of an open loop."""
 
 from typing import ClassVar
 
@@ -8,19 +8,19 @@ from locust import User, task
 from locust.exception import StopUser
 
 from load_tests.plan import Place, Plan, share
-from load_tests.swarm.station import Outcome, Station
+from load_tests.swarm.worker_state import Outcome, WorkerState
 
 _IDLE_SECONDS = 0.1
 
 
-class _Stationed(User):
-    """A user of this worker's station, which the worker sets before any user starts."""
+class _WorkerUser(User):
+    """A user of this process's load generator, `worker`, which is set before any user starts."""
 
     abstract = True
-    station: ClassVar[Station]
+    worker: ClassVar[WorkerState]
 
     def report(self, outcome: Outcome) -> None:
-        """Tells Locust's own statistics and whoever listens to its events."""
+        """Report an outcome to Locust's own statistics and its event listeners."""
         self.environment.events.request.fire(
             request_type="POST",
             name=outcome.name,
@@ -31,55 +31,55 @@ class _Stationed(User):
         )
 
 
-class ClosedLoop(_Stationed):
-    """Sends its next request when it has the answer to the last, always to the same place."""
+class ClosedLoop(_WorkerUser):
+    """Client that sends its next request once its previous one is answered, always to the same place."""
 
     def on_start(self) -> None:
-        """Takes a seat, and with it a place."""
-        self._seat = self.station.seat()
-        self._place: Place = self.station.place_of(self._seat)
+        """Acquire a slot, which determines the place that requests go to."""
+        self._slot = self.worker.take_slot()
+        self._place: Place = self.worker.place_of(self._slot)
 
     def on_stop(self) -> None:
-        """Leaves the seat to a user that comes later."""
-        self.station.leave(self._seat)
+        """Release the slot for a later user."""
+        self.worker.release_slot(self._slot)
 
     @task
     def ask(self) -> None:
-        """One request and the pause after it."""
-        station = self.station
-        if station.closing:
+        """Send one request and pause after it."""
+        worker = self.worker
+        if worker.closing:
             raise StopUser
-        began = station.recorder.now
-        if not station.may_send(began):
+        began = worker.recorder.now
+        if not worker.may_send(began):
             gevent.sleep(_IDLE_SECONDS)
             return
-        outcome = station.ask(self._place, began)
+        outcome = worker.send(self._place, began)
         self.report(outcome)
-        rest = station.rest(failed=outcome.failure is not None)
-        if rest > 0:
-            gevent.sleep(rest)
+        pause = worker.pause(failed=outcome.failure is not None)
+        if pause > 0:
+            gevent.sleep(pause)
 
 
-class OpenLoop(_Stationed):
-    """Sends at the times of a schedule, whether or not earlier requests are answered; one on every worker."""
+class OpenLoop(_WorkerUser):
+    """Generator that sends on a schedule, whether or not earlier requests are answered; one on every worker."""
 
     fixed_count = 1
 
     @task
     def generate(self) -> None:
-        """Runs the whole schedule and waits for its last answers."""
-        station = self.station
-        plan, recorder = station.plan, station.recorder
+        """Run the whole schedule and wait for its last responses."""
+        worker = self.worker
+        plan, recorder = worker.plan, worker.recorder
         flying = Group()
         for number, due in enumerate(self._schedule()):
             wait = due - recorder.now
             if wait > 0:
                 gevent.sleep(wait)
-            if station.closing:
+            if worker.closing:
                 break
             if len(flying) >= plan.in_flight_of_a_worker:
                 recorder.unsent(due)
-                # A generator that only counts must still let answers in.
+                # Yield even when nothing is sent, or no response would be processed.
                 gevent.sleep(0)
                 continue
             flying.spawn(self._send, plan.places[number % len(plan.places)], due)
@@ -87,24 +87,24 @@ class OpenLoop(_Stationed):
         raise StopUser
 
     def _send(self, place: Place, due: float) -> None:
-        self.report(self.station.ask(place, due))
+        self.report(self.worker.send(place, due))
 
     def _schedule(self) -> list[float]:
-        plan, station = self.station.plan, self.station
+        plan, worker = self.worker.plan, self.worker
         course, warm_up, end = plan.course, plan.warm_up, plan.warm_up + plan.seconds
         before, within = (
-            share(round(course.total(begin, until)), station.number, plan.workers)
+            share(round(course.total(begin, until)), worker.number, plan.workers)
             for begin, until in ((0.0, warm_up), (warm_up, end))
         )
-        station.recorder.scheduled(within)
+        worker.recorder.scheduled(within)
         return [
-            *course.arrivals(before, 0.0, warm_up, station.source),
-            *course.arrivals(within, warm_up, end, station.source),
+            *course.arrivals(before, 0.0, warm_up, worker.source),
+            *course.arrivals(within, warm_up, end, worker.source),
         ]
 
 
-def user_class(plan: Plan) -> type[_Stationed]:
-    """The plan's kind of user."""
+def user_class(plan: Plan) -> type[_WorkerUser]:
+    """Return the class of users for the plan's mode."""
     if plan.mode == "closed":
         return ClosedLoop
     OpenLoop.fixed_count = plan.workers

@@ -1,4 +1,4 @@
-"""A worker: it runs users when the master says so, and reports what they saw once a second."""
+"""A worker: run users at the master's command, and report their results once a second."""
 
 from typing import Any
 
@@ -7,43 +7,52 @@ import locust.runners
 from locust.env import Environment
 from locust.rpc.protocol import Message
 
-from load_tests.feed import read_feed
+from load_tests.payloads.file import read_feed
 from load_tests.plan import Plan
 from load_tests.recorder import Recorder
 from load_tests.swarm.messages import BEGIN, FINAL, FINISH, LISTENS, REPORT, REPORT_SECONDS
 from load_tests.swarm.senders import sender
-from load_tests.swarm.station import Station
 from load_tests.swarm.users import user_class
+from load_tests.swarm.worker_state import WorkerState
 
 
 def run(plan: Plan, host: str, port: int) -> None:
-    """Connects to the master and works until it says that all is over.
+    """Connect to the master and work until it ends the test.
 
     Errors of the file system, the client library and the feed pass through before it connects.
     """
-    station = Station(plan, read_feed(plan.feed), sender(plan), Recorder(plan.warm_up, plan.seconds))
+    worker = WorkerState(plan, read_feed(plan.feed), sender(plan), Recorder(plan.warm_up, plan.seconds))
     kind = user_class(plan)
-    kind.station = station
+    kind.worker = worker
     locust.runners.WORKER_REPORT_INTERVAL = REPORT_SECONDS
     environment = Environment(user_classes=[kind])
     runner = environment.create_worker_runner(host, port)
 
-    def begin(environment: Environment, msg: Message, **rest: Any) -> None:
-        del environment, rest
-        station.begin(int(msg.data["numbers"][runner.client_id]))
-        gevent.spawn(station.look)
+    def begin(
+        environment: Environment,  # noqa: ARG001 - Locust passes it by name
+        msg: Message,
+        **_rest: Any,
+    ) -> None:
+        worker.start(int(msg.data["numbers"][runner.client_id]))
+        gevent.spawn(worker.monitor)
 
-    def finish(environment: Environment, msg: Message, **rest: Any) -> None:
-        del environment, rest
-        station.closing = True
-        deadline = station.recorder.now + float(msg.data["seconds"])
-        while station.in_flight and station.recorder.now < deadline:
+    def finish(
+        environment: Environment,  # noqa: ARG001 - Locust passes it by name
+        msg: Message,
+        **_rest: Any,
+    ) -> None:
+        worker.closing = True
+        deadline = worker.recorder.now + float(msg.data["seconds"])
+        while worker.in_flight and worker.recorder.now < deadline:
             gevent.sleep(0.01)
-        runner.send_message(FINAL, station.recorder.take())
+        runner.send_message(FINAL, worker.recorder.take())
 
-    def report(client_id: str, data: dict[str, Any], **rest: Any) -> None:
-        del client_id, rest
-        data[REPORT] = station.recorder.take()
+    def report(
+        client_id: str,  # noqa: ARG001 - Locust passes it by name
+        data: dict[str, Any],
+        **_rest: Any,
+    ) -> None:
+        data[REPORT] = worker.recorder.take()
 
     runner.register_message(BEGIN, begin)
     runner.register_message(FINISH, finish, concurrent=True)

@@ -1,1 +1,1 @@
-"""Finds the settings of a serving container that pay, under load, on the real endpoint."""
+"""Find the best settings for a serving container by load-testing a real endpoint."""

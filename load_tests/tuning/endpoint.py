@@ -1,4 +1,4 @@
-"""A second endpoint beside a deployed one, which serves the same model under other settings and leaves nothing."""
+"""A temporary endpoint that serves a deployed endpoint's model under other settings and leaves nothing behind."""
 
 import functools
 import time
@@ -28,7 +28,7 @@ _SEED = 7
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a deployed variant runs: API values of its model and its endpoint configuration."""
+    """Model and endpoint configuration of a deployed variant, as API values."""
 
     image: str
     model_data_url: str
@@ -41,7 +41,7 @@ class Served:
 
     @classmethod
     def read(cls, sagemaker: "SageMakerClient", target: Target) -> "Served":
-        """What the target runs now; errors of the client library pass through."""
+        """Read what the target serves now; errors of the client library pass through."""
         config_name = sagemaker.describe_endpoint(EndpointName=target.endpoint)["EndpointConfigName"]
         config = sagemaker.describe_endpoint_config(EndpointConfigName=config_name)
         (variant,) = (v for v in config["ProductionVariants"] if v["VariantName"] == target.variant)
@@ -60,11 +60,14 @@ class Served:
 
 
 class EndpointBench:
-    """A `search.Bench`: the deployed endpoint, and beside it one that takes every candidate's settings in turn.
+    """A `search.Bench` of two endpoints: the deployed one, and a temporary one that tries each candidate's settings.
 
-    clients, seconds: of a turn of the closed loop. open_seconds: of the open loop. agree: whether an answer, the
-    second, says the same as the deployed endpoint's. target: the endpoint beside.
-    Use it as a context manager, which removes what it made.
+    clients, seconds: clients and duration of one turn of the closed loop.
+    open_seconds: duration of the open loop.
+    agree: whether a response (first argument) matches the deployed endpoint's (second argument).
+    target: the temporary endpoint.
+
+    Use it as a context manager, which removes everything it created.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class EndpointBench:
         seconds: float,
         open_seconds: float,
         agree: Callable[[bytes, bytes], bool],
-        on_wait: Callable[[str], object] = lambda text: None,
+        on_wait: Callable[[str], object] = lambda _text: None,
     ) -> None:
         self._sagemaker: SageMakerClient = boto3.client("sagemaker")
         self._runtime = client()
@@ -85,7 +88,7 @@ class EndpointBench:
         self._agree, self._on_wait = agree, on_wait
         self.served = Served.read(self._sagemaker, deployed)
         self.target = Target(tuning_endpoint_name(deployed.endpoint), deployed.variant)
-        self._made: str | None = None
+        self._created: str | None = None
 
     def __enter__(self) -> "EndpointBench":
         self.remove()
@@ -95,7 +98,7 @@ class EndpointBench:
         self.remove()
 
     def serve(self, candidate: Candidate) -> None:
-        """Serves a candidate and warms it up; raises TrialFailedError."""
+        """Serve a candidate and warm it up; raises TrialFailedError."""
         name = f"{self._prefix}{uuid.uuid4().hex[:12]}"
         self._create(name, candidate.knobs.environment())
         endpoint = self._describe()
@@ -107,19 +110,21 @@ class EndpointBench:
         else:
             self._sagemaker.update_endpoint(EndpointName=self.target.endpoint, EndpointConfigName=name)
         endpoint = self._settled()
-        # A failed update leaves the endpoint in service with what it had.
+        # An endpoint whose update failed stays in service with its previous configuration.
         served = endpoint["EndpointStatus"] == "InService" and endpoint["EndpointConfigName"] == name
-        unused, self._made = (self._made, name) if served else (name, self._made)
+        unused, self._created = (self._created, name) if served else (name, self._created)
         if unused is not None:
             self._delete(unused)
         if not served:
-            raise TrialFailedError(endpoint.get("FailureReason", "the endpoint did not come up; no reason is given"))
-        self._check_answers()
+            raise TrialFailedError(
+                endpoint.get("FailureReason", "the endpoint did not start; SageMaker gave no reason")
+            )
+        self._check_response()
         warm_up = min(_WARM_UP_SECONDS, self._seconds)
         closed_loop(self._sender(self.target), self._requests, clients=self._clients, seconds=warm_up)
 
     def closed_loop(self) -> tuple[Traffic, Traffic]:
-        """One turn of the candidate, and one of the deployed endpoint, with the same clients and requests."""
+        """Run one turn of the candidate and one of the deployed endpoint, with the same clients and requests."""
         mine, theirs = (
             closed_loop(self._sender(target), self._requests, clients=self._clients, seconds=self._seconds)
             for target in (self.target, self._deployed)
@@ -127,14 +132,14 @@ class EndpointBench:
         return mine, theirs
 
     def open_loop(self, rate: float) -> Traffic:
-        """The candidate under a Poisson process of requests, the same for every candidate."""
+        """Run the candidate under Poisson traffic; every candidate gets the same arrivals."""
         return open_loop(self._sender(self.target), self._requests, rate=rate, seconds=self._open_seconds, seed=_SEED)
 
     def _sender(self, target: Target) -> Send:
         return functools.partial(invoke, self._runtime, target)
 
     def remove(self) -> None:
-        """Deletes the endpoint, its models and configurations, and its log group, also an earlier run's."""
+        """Delete the endpoint, its models, configurations and log group, including those left by an earlier run."""
         endpoint = self._describe()
         if endpoint is not None:
             if endpoint["EndpointStatus"] not in ("InService", "Failed"):
@@ -149,11 +154,11 @@ class EndpointBench:
         for group in logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]:
             if group["logGroupName"] == name:
                 logs.delete_log_group(logGroupName=name)
-        self._made = None
+        self._created = None
 
     @property
     def _prefix(self) -> str:
-        """Of the names of models and configurations, which have 63 characters at the most."""
+        """Prefix of the names of models and configurations, which SageMaker limits to 63 characters."""
         return f"{self.target.endpoint[:50]}-"
 
     def _create(self, name: str, environment: Mapping[str, str]) -> None:
@@ -193,7 +198,7 @@ class EndpointBench:
         deadline = time.monotonic() + _SETTLE_SECONDS
         while self._describe() is not None:
             if time.monotonic() > deadline:
-                raise TrialFailedError(f"endpoint {self.target.endpoint} is not deleted after {_SETTLE_SECONDS} s")
+                raise TrialFailedError(f"endpoint {self.target.endpoint} still exists after {_SETTLE_SECONDS} s")
             time.sleep(_POLL_SECONDS)
 
     def _describe(self) -> dict[str, Any] | None:
@@ -216,12 +221,12 @@ class EndpointBench:
             time.sleep(_POLL_SECONDS)
         raise TrialFailedError(f"endpoint {self.target.endpoint} did not settle within {_SETTLE_SECONDS} s")
 
-    def _check_answers(self) -> None:
+    def _check_response(self) -> None:
         try:
-            given, expected = (
+            response, expected = (
                 invoke(self._runtime, target, self._requests[0]) for target in (self.target, self._deployed)
             )
         except (ClientError, BotoCoreError) as error:
             raise TrialFailedError(f"it does not answer: {error}") from error
-        if not self._agree(given, expected):
-            raise TrialFailedError("its answer to the first request is not the deployed endpoint's")
+        if not self._agree(response, expected):
+            raise TrialFailedError("its response to the first request differs from the deployed endpoint's")

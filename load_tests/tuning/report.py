@@ -1,4 +1,4 @@
-"""What a sweep found: a table, figures as CSV, a plot, and the best settings as a part of a deployment file."""
+"""Results of a sweep: a table, CSV, a plot, and the best settings as a fragment of a deployment file."""
 
 import csv
 import math
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from load_tests.traffic import Traffic, joined
 from load_tests.tuning.search import Sweep, Trial
-from stacks.settings import UnetEndpoint
+from stacks.settings.saved_model import SavedModelEndpoint
 
 _HEADINGS = (
     "settings", "closed loop/s", "times deployed", "P50 ms", "P99 ms", "open loop P50 ms", "open loop P99 ms", "n",
@@ -20,15 +20,15 @@ _HEADINGS = (
 
 
 def table(sweep: Sweep, title: str) -> Table:
-    """One line a trial; the best is marked."""
-    made = Table(title=title)
+    """Return a table with one row per trial; the best is marked."""
+    result = Table(title=title)
     for heading in _HEADINGS:
-        made.add_column(heading, justify="left" if heading in ("settings", "outcome") else "right")
+        result.add_column(heading, justify="left" if heading in ("settings", "outcome") else "right")
     best = sweep.best
     for trial in sweep.trials:
         closed, opened = joined(trial.closed) if trial.closed else None, trial.open
         outcome = " ".join(part for part in (trial.outcome, trial.reason) if part)
-        made.add_row(
+        result.add_row(
             trial.candidate.label,
             f"{trial.requests_per_second:.2f}" if closed else "-",
             f"{trial.ratio:.2f}" if closed else "-",
@@ -40,7 +40,7 @@ def table(sweep: Sweep, title: str) -> Table:
             "best" if trial is best else outcome,
             style="bold" if trial is best else None,
         )
-    return made
+    return result
 
 
 def _ms(traffic: Traffic | None, percent: int) -> str:
@@ -49,21 +49,21 @@ def _ms(traffic: Traffic | None, percent: int) -> str:
 
 
 def conclusion(sweep: Sweep) -> str:
-    """What the sweep says about the knobs, in words."""
+    """Summarize the sweep's findings in a sentence."""
     best = sweep.best
     if best is None:
         limit = sweep.plan.p99_limit_ms
-        return "no setting is fit: " + (
-            f"none keeps P99 below {limit:g} ms without losing requests at {sweep.rate:.2f} a second; lower the rate, "
-            "raise the limit or take a larger instance"
+        return "no settings qualify: " + (
+            f"none keeps P99 below {limit:g} ms without losing requests at {sweep.rate:.2f} per second; "
+            "lower the rate, raise the limit or use a larger instance"
             if limit is not None
-            else "each failed or lost requests; see the table"
+            else "every trial failed or lost requests; see the table"
         )
     defaults = next((trial for trial in sweep.trials if trial.candidate.label == "defaults"), None)
     if defaults is None or not defaults.ratios:
-        return f"best: {best.candidate.label}, {best.ratio:.2f} times the deployed settings"
+        return f"best: {best.candidate.label}, {best.ratio:.2f} times the rate of the deployed settings"
     if best is defaults:
-        return "best: the container's defaults; no knob pays"
+        return "best: the container's defaults; no other setting is faster"
     gain = best.ratio / defaults.ratio
     sure = "" if defaults.slower_than(best) else "; the turns overlap, so this may be noise"
     slowest = min((trial for trial in sweep.trials if trial.ratios), key=lambda trial: trial.ratio)
@@ -73,8 +73,8 @@ def conclusion(sweep: Sweep) -> str:
     )
 
 
-def snippet(best: Trial, workload: str, key: str, endpoint: UnetEndpoint) -> str:
-    """The endpoint with the best settings, as YAML for a deployment file."""
+def snippet(best: Trial, workload: str, key: str, endpoint: SavedModelEndpoint) -> str:
+    """Return the endpoint with the best settings as YAML for a deployment file."""
     tuned = endpoint.model_copy(update={"tensorflow_serving": best.candidate.knobs})
     values = tuned.model_dump(mode="json", exclude_defaults=True)
     text: str = yaml.safe_dump({"workloads": {workload: {"endpoints": {key: values}}}}, sort_keys=False)
@@ -82,7 +82,7 @@ def snippet(best: Trial, workload: str, key: str, endpoint: UnetEndpoint) -> str
 
 
 def write(sweep: Sweep, folder: Path, *, title: str, best_text: str | None) -> None:
-    """Writes trials.csv, the best settings as best.yaml, and tuning.png where matplotlib is installed."""
+    """Write trials.csv, best.yaml with the best settings, and tuning.png if matplotlib is installed."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "trials.csv").open("w", newline="") as file:
         rows = csv.writer(file)
@@ -123,7 +123,7 @@ def _plot(sweep: Sweep, path: Path, title: str) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        print("no plot: install the extra `unet`, which brings matplotlib", file=sys.stderr)
+        print("no plot: install the extra `saved-model`, which includes matplotlib", file=sys.stderr)
         return
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     axes = figure.subplots()
@@ -137,7 +137,7 @@ def _plot(sweep: Sweep, path: Path, title: str) -> None:
             *point, marker=marker, s=150 if trial is best else 50, label=f"{number}  {trial.candidate.label}{mark}"
         )
         axes.annotate(str(number), point, textcoords="offset points", xytext=(6, 4))
-    axes.set_xlabel(f"requests a second, closed loop of {sweep.plan.clients} clients")
+    axes.set_xlabel(f"requests per second, closed loop of {sweep.plan.clients} clients")
     axes.set_ylabel("P99 ms")
     axes.set_title(title)
     axes.grid(alpha=0.3)

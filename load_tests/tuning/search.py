@@ -1,4 +1,4 @@
-"""The sweep: which settings are tried, how long each, and which is best."""
+"""The sweep: which settings to try, for how long, and how to pick the best."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -11,35 +11,37 @@ from load_tests.tuning.space import Candidate
 
 Outcome = Literal["measured", "dominated", "failed"]
 SLICES = 3
-"""Turns of the closed loop. Of two settings that are alike, all three turns of one are slower than all three of the
-other in one case of twenty (Mann-Whitney: 1 / binomial(6, 3)); more turns make it rarer."""
+"""Turns of the closed loop. For two equally fast settings, all three turns of one are slower than all three of the
+other in one case out of twenty (Mann-Whitney: 1 / binomial(6, 3)); more turns make this rarer."""
 OPEN_LOOP_SHARE = 0.7
-"""Part of the deployed endpoint's closed-loop rate that arrives in the open loop, unless a rate is given."""
+"""Default rate of the open loop, as a fraction of the deployed endpoint's closed-loop rate."""
 
 
 class TrialFailedError(RuntimeError):
-    """A setting could not be served, or its answers are not the deployed endpoint's; the message says why."""
+    """Settings could not be served, or gave other responses than the deployed endpoint; the message says why."""
 
 
 class Bench(Protocol):
-    """A place to try settings, beside the endpoint that is deployed."""
+    """A test bench that serves candidate settings next to the deployed endpoint."""
 
     def serve(self, candidate: Candidate) -> None:
-        """Serves a candidate; raises TrialFailedError."""
+        """Serve a candidate; raises TrialFailedError."""
 
     def closed_loop(self) -> tuple[Traffic, Traffic]:
-        """One turn of the candidate, and one of the deployed endpoint."""
+        """Run one turn of the candidate and one of the deployed endpoint."""
 
     def open_loop(self, rate: float) -> Traffic:
-        """The candidate under requests at a rate."""
+        """Run the candidate under requests at a fixed rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is known of a candidate.
+    """Measurements of one candidate.
 
-    closed: its turns of the closed loop. ratios: its rate over the deployed endpoint's in each turn, which a drifting
-    machine changes little. open: its open loop. reason: why it ended early.
+    closed: its turns of the closed loop.
+    ratios: its rate over the deployed endpoint's in each turn; a drifting machine hardly changes this ratio.
+    open: its open loop.
+    reason: why the trial ended early.
     """
 
     candidate: Candidate
@@ -51,7 +53,7 @@ class Trial:
 
     @property
     def ratio(self) -> float:
-        """Median ratio; 0 without any."""
+        """Median ratio; 0 when there is none."""
         return statistics.median(self.ratios) if self.ratios else 0.0
 
     @property
@@ -65,22 +67,25 @@ class Trial:
         return joined(self.closed).percentile_ms(99) if self.closed else float("nan")
 
     def slower_than(self, other: "Trial") -> bool:
-        """Whether every turn of this one is slower than every turn of the other."""
+        """Return whether every turn of this trial is slower than every turn of the other."""
         return bool(self.ratios and other.ratios) and max(self.ratios) < min(other.ratios)
 
     def dominated_by(self, other: "Trial") -> bool:
-        """Whether the other is faster beyond doubt and answers its slowest requests no later."""
+        """Return whether the other is faster beyond doubt, with a P99 latency no higher."""
         return self.slower_than(other) and self.closed_p99_ms >= other.closed_p99_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the sweep may spend.
+    """What to try and how much load to send.
 
-    vcpus: threads that can run at once. clients, slices: of the closed loop, and its turns. inference_script: whether
-    the model brings an `inference.py`. rate: requests a second of the open loop; None takes OPEN_LOOP_SHARE of the
-    deployed endpoint's closed-loop rate. p99_limit_ms: of the open loop; settings above it are not chosen.
-    only: tries just these.
+    vcpus: threads that can run at once.
+    clients, slices: clients of the closed loop and number of its turns.
+    inference_script: whether the model includes an `inference.py`.
+    rate: rate of the open loop, in requests per second; None means OPEN_LOOP_SHARE of the deployed endpoint's
+        closed-loop rate.
+    p99_limit_ms: P99 limit in the open loop; slower settings are not chosen.
+    only: candidates to try instead of the default ones.
     """
 
     vcpus: int
@@ -94,7 +99,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What came of it: every trial in order, and the rate of the open loops."""
+    """Result of a sweep: every trial in order, and the open-loop rate in requests per second."""
 
     plan: Plan
     trials: tuple[Trial, ...]
@@ -102,12 +107,12 @@ class Sweep:
 
     @property
     def best(self) -> Trial | None:
-        """The fastest of those within the P99 limit; None when there is none."""
+        """Best trial within the P99 limit; None when no trial qualifies."""
         return best(self.trials, self.plan.p99_limit_ms)
 
 
 def sweep(plan: Plan, bench: Bench, on_trial: Callable[[Trial], object], on_start: Callable[[str], object]) -> Sweep:
-    """Tries parallelism first, then batching and the Python service on the best of it.
+    """Try parallelism first, then batching and the Python service on top of the best result so far.
 
     A candidate that the best so far dominates after SLICES turns gets no further turn and no open loop.
     """
@@ -135,10 +140,10 @@ def sweep(plan: Plan, bench: Bench, on_trial: Callable[[Trial], object], on_star
 
 
 def best(trials: Sequence[Trial], p99_limit_ms: float | None) -> Trial | None:
-    """Of the trials that lost no request and keep to the limit: the fastest, by its median ratio.
+    """Return the best trial that lost no request and keeps within the limit; None when no trial qualifies.
 
-    Those that are not slower than it beyond doubt count as fast; of these the one with the lowest P99 in the open
-    loop is the best.
+    The fastest is the one with the highest median ratio. Trials not slower than it beyond doubt count as equally fast;
+    the best is the one of them with the lowest P99 in the open loop.
     """
     fit = [
         (trial, trial.open.percentile_ms(99))
@@ -157,7 +162,7 @@ def best(trials: Sequence[Trial], p99_limit_ms: float | None) -> Trial | None:
 def _try(
     candidate: Candidate, bench: Bench, plan: Plan, before: Sequence[Trial], rate: float | None
 ) -> tuple[Trial, float | None]:
-    """The trial, and the open loop's rate, which the first one sets."""
+    """Run one trial; return it with the open-loop rate, which the first trial sets."""
     try:
         bench.serve(candidate)
     except TrialFailedError as error:

@@ -1,8 +1,8 @@
-"""The settings of TensorFlow Serving's container that a sweep tries, one group of knobs after the other."""
+"""The TensorFlow Serving container settings that a sweep tries, one group of knobs after the other."""
 
 from dataclasses import dataclass
 
-from stacks.tensorflow_serving import Batching, TensorFlowServing
+from stacks.settings.tensorflow_serving import Batching, TensorFlowServing
 
 PUBLISHED_VCPUS_PER_PROCESS = 8
 """The published U-Net endpoint runs 8 TensorFlow Serving processes on the 64 vCPUs of ml.g4dn.16xlarge."""
@@ -10,14 +10,14 @@ PUBLISHED_VCPUS_PER_PROCESS = 8
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Settings to try; label names what they set."""
+    """Settings to try, with a label that names the values they set."""
 
     label: str
     knobs: TensorFlowServing
 
 
 def candidate(knobs: TensorFlowServing) -> Candidate:
-    """Settings under a label that names what differs from the container's defaults."""
+    """Label settings by how they differ from the container's defaults."""
     parts = []
     for name, value in knobs.model_dump(exclude_defaults=True).items():
         if name == "batching":
@@ -37,31 +37,31 @@ _SHORT = {
 
 
 def parallelism(vcpus: int) -> list[Candidate]:
-    """The container's defaults first, then threads and processes that fill so many vCPUs, and the published ratio."""
+    """Return the container's defaults, then threads and processes that fill the vCPUs, then the published ratio."""
     counts = sorted({1, 2, vcpus // 2, vcpus} & set(range(1, vcpus + 1)))
-    # One process on all vCPUs is what the default does.
+    # (1, None) leaves intra-op threads at their default: one process on all vCPUs.
     shares = [(1, None), (1, 1), *((count, max(1, vcpus // count)) for count in counts if count > 1)]
-    made = [
+    knobs = [
         TensorFlowServing(inter_op_parallelism=inter, intra_op_parallelism=intra, instance_count=count)
         for inter in (None, 1)
         for count, intra in shares
     ]
-    made.append(
+    knobs.append(
         TensorFlowServing(
             inter_op_parallelism=1,
             intra_op_parallelism=1,
             instance_count=max(1, vcpus // PUBLISHED_VCPUS_PER_PROCESS),
         )
     )
-    return _each_once(made)
+    return _each_once(knobs)
 
 
 def batching(base: TensorFlowServing, vcpus: int, clients: int) -> list[Candidate]:
-    """The base with batches that the clients can fill, and with short and long waits for them."""
+    """Return the base with batch sizes that the clients can fill, each with a short and a long batch timeout."""
     if clients < 2:
         return []
     sizes = sorted({2, min(8, clients)})
-    made = [
+    knobs = [
         base.model_copy(
             update={
                 "batching": Batching(
@@ -75,11 +75,11 @@ def batching(base: TensorFlowServing, vcpus: int, clients: int) -> list[Candidat
         for size in sizes
         for micros in (1000, 10_000)
     ]
-    return _each_once(made)
+    return _each_once(knobs)
 
 
 def python_service(base: TensorFlowServing, vcpus: int) -> list[Candidate]:
-    """The base with more workers for an `inference.py`; without one they would do nothing."""
+    """Return the base with more workers for `inference.py`; without that script they would do nothing."""
     return _each_once([base.model_copy(update={"gunicorn_workers": count}) for count in sorted({2, vcpus, 2 * vcpus})])
 
 

@@ -1,1 +1,1 @@
-"""What an autoscaled endpoint does under a traffic trace: latency, errors, instances and cost."""
+"""Simulation of an autoscaled endpoint under a traffic trace: latency, errors, instances and cost."""

@@ -1,10 +1,10 @@
-"""The simulation second by second, for any number of requests: queues as reflected Brownian motion.
+"""Second-by-second simulation for any number of requests: queues as reflected Brownian motion.
 
-The work that waits at a queue grows with what arrives and falls with what its workers do. Over a second both are sums
-of many small parts, so the work moves as a Brownian motion that is held at zero (heavy traffic; Harrison, "Brownian
-Motion and Stochastic Flow Systems", 1985), and its value a second later is drawn exactly. The motion's variance is that
-of which the stationary wait is Allen's and Cunneen's, and what a request waits is the work less the part that Erlang C
-says finds a worker free. So steady load, overload, and the way from one to the other need no case of their own.
+The work waiting at a queue grows with each arrival and shrinks as its workers process it. Over a second, both are sums
+of many small parts, so the work moves as a Brownian motion reflected at zero (heavy traffic; Harrison, "Brownian Motion
+and Stochastic Flow Systems", 1985), and its value a second later is drawn exactly. The motion's variance is chosen so
+that the stationary wait is Allen and Cunneen's. A request's wait is the work, less an offset that leaves Erlang C's
+fraction of requests waiting. Steady load, overload and the transitions between them need no special cases.
 """
 
 import math
@@ -22,14 +22,14 @@ from sizing.simulation.scaler import Scaler
 from sizing.simulation.traffic import Trace
 
 _QUEUES = 128
-"""Queues that stand for all."""
+"""Number of simulated queues that represent all queues."""
 _WITHIN: Floats = (np.arange(_QUEUES) + 0.5) / _QUEUES
-"""When in a second requests come."""
+"""Arrival times of requests within a second."""
 _EXACT_SERVERS = 64
 _MOST_LOAD = 0.999
-"""Load above which the share that finds a worker free is taken as at this load: it has a limit there, and no value."""
+"""Highest load at which the offset for free workers is computed; at load 1 it has a limit but no value."""
 _LEFT = 20
-"""Times its mean that no wait reaches at its load by chance."""
+"""Multiple of the mean wait that no wait reaches by chance at the current load."""
 _REPORT_SECONDS = 600
 
 
@@ -42,16 +42,16 @@ def simulate_aggregated(
     window_seconds: float = 60.0,
     on_second: Callable[[float], object] = lambda _: None,
 ) -> Result:
-    """Simulates a trace second by second, in seconds for a day, whatever its rate.
+    """Simulate a trace second by second; a day takes seconds, regardless of its rate.
 
-    With random routing every instance has a queue of its own; with least outstanding requests all share one, which is
-    where that routing is as good as it can be. Arguments as of simulate_events. Raises SimulationError.
+    With random routing, every instance has its own queue. With least outstanding requests, all share one queue, which
+    is the best that this routing can do. Arguments are as for simulate_events. Raises SimulationError.
 
-    Beside simulate_events: P50 within a twentieth. P99 without overload within a sixth, and with least outstanding
-    requests, which are slower than one line, a quarter below. With overload the share of errors within a tenth.
-    Instance-hours within a fiftieth with the invocations metric, and within a sixth with concurrency,
-    whose points fluctuate around the alarm's threshold. A queue limit is applied at every second's end, which refuses
-    too little where it is only reached within one.
+    Accuracy relative to simulate_events: P50 within a twentieth. P99 without overload within a sixth; with least
+    outstanding requests, which are slower than one shared queue, up to a quarter too low. With overload, the fraction
+    of errors within a tenth. Instance-hours within a fiftieth with the invocations metric, and within a sixth with
+    concurrency, whose datapoints fluctuate around the alarm's threshold. A queue limit is applied at the end of every
+    second, so it rejects too few requests if it is only reached within a second.
     """
     _check_periods(endpoint)
     run = _Run(endpoint, trace, seed, window_seconds)
@@ -69,8 +69,8 @@ def _check_periods(endpoint: Endpoint) -> None:
     period = 60.0 if tracking is None else tracking.kind.period
     if period / endpoint.time_scale < 1:
         raise SimulationError(
-            f"time_scale is {endpoint.time_scale:g}: a datapoint every {period:g} s then takes less than the second "
-            f"that the aggregated mode steps by; give {period:g} or less, or simulate events"
+            f"time_scale is {endpoint.time_scale:g}, so a datapoint every {period:g} s takes less than the one-second "
+            f"step of the aggregated mode: give {period:g} or less, or simulate events"
         )
 
 
@@ -98,7 +98,7 @@ class _Run:
         self._weights: list[float] = []
 
     def second(self, second: int) -> None:
-        """One second, and what changes at its end."""
+        """Simulate one second, and the changes at its end."""
         rate, count, ready = float(self._rates[second]), float(self._counts[second]), self.scaler.ready
         window = self.recorder.window(second)
         if window != self._window:
@@ -115,14 +115,14 @@ class _Run:
         self._resize(ready, self.scaler.ready)
 
     def _wait(self, rate: float, ready: int) -> tuple[Floats, float]:
-        """What requests of this second wait at each queue, in seconds, and the share that is refused."""
+        """Return the wait in seconds at each queue for requests of this second, and the fraction that is rejected."""
         shared = self._endpoint.routing == "least_outstanding"
         taking = ready - self._level()
         workers = self._endpoint.workers * (taking if shared else 1)
         load = rate * self._mean / (self._endpoint.workers * taking)
         variance = self._mean * (1 + self._scv) / workers * max(1.0, load)
         change = load - 1 + math.sqrt(variance) * self._rng.standard_normal(_QUEUES)
-        # How far the motion dipped on its way, given where it ended: the minimum of a Brownian bridge.
+        # The lowest point of the motion within the second, given where it ends: the minimum of a Brownian bridge.
         dip = (change - np.sqrt(change**2 - 2 * variance * np.log(1 - self._rng.random(_QUEUES)))) / 2
         self._work = change + np.maximum(self._work, -dip)
         over = np.maximum(0.0, self._work - self._most_wait)
@@ -131,7 +131,7 @@ class _Run:
         return np.maximum(0.0, self._work + self._free(workers, load)), refused
 
     def _free(self, workers: int, load: float) -> float:
-        """What a request waits less than the work there is, in seconds, below 0: so that Erlang C's share waits."""
+        """Return the negative offset in seconds that, added to the work, leaves Erlang C's fraction waiting."""
         held = round(min(_MOST_LOAD, load), 3)
         if not held:
             return -math.inf
@@ -142,22 +142,22 @@ class _Run:
         if after < before:
             self._behind_count = 0
         elif after > before and self._endpoint.routing == "random":
-            # New instances begin without work.
+            # New instances start without work.
             fresh = self._rng.permutation(_QUEUES)[round(_QUEUES * before / after) :]
             self._work[fresh] = 0.0
         elif after > before and not self._behind_count:
-            # They have the fewest requests, and so get all of them until the others are as far; none moves over.
+            # New instances have the fewest requests, so they get all new ones until they catch up; none moves over.
             self._behind, self._behind_count, self._work = self._work, before, np.zeros(_QUEUES)
 
     def _level(self) -> int:
-        """Instances that get no request, as each of the others has fewer; a second later they have a second less."""
+        """Return how many instances get no requests because the others have fewer; their work shrinks by a second."""
         self._behind = self._behind - 1
         if self._behind_count and self._behind.mean() <= self._work.mean():
             self._behind_count = 0
         return self._behind_count
 
     def _counted(self, second: int, count: float, waits: Floats, refused: float) -> float:
-        """Invocations that the metric grows by in this second."""
+        """Return the increase of the invocations metric in this second."""
         if self._endpoint.counted == "arrival":
             return count
         seconds = np.minimum(waits + self._rng.choice(self._service, _QUEUES), self._endpoint.timeout_seconds)
@@ -166,10 +166,10 @@ class _Run:
         return float(self._answers[second]) + count * refused
 
     def _in_flight(self, rate: float, count: float, waits: Floats, ready: int) -> float:
-        """Requests that are served, and those that wait.
+        """Return the requests in flight, being served or waiting.
 
-        Where a line is as long as at its load, Little's law says how many wait; where it is left from a higher load, it
-        is the number whose work it is.
+        If a queue is as long as its load implies, Little's law gives the number waiting. If it is left over from a
+        higher load, the number follows from its work.
         """
         taking = (ready - self._behind_count) * self._endpoint.workers
         behind = self._behind_count * self._endpoint.workers
@@ -183,7 +183,7 @@ class _Run:
         return busy + waiting + queued_behind
 
     def flush(self) -> None:
-        """Counts the requests of the window that ends."""
+        """Record the requests of the window that ends."""
         if not self._waits:
             return
         waits = np.stack(self._waits)
@@ -198,9 +198,9 @@ class _Run:
 
 @lru_cache(maxsize=100_000)
 def _log_waiting(workers: int, load: float) -> float:
-    """Logarithm of the share of requests that wait, at a load below 1.
+    """Return the logarithm of the fraction of requests that wait, at a load below 1.
 
-    Erlang C; for many workers Sakasegawa's power of the load, "An approximation formula L_q = a * b**c / (1 - b)",
+    Erlang C; for many workers, Sakasegawa's power of the load, "An approximation formula L_q = a * b**c / (1 - b)",
     Annals of the Institute of Statistical Mathematics 29, 1977.
     """
     if workers <= _EXACT_SERVERS:

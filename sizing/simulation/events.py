@@ -1,4 +1,4 @@
-"""The simulation event by event: every request, its instance, its worker and its wait."""
+"""Event-by-event simulation: every request with its instance, worker and wait."""
 
 import heapq
 from collections import deque
@@ -25,10 +25,13 @@ def simulate_events(
     window_seconds: float = 60.0,
     on_second: Callable[[float], object] = lambda _: None,
 ) -> Result:
-    """Simulates every request of a trace: Poisson arrivals, drawn service times, first come first served on instances.
+    """Simulate every request of a trace: Poisson arrivals, random service times, first come first served per instance.
 
-    usd_per_hour: of an instance. seed: the same seed gives the same result. on_second: told how far it is. Takes about
-    two microseconds a request.
+    usd_per_hour: price of an instance.
+    seed: equal seeds give equal results.
+    on_second: called with the simulated second, to report progress.
+
+    It takes about two microseconds per request.
     """
     run = _Run(endpoint, trace, seed, window_seconds)
     for end, arrivals in trace.arrivals(run.rng):
@@ -38,7 +41,12 @@ def simulate_events(
 
 
 class _Instance:
-    """free: when each worker is free, a heap. starts: when waiting requests will begin, rising. out: outstanding."""
+    """State of one instance.
+
+    free: heap of the times at which each worker is free.
+    starts: increasing start times of the waiting requests.
+    out: number of outstanding requests.
+    """
 
     __slots__ = ("free", "out", "starts")
 
@@ -64,7 +72,7 @@ class _Run:
         self._unanswered: Floats = np.empty(0)
 
     def serve(self, arrivals: Floats, end: float) -> None:
-        """Requests up to a moment, and what changes meanwhile."""
+        """Simulate the requests up to a time, and the scaling in the meantime."""
         while self._now < end:
             until = min(end, self.scaler.next_moment)
             count = int(np.searchsorted(arrivals, until))
@@ -78,7 +86,7 @@ class _Run:
     def _resize(self) -> None:
         missing = self.scaler.ready - len(self._instances)
         if missing < 0:
-            # Those that go finish what they have: its times are known already.
+            # Removed instances finish their requests, whose times are already recorded.
             del self._instances[self.scaler.ready :]
         self._instances.extend(_Instance(self._endpoint.workers) for _ in range(missing))
 
@@ -111,7 +119,7 @@ class _Run:
             recorder.latencies.add(window, 1000 * seconds[here][answered])
 
     def _account(self, begins: Floats, answered: Floats, refused: int, until: float) -> None:
-        """What the endpoint's metrics grow by up to a moment."""
+        """Update the endpoint's metrics up to a time."""
         now = self._now
         self._in_flight_seconds += float((np.minimum(self._unanswered, until) - now).sum())
         self._in_flight_seconds += float((np.minimum(answered, until) - begins).sum())
@@ -170,7 +178,7 @@ def _outstanding(instance: _Instance) -> int:
 
 
 def _within(times: Floats, recorder: Recorder, window: int) -> slice:
-    """Where the rising times of a window are."""
+    """Return the slice of the sorted times that is in a window."""
     width = recorder.window_seconds
     last = window == recorder.windows - 1
     begin = int(np.searchsorted(times, window * width))

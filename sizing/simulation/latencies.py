@@ -1,4 +1,4 @@
-"""Latencies of a simulation, window by window, in bins of one percent."""
+"""Latencies of a simulation, per time window, in bins with a width of one percent."""
 
 import math
 
@@ -12,29 +12,29 @@ _MIDDLES = _LOWEST_MS * _WIDTH ** (np.arange(_BINS) + 0.5)
 
 
 class Latencies:
-    """Counts requests by window and latency; a percentile is right within half a percent of itself."""
+    """Histogram of latencies per window; percentiles are accurate to half a percent."""
 
     def __init__(self, windows: int) -> None:
         self._counts: Floats = np.zeros((windows, _BINS), np.float64)
 
     def add(self, window: int, milliseconds: Floats, weights: Floats | None = None) -> None:
-        """Latencies in ms of one window, each a request, or as many as its weight."""
+        """Add latencies in milliseconds to a window, each counted once or by its weight."""
         if milliseconds.size:
             scaled = np.log(np.clip(milliseconds, _LOWEST_MS, _HIGHEST_MS) / _LOWEST_MS) / math.log(_WIDTH)
             bins = scaled.astype(np.int64).ravel()
             self._counts[window] += np.bincount(bins, None if weights is None else weights.ravel(), minlength=_BINS)
 
     def percentile_ms(self, percent: float) -> float:
-        """Of all windows together, in ms; not a number without requests."""
+        """Return a percentile over all windows, in milliseconds; NaN without requests."""
         return float(_quantiles(self._counts.sum(axis=0, keepdims=True), percent / 100)[0])
 
     def window_percentiles_ms(self, percent: float) -> Floats:
-        """Of each window, in ms; not a number in those without requests."""
+        """Return a percentile of each window, in milliseconds; NaN for windows without requests."""
         return _quantiles(self._counts, percent / 100)
 
 
 def _quantiles(counts: Floats, share: float) -> Floats:
     sums = counts.cumsum(axis=1)
     totals = sums[:, -1]
-    found: Floats = _MIDDLES[np.minimum((sums < share * totals[:, None]).sum(axis=1), _BINS - 1)]
-    return np.where(totals > 0, found, np.nan)
+    quantiles: Floats = _MIDDLES[np.minimum((sums < share * totals[:, None]).sum(axis=1), _BINS - 1)]
+    return np.where(totals > 0, quantiles, np.nan)

@@ -1,4 +1,4 @@
-"""A real scale-out as it was watched, and how well a simulation foresaw it."""
+"""An observed scale-out of a real endpoint, for comparison with a simulation."""
 
 import csv
 import itertools
@@ -15,12 +15,17 @@ _COLUMNS = {"seconds": float, "desired": int, "current": int, "answered": int, "
 
 
 class ObservedError(ValueError):
-    """What was watched cannot be read; the message names the file and the fix."""
+    """Observations cannot be read; the message names the file and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at an endpoint: seconds since the beginning, instances asked for and in service, requests until then."""
+    """One observation of an endpoint.
+
+    seconds: time since the beginning.
+    desired, ready: instances desired and in service.
+    requests: total number of requests so far.
+    """
 
     seconds: float
     desired: int
@@ -30,9 +35,12 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Milestones:
-    """When the instances asked for first grew, when they were most, and when they were back at the fewest, in seconds.
+    """Times in seconds of the main events of a scale-out; None for an event that did not happen.
 
-    None where they never did. most: how many they were then.
+    grew: first increase of the desired instances.
+    at_most: when the desired instances reached their maximum.
+    back: when they returned to the initial number.
+    most: the maximum of the desired instances.
     """
 
     grew: float | None
@@ -42,16 +50,16 @@ class Milestones:
 
 
 def read_moments(path: Path) -> tuple[Look, ...]:
-    """The moments.csv that `inference watch-scaling` leaves; raises ObservedError."""
+    """Read the moments.csv that `inference watch-scaling` leaves; raises ObservedError."""
     try:
         with path.open(newline="") as file:
             rows = [
                 {name: convert(row[name]) for name, convert in _COLUMNS.items()} for row in csv.DictReader(file)
             ]  # fmt: skip
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise ObservedError(f"{path.name} is no moments.csv of watch-scaling: {error!r}") from error
+        raise ObservedError(f"{path.name} is not a moments.csv of watch-scaling: {error!r}") from error
     if len(rows) < 2:
-        raise ObservedError(f"{path.name} has {len(rows)} moments: watch for longer")
+        raise ObservedError(f"{path.name} has {len(rows)} moments, and at least 2 are needed: watch for longer")
     return tuple(
         Look(row["seconds"], int(row["desired"]), int(row["current"]), int(row["answered"] + row["failed"]))
         for row in rows
@@ -59,7 +67,7 @@ def read_moments(path: Path) -> tuple[Look, ...]:
 
 
 def traffic_of(looks: Sequence[Look]) -> Trace:
-    """The requests that were sent, as a trace: what came between two looks is spread evenly."""
+    """Return the observed requests as a trace; requests between two observations are spread evenly."""
     begin = looks[0].seconds
     seconds = np.arange(int(looks[-1].seconds - begin) + 2)
     counts = np.interp(seconds, [look.seconds - begin for look in looks], [look.requests for look in looks])
@@ -67,7 +75,7 @@ def traffic_of(looks: Sequence[Look]) -> Trace:
 
 
 def provisioning_seconds(looks: Sequence[Look]) -> float:
-    """Seconds from the first scale-out until all that it asked for were in service; 0 where there was none."""
+    """Return the seconds from the first scale-out until all requested instances are in service; 0 without one."""
     for before, after in itertools.pairwise(looks):
         if after.desired > before.desired:
             ready = next((look for look in looks if look.ready >= after.desired), looks[-1])
@@ -76,7 +84,7 @@ def provisioning_seconds(looks: Sequence[Look]) -> float:
 
 
 def milestones_of(looks: Sequence[Look]) -> Milestones:
-    """Of what was watched; a change is taken to have happened halfway between two looks."""
+    """Return the milestones of observations; a change counts as halfway between two observations."""
     begin = looks[0].seconds
     changes = [
         ((before.seconds + after.seconds) / 2 - begin, after.desired)
@@ -87,13 +95,13 @@ def milestones_of(looks: Sequence[Look]) -> Milestones:
 
 
 def milestones_in(result: Result) -> Milestones:
-    """Of what was simulated."""
+    """Return the milestones of a simulation."""
     first = result.actions[0].before if result.actions else result.peak_instances
     return _milestones(first, [(action.seconds, action.after) for action in result.actions])
 
 
 def instance_seconds(looks: Sequence[Look]) -> float:
-    """Instances asked for over the time that was watched."""
+    """Return the integral of the desired instances over the observed time, in instance-seconds."""
     return sum((after.seconds - before.seconds) * before.desired for before, after in itertools.pairwise(looks))
 
 

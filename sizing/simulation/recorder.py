@@ -1,4 +1,4 @@
-"""Collects a simulation's figures window by window."""
+"""Record a simulation's figures per time window."""
 
 import math
 
@@ -10,7 +10,10 @@ from sizing.simulation.scaler import Scaler
 
 
 class Recorder:
-    """Takes what happens, and makes the result. window_seconds: length of a window."""
+    """Recorder of a simulation that creates its result.
+
+    window_seconds: length of a window.
+    """
 
     def __init__(self, seconds: float, window_seconds: float) -> None:
         count = max(1, math.ceil(seconds / window_seconds))
@@ -22,18 +25,18 @@ class Recorder:
         self._rates, self._errors, self._ready, self._desired = (np.zeros(count) for _ in range(4))
 
     def window(self, second: float) -> int:
-        """The window that a moment is in."""
+        """Return the window that contains a time."""
         return min(len(self._rates) - 1, int(second / self.window_seconds))
 
     def span(self, begin: float, end: float, scaler: Scaler) -> None:
-        """Instances between two moments, in which they did not change."""
+        """Record the instances between two times, during which they did not change."""
         self.instance_seconds += (end - begin) * max(scaler.ready, scaler.desired)
         self.peak = max(self.peak, scaler.desired, scaler.ready)
         for window in range(self.window(begin), self.window(max(begin, end - 1e-9)) + 1):
             self._ready[window], self._desired[window] = scaler.ready, scaler.desired
 
     def served(self, window: int, requests: float, *, rejected: float = 0.0, timed_out: float = 0.0) -> None:
-        """Requests of a window, and how many of them failed."""
+        """Record requests of a window, and how many of them failed."""
         self.requests += requests
         self.rejected += rejected
         self.timed_out += timed_out
@@ -41,7 +44,7 @@ class Recorder:
         self._errors[window] += rejected + timed_out
 
     def result(self, traffic: str, mode: Mode, usd_per_hour: float, scaler: Scaler) -> Result:
-        """Everything that was taken."""
+        """Return the result of everything recorded."""
         ends: Floats = np.minimum(self.window_seconds * (np.arange(len(self._rates)) + 1), self._seconds)
         lengths = np.diff(ends, prepend=0.0)
         return Result(

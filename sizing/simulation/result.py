@@ -1,4 +1,4 @@
-"""What a simulation found."""
+"""Result of a simulation."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ Mode = Literal["events", "aggregated"]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One figure for each window: its end in seconds, rate and errors a second, instances, percentiles in ms."""
+    """Time series with one value per window: its end in seconds, rates per second, instances, and latencies in ms."""
 
     seconds: Floats
     rate: Floats
@@ -25,11 +25,13 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A simulated trace.
+    """Result of simulating a trace.
 
-    requests: expected or drawn. rejected: found a full queue, or no instance. timed_out: took longer than the timeout.
-    Percentiles in ms are of requests that were answered in time. instance_hours: asked for, ready or not.
-    usd_per_day: US dollars for a day that goes on like the trace.
+    requests: expected or drawn number of requests.
+    rejected: requests that found a full queue, or no instance.
+    timed_out: requests that took longer than the timeout.
+    p50_ms, p90_ms, p99_ms: latency of requests answered in time, in milliseconds.
+    instance_hours: hours of desired instances, whether ready or not.
     """
 
     traffic: str
@@ -49,27 +51,27 @@ class Result:
 
     @property
     def error_share(self) -> float:
-        """Share of requests that were rejected or timed out."""
+        """Fraction of requests that were rejected or timed out."""
         return (self.rejected + self.timed_out) / self.requests if self.requests else 0.0
 
     @property
     def usd(self) -> float:
-        """US dollars for the instances of the whole trace."""
+        """Cost of the instances over the whole trace, in US dollars."""
         return self.instance_hours * self.usd_per_hour
 
     @property
     def usd_per_day(self) -> float:
-        """US dollars for a day that goes on like the trace."""
+        """Cost in US dollars of a day that continues like the trace."""
         return self.usd * 86_400 / self.seconds
 
     @property
     def usd_per_million(self) -> float:
-        """US dollars for a million requests that were answered; infinite without any."""
+        """Cost in US dollars of a million answered requests; infinite without any."""
         answered = self.requests - self.rejected - self.timed_out
         return self.usd / answered * 1e6 if answered > 0 else math.inf
 
     def summary(self) -> dict[str, Any]:
-        """JSON values, without figures where there were no requests."""
+        """Return the result as JSON values, with null where there were no requests."""
         named = {
             name: getattr(self, name)
             for name in (
@@ -83,12 +85,12 @@ class Result:
 
 
 def percentiles(latencies: Latencies) -> dict[str, float]:
-    """P50, P90 and P99 of all windows, by the names that Result has."""
+    """Return P50, P90 and P99 over all windows, named like the fields of Result."""
     return {f"p{percent}_ms": latencies.percentile_ms(percent) for percent in (50, 90, 99)}
 
 
 def _finite(value: Any) -> Any:
-    """JSON has neither infinity nor NaN."""
+    """Replace infinity and NaN by None, because JSON has neither."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     if isinstance(value, list):

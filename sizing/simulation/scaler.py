@@ -1,4 +1,4 @@
-"""How the instances of a simulated endpoint follow its metrics, by the rules of sizing.autoscaling."""
+"""Scaling of a simulated endpoint's instances from its metrics, by the rules of sizing.autoscaling."""
 
 import math
 from collections import deque
@@ -12,7 +12,7 @@ from sizing.simulation.endpoint import Endpoint, Schedule
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A change of the desired instances: when, in seconds, from how many to how many, and what wanted it."""
+    """A change of the desired instances: the time in seconds, the numbers before and after, and the cause."""
 
     seconds: float
     before: int
@@ -21,7 +21,7 @@ class Action:
 
 
 class _Points:
-    """The datapoints of one policy, cut from running totals."""
+    """Datapoints of one policy, derived from running totals."""
 
     def __init__(self, kind: MetricKind, endpoint: Endpoint) -> None:
         self.kind = kind
@@ -31,7 +31,7 @@ class _Points:
         self._total = 0.0
 
     def take(self, total: float, ready: int) -> None:
-        """A datapoint per instance of what the total grew by: per minute of counts, on average of what lasts."""
+        """Add a datapoint per instance from the increase of the total: counts per minute, or a time average."""
         unit = 1.0 if self.kind.period < INVOCATIONS.period else INVOCATIONS.period
         self.values.append((total - self._total) * unit / self.period / max(1, ready))
         self._total = total
@@ -39,10 +39,10 @@ class _Points:
 
 
 class Scaler:
-    """Holds the instances: `ready` take requests, `desired` are asked for and paid.
+    """The instances of an endpoint: `ready` take requests, `desired` are requested and billed.
 
-    While instances are being made another change is refused and its datapoints are lost, as SageMaker refuses to
-    update an endpoint that is being updated. Instances that are taken away stop taking requests at once.
+    While instances are being provisioned, any other change is rejected and its datapoints are lost, because SageMaker
+    rejects updates to an endpoint that is being updated. Removed instances stop taking requests at once.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -59,15 +59,15 @@ class Scaler:
 
     @property
     def next_moment(self) -> float:
-        """Seconds at which something may change."""
+        """Next time in seconds at which something may change."""
         points = (each.next for each in (self._tracked, self._stepped) if each is not None)
         return min(self._ready_at, *points, *(due for due, _ in self._due), math.inf)
 
     def advance(self, now: float, invocations: float, in_flight_seconds: float) -> None:
-        """What is due by now happens.
+        """Apply everything that is due by now.
 
-        invocations: requests since the beginning. in_flight_seconds: their time in the system since then, which is the
-        integral of the requests in flight.
+        invocations: requests since the beginning.
+        in_flight_seconds: total time in the system of these requests, the integral of the requests in flight.
         """
         if self._ready_at <= now:
             self.ready, self._ready_at = self.desired, math.inf
@@ -118,6 +118,6 @@ class Scaler:
 
 
 def bounds_of(endpoint: Endpoint) -> Bounds:
-    """The fewest and the most instances that there may ever be."""
+    """Return the lowest minimum and the highest maximum that any schedule sets."""
     every = [endpoint.bounds, *(each.bounds for each in endpoint.schedules)]
     return Bounds(min(each.minimum for each in every), max(each.maximum for each in every))

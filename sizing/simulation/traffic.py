@@ -1,4 +1,4 @@
-"""Traffic: requests a second over time, from a file or made."""
+"""Traffic traces: requests per second over time, generated or from a file."""
 
 import csv
 import io
@@ -18,39 +18,43 @@ _MAX_SECONDS = 31 * 86_400
 
 
 class TrafficError(ValueError):
-    """A trace cannot be; the message names the field or line, the value and the fix."""
+    """A trace is invalid; the message names the field or line, the value and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """rates: requests a second, one figure for each second from 0 on. name: for titles. Raises TrafficError."""
+    """A traffic trace. Raises TrafficError for invalid rates.
+
+    name: name for titles.
+    rates: requests per second, one value for each second from 0.
+    """
 
     name: str
     rates: Rates
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.rates) <= _MAX_SECONDS:
-            raise TrafficError(f"rates has {len(self.rates)} seconds: give 1 to {_MAX_SECONDS}, which are 31 days")
+            raise TrafficError(f"rates has {len(self.rates)} seconds: give 1 to {_MAX_SECONDS}, which is 31 days")
         if not (np.isfinite(self.rates).all() and (self.rates >= 0).all()):
-            raise TrafficError(f"rates of {self.name} has a figure below 0 or none at all: give requests a second")
+            raise TrafficError(f"rates of {self.name} has a value that is negative or not finite: give rates from 0")
 
     @property
     def seconds(self) -> int:
-        """Length."""
+        """Length of the trace in seconds."""
         return len(self.rates)
 
     @property
     def requests(self) -> float:
-        """Requests expected altogether."""
+        """Expected number of requests."""
         return float(self.rates.sum())
 
     @property
     def peak(self) -> float:
-        """The highest rate in requests a second."""
+        """Highest rate, in requests per second."""
         return float(self.rates.max())
 
     def arrivals(self, rng: np.random.Generator) -> Iterator[tuple[float, Rates]]:
-        """Arrival times of a Poisson process of these rates, rising, chunk by chunk: (the chunk's end, times)."""
+        """Yield sorted arrival times of a Poisson process with these rates, as chunks of (end of chunk, times)."""
         size = max(1, int(_CHUNK_REQUESTS / max(1.0, self.peak)))
         for begin in range(0, self.seconds, size):
             rates = self.rates[begin : begin + size]
@@ -61,12 +65,12 @@ class Trace:
 
 
 def constant(rate: float, seconds: int) -> Trace:
-    """The same rate all the time."""
+    """Return a trace with the same rate throughout."""
     return Trace("constant", np.full(seconds, _rate("rate", rate)))
 
 
 def diurnal(low: float, peak: float, seconds: int, peak_hour: float = 15.0) -> Trace:
-    """A day's rhythm from `low` at night to `peak` at peak_hour, a sine, which begins at midnight and repeats."""
+    """Return a daily sine wave, from `low` at night to `peak` at peak_hour, that starts at midnight and repeats."""
     middle, swing = (_rate("peak", peak) + _rate("low", low)) / 2, (peak - low) / 2
     phase = 2 * math.pi * (np.arange(seconds) / _DAY - peak_hour / 24)
     return Trace("diurnal", middle + swing * np.cos(phase))
@@ -75,9 +79,9 @@ def diurnal(low: float, peak: float, seconds: int, peak_hour: float = 15.0) -> T
 def flash_crowd(
     low: float, peak: float, seconds: int, *, at: float | None = None, rise: float = 60.0, fall: float = 1800.0
 ) -> Trace:
-    """`low` until `at`, linearly up to `peak` within `rise` seconds, then back with the time constant `fall`.
+    """Return `low` until `at`, a linear rise to `peak` in `rise` seconds, then a decay with time constant `fall`.
 
-    at: seconds from the beginning; a quarter of the trace without it.
+    at: seconds from the start; by default, a quarter of the trace.
     """
     begin = seconds / 4 if at is None else at
     since = np.arange(seconds) - begin
@@ -87,9 +91,9 @@ def flash_crowd(
 
 
 def failover(low: float, peak: float, seconds: int, *, at: float | None = None, lasts: float | None = None) -> Trace:
-    """A neighbouring region fails and its traffic comes here at once: `low`, then `peak`, then `low` again.
+    """Return `low`, then `peak` while a neighboring region has failed and its traffic arrives here, then `low` again.
 
-    at, lasts: seconds; a quarter and a third of the trace without them.
+    at, lasts: start and duration in seconds; by default, a quarter and a third of the trace.
     """
     begin = seconds / 4 if at is None else at
     span = seconds / 3 if lasts is None else lasts
@@ -103,13 +107,13 @@ GENERATORS: dict[str, Callable[[float, float, int], Trace]] = {
     "flash_crowd": flash_crowd,
     "failover": failover,
 }
-"""Traffic by name, of the lowest rate, the highest, and seconds."""
+"""Generators of traffic by name; arguments are the lowest rate, the highest rate and the seconds."""
 
 
 def read_trace(path: Path) -> Trace:
-    """A CSV file with the columns seconds,rate: each rate holds until the next row's second.
+    """Read a CSV file with the columns seconds,rate; each rate holds until the next row's second.
 
-    The last row says where the trace ends, and its rate counts for one second. Raises TrafficError.
+    The last row marks the end of the trace, and its rate counts for one second. Raises TrafficError.
     """
     try:
         reader = csv.reader(io.StringIO(path.read_text().removeprefix("\ufeff")), strict=True)
@@ -121,10 +125,10 @@ def read_trace(path: Path) -> Trace:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TrafficError(f"{path.name} cannot be read as CSV: {error}") from error
     if not rows or rows[0][0] != 0:
-        raise TrafficError(f"{path.name}: the first row must be of second 0")
+        raise TrafficError(f"{path.name}: the first row must be for second 0")
     for (before, _), (after, _) in itertools.pairwise(rows):
         if after <= before:
-            raise TrafficError(f"{path.name}: second {after} follows {before}: order the rows by second")
+            raise TrafficError(f"{path.name}: second {after} follows {before}: sort the rows by second")
     if rows[-1][0] >= _MAX_SECONDS:
         raise TrafficError(f"{path.name}: second {rows[-1][0]} is beyond 31 days: cut the trace")
     spans = [after - before for (before, _), (after, _) in itertools.pairwise(rows)]
@@ -138,11 +142,11 @@ def _row(row: list[str], where: str) -> tuple[int, float]:
     except ValueError:
         raise TrafficError(f"{where}: the row is {','.join(row)[:80]!r}: write a whole second and a rate") from None
     if not (parsed[1] >= 0 and math.isfinite(parsed[1])):
-        raise TrafficError(f"{where}: rate is {rate.strip()[:80]}: give requests a second from 0 on")
+        raise TrafficError(f"{where}: rate is {rate.strip()[:80]}: give requests per second, from 0")
     return parsed
 
 
 def _rate(field: str, value: float) -> float:
     if not (value >= 0 and math.isfinite(value)):
-        raise TrafficError(f"{field} is {value}: give requests a second from 0 on")
+        raise TrafficError(f"{field} is {value}: give requests per second, from 0")
     return value

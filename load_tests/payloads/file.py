@@ -1,4 +1,4 @@
-"""The requests of a load test as a file, and documents that are files or S3 objects alike."""
+"""Files of load test requests, and documents stored as files or S3 objects."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from load_tests.closed_loop import Request
 
 
 def read_document(url: str) -> str:
-    """The text at a path or s3:// URL; errors of the file system or the client library pass through."""
+    """Read the text at a path or s3:// URL; errors of the file system or the client library pass through."""
     if url.startswith("s3://"):
         bucket, _, key = url.removeprefix("s3://").partition("/")
         return boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
@@ -19,7 +19,7 @@ def read_document(url: str) -> str:
 
 
 def write_document(url: str, text: str) -> None:
-    """Replaces what is at a path or s3:// URL; errors of the file system or the client library pass through."""
+    """Write text to a path or s3:// URL, replacing it; errors of the file system or the client library pass through."""
     if url.startswith("s3://"):
         bucket, _, key = url.removeprefix("s3://").partition("/")
         boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode())
@@ -30,7 +30,7 @@ def write_document(url: str, text: str) -> None:
 
 
 def write_feed(url: str, requests: Iterable[Request]) -> None:
-    """One line of JSON for each request, its body in base64."""
+    """Write one line of JSON per request, with its body in base64."""
     lines = [
         json.dumps(
             {
@@ -46,10 +46,10 @@ def write_feed(url: str, requests: Iterable[Request]) -> None:
 
 
 def read_feed(url: str) -> list[Request]:
-    """What `write_feed` wrote; raises ValueError when there is no request."""
+    """Read a file of requests from `write_feed`; raises ValueError if it has none."""
     rows = [json.loads(line) for line in read_document(url).splitlines() if line]
     if not rows:
-        raise ValueError(f"feed is {url}, which has no request: give one at least")
+        raise ValueError(f"feed is {url}, which has no requests: give at least one")
     return [
         Request(
             body=base64.b64decode(row["body"]),

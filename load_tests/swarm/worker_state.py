@@ -1,4 +1,4 @@
-"""What the users of one worker share."""
+"""State that the users of one Locust worker share."""
 
 import itertools
 import random
@@ -13,14 +13,14 @@ from load_tests.plan import Place, Plan, share
 from load_tests.recorder import Recorder
 from load_tests.swarm.senders import Sender, SendFailedError
 
-LOOK_SECONDS = 0.05
+MONITOR_SECONDS = 0.05
 _AFTER_FAILURE_SECONDS = 0.05
-"""A user's rest after a failure, so that refusals, which take no time, do not take the whole processor."""
+"""Pause after a failed request: refusals return at once, and retrying them in a tight loop would saturate the CPU."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """One request: name, seconds, bytes of the answer, and the failure if it was one."""
+    """One request: the name of its place, seconds, bytes of the response, and the error if it failed."""
 
     name: str
     seconds: float
@@ -29,10 +29,11 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Station:
-    """A worker's plan, requests and client; what it counts, and whether its users shall end.
+class WorkerState:
+    """A worker's plan, payloads, client and counters.
 
-    number: of this worker, from 0. quota: measured requests that are left to send; None without a bound.
+    number: index of this worker, from 0. closing: whether users must end. quota: measured requests left to send; None
+    for no limit.
     """
 
     plan: Plan
@@ -44,37 +45,37 @@ class Station:
     in_flight: int = 0
     quota: int | None = None
     source: random.Random = field(default_factory=random.Random)
-    _feed: "itertools.cycle[Request]" = field(init=False)
+    _payloads: "itertools.cycle[Request]" = field(init=False)
     _taken: set[int] = field(default_factory=set)
 
-    def begin(self, number: int) -> None:
-        """Starts the test's clock as the worker of that number, whose draws are its own."""
+    def start(self, number: int) -> None:
+        """Start the test's clock as worker `number`, which seeds its random generator."""
         self.number = number
         self.source = random.Random(f"{self.plan.seed}/{number}")
-        # Every worker begins elsewhere, or all would ask for the same at the same time.
+        # Workers start at different payloads; otherwise all would send the same one at the same time.
         offset = number * len(self.requests) // self.plan.workers
-        self._feed = itertools.cycle([*self.requests[offset:], *self.requests[:offset]])
+        self._payloads = itertools.cycle([*self.requests[offset:], *self.requests[:offset]])
         if self.plan.requests is not None:
             self.quota = share(self.plan.requests, number, self.plan.workers)
         self.recorder.start()
 
-    def seat(self) -> int:
-        """The lowest number that no user of this worker has."""
+    def take_slot(self) -> int:
+        """Return the lowest number that no user of this worker has."""
         free = next(number for number in itertools.count() if number not in self._taken)
         self._taken.add(free)
         return free
 
-    def leave(self, seat: int) -> None:
-        """Gives a number back."""
-        self._taken.discard(seat)
+    def release_slot(self, slot: int) -> None:
+        """Release a number."""
+        self._taken.discard(slot)
 
-    def place_of(self, seat: int) -> Place:
-        """Where a user sends: users of all workers are spread evenly, and stay where they are."""
-        return self.plan.places[(seat * self.plan.workers + self.number) % len(self.plan.places)]
+    def place_of(self, slot: int) -> Place:
+        """Return where a user sends its requests: the users of all workers are spread evenly over the places."""
+        return self.plan.places[(slot * self.plan.workers + self.number) % len(self.plan.places)]
 
-    def ask(self, place: Place, began: float) -> Outcome:
-        """Sends the next request and records it with the time that it began, or was due, at."""
-        request = next(self._feed)
+    def send(self, place: Place, began: float) -> Outcome:
+        """Send the next request and record it; `began` is when it started, or was scheduled to start."""
+        request = next(self._payloads)
         recorder = self.recorder
         recorder.sent(recorder.now if self.plan.mode == "open" else began)
         self.in_flight += 1
@@ -87,7 +88,7 @@ class Station:
         return Outcome(place.name, recorder.answered(place.name, began), size, None)
 
     def may_send(self, moment: float) -> bool:
-        """Takes one from the quota, if there is one and the moment is measured."""
+        """Return whether a request may be sent, and take it from the quota if the moment is measured."""
         if self.quota is None or not self.recorder.measured(moment):
             return True
         if self.quota == 0:
@@ -95,21 +96,21 @@ class Station:
         self.quota -= 1
         return True
 
-    def rest(self, failed: bool) -> float:
-        """Seconds until a user's next request."""
-        pause = self.source.uniform(*self.plan.pause)
-        return max(pause, _AFTER_FAILURE_SECONDS) if failed else pause
+    def pause(self, failed: bool) -> float:
+        """Return the seconds until a user's next request."""
+        seconds = self.source.uniform(*self.plan.pause)
+        return max(seconds, _AFTER_FAILURE_SECONDS) if failed else seconds
 
-    def look(self) -> None:
-        """Looks at the worker itself until the end."""
+    def monitor(self) -> None:
+        """Record the worker's event loop lag, CPU utilization and requests in flight until the end."""
         process = psutil.Process()
         process.cpu_percent()
         since = self.recorder.now
         while True:
             before = self.recorder.now
-            gevent.sleep(LOOK_SECONDS)
+            gevent.sleep(MONITOR_SECONDS)
             now = self.recorder.now
-            self.recorder.looked(self.in_flight, now - before - LOOK_SECONDS)
+            self.recorder.looked(self.in_flight, now - before - MONITOR_SECONDS)
             if now - since >= 1:
                 since = now
                 self.recorder.processor(process.cpu_percent() / 100)

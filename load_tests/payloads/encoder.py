@@ -1,4 +1,4 @@
-"""The requests of the encoder workload."""
+"""Requests for the encoder workload."""
 
 import json
 import random
@@ -7,11 +7,11 @@ from pathlib import Path
 from load_tests.closed_loop import Request
 
 WORKLOAD = "encoder"
-_QUESTIONS = Path(__file__).parents[1] / "model_build/encoder/data/evaluation.json"
+_QUESTIONS = Path(__file__).parents[2] / "model_build/encoder/data/evaluation.json"
 
 
 def requests(seed: int = 0) -> list[Request]:
-    """The project's own questions, in a seeded order."""
+    """Return the project's own evaluation questions as requests, in a seeded order."""
     articles = json.loads(_QUESTIONS.read_text())["data"]
     pairs = [
         (entry["question"], paragraph["context"])

@@ -1,4 +1,4 @@
-"""The requests of the saved_model workload: one image each, as PNG, as an npy array or as JSON."""
+"""Requests for the saved_model workload: one image each, as PNG, npy array or JSON."""
 
 import io
 import json
@@ -19,7 +19,7 @@ JSON, NPY, PNG = "application/json", "application/x-npy", "image/png"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """An image of the build's test share and its mask: uint8 (224, 224, 3), and bool (224, 224)."""
+    """An image from the build's test split, uint8 (224, 224, 3), and its mask, bool (224, 224)."""
 
     name: str
     png: bytes
@@ -28,7 +28,7 @@ class Sample:
 
 
 def read_samples(archive: bytes) -> list[Sample]:
-    """The images and masks of a build's `samples.zip`."""
+    """Read the images and masks of a build's `samples.zip`."""
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         names = sorted(name.removeprefix("images/") for name in opened.namelist() if name.startswith("images/"))
         return [
@@ -43,12 +43,12 @@ def read_samples(archive: bytes) -> list[Sample]:
 
 
 def pixels(png: bytes) -> npt.NDArray[np.uint8]:
-    """An image file as an array."""
+    """Decode an image file into an array."""
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
 def requests(samples: Sequence[Sample], form: Form) -> list[Request]:
-    """A request per image; the answer to JSON is JSON, to npy an npy array, to PNG a PNG."""
+    """Return one request per image; the response has the request's format: JSON, npy array or PNG."""
     return [_request(sample, form) for sample in samples]
 
 
@@ -58,27 +58,27 @@ def _request(sample: Sample, form: Form) -> Request:
     if form == "npy":
         stream = io.BytesIO()
         np.save(stream, sample.pixels)
-        # Black and white, as in a PNG: a quarter of the bytes of probabilities.
+        # The uint8 mask is black and white, as in a PNG: a quarter of the bytes of probabilities.
         return Request(body=stream.getvalue(), content_type=NPY, accept=f"{NPY}; dtype=uint8")
-    # Four digits hold a 256th exactly enough, and keep the body at about a megabyte.
+        # Four digits represent a 256th accurately enough, and keep the body at about a megabyte.
     values = np.round(sample.pixels.astype(np.float64) / 255, 4).tolist()
     return Request(body=json.dumps({"instances": [values]}).encode(), content_type=JSON, accept=JSON)
 
 
 def answered_mask(body: bytes, form: Form) -> npt.NDArray[np.bool_]:
-    """The mask in an answer to one image, bool of shape (224, 224)."""
+    """Decode the mask in the response to one image: bool, shape (224, 224)."""
     if form == "png":
         return pixels(body) > 127
     if form == "npy":
-        answer = np.load(io.BytesIO(body), allow_pickle=False)
+        values = np.load(io.BytesIO(body), allow_pickle=False)
     else:
-        answer = np.asarray(json.loads(body)["predictions"])
-    # An npy answer to uint8 pixels may be uint8 itself.
-    threshold = 127 if answer.dtype == np.uint8 else 0.5
-    return np.asarray(np.squeeze(answer) > threshold, dtype=np.bool_)
+        values = np.asarray(json.loads(body)["predictions"])
+    # An npy response to uint8 pixels may be uint8 itself.
+    threshold = 127 if values.dtype == np.uint8 else 0.5
+    return np.asarray(np.squeeze(values) > threshold, dtype=np.bool_)
 
 
 def iou(answer: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks; 1 where both are empty."""
+    """Return the intersection over union of two masks; 1 if both are empty."""
     union = int(np.logical_or(answer, truth).sum())
     return int(np.logical_and(answer, truth).sum()) / union if union else 1.0

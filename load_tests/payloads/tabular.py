@@ -1,4 +1,4 @@
-"""The requests of the tabular workload."""
+"""Requests for the tabular workload."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ CSV = "text/csv"
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A row of the build's test share: its state, its FEATURES as text, and the probability that XGBoost gave."""
+    """A row of the build's test split: state, FEATURES as text, and the probability that XGBoost predicted."""
 
     state: str
     features: tuple[str, ...]
@@ -22,7 +22,7 @@ class Customer:
 
 
 def read_customers(text: str) -> list[Customer]:
-    """The rows of a build's `requests.csv`."""
+    """Read the rows of a build's `requests.csv`."""
     return [
         Customer(row["state"], tuple(row[name] for name in FEATURES), float(row["prediction"]))
         for row in csv.DictReader(io.StringIO(text))
@@ -30,15 +30,15 @@ def read_customers(text: str) -> list[Customer]:
 
 
 def by_state(customers: Sequence[Customer]) -> dict[str, list[Customer]]:
-    """Every state's customers; a state without a row in the test share is missing."""
-    found: dict[str, list[Customer]] = {}
+    """Group customers by state; a state without a row in the test split is absent."""
+    groups: dict[str, list[Customer]] = {}
     for customer in customers:
-        found.setdefault(customer.state, []).append(customer)
-    return found
+        groups.setdefault(customer.state, []).append(customer)
+    return groups
 
 
 def request(archive: str, customers: Sequence[Customer]) -> Request:
-    """One request with a row per customer, for the model of that archive."""
+    """Return one request with a row per customer, for the model in that archive."""
     rows = "\n".join(",".join(customer.features) for customer in customers)
     return Request(body=rows.encode(), content_type=CSV, target_model=archive)
 
@@ -46,7 +46,7 @@ def request(archive: str, customers: Sequence[Customer]) -> Request:
 def requests(
     customers: Sequence[Customer], *, count: int = 20_000, zipf_exponent: float = 0.0, seed: int = 0
 ) -> list[Request]:
-    """One-row requests, each for a state drawn by rank**-zipf_exponent; 0 draws every state alike."""
+    """Return one-row requests; a state's probability is proportional to rank**-zipf_exponent, and 0 is uniform."""
     rows = by_state(customers)
     random_numbers = random.Random(seed)
     states = sorted(rows)

@@ -1,0 +1,1 @@
+"""Decision report that compares load tests of every variant."""
