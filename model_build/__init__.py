@@ -1,1 +1,1 @@
-"""What CodeBuild runs: one package per workload, and the artifact's manifest and packaging."""
+"""Model builds, run by CodeBuild: one package per workload, and the packaging of artifacts."""

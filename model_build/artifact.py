@@ -1,4 +1,4 @@
-"""Packs a model folder and its manifest into `model.tar.gz`, and stores artifacts in S3."""
+"""Pack a model folder and its manifest into `model.tar.gz`, and store artifacts in S3."""
 
 import gzip
 import hashlib
@@ -17,14 +17,16 @@ from containers.serving.manifest import Manifest, sha256
 SUMMARY_FILE = "summary.json"
 FAILURE_FILE = "failure.json"
 _COMPRESSION_LEVEL = 1
-"""Float weights hardly compress: level 9 takes ten times as long for two percent."""
+"""gzip level. Float weights hardly compress: level 9 takes ten times as long to save another two percent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A packed archive: its path, size in bytes, and the sha256 in hex of itself and of its manifest.
+    """A packed archive.
 
-    manifest_sha256: empty for an archive without a manifest.
+    size: size in bytes.
+    sha256: hash of the archive, in hex.
+    manifest_sha256: hash of its manifest, in hex; empty for an archive without a manifest.
     """
 
     path: Path
@@ -34,18 +36,18 @@ class Artifact:
 
     @classmethod
     def of(cls, path: Path, manifest: Manifest | None = None) -> "Artifact":
-        """Measure an archive on the disk."""
+        """Return the artifact for an archive on disk."""
         manifest_hash = "" if manifest is None else hashlib.sha256(manifest.to_json()).hexdigest()
         return cls(path, path.stat().st_size, sha256(path), manifest_hash)
 
     def facts(self) -> dict[str, Any]:
-        """Return what `summary.json` says of the archive; deployments pass the hashes to what serves it."""
+        """Return the archive's entry in `summary.json`; deployments pass the hashes to the serving container."""
         hashes = {"sha256": self.sha256} | ({"manifest_sha256": self.manifest_sha256} if self.manifest_sha256 else {})
         return {"bytes": self.size, **hashes}
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """sha256 of every file in a folder by relative path, the manifest left out."""
+    """Return the sha256 of every file in a folder by relative path, except the manifest."""
     return {
         path.relative_to(folder).as_posix(): sha256(path)
         for path in sorted(folder.rglob("*"))
@@ -54,7 +56,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 
 def pack(folder: Path, manifest: Manifest, output: Path) -> Artifact:
-    """Writes `output/model.tar.gz` from a folder and its manifest; equal inputs give equal bytes."""
+    """Write `output/model.tar.gz` from a folder and its manifest; equal inputs give equal bytes."""
     (folder / MANIFEST_FILE).write_bytes(manifest.to_json())
     output.mkdir(parents=True, exist_ok=True)
     archive = output / MODEL_ARCHIVE
@@ -73,25 +75,25 @@ def pack(folder: Path, manifest: Manifest, output: Path) -> Artifact:
 
 
 class ArtifactStore:
-    """One build's place in the artifact bucket."""
+    """One build's prefix in the artifact bucket."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
         self._bucket, self._prefix = bucket, prefix.strip("/")
         self._s3 = boto3.client("s3")
 
     def upload(self, artifact: Artifact, name: str) -> None:
-        """Uploads an archive as `<prefix>/<name>/model.tar.gz`."""
+        """Upload an archive as `<prefix>/<name>/model.tar.gz`."""
         with tqdm(total=artifact.size, desc=f"upload {name}", unit="B", unit_scale=True) as progress:
             self._s3.upload_file(
                 str(artifact.path), self._bucket, f"{self._prefix}/{name}/{MODEL_ARCHIVE}", Callback=progress.update
             )
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Writes `summary.json`; it comes last, so that its presence means that the build is whole."""
+        """Write `summary.json`; call it last, since its presence means that the build is complete."""
         self._write(SUMMARY_FILE, summary)
 
     def write_failure(self, message: str) -> None:
-        """Writes `failure.json`, which the deployment shows to its user."""
+        """Write `failure.json`, which the deployment shows to the user."""
         self._write(FAILURE_FILE, {"message": message})
 
     def _write(self, name: str, content: dict[str, Any]) -> None:

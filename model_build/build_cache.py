@@ -1,9 +1,9 @@
 """Verify a build's cache against the hashes of an earlier build: `build_cache.py verify|record CACHE URL`.
 
-CodeBuild restores environments and finished steps from S3, and a build would run whatever is there. Each build records
-the hash of what it leaves behind under its workload's prefix, where the bucket lets nobody but builds write; the next
-one deletes what is not recorded, or has another hash, and makes it anew. Takes the standard library and the AWS CLI
-only, since nothing of the cache can be used before.
+CodeBuild restores environments and finished steps from S3, and a build would run whatever is there. So each build
+records the hashes of its cache entries under its workload's prefix, where only builds may write. The next build deletes
+entries that are not recorded or have another hash, and rebuilds them. This module uses only the standard library and
+the AWS CLI, since the cache cannot be used before it is verified.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ import sys
 from pathlib import Path
 
 PARTS = ("venvs", "steps")
-"""Folders of the cache whose entries are verified, each on its own."""
+"""Folders of the cache; each of their entries is verified separately."""
 _CHUNK = 1 << 20
 
 
 def tree_hash(folder: Path) -> str:
-    """Return the sha256 of a folder: names, kinds, executable bits, contents of files and targets of links.
+    """Return the sha256 of a folder: names, types, executable bits, contents of files and targets of links.
 
-    Raises OSError, also for anything that is neither a file, a folder nor a link.
+    Raises OSError, also for anything that is not a file, a folder or a link.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
@@ -35,7 +35,7 @@ def tree_hash(folder: Path) -> str:
         elif stat.S_ISREG(status.st_mode):
             digest.update(b"file\0" + (b"x" if status.st_mode & 0o100 else b"-") + _file_hash(path))
         else:
-            raise OSError(f"{path} is neither a file, a folder nor a link")
+            raise OSError(f"{path} is not a file, a folder or a link")
     return digest.hexdigest()
 
 
@@ -58,16 +58,16 @@ def entries(cache: Path) -> "dict[str, Path]":
 
 
 def verify(cache: Path, recorded: "dict[str, str]") -> "list[str]":
-    """Delete every entry that is not recorded with its hash; return a line for each, none for locks and links.
+    """Delete every entry that is not recorded with its hash, and return one message for each.
 
-    Raises OSError.
+    Lock files and links are deleted without a message. Raises OSError.
     """
     deleted = []
     if cache.is_symlink() or any((cache / part).is_symlink() for part in PARTS):
         raise OSError(f"{cache}, or {' or '.join(PARTS)} in it, is a symbolic link: delete the link")
     for name, path in entries(cache).items():
         if path.is_symlink() or not path.is_dir():
-            # Locks of environments: they are empty, and nothing is read from them.
+            # Lock files of environments are empty and never read; links are not trusted.
             path.unlink()
             continue
         known = recorded.get(name)
@@ -77,8 +77,8 @@ def verify(cache: Path, recorded: "dict[str, str]") -> "list[str]":
         except (OSError, RecursionError):
             known = "unreadable"
         subprocess.run(["rm", "-rf", "--", str(path)], check=True)
-        why = "no build recorded it" if known is None else "its hash differs from the recorded one"
-        deleted.append(f"cache: {name} was deleted and will be rebuilt: {why}")
+        reason = "no build recorded it" if known is None else "its hash differs from the recorded one"
+        deleted.append(f"cache: {name} was deleted and will be rebuilt: {reason}")
     return deleted
 
 
@@ -88,7 +88,7 @@ def record(cache: Path) -> "dict[str, str]":
 
 
 def _download(url: str) -> "dict[str, str]":
-    """Read a record from S3; empty where there is none, or none that can be read."""
+    """Read a record from S3; empty if there is none or it cannot be read."""
     done = subprocess.run(["aws", "s3", "cp", "--quiet", url, "-"], capture_output=True, check=False)
     try:
         content = json.loads(done.stdout) if done.returncode == 0 else {}
@@ -98,7 +98,7 @@ def _download(url: str) -> "dict[str, str]":
 
 
 def main(arguments: "list[str]") -> int:
-    """Run one command; return its exit code."""
+    """Run one command and return its exit code."""
     if len(arguments) != 3 or arguments[0] not in ("verify", "record"):
         print("usage: build_cache.py verify|record CACHE s3://BUCKET/KEY", file=sys.stderr)
         return 2

@@ -1,5 +1,5 @@
-"""The error of a build that stops for a reason its user can act on."""
+"""The error of a build that stops for a reason the user can fix."""
 
 
 class BuildError(Exception):
-    """A build cannot go on; the message says what was found and what to do."""
+    """A failed build; the message gives the reason and the fix."""

@@ -1,4 +1,4 @@
-"""Folders that this project made, and so may delete: each carries a marker that was written when it was empty."""
+"""Folders that this project created and so may delete: each has a marker, written when the folder was empty."""
 
 import os
 import shutil
@@ -7,19 +7,19 @@ from pathlib import Path
 
 MARKER = ".made-by-sagemaker-inference-stacks"
 ACCOUNT = "state of a local account"
-"""Purpose of an account's state folder."""
+"""Purpose of a local account's state folder."""
 _TEXT = "This folder was made by sagemaker-inference-stacks, which may delete it with everything in it."
 
 
 class FolderRefusedError(OSError):
-    """A folder is not this project's to write to or delete; the message says why and what to do."""
+    """A folder that this project may not write to or delete; the message gives the reason and the fix."""
 
 
 def claim(folder: Path, purpose: str = "") -> None:
-    """Create a folder and mark it; an empty or already marked one is taken as it is.
+    """Create a folder and mark it; an existing one must be empty or already marked.
 
-    purpose: what it is for; a folder that was marked for another purpose is refused. Raises FolderRefusedError, with
-    nothing changed, and OSError.
+    purpose: purpose of the folder; a folder marked for another purpose is refused.
+    Raises FolderRefusedError, with nothing changed, and OSError.
     """
     require_claimable(folder, purpose)
     folder.mkdir(parents=True, exist_ok=True)
@@ -28,23 +28,21 @@ def claim(folder: Path, purpose: str = "") -> None:
 
 
 def require_claimable(folder: Path, purpose: str = "") -> None:
-    """Raise FolderRefusedError for a folder that is neither new, nor empty, nor marked for that purpose."""
+    """Raise FolderRefusedError unless the folder is new, empty, or marked for this purpose."""
     _refuse_unless_real(folder)
     if folder.exists() and not is_marked(folder, purpose) and any(folder.iterdir()):
-        raise FolderRefusedError(
-            f"{folder} holds files that this project did not make: choose a folder that is new or empty"
-        )
+        raise FolderRefusedError(f"{folder} holds files that this project did not create: choose a new or empty folder")
 
 
 def remove(folder: Path, purpose: str = "") -> None:
-    """Delete a marked folder with everything in it, and follow no link; no-op where there is none.
+    """Delete a marked folder with everything in it, without following links; no-op if it does not exist.
 
     Raises FolderRefusedError for a folder without the marker, before anything in it is touched, and OSError.
     """
     require_marked(folder, purpose)
     if not folder.exists():
         return
-    # The marker goes last, so that what could not be deleted can be tried again.
+    # The marker is deleted last, so a failed deletion can be retried.
     for entry in list(os.scandir(folder)):
         if entry.name != MARKER:
             _delete(Path(entry.path))
@@ -53,7 +51,7 @@ def remove(folder: Path, purpose: str = "") -> None:
 
 
 def remove_within(owned: Path, folder: Path) -> None:
-    """Delete a folder below a marked one, and follow no link; no-op where there is none.
+    """Delete a folder below a marked one, without following links; no-op if it does not exist.
 
     Raises FolderRefusedError for a folder elsewhere, and OSError.
     """
@@ -68,24 +66,23 @@ def remove_within(owned: Path, folder: Path) -> None:
 
 
 def replace(folder: Path) -> None:
-    """Make a marked folder empty, or claim a new one; raises FolderRefusedError and OSError."""
+    """Empty a marked folder, or claim a new one; raises FolderRefusedError and OSError."""
     if is_marked(folder):
         remove(folder)
     claim(folder)
 
 
 def require_marked(folder: Path, purpose: str = "") -> None:
-    """Raise FolderRefusedError for a folder that exists without the marker for that purpose, or that is a link."""
+    """Raise FolderRefusedError for a link, or for an existing folder without the marker for this purpose."""
     _refuse_unless_real(folder)
     if folder.exists() and not is_marked(folder, purpose):
         raise FolderRefusedError(
-            f"{folder} is not deleted: it has no {MARKER} that says so, and this project did not make it; "
-            "delete it yourself if that is what you want"
+            f"{folder} is not deleted: it has no {MARKER} of this project; delete it yourself if you no longer need it"
         )
 
 
 def is_marked(folder: Path, purpose: str = "") -> bool:
-    """Whether this user's own marker is in this user's own folder, for that purpose or, without one, for any."""
+    """Return whether the folder and its marker belong to this user; any purpose matches an empty `purpose`."""
     marker = folder / MARKER
     if folder.is_symlink() or marker.is_symlink() or not marker.is_file():
         return False
@@ -98,9 +95,9 @@ def is_marked(folder: Path, purpose: str = "") -> bool:
 
 def _refuse_unless_real(folder: Path) -> None:
     if folder.is_symlink():
-        raise FolderRefusedError(f"{folder} is a link: name the folder that it leads to")
+        raise FolderRefusedError(f"{folder} is a link: name the folder that it points to")
     if folder.exists() and not folder.is_dir():
-        raise FolderRefusedError(f"{folder} is not a folder: name one that is new or empty")
+        raise FolderRefusedError(f"{folder} is not a folder: choose a new or empty folder")
 
 
 def _delete(path: Path) -> None:
@@ -110,5 +107,5 @@ def _delete(path: Path) -> None:
     try:
         shutil.rmtree(path)
     except RecursionError:
-        # Python goes down a tree by calling itself; rm does not, and follows no link either.
+        # shutil.rmtree recurses into deep trees; rm does not, and does not follow links either.
         subprocess.run(["rm", "-rf", "--", str(path)], check=True)

@@ -1,5 +1,5 @@
-# Sourced by the builds: with PACKAGE_INDEX, an HTTPS URL, pip takes every package from there and nothing from elsewhere.
-# A repository of CodeArtifact is logged in to by the build's role, for as long as a build may take.
+# Sourced by the builds. If PACKAGE_INDEX is set, an HTTPS URL, pip installs packages only from there.
+# For a CodeArtifact repository, the build's role logs in for as long as a build may take.
 if [ -n "${PACKAGE_INDEX:-}" ]; then
   place=${PACKAGE_INDEX#https://}
   if [[ ${place%%/*} =~ ^([a-z0-9-]+)-([0-9]{12})\.d\.codeartifact\.([a-z0-9-]+)\.amazonaws\.com$ ]]; then
@@ -8,19 +8,20 @@ if [ -n "${PACKAGE_INDEX:-}" ]; then
     place="aws:$token@$place"
   fi
   export PIP_INDEX_URL="https://$place" UV_DEFAULT_INDEX="https://$place"
-  # A requirements file's own indexes go before the variable; the build has a copy of the sources to itself.
+  # A requirements file's own indexes override the variable, so remove them. The build has its own copy of the sources.
   if [ -n "${CODEBUILD_BUILD_ID:-}" ]; then
     sed -i '/^--extra-index-url /d' model_build/*/requirements*.txt
   fi
 fi
 
-# new_environment PYTHON FOLDER, and install_packages FOLDER ARGUMENTS...: by the uv that the local account names, else by pip.
-# What an interrupted build left is deleted; a folder without a build's marker is not.
+# new_environment PYTHON FOLDER creates a virtual environment; install_packages FOLDER ARGUMENTS... installs into it.
+# Both use the uv that the local account sets in INFERENCE_UV, otherwise pip. Leftovers of an interrupted build are
+# deleted, but never a folder without a build's marker.
 new_environment() {
   local marker=$2/.made-by-sagemaker-inference-stacks
   if [ -e "$2" ] || [ -L "$2" ]; then
     if [ -L "$2" ] || [ ! -f "$marker" ] || [ -L "$marker" ]; then
-      echo "error: $2 was not made by a build: delete it yourself, or set INFERENCE_BUILD_CACHE to another folder" >&2
+      echo "error: $2 was not created by a build: delete it yourself, or set INFERENCE_BUILD_CACHE to another folder" >&2
       exit 1
     fi
     rm -rf "$2"
@@ -43,8 +44,8 @@ install_packages() {
   fi
 }
 
-# build_cache verify|record WORKLOAD CACHE: what CodeBuild restored from S3 is used only as an earlier build recorded it.
-# A local account's cache is a private folder of this machine, which nobody restores.
+# build_cache verify|record WORKLOAD CACHE: keep only the restored entries whose hashes an earlier build recorded.
+# A local account's cache is a private folder of this machine and is never restored from S3.
 build_cache() {
   if [ -n "${CODEBUILD_BUILD_ID:-}" ] && [ -z "${INFERENCE_BUILD_CACHE:-}" ]; then
     python3 model_build/build_cache.py "$1" "$3" "s3://$ARTIFACT_BUCKET/$2/build-cache.json"

@@ -1,1 +1,1 @@
-"""Extractive question answering with BERT encoders, in FP32 and INT8."""
+"""The encoder image: extractive question answering with BERT encoders, in FP32 and INT8."""

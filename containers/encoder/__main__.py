@@ -22,7 +22,7 @@ from containers.serving.server import main
 
 WORKLOAD = "encoder"
 _WORKERS = 32
-"""Requests whose windows may share a batch."""
+"""Most requests whose windows may share a batch."""
 logger = logging.getLogger(WORKLOAD)
 
 
@@ -38,7 +38,7 @@ def _create() -> ASGIApp:
             f"the artifact needs {engine_name} {manifest.engine.version}, which this image does not have"
         ) from error
     except ValueError as error:
-        raise StartupError(f"the manifest's engine: {error}; rebuild the artifact") from error
+        raise StartupError(f"the manifest's engine is not valid: {error}; rebuild the artifact") from error
     threads = available_cores()
     windower = Windower.from_file(model_dir / TOKENIZER_FILE, window_limits(manifest.recipe))
     engine = load_engine(engine_name, model_dir, threads)
@@ -50,7 +50,7 @@ def _create() -> ASGIApp:
     except Exception as error:
         raise StartupError(f"the model does not run ({one_line(error)}); rebuild the artifact") from error
     if cap := os.environ.get("ONEDNN_MAX_CPU_ISA"):
-        logger.info("the engine is asked to stay within ONEDNN_MAX_CPU_ISA=%s", cap)
+        logger.info("the engine is limited to ONEDNN_MAX_CPU_ISA=%s", cap)
     log_ready(f"{engine_name} {manifest.engine.version} {manifest.precision}, {threads} threads,", started)
     return create_app(make_handler(model, manifest.precision), ServingOptions(workers=_WORKERS))
 

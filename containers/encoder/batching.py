@@ -1,15 +1,17 @@
-"""Windows of all requests share the processor: one request has all cores, many have one each, and more share batches.
+"""Dynamic batching: the windows of all requests share the processor.
 
-Nothing waits for company: while the engine runs, what comes is gathered. The thread of a request that may run the
-engine does so itself, so a lone request changes threads nowhere. An engine that pads runs like lengths together; one
-that packs runs whatever is next, as much as it needs to be busy.
+A lone request gets all cores, several requests get one core each, and more requests share batches.
 
-Requests take fair turns, so a small one does not wait for all windows of a large one. Windows that nobody waits for any
-more, since the client has left or the deadline has passed, are not run.
+The engine never waits for a fuller batch: windows that arrive while it runs form the next one. A request's own thread
+runs the engine, so a lone request never switches threads. An engine that pads runs windows of similar length together.
+An engine that packs runs the next windows in order, as many as it needs to be busy.
 
-One engine uses all cores for one batch; another has a lane for each core, which together do more, but none alone. The
-second costs memory, so it is loaded when requests first wait for each other, and used while there are enough of them
-for it to do more.
+Requests take fair turns, so a small one does not wait for all windows of a large one. Windows are dropped when their
+client has left or their deadline has passed.
+
+The first engine uses all cores for one batch. The second has one lane per core: together the lanes do more work, but a
+single batch takes longer. The lanes cost memory, so they load when requests first wait for each other. They are used
+while enough requests arrive for them to be faster.
 """
 
 import logging
@@ -27,31 +29,31 @@ from containers.serving.question_answering.windows import EncoderBatch, Window
 
 Logits = tuple[FloatArray, FloatArray]
 LENGTH_BUCKET = 16
-"""A row alone is padded to a multiple of this many tokens, so that every such shape can be warmed at the start."""
+"""A single row is padded to a multiple of this many tokens, few enough shapes to warm all of them at startup."""
 BATCH_BUCKET = 32
-"""Rows together are padded to a multiple of this many: each shape that an engine has seen costs it some megabytes."""
+"""Several rows are padded to a multiple of this many tokens: each new shape costs an engine some megabytes."""
 _ALL_CORES_GAINS: Mapping[int, float] = {1: 1.0, 2: 1.14, 4: 1.26, 8: 1.36}
 _ONE_CORE_GAINS: Mapping[int, float] = {1: 1.0, 2: 1.07, 4: 1.12}
-"""Tokens a second by rows in a batch, over those of one row (BERT-base by OpenVINO, two cores). Other sizes do not
-run: an engine would prepare a shape for each."""
+"""Throughput in tokens by rows in a batch, relative to one row (measured: BERT-base on OpenVINO, two cores). Other
+batch sizes are not used, since an engine would prepare a shape for each."""
 ENOUGH_TOKENS = 64
-"""An engine that packs is as fast with so many tokens as with more: with fewer, reading the weights takes longer than
-their products (BERT-base, one core)."""
+"""Tokens from which an engine that packs is no faster with more. With fewer tokens, reading the weights takes longer
+than multiplying by them (BERT-base, one core)."""
 _LONGEST_SECONDS = 0.25
-"""What a batch may take, by the rate of those before: whoever comes next waits that long at the most."""
+"""Longest time for a batch, estimated from earlier batches; the next request waits at most that long."""
 _FIRST_RATE = 4000.0
-"""Tokens a second, until something has been measured."""
+"""Tokens per second, assumed until a batch has been measured."""
 _SMOOTHING = 0.2
 _WORTH = 1.05
-"""How much more the lanes must do together before they are used."""
+"""Factor by which the lanes' total throughput must exceed that of all cores before they are used."""
 _CANDIDATES = 512
-"""Windows considered for a batch, which holds a few: it bounds the time of choosing."""
+"""Most windows considered for a batch of a few; bounds the time to choose."""
 logger = logging.getLogger("encoder")
 
 
 @dataclass(eq=False, slots=True)
 class _Lane:
-    """An engine, and the shapes that it has seen."""
+    """An engine, and the shapes that it has run."""
 
     engine: EncoderEngine
     shapes: set[tuple[int, ...]] = field(default_factory=set)
@@ -59,7 +61,12 @@ class _Lane:
 
 @dataclass(eq=False, slots=True)
 class _Kind:
-    """Lanes that may run at the same time, of which these are free. rate: tokens a second of one of them."""
+    """Lanes that may run at the same time.
+
+    lanes: lanes that are free now.
+    rate: tokens per second of one lane.
+    running: number of lanes in use.
+    """
 
     lanes: list[_Lane]
     packs: bool
@@ -79,7 +86,7 @@ class _Kind:
     def ran(self, lane: _Lane, batch: EncoderBatch, seconds: float) -> None:
         shape = batch.input_ids.shape
         tokens = int(batch.attention_mask.sum()) if self.packs else batch.input_ids.size
-        # The first run of a shape prepares it where rows are padded, which says nothing of the runs that follow.
+        # With padding, the first run of a shape also prepares it, so its time does not predict later runs.
         if self.packs or shape in lane.shapes:
             self.rate += _SMOOTHING * (tokens / max(seconds, 1e-6) - self.rate)
         if not self.packs:
@@ -95,10 +102,12 @@ class _Job:
 
 @dataclass(eq=False, slots=True)
 class _Ticket:
-    """The windows of one call and their logits as they come.
+    """The windows of one call, and their logits as they arrive.
 
-    turn: its virtual time; the earliest is next. job: work assigned to its thread. busy: true while its thread has a
-    job. wake: there is a job, or everything is done.
+    turn: virtual time of the call; the earliest is next.
+    job: work assigned to the call's thread.
+    busy: true while the thread has a job.
+    wake: set when there is a job or the call is done.
     """
 
     logits: list[Logits | None]
@@ -119,10 +128,11 @@ class _Row:
 
 
 class Batcher:
-    """Runs engines for many threads.
+    """A batcher that runs engines for many threads.
 
-    all_cores: the engine of a lone request. load_lanes: makes an engine for each core, of which as many may run at
-    once; none where the engine or the machine has no use for them. It is called once, on a thread of its own.
+    all_cores: engine for a lone request.
+    load_lanes: returns one engine per core, which may all run at once, or none if the engine or machine cannot use
+        them. Called once, on a separate thread.
     """
 
     def __init__(
@@ -142,9 +152,9 @@ class Batcher:
         self._loading: threading.Thread | None = None
 
     def infer(self, windows: Sequence[Window], cancellation: Cancellation | None = None) -> list[Logits]:
-        """Return the start and end logits of each window, one of each for every token of it.
+        """Return the start and end logits of each window, one of each per token.
 
-        Raises what the engine raises, and ServingError once nobody waits for the logits any more.
+        Raises whatever the engine raises, and ServingError once the response is no longer needed.
         """
         if not windows:
             return []
@@ -166,10 +176,10 @@ class Batcher:
             self._run(ticket, job)
         if ticket.error is not None:
             raise ticket.error
-        return [found for found in ticket.logits if found is not None]
+        return [logits for logits in ticket.logits if logits is not None]
 
     def _dispatch(self) -> None:
-        """Give every free lane that may run now a batch; the lock is held."""
+        """Assign a batch to every free lane that may run now; the lock is held."""
         self._drop_unwanted()
         if self._tickets > 1 and self._loading is None:
             self._loading = threading.Thread(target=self._load, daemon=True)
@@ -177,7 +187,7 @@ class Batcher:
         kind = self._kind()
         while kind.lanes:
             if self._tickets > 1:
-                # Those of the same turn stay in the order in which they came.
+                # The sort is stable: rows with the same turn stay in order of arrival.
                 self._rows.sort(key=lambda row: row.ticket.turn.at)
             first = next((i for i, row in enumerate(self._rows) if not row.ticket.busy), None)
             if first is None:
@@ -195,7 +205,7 @@ class Batcher:
             ticket.wake.set()
 
     def _charge(self, rows: Sequence[_Row]) -> None:
-        """Count the work of these rows against their requests' turns; the lock is held."""
+        """Charge the work of these rows to their requests' turns; the lock is held."""
         total = 0
         for row in rows:
             length = len(row.window.input_ids)
@@ -204,7 +214,7 @@ class Batcher:
         self._turns.advance(total, self._tickets)
 
     def _drop_unwanted(self) -> None:
-        """Drop the waiting windows of requests that nobody waits for any more; the lock is held."""
+        """Drop the waiting windows of requests that are no longer needed; the lock is held."""
         for ticket in {id(row.ticket): row.ticket for row in self._rows}.values():
             if ticket.error is None and (error := ticket.cancellation.error()) is not None:
                 self._drop(ticket, error)
@@ -225,7 +235,7 @@ class Batcher:
             ticket.wake.set()
 
     def _kind(self) -> _Kind:
-        """The lanes to use: those in use until they are all free, since both at once would fight for the cores."""
+        """Return the kind of lanes to use; the one in use until it is idle, since both would compete for the cores."""
         lanes = self._lanes
         if lanes is None or self._all_cores.running:
             return self._all_cores
@@ -256,7 +266,7 @@ class Batcher:
             self._dispatch()
 
     def _finished(self, ticket: _Ticket, error: Exception | None) -> None:
-        """Note that one window of a ticket is done, or that it failed with all that still wait; the lock is held."""
+        """Record that one window of a ticket is done, or fail it with all its waiting windows; the lock is held."""
         ticket.missing -= 1
         if error is not None:
             self._drop(ticket, error)
@@ -267,21 +277,24 @@ class Batcher:
         try:
             lanes = [_Lane(engine) for engine in self._load_lanes()]
         except Exception:
-            logger.exception("the lanes of single cores were not loaded; requests share all cores")
+            logger.exception("loading the single-core lanes failed; requests share all cores")
             return
         if len(lanes) > 1:
-            # As fast as it takes for them to be tried: what they do is then measured.
+            # Assumed fast enough to be tried; their real rate is then measured.
             kind = _Kind(lanes, lanes[0].engine.packs, _ONE_CORE_GAINS, rate=self._all_cores.rate)
             with self._lock:
                 self._lanes = kind
 
 
 def choose(lengths: Sequence[int], first: int, most_tokens: float, gains: Mapping[int, float]) -> list[int]:
-    """Which of the waiting rows run next: that one, with those that make the most of the engine.
+    """Return the indices of the waiting rows to run next: `first`, and rows that make the best use of the engine.
 
-    lengths: tokens of each row. most_tokens: of a batch of several rows, padding included. gains: what a batch of so
-    many rows does in the same time, against one row. Rows of about the same length go together, and as many as gain
-    more by company than they lose by padding. Returns indices.
+    Rows of similar length run together, if batching gains more than padding loses.
+
+    lengths: tokens of each row.
+    first: index of the row that must run.
+    most_tokens: most tokens in a batch of several rows, padding included.
+    gains: throughput by rows in a batch, relative to one row.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     place = order.index(first)
@@ -297,9 +310,9 @@ def choose(lengths: Sequence[int], first: int, most_tokens: float, gains: Mappin
 
 
 def fill(lengths: Sequence[int], first: int, most_tokens: float) -> list[int]:
-    """Which of the waiting rows run next where no row pads another: that one, and others in their order.
+    """Return the indices of the waiting rows to run next on an engine that packs: `first`, and others in order.
 
-    As many as it takes to have ENOUGH_TOKENS, but none that makes it more than most_tokens. Returns indices.
+    Rows are added until the batch has ENOUGH_TOKENS, but none that would exceed `most_tokens`.
     """
     chosen, tokens = [first], lengths[first]
     for index, length in enumerate(lengths):

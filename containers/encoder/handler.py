@@ -1,4 +1,4 @@
-"""Requests and answers of the encoder image as JSON."""
+"""Requests and responses of the encoder image as JSON."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from containers.serving.question_answering.windows import RequestTooLongError
 
 
 def make_handler(model: QuestionAnswering, precision: str) -> Callable[[Invocation], Answer]:
-    """The function that answers `/invocations`: one item in, one answer out; a list in, a list out."""
+    """Return the handler of `/invocations`: one item gives one answer, a list of items gives a list."""
     attributes = f"precision={precision}"
 
     def handle(invocation: Invocation) -> Answer:
-        # It may have waited for a thread.
+        # The client may have left while the request waited for a thread.
         invocation.cancellation.check()
         items, is_list = decode_items(invocation.body, precision)
         pairs = [(item.question, item.context) for item in items]

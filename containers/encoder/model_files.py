@@ -1,4 +1,4 @@
-"""What a encoder archive holds besides the engine's own model file and the manifest."""
+"""The files of an encoder archive other than the manifest and the engine's own model file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ TOKENIZER_FILE = "tokenizer.json"
 def window_limits(recipe: Mapping[str, Any]) -> WindowLimits:
     """Return the limits that the artifact was built and scored with, from its manifest's recipe.
 
-    Raises StartupError for a recipe without them, or with ones that cannot be.
+    Raises StartupError for a recipe with missing or invalid limits.
     """
     try:
         return WindowLimits(recipe["max_seq_length"], recipe["doc_stride"], recipe["max_query_length"])

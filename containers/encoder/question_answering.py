@@ -1,4 +1,4 @@
-"""Answers questions: windows, encoder, span search. The build's evaluation runs this very code."""
+"""Question answering: windows, encoder, span search. The build's evaluation runs the same code."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from containers.serving.question_answering.windows import EncoderBatch, Window, 
 class QuestionAnswering:
     """The whole path from text to answers for one loaded encoder; safe to share between threads.
 
-    load_lanes: makes engines of one core each, for when many ask; see Batcher.
+    load_lanes: returns single-core engines for concurrent requests; see Batcher.
     """
 
     def __init__(
@@ -26,11 +26,11 @@ class QuestionAnswering:
         self._windower = windower
 
     def warm_up(self) -> None:
-        """Runs one row of every second bucketed length, since engines that pad prepare each shape when they see it.
+        """Run one row of every second bucketed length, since engines that pad prepare each shape on first use.
 
-        The others cost their first request some 30 ms, and all of them together half a second of the start. An engine
-        that packs runs the longest row, for which it takes its memory. Raises what the engine raises, and ValueError
-        for logits that are not finite.
+        Each other length costs its first request about 30 ms; warming them too would add half a second to startup. An
+        engine that packs runs only the longest row, which allocates its memory. Raises whatever the engine raises, and
+        ValueError for logits that are not finite.
         """
         longest = self._windower.limits.max_seq_length
         window = self._windower.windows("warm", "warm " * longest)[0]
@@ -56,9 +56,9 @@ class QuestionAnswering:
     ) -> list[AnsweredQuestion]:
         """Answer (question, context) pairs, in order.
 
-        A context without any token has the empty answer with score 0. Raises ContextTooLongError for a context that is
-        too long alone, RequestTooLongError for pairs of more than `max_windows` windows, and ServingError once nobody
-        waits for the response any more.
+        A context without tokens gives an empty answer with score 0. Raises ContextTooLongError for a single context
+        that is too long, RequestTooLongError for pairs of more than `max_windows` windows, and ServingError once the
+        response is no longer needed.
         """
         cut = self._windower.windows_of_request(pairs, max_windows)
         logits = self._batcher.infer([window for windows in cut for window in windows], cancellation)

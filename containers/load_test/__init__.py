@@ -1,1 +1,1 @@
-"""The image of load tests on Fargate: `load_tests.swarm`, as master or worker."""
+"""The image for load tests on Fargate: runs `load_tests.swarm` as master or worker."""

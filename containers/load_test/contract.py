@@ -1,19 +1,19 @@
-"""What the LoadTestStack and those who run load tests on it agree about."""
+"""Names and limits shared by the LoadTestStack and the launcher of load tests."""
 
 CONTAINER = "load"
-"""The one container of a task."""
+"""Name of a task's only container."""
 STREAM_PREFIX = "load-test"
-"""A task logs into the stream `STREAM_PREFIX/CONTAINER/<task id>` (awslogs-stream-prefix)."""
+"""Prefix of a task's log stream, `STREAM_PREFIX/CONTAINER/<task id>` (awslogs-stream-prefix)."""
 PORT = 5557
-"""TCP; where workers find the master: Locust's own default."""
+"""TCP port of the master, to which workers connect: Locust's default."""
 FOLDER = "load-tests"
-"""Of the artifact bucket: plan, feed and result of every test, in a folder of its own."""
+"""Folder in the artifact bucket; each test has a subfolder with its plan, feed and result."""
 KEPT_DAYS = 30
-"""For which that folder's objects stay."""
+"""Days that objects in FOLDER are kept."""
 STOP_SECONDS = 30
-"""From SIGTERM to SIGKILL when a task is stopped."""
+"""Seconds from SIGTERM to SIGKILL when a task is stopped."""
 
 
 def log_stream(task_arn: str) -> str:
-    """The log stream of a task."""
+    """Return the name of a task's log stream."""
     return f"{STREAM_PREFIX}/{CONTAINER}/{task_arn.rpartition('/')[2]}"

@@ -1,1 +1,1 @@
-"""The neuron_encoder image: BERT question answering on NeuronCores, one process for each group of cores."""
+"""The neuron_encoder image: BERT question answering on NeuronCores, with one process per group of cores."""

@@ -1,4 +1,4 @@
-"""Entry point of the neuron_encoder image: `serve` is the whole container, `core` one of its processes."""
+"""Entry point of the neuron_encoder image: `serve` runs the whole container, `core` one of its processes."""
 
 import asyncio
 import logging
@@ -16,11 +16,14 @@ from containers.serving.cpu import available_cores
 from containers.serving.errors import StartupError
 from containers.serving.server import bind_port
 
-_USAGE = "this image is run as `IMAGE serve`; `core FIRST-LAST PORT THREADS` is one process that it starts"
+_USAGE = "this image is run as `IMAGE serve`, which starts its processes as `core FIRST-LAST PORT THREADS`"
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit code: 2 for a wrong command, 1 with one line on stderr for what cannot be served."""
+    """Run a command and return its exit code.
+
+    The code is 2 for a wrong command, and 1 with one line on stderr for an artifact or settings that cannot be served.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stdout)
     try:
         match arguments:

@@ -1,4 +1,4 @@
-"""From a request's text to its answers: tokenizer, core, span search."""
+"""The path from a request's text to its answers: tokenizer, core, span search."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from containers.serving.question_answering.requests import Item, too_long_error
 from containers.serving.question_answering.windows import RequestTooLongError, Window
 
 _INLINE_WINDOWS = 8
-"""Requests of more windows search their spans on a thread, so that they do not hold up the others."""
+"""Requests with more windows search their spans on a thread, so they do not delay other requests."""
 
 
 class Answering:
-    """Answers questions with any of the models of one core group.
+    """Question answering with any of the models of one core group.
 
-    capacity: requests of a model that may be in work; the next one is refused with 503.
+    capacity: most requests of a model in flight; the next one gets a 503.
     """
 
     def __init__(self, tokenizer: TokenizerThreads, scheduler: Scheduler, *, models: int, capacity: int) -> None:
@@ -26,29 +26,29 @@ class Answering:
 
     @property
     def models(self) -> int:
-        """How many models there are, counted from 0."""
+        """Return the number of models; they are numbered from 0."""
         return len(self._pending)
 
     @property
     def pending(self) -> int:
-        """Requests in work."""
+        """Return the number of requests in flight."""
         return sum(self._pending)
 
     def queued(self, model: int) -> int:
-        """Windows of a model that wait for a batch."""
+        """Return the number of windows of a model that wait for a batch."""
         return self._scheduler.waiting(model)
 
     def least_busy(self) -> int:
-        """The model with the fewest requests in work."""
+        """Return the model with the fewest requests in flight."""
         return min(range(len(self._pending)), key=self._pending.__getitem__)
 
     async def answer(self, model: int, items: Sequence[Item]) -> list[AnsweredQuestion]:
-        """The answers in order; raises ServingError 400 for a context that is too long and 503 for a full queue."""
+        """Return the answers in order; raises ServingError 400 for too long a context, 503 for a full queue."""
         if self._pending[model] >= self._capacity:
             raise ServingError(
                 503,
                 "overloaded",
-                f"{self._pending[model]} requests of this model are in work; try again later",
+                f"{self._pending[model]} requests of this model are in flight; try again later",
                 retry_after_seconds=1,
             )
         self._pending[model] += 1
@@ -66,7 +66,7 @@ class Answering:
             self._pending[model] -= 1
 
     async def close(self) -> None:
-        """Ends the threads."""
+        """Stop the threads."""
         await self._tokenizer.close()
         await self._scheduler.close()
 

@@ -1,4 +1,4 @@
-"""The FastAPI application of one process: its models by SageMaker's path and by the published ones."""
+"""The FastAPI application of one process, with SageMaker's path and the paths of the published system."""
 
 import logging
 import os
@@ -20,20 +20,20 @@ from containers.serving.errors import ServingError, where_it_failed
 from containers.serving.question_answering.requests import decode_items, encode_answers
 
 PROCESS_ID = "x-process-id"
-"""Header of /ping: which process answers, since another one may listen on a port that was thought to be free."""
+"""Header of /ping that identifies the process, since another one may listen on a port that seemed free."""
 logger = logging.getLogger("neuron_encoder")
 
 PREDICTIONS = "/predictions_neuron_core_{core}/model_{model}"
 ANSWERS = f"GET /ping, POST /invocations, POST {PREDICTIONS} and GET /metrics"
 _BODY_SECONDS = 30.0
 _BODY_BYTES = 64 * 2**20
-"""What the bodies of a process may take together, from their first byte until they are answered."""
+"""Most bytes that the bodies of a process hold together, from first byte to response."""
 _BODY_READERS = 256
-"""The front sends whole bodies, so that they arrive in part for moments only."""
+"""Most partly received bodies. The reverse proxy sends whole bodies, so each is partly received only for a moment."""
 
 
 class Gate:
-    """What is in work, and whether anything new is let in."""
+    """The gate of a process: the number of requests in flight, and whether new ones are refused."""
 
     def __init__(self) -> None:
         self.draining = False
@@ -41,35 +41,35 @@ class Gate:
 
 
 def draining_error() -> ServingError:
-    """What a request is refused with after SIGTERM."""
+    """Return the 503 for a request that arrives after SIGTERM."""
     return ServingError(503, "draining", "this server is stopping; send the request again", retry_after_seconds=1)
 
 
-def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precision: str, gate: Gate) -> FastAPI:
-    """Builds the application of a process whose models are loaded and warm."""
-    app = FastAPI(
-        title="neuron_encoder", exception_handlers={HTTPException: http_error(ANSWERS)}, docs_url=None, redoc_url=None
-    )
-    redirect_nothing(app)
-    headers = {CUSTOM_ATTRIBUTES: f"precision={precision}"}
-    bodies = Bodies(capacity_bytes=_BODY_BYTES, readers=_BODY_READERS, timeout_seconds=_BODY_SECONDS)
-    this_process = {PROCESS_ID: str(os.getpid())}
+class _Responder:
+    """The path from a request to its response, which counts the request in the gate and the metrics."""
 
-    async def respond(request: Request, choose: Callable[[], int]) -> Response:
+    def __init__(self, answering: Answering, metrics: Metrics, precision: str, gate: Gate) -> None:
+        self._answering, self._metrics, self._precision, self._gate = answering, metrics, precision, gate
+        self._headers = {CUSTOM_ATTRIBUTES: f"precision={precision}"}
+        self._bodies = Bodies(capacity_bytes=_BODY_BYTES, readers=_BODY_READERS, timeout_seconds=_BODY_SECONDS)
+
+    async def respond(self, request: Request, choose: Callable[[], int]) -> Response:
+        """Return the response of the model that `choose` returns; every failure becomes a JSON error."""
+        metrics = self._metrics
         model: int | None = None
-        gate.active += 1
+        self._gate.active += 1
         arrived, body = Cancellation(), b""
         try:
-            body = await bodies.read(request)
+            body = await self._bodies.read(request)
             started = time.perf_counter()
-            if gate.draining:
+            if self._gate.draining:
                 raise draining_error()
             model = choose()
             _check_media_type(request)
-            items, is_list = decode_items(body, precision)
-            answers = await while_wanted(request.receive, answering.answer(model, items), arrived)
+            items, is_list = decode_items(body, self._precision)
+            answers = await while_wanted(request.receive, self._answering.answer(model, items), arrived)
             metrics.answered(model, time.perf_counter() - started)
-            return Response(encode_answers(answers, is_list), media_type=JSON, headers=headers)
+            return Response(encode_answers(answers, is_list), media_type=JSON, headers=self._headers)
         except ServingError as error:
             metrics.failed(model, error.status, error.code)
             return error_response(error)
@@ -82,21 +82,31 @@ def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precisio
             metrics.failed(model, failure.status, failure.code)
             return error_response(failure)
         finally:
-            bodies.release(body)
-            gate.active -= 1
+            self._bodies.release(body)
+            self._gate.active -= 1
+
+
+def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precision: str, gate: Gate) -> FastAPI:
+    """Build the application of a process whose models are loaded and warm."""
+    app = FastAPI(
+        title="neuron_encoder", exception_handlers={HTTPException: http_error(ANSWERS)}, docs_url=None, redoc_url=None
+    )
+    redirect_nothing(app)
+    responder = _Responder(answering, metrics, precision, gate)
+    this_process = {PROCESS_ID: str(os.getpid())}
 
     async def invocations(request: Request) -> Response:
-        """Answers with the model that has the least to do."""
-        return await respond(request, answering.least_busy)
+        """Respond with the least busy model."""
+        return await responder.respond(request, answering.least_busy)
 
     async def predict(request: Request) -> Response:
-        """Answers with one model of one NeuronCore."""
+        """Respond with one model of one NeuronCore."""
         core_name, model_name = request.path_params["core"], request.path_params["model"]
-        return await respond(request, lambda: _model(core, answering.models, core_name, model_name))
+        return await responder.respond(request, lambda: _model(core, answering.models, core_name, model_name))
 
     async def ping(request: Request) -> Response:
-        """Healthy until it is told to stop, since nothing is served before it can answer."""
-        del request
+        """Return 200 until SIGTERM: the server starts only once the models are loaded and warm."""
+        del request  # FastAPI would read any other parameter from the query string.
         return (
             error_response(draining_error())
             if gate.draining
@@ -104,13 +114,13 @@ def create_app(answering: Answering, core: CoreGroup, metrics: Metrics, precisio
         )
 
     async def prometheus(request: Request) -> Response:
-        """All metrics of this process."""
-        del request
+        """Return all metrics of this process."""
+        del request  # FastAPI would read any other parameter from the query string.
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     app.add_api_route("/ping", ping, methods=["GET"], response_model=None)
     app.add_api_route("/metrics", prometheus, methods=["GET"], response_model=None)
-    # Plain routes: FastAPI's own would look for dependencies and parameters in every request, and there are none.
+    # Plain routes: FastAPI's own resolve dependencies and parameters for every request, and these have none.
     app.add_route("/invocations", invocations, methods=["POST"])
     app.add_route(PREDICTIONS, predict, methods=["POST"])
     return app
@@ -126,7 +136,7 @@ def _model(core: CoreGroup, models: int, core_name: str, model_name: str) -> int
     numbers = {str(number) for number in core.cores}
     if core_name in numbers and model_name in {str(model) for model in range(models)}:
         return int(model_name)
-    there = ", ".join(PREDICTIONS.format(core=number, model=model) for number in core.cores for model in range(models))
+    served = ", ".join(PREDICTIONS.format(core=number, model=model) for number in core.cores for model in range(models))
     raise ServingError(
-        404, "not_found", f"{PREDICTIONS.format(core=core_name, model=model_name)}: this process has {there}"
+        404, "not_found", f"{PREDICTIONS.format(core=core_name, model=model_name)}: this process serves {served}"
     )

@@ -1,4 +1,4 @@
-"""`neuron.json`: what was traced for NeuronCores. The build writes it with this module, the server reads it."""
+"""`neuron.json`, the description of a model traced for NeuronCores, as written by the build and read by the server."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,19 @@ from containers.serving.errors import StartupError
 NEURON_FILE = "neuron.json"
 TOKENIZER_FILE = "tokenizer.json"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""Inputs of every traced model, in order. The published trace leaves the segment ids out, which costs accuracy."""
+"""Inputs of every traced model, in order. The published trace omits the segment ids, which costs accuracy."""
 MAX_LENGTH, MAX_BATCH = 8192, 1024
-"""Tokens in a row and rows of a traced shape, which takes memory before anything is asked."""
+"""Most tokens per row and most rows of a traced shape, which takes memory even before the first request."""
 Target = Literal["inf1", "inf2", "cpu"]
 
 
 class Bucket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, order=True):
-    """A shape that was traced: tokens in a row, rows, and the file in the archive; several may name one file."""
+    """A traced shape.
+
+    length: tokens per row.
+    batch: rows.
+    file: path in the archive; several buckets may share a file.
+    """
 
     length: int
     batch: int
@@ -33,9 +38,11 @@ class Bucket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class NeuronArtifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The traced shapes and what one copy of the model needs.
+    """The traced shapes, and the requirements of one copy of the model.
 
-    sdk: versions by package. cores_per_copy: NeuronCores of a process. device_bytes: of one copy on the accelerator.
+    sdk: SDK versions by package.
+    cores_per_copy: NeuronCores per process.
+    device_bytes: accelerator memory of one copy.
     """
 
     target: Target
@@ -50,26 +57,26 @@ class NeuronArtifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             raise ValueError(f"inputs are {', '.join(self.inputs)}: they must be {', '.join(INPUTS)}, in this order")
         shapes = [(bucket.length, bucket.batch) for bucket in self.buckets]
         if not shapes or len(set(shapes)) != len(shapes):
-            raise ValueError("buckets must name at least one shape, and each only once")
+            raise ValueError("buckets must contain at least one shape, and each shape only once")
         if self.cores_per_copy < 1 or self.device_bytes < 0:
             raise ValueError("cores_per_copy must be 1 or more and device_bytes 0 or more")
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """Traced lengths, shortest first."""
+        """Return the traced lengths, shortest first."""
         return tuple(sorted({bucket.length for bucket in self.buckets}))
 
     def batches(self, length: int) -> tuple[int, ...]:
-        """Traced batch sizes of a length, smallest first."""
+        """Return the traced batch sizes of a length, smallest first."""
         return tuple(sorted(bucket.batch for bucket in self.buckets if bucket.length == length))
 
     def to_json(self) -> bytes:
-        """Indented JSON with sorted keys: the same artifact is always the same bytes."""
+        """Return indented JSON with sorted keys: the same artifact always gives the same bytes."""
         return json.dumps(msgspec.to_builtins(self), indent=2, sort_keys=True).encode() + b"\n"
 
 
 def load_artifact(model_dir: Path) -> NeuronArtifact:
-    """Reads `neuron.json`; raises StartupError with one line."""
+    """Read `neuron.json`; raises StartupError with one line."""
     try:
         return msgspec.json.decode((model_dir / NEURON_FILE).read_bytes(), type=NeuronArtifact)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a Neuron instance type has: devices, NeuronCores, vCPUs and memory."""
+"""Neuron instance types: devices, NeuronCores, vCPUs and memory."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,16 @@ from typing import Literal
 Generation = Literal["inf1", "inf2"]
 CORES_PER_DEVICE: dict[Generation, int] = {"inf1": 4, "inf2": 2}
 DEVICE_MEMORY_GIB: dict[Generation, int] = {"inf1": 8, "inf2": 32}
-"""Of each device: 8 GiB of DRAM on Inferentia, 32 GiB of HBM on Inferentia2 (Neuron documentation, architecture)."""
+"""Memory per device: 8 GiB of DRAM on Inferentia, 32 GiB of HBM on Inferentia2 (Neuron documentation, architecture)."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeuronInstance:
-    """devices: accelerators; memory_gib: of the host, not of the accelerators."""
+    """A Neuron instance type.
+
+    devices: number of accelerators.
+    memory_gib: memory of the host, not of the accelerators.
+    """
 
     size: str
     generation: Generation
@@ -21,17 +25,17 @@ class NeuronInstance:
 
     @property
     def name(self) -> str:
-        """EC2's name, for example `inf2.xlarge`."""
+        """Return EC2's name, for example `inf2.xlarge`."""
         return f"{self.generation}.{self.size}"
 
     @property
     def cores(self) -> int:
-        """NeuronCores of all devices."""
+        """Return the NeuronCores of all devices."""
         return self.devices * CORES_PER_DEVICE[self.generation]
 
     @property
     def device_memory_gib(self) -> int:
-        """Accelerator memory of all devices."""
+        """Return the accelerator memory of all devices, in GiB."""
         return self.devices * DEVICE_MEMORY_GIB[self.generation]
 
 
@@ -45,13 +49,14 @@ _TABLE = (
     NeuronInstance("24xlarge", "inf2", 6, 96, 384),
     NeuronInstance("48xlarge", "inf2", 12, 192, 768),
 )
-"""EC2 instance type tables of Inf1 and Inf2. The published table gives accelerator memory as the host's in places."""
+"""Source: EC2 instance type tables of Inf1 and Inf2. In places, the published table gives host memory as accelerator
+memory."""
 INSTANCES = {instance.name: instance for instance in _TABLE}
 
 
 def neuron_instance(instance_type: str) -> NeuronInstance:
-    """The instance type by EC2's or SageMaker's name (`inf2.xlarge`, `ml.inf2.xlarge`); raises ValueError."""
-    found = INSTANCES.get(instance_type.removeprefix("ml."))
-    if found is None:
-        raise ValueError(f"instance_type is {instance_type!r}: choose a Neuron instance of {', '.join(INSTANCES)}")
-    return found
+    """Return the instance type with EC2's or SageMaker's name (`inf2.xlarge`, `ml.inf2.xlarge`); raises ValueError."""
+    instance = INSTANCES.get(instance_type.removeprefix("ml."))
+    if instance is None:
+        raise ValueError(f"instance_type is {instance_type!r}: choose a Neuron instance: {', '.join(INSTANCES)}")
+    return instance

@@ -1,4 +1,4 @@
-"""Which processes this machine gets: by its Neuron devices, or by the settings of virtual cores."""
+"""The processes of this machine, from its Neuron devices or from the settings for virtual cores."""
 
 import re
 from pathlib import Path
@@ -11,21 +11,21 @@ from containers.serving.errors import StartupError
 
 _DEVICE = re.compile(r"neuron\d+")
 _ANY_PORT = 8081
-"""Stands for ports that the kernel is to choose, so that placement can count from it."""
+"""Placeholder for ports that the kernel chooses, so placement has a number to count from."""
 
 
 def processes(settings: Settings, artifact: NeuronArtifact, cores: int, dev: Path = Path("/dev")) -> list[Process]:
-    """The processes to start, their ports 0 where any will do.
+    """Return the processes to start, with port 0 if the kernel chooses the ports.
 
-    cores: of the host, for the processes' threads. Raises StartupError for what does not fit.
+    cores: cores of the host, which the processes' threads share. Raises StartupError for processes that do not fit.
     """
     if settings.virtual_cores is not None:
-        found = _virtual(settings, artifact, settings.virtual_cores, cores)
+        placed = _virtual(settings, artifact, settings.virtual_cores, cores)
     else:
-        found = _real(settings, artifact, cores, dev)
+        placed = _real(settings, artifact, cores, dev)
     if settings.first_port:
-        return found
-    return [Process(each.index, each.cores, each.devices, 0, each.threads, each.models) for each in found]
+        return placed
+    return [Process(each.index, each.cores, each.devices, 0, each.threads, each.models) for each in placed]
 
 
 def _per_copy(settings: Settings, artifact: NeuronArtifact) -> int:
@@ -37,16 +37,21 @@ def _virtual(settings: Settings, artifact: NeuronArtifact, virtual: int, cores: 
     room, left = divmod(virtual, per_copy)
     if left or not room:
         raise StartupError(
-            f"{PREFIX}CORES_PER_COPY is {per_copy}: {PREFIX}VIRTUAL_CORES={virtual} is no multiple of it; change one"
+            f"{PREFIX}CORES_PER_COPY is {per_copy}: {PREFIX}VIRTUAL_CORES={virtual} must be a multiple of it; change "
+            "one of them"
         )
     copies = settings.copies or room
     if copies > room:
         raise StartupError(
-            f"{PREFIX}COPIES is {copies}: {virtual} virtual cores hold {room} of {per_copy} each; give at most {room}"
+            f"{PREFIX}COPIES is {copies}: {virtual} virtual cores fit {room} copies of {per_copy} each; set at most "
+            f"{room}"
         )
     first = settings.first_port or _ANY_PORT
     if first + copies > 65536:
-        raise StartupError(f"{PREFIX}FIRST_PORT is {first}: {copies} processes need as many ports from it on")
+        raise StartupError(
+            f"{PREFIX}FIRST_PORT is {first}: {copies} processes need consecutive ports from it, up to 65535; set at "
+            f"most {65536 - copies}"
+        )
     threads = max(1, cores // copies)
     return [
         Process(
@@ -65,8 +70,8 @@ def _real(settings: Settings, artifact: NeuronArtifact, cores: int, dev: Path) -
         )
     if not devices:
         raise StartupError(
-            f"no Neuron device (/dev/neuron0) is here: use an instance of {artifact.target}, or set {PREFIX}DEVICE to "
-            f"cpu or timed and {PREFIX}VIRTUAL_CORES to try without"
+            f"this machine has no Neuron device (/dev/neuron0): use an instance of {artifact.target}, or set "
+            f"{PREFIX}DEVICE to cpu or timed and {PREFIX}VIRTUAL_CORES to run without one"
         )
     instance_type = settings.instance_type or _instance(artifact.target, devices, cores).name
     demand = Demand(
@@ -81,18 +86,18 @@ def _real(settings: Settings, artifact: NeuronArtifact, cores: int, dev: Path) -
         raise StartupError(str(error)) from error
     if placed.instance.devices > devices:
         raise StartupError(
-            f"{PREFIX}INSTANCE_TYPE is {instance_type!r} with {placed.instance.devices} Neuron devices, {devices} "
-            "are here: leave it out, or give the container all of them"
+            f"{PREFIX}INSTANCE_TYPE is {instance_type!r} with {placed.instance.devices} Neuron devices, but {devices} "
+            "are visible: unset it, or give the container all devices"
         )
     return list(placed.processes)
 
 
 def _instance(generation: Generation, devices: int, cores: int) -> NeuronInstance:
-    """The size with so many devices and, of several, the one whose vCPUs are nearest to the host's."""
+    """Return the instance size with this number of devices, or of several, the one nearest in vCPUs to the host."""
     same = [i for i in INSTANCES.values() if i.generation == generation and i.devices == devices]
     if not same:
         raise StartupError(
             f"{devices} Neuron devices ({devices * CORES_PER_DEVICE[generation]} cores of {generation}) are visible, "
-            f"which no size has: give the container all devices of its instance, or set {PREFIX}INSTANCE_TYPE"
+            f"but no instance size has that number: give the container all devices, or set {PREFIX}INSTANCE_TYPE"
         )
     return min(same, key=lambda instance: abs(instance.vcpus - cores))

@@ -1,4 +1,4 @@
-"""What one process tells Prometheus."""
+"""Prometheus metrics of one process."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -15,9 +15,9 @@ _BATCH_BUCKETS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32)
 
 
 class Metrics:
-    """Counters of one process, each with the name of its core group.
+    """The metrics of one process, each labeled with its core group.
 
-    queued: windows of a model that wait, by the model's number.
+    queued: returns the number of waiting windows for a model's number.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Metrics:
         )
         latency = Histogram(
             "neuron_encoder_request_seconds",
-            "Time from a request's body to its answer.",
+            "Time from a request's body to its response.",
             ["core", "model"],
             buckets=_LATENCY_BUCKETS,
             registry=registry,
@@ -52,7 +52,7 @@ class Metrics:
         )
         padding = Counter(
             "neuron_encoder_batch_padding_rows",
-            "Rows of traced batches that stayed empty.",
+            "Padding rows in traced batches.",
             ["core"],
             registry=registry,
         )
@@ -64,28 +64,28 @@ class Metrics:
         registry.register(_CoreCollector(core, models, queued, clock))
 
     def answered(self, model: int, seconds: float) -> None:
-        """A request was answered."""
+        """Record a successful request."""
         self._served[model].inc()
         self._latency[model].observe(seconds)
 
     def failed(self, model: int | None, status: int, code: str) -> None:
-        """A request was refused or failed; model: None where it named none that is there."""
+        """Record a refused or failed request; `model` is None if it named no existing model."""
         self._requests.labels(self._name, "" if model is None else str(model), str(status)).inc()
         self._failures.labels(self._name, code).inc()
 
     def batch(self, model: int, length: int, rows: int, size: int) -> None:
-        """A batch went to the core."""
-        del length
+        """Record a batch that went to the core."""
+        del length  # The Observer protocol passes it; these metrics are not split by length.
         self._rows[model].observe(rows)
         self._padding.inc(size - rows)
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class _CoreCollector(Collector):
-    """Reads the core when it is asked: its busy time, its utilisation since the reading before, and its queues."""
+    """A collector that reads a core group on demand: busy time, utilization since the previous reading, and queues."""
 
     def __init__(self, core: CoreGroup, models: int, queued: Callable[[int], int], clock: Callable[[], float]) -> None:
         self._core, self._models, self._queued, self._clock = core, models, queued, clock
@@ -93,10 +93,10 @@ class _CoreCollector(Collector):
         self._utilization = 0.0
 
     def collect(self) -> Iterable[Metric]:
-        """Three families of one sample for each core or model."""
+        """Return three metric families, with one sample per core group or model."""
         name, busy, now = self._core.name, self._core.busy_seconds, self._clock()
         began, busy_before = self._before
-        # Readers that follow closely upon each other would see single batches.
+        # Over intervals shorter than a second, single batches would dominate the utilization.
         if now - began >= 1.0:
             self._utilization = min(1.0, (busy - busy_before) / (now - began))
             self._before = (now, busy)
@@ -106,7 +106,7 @@ class _CoreCollector(Collector):
         seconds.add_metric([name], busy)
         utilization = GaugeMetricFamily(
             "neuron_encoder_core_utilization_ratio",
-            "Share of the time since the reading before, a second at least, that the core group was busy.",
+            "Fraction of the time since the previous reading, at least a second, that the core group was busy.",
             labels=["core"],
         )
         utilization.add_metric([name], self._utilization)

@@ -1,7 +1,7 @@
-"""The figures of neuron-monitor, where the instance has it, for Prometheus.
+"""Prometheus metrics from neuron-monitor, if the instance has it.
 
-Source: "Neuron Monitor User Guide" of the AWS Neuron documentation: one JSON report a line, utilisation in percent for
-each NeuronCore of each runtime, memory in bytes.
+Source: "Neuron Monitor User Guide" of the AWS Neuron documentation. Each line is a JSON report, with utilization in
+percent for each NeuronCore of each runtime, and memory in bytes.
 """
 
 import shutil
@@ -56,10 +56,11 @@ class _Line(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One report, all runtimes together.
+    """The totals of one report over all runtimes.
 
-    utilization: 0 to 1 by NeuronCore. device_bytes, host_bytes: memory that the runtimes use. errors: of executions,
-    in the report's period.
+    utilization: fraction from 0 to 1 by NeuronCore.
+    device_bytes, host_bytes: memory used by the runtimes.
+    errors: execution errors in the report's period.
     """
 
     utilization: dict[int, float] = field(default_factory=dict)
@@ -69,7 +70,7 @@ class Reading:
 
 
 def read(line: bytes) -> Reading | None:
-    """The figures of one line; None for a line that is no report."""
+    """Return the values of one line, or None for a line that is not a report."""
     try:
         parsed = msgspec.json.decode(line, type=_Line)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -79,7 +80,7 @@ def read(line: bytes) -> Reading | None:
     for report in reports:
         for core, counter in report.neuroncore_counters.neuroncores_in_use.items():
             if core.isdecimal():
-                # Every runtime lists the cores that it holds, so that no core is in two reports but idle ones.
+                # Every runtime lists only its own cores, so only idle cores are in two reports.
                 share = counter.neuroncore_utilization / 100
                 utilization[int(core)] = max(share, utilization.get(int(core), 0.0))
     used = [report.memory_used.neuron_runtime_used_bytes for report in reports]
@@ -92,14 +93,14 @@ def read(line: bytes) -> Reading | None:
 
 
 class NeuronMonitor(Collector):
-    """Runs neuron-monitor and keeps its last report; collects nothing where it is not installed."""
+    """A collector that runs neuron-monitor and keeps its last report; collects nothing if it is not installed."""
 
     def __init__(self, program: str | None = None) -> None:
-        found = program or shutil.which(_PROGRAM) or (str(_INSTALLED) if _INSTALLED.exists() else None)
+        command = program or shutil.which(_PROGRAM) or (str(_INSTALLED) if _INSTALLED.exists() else None)
         self._last: Reading | None = None
         self._process = None
-        if found is not None:
-            self._process = subprocess.Popen([found], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if command is not None:
+            self._process = subprocess.Popen([command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             self._reader = threading.Thread(target=self._follow, args=(self._process,), daemon=True)
             self._reader.start()
 
@@ -108,23 +109,23 @@ class NeuronMonitor(Collector):
         with process.stdout as lines:
             for line in lines:
                 self._last = read(line) or self._last
-        # Figures of a monitor that is gone would look like a machine at rest.
+        # The last values of a stopped monitor would look current.
         self._last = None
 
     def stop(self) -> None:
-        """Ends the program."""
+        """Stop the program."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
             self._reader.join()
 
     def collect(self) -> Iterable[Metric]:
-        """The last report's figures."""
+        """Return the metrics of the last report."""
         last = self._last
         if last is None:
             return ()
         utilization = GaugeMetricFamily(
-            "neuron_monitor_core_utilization_ratio", "Utilisation by neuron-monitor.", labels=["core"]
+            "neuron_monitor_core_utilization_ratio", "Utilization as reported by neuron-monitor.", labels=["core"]
         )
         for core, share in sorted(last.utilization.items()):
             utilization.add_metric([str(core)], share)
@@ -132,5 +133,7 @@ class NeuronMonitor(Collector):
             utilization,
             GaugeMetricFamily("neuron_monitor_device_memory_bytes", "Accelerator memory in use.", last.device_bytes),
             GaugeMetricFamily("neuron_monitor_host_memory_bytes", "Host memory of the runtimes.", last.host_bytes),
-            GaugeMetricFamily("neuron_monitor_execution_errors", "In the last report's period.", last.errors),
+            GaugeMetricFamily(
+                "neuron_monitor_execution_errors", "Execution errors in the last report's period.", last.errors
+            ),
         )

@@ -29,16 +29,17 @@ from containers.serving.question_answering.windows import EncoderBatch, Windower
 from containers.serving.server import GRACE_SECONDS, serve
 
 WORKLOAD = "neuron_encoder"
-HOST = "0.0.0.0"  # noqa: S104 (SageMaker and the load balancer connect from outside the container)
+HOST = "0.0.0.0"  # noqa: S104 - SageMaker and the load balancer connect from outside the container
 _TIMED_RUNS = 5
-"""Of each traced shape at the start; the shortest counts."""
+"""Timed runs of each traced shape at startup; the shortest counts."""
 _COLLECT_EVERY = 20_000
-"""Objects that may be made before Python looks for cycles, of which requests leave none; 700 costs a twentieth more."""
+"""Objects created before Python searches for reference cycles. Requests leave none, and the default of 700 costs 5 %
+more time."""
 logger = logging.getLogger(WORKLOAD)
 
 
 def check_artifact(model_dir: Path, settings: Settings) -> tuple[Manifest, NeuronArtifact]:
-    """Reads what the archive says of itself; raises StartupError where this image or its settings cannot serve it."""
+    """Read and check the archive's metadata; raises StartupError if this image or its settings cannot serve it."""
     manifest = load_manifest(model_dir, WORKLOAD)
     artifact = load_artifact(model_dir)
     if (engine := engine_version(settings.device, artifact)) is not None:
@@ -47,7 +48,10 @@ def check_artifact(model_dir: Path, settings: Settings) -> tuple[Manifest, Neuro
 
 
 def run(settings: Settings, cores: tuple[int, ...], port: int, threads: int) -> int:
-    """Loads, warms and serves until SIGTERM; returns the exit code, 1 with one line for what cannot be served."""
+    """Load, warm up and serve until SIGTERM.
+
+    Returns the exit code: 1 with one line on stderr for an artifact that cannot be served.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     started = time.perf_counter()
     try:
@@ -60,7 +64,7 @@ def run(settings: Settings, cores: tuple[int, ...], port: int, threads: int) -> 
     except StartupError as error:
         print(f"cannot serve: {error}", file=sys.stderr, flush=True)
         return 1
-    # What is loaded stays: the collector need not look through it.
+    # Loaded objects stay, so the garbage collector need not scan them.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
@@ -82,9 +86,9 @@ def _warm_up(artifact: NeuronArtifact, devices: Sequence[Device]) -> dict[tuple[
 
 
 def warm_up(artifact: NeuronArtifact, devices: Sequence[Device]) -> dict[tuple[int, int], float]:
-    """Runs every traced shape on every copy, since engines prepare what they first see.
+    """Run every traced shape on every copy, since engines prepare each shape on first use.
 
-    Returns the seconds that each shape then takes, by its length and batch size.
+    Returns the seconds that each shape takes afterward, by length and batch size.
     """
     seconds: dict[tuple[int, int], float] = {}
     for bucket in artifact.buckets:
@@ -107,7 +111,9 @@ def _limits(manifest: Manifest, artifact: NeuronArtifact) -> WindowLimits:
     try:
         return WindowLimits(artifact.lengths[-1], recipe["doc_stride"], recipe["max_query_length"])
     except (KeyError, ValueError) as error:
-        raise StartupError(f"the manifest's recipe does not fit the traced lengths: {error}; rebuild it") from error
+        raise StartupError(
+            f"the manifest's recipe does not fit the traced lengths: {error}; rebuild the artifact"
+        ) from error
 
 
 async def _serve(
@@ -139,7 +145,7 @@ async def _serve(
 
 
 async def drained(gate: Gate, *, seconds: float = GRACE_SECONDS) -> None:
-    """Lets nothing new in, and returns once nothing is in work, or after so many seconds."""
+    """Refuse new requests, and return once no request is in flight, or after `seconds`."""
     gate.draining = True
     deadline = time.monotonic() + seconds
     while gate.active and time.monotonic() < deadline:

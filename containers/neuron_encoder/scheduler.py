@@ -1,15 +1,14 @@
 """Dynamic batching: windows of all requests share the traced batches of one core group.
 
-A core never waits for company: while it works, what comes is gathered, so batches grow with the load by themselves,
-and a lone request is not held back. A full batch is handed over while the one before still runs, so that the core
-goes on at once. The deadline bounds how long a window of a rarely asked model or length stands behind fuller batches.
+A core never waits for a fuller batch: windows that arrive while it works form the next one. So batches grow with the
+load, and a lone request is not delayed. A full batch is handed over while the previous one still runs, so the core
+continues at once. The deadline bounds how long a window of a rarely used model or length waits behind fuller batches.
 
-Requests take turns by the work that each has had, so a small one does not wait for all windows of a large one. Windows
-of a request that was cancelled leave the queue at once.
+Requests take turns by the work done for each, so a small one does not wait for all windows of a large one. The windows
+of a canceled request leave the queue at once.
 
-Of the traced shapes, a batch takes the one that does most windows a second, by the times measured at the start: where
-the time grows with the shape, four of five windows go in a shape of four, and no time is spent on three rows of
-padding.
+A batch takes the traced shape with the most windows per second, by the times measured at startup. If time grows with
+the shape, four of five windows run in a shape of four, and no time is spent on three rows of padding.
 """
 
 import asyncio
@@ -33,21 +32,21 @@ from containers.serving.question_answering.windows import EncoderBatch, Window
 
 Logits = tuple[FloatArray, FloatArray]
 _HANDED_OVER = 2
-"""Batches at the core at most: the one that runs and the one that is next."""
+"""Most batches at the core: the running one and the next one."""
 
 
 class Observer(Protocol):
-    """What is told of every batch."""
+    """An observer of every batch."""
 
     def batch(self, model: int, length: int, rows: int, size: int) -> None:
-        """rows: windows in a traced batch of that size."""
+        """Record a batch of `rows` windows in a traced shape of `size` rows and `length` tokens."""
 
 
 @dataclass(eq=False, slots=True)
 class _Ticket:
-    """The windows of one request: their logits as they come, and the future of all.
+    """The windows of one request: their logits as they arrive, and a future for all of them.
 
-    turn: its virtual time; the earliest is next.
+    turn: virtual time of the request; the earliest is next.
     """
 
     logits: list[Logits | None]
@@ -66,7 +65,7 @@ class _Row:
 
 @dataclass(eq=False, slots=True)
 class _Group:
-    """Windows of one model and one traced length, those of each request in the order they came."""
+    """Windows of one model and one traced length, in order of arrival within each request."""
 
     model: int
     length: int
@@ -80,12 +79,12 @@ class _Group:
 
     @property
     def due(self) -> float:
-        """When the window that has waited longest is past its deadline."""
+        """Return the earliest deadline of the waiting windows."""
         return min(rows[0].due for rows in self.requests.values())
 
     @property
     def turn(self) -> float:
-        """The virtual time of the request whose turn it is."""
+        """Return the virtual time of the request whose turn it is."""
         return min(ticket.turn.at for ticket in self.requests)
 
     def add(self, row: _Row) -> None:
@@ -93,7 +92,7 @@ class _Group:
         self.waiting += 1
 
     def take(self) -> _Row:
-        """Return the next window of the request whose turn it is, and count it against its turn."""
+        """Return the next window of the request whose turn it is, and charge it to that turn."""
         ticket = min(self.requests, key=lambda ticket: ticket.turn.at)
         row = self.requests[ticket].popleft()
         if not self.requests[ticket]:
@@ -103,7 +102,7 @@ class _Group:
         return row
 
     def drop(self, ticket: _Ticket) -> int:
-        """Drop the windows of a request, and return how many there were."""
+        """Drop the windows of a request, and return their number."""
         dropped = len(self.requests.pop(ticket, ()))
         self.waiting -= dropped
         return dropped
@@ -117,10 +116,12 @@ class _Job:
 
 
 class Scheduler:
-    """Batches for one core group; belongs to the event loop that it is made on.
+    """The scheduler of one core group; it belongs to the event loop that creates it.
 
-    devices: one for each model. seconds: that a batch takes by its length and size. capacity: windows of a model that
-    may wait. deadline_seconds: see the module.
+    devices: one device per model.
+    seconds: time of a batch by length and size.
+    capacity: most waiting windows per model.
+    deadline_seconds: time after which a waiting window goes before fuller batches.
     """
 
     def __init__(
@@ -153,13 +154,13 @@ class Scheduler:
             thread.start()
 
     def waiting(self, model: int) -> int:
-        """Windows of a model that wait for a batch."""
+        """Return the number of windows of a model that wait for a batch."""
         return self._waiting[model]
 
     async def infer(self, model: int, windows: Sequence[Window]) -> list[Logits]:
-        """Start and end logits of each window, as long as it is; raises ServingError 503 when too many wait."""
+        """Return start and end logits of each window, one per token; raises ServingError 503 if too many wait."""
         waiting = self._waiting[model]
-        # A request of more windows than may wait is served when nothing else waits, or it would never be.
+        # A request with more windows than the capacity is accepted when no other waits; otherwise it never would be.
         if waiting and waiting + len(windows) > self._capacity:
             raise ServingError(
                 503,
@@ -180,12 +181,12 @@ class Scheduler:
             return await future
         finally:
             self._requests -= 1
-            # A request that was cancelled, or one of whose batches failed, may have windows that still wait.
+            # If the request was canceled or one of its batches failed, some of its windows may still wait.
             if ticket.missing:
                 self._waiting[model] -= sum(group.drop(ticket) for group in dict.fromkeys(groups))
 
     async def close(self) -> None:
-        """Ends the threads once what was handed over is done."""
+        """Stop the threads after they finish the batches handed over."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -208,9 +209,9 @@ class Scheduler:
             self._jobs.put(_Job(group.model, _padded(rows, size, group.length), rows))
 
     def _next(self) -> _Group | None:
-        """Return the group whose turn it is; None where the core works and no group is full.
+        """Return the group to run next; None if the core is busy and no group is full.
 
-        Of those past their deadline, full or not, it is the one with the request whose turn it is; else the fullest.
+        Groups past their deadline go first, full or not, in the order of their requests' turns. Then the fullest goes.
         """
         waiting = [group for group in self._groups.values() if group.waiting]
         ready = [group for group in waiting if self._at_core == 0 or group.full]
@@ -222,12 +223,12 @@ class Scheduler:
         return max(ready, key=lambda group: min(1.0, group.waiting / group.batches[-1]))
 
     def _size(self, group: _Group) -> int:
-        """The traced batch that does most of the waiting windows a second, the smaller of equals."""
+        """Return the traced batch size with the most waiting windows per second, the smaller one on a tie."""
         waiting = group.waiting
         return max(group.batches, key=lambda size: (min(waiting, size) / self._seconds[group.length, size], -size))
 
     def _take(self, group: _Group, size: int) -> list[_Row]:
-        """Take up to so many, without those that nobody waits for any more."""
+        """Take up to `size` windows, and drop those of requests that are already done."""
         rows: list[_Row] = []
         while group.waiting and len(rows) < size:
             row = group.take()
@@ -255,7 +256,7 @@ class Scheduler:
             ticket.logits[row.index] = (logits[0][line, :length], logits[1][line, :length])
             ticket.missing -= 1
             if ticket.missing == 0 and not ticket.future.done():
-                ticket.future.set_result([found for found in ticket.logits if found is not None])
+                ticket.future.set_result([pair for pair in ticket.logits if pair is not None])
 
     def _failed(self, job: _Job, error: Exception) -> None:
         self._at_core -= 1
@@ -266,7 +267,7 @@ class Scheduler:
 
 
 def _padded(rows: Sequence[_Row], size: int, length: int) -> EncoderBatch:
-    """The rows in the traced shape; rows of padding attend to one token, since softmax over none is not a number."""
+    """Return the rows in the traced shape; padding rows attend to one token, since softmax over none gives NaN."""
     input_ids, mask, types = (np.zeros((size, length), dtype=np.int64) for _ in range(3))
     for line, row in enumerate(rows):
         tokens = len(row.window.input_ids)

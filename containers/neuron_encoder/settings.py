@@ -1,4 +1,4 @@
-"""Settings of the neuron_encoder image, from its environment."""
+"""Settings of the neuron_encoder image, read from environment variables."""
 
 import os
 from collections.abc import Mapping
@@ -10,26 +10,27 @@ from containers.serving.errors import StartupError
 
 PREFIX = "NEURON_ENCODER_"
 SAFE_PORTS_VARIABLE = "SAGEMAKER_SAFE_PORT_RANGE"
-"""Ports, as `first-last`, that SageMaker leaves to a container's own use."""
+"""Environment variable with the ports that a container may use itself, as `first-last`; set by SageMaker."""
 DeviceKind = Literal["neuron", "cpu", "timed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How one container serves; every field is the variable NEURON_ENCODER_ and its name in capitals.
+    """Settings of one container. The variable of a field is NEURON_ENCODER_ plus the field's name in capitals.
 
-    device: neuron for accelerators; cpu answers with OpenVINO; timed takes the published service times.
-    virtual_cores: NeuronCores to pretend; needed with, and only with, cpu and timed.
-    instance_type: for the table of devices; None finds it by the devices that are there.
-    models: copies of the model in every process. cores_per_copy: None takes the artifact's.
-    copies: processes; None takes as many as there are cores for.
-    first_port: of the first process, the others follow; 0 lets the kernel choose them all, as nobody but the front
-        asks them. SAGEMAKER_SAFE_PORT_RANGE is heeded where it is set.
-    batch_deadline_ms: after which a waiting window goes before fuller batches.
-    queue_capacity: windows of one model that may wait; a request that would make it more is refused with 503.
-    tokenizer_threads: for each process; None takes the process's share of the host's processors, less the event
-        loop's own.
-    hung_seconds: a process that does not answer /ping for so long is ended and started again.
+    device: `neuron` for accelerators, `cpu` for OpenVINO on the host, or `timed` for the published service times.
+    virtual_cores: number of NeuronCores to emulate; required with cpu and timed, and refused with neuron.
+    instance_type: instance type, for its number of devices; None detects it from the visible devices.
+    models: copies of the model in every process.
+    cores_per_copy: NeuronCores per process; None uses the artifact's value.
+    copies: number of processes; None uses all cores.
+    first_port: port of the first process; the others follow. 0 lets the kernel choose all ports, since only the
+        reverse proxy connects to them. The default is the start of SAGEMAKER_SAFE_PORT_RANGE, if that is set.
+    batch_deadline_ms: milliseconds after which a waiting window goes before fuller batches.
+    queue_capacity: most waiting windows per model; a request that would exceed it gets a 503.
+    tokenizer_threads: tokenizer threads per process; None uses the process's share of the host's cores, minus one for
+        the event loop.
+    hung_seconds: seconds without a response to /ping after which a process is restarted.
     """
 
     device: DeviceKind = "neuron"
@@ -46,10 +47,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Reads the variables; raises StartupError that names the one that is wrong, what was given, and the fix."""
+        """Read the variables; raises StartupError with the invalid variable, its value and the fix."""
         known = {PREFIX + name.upper() for name in cls.__dataclass_fields__}
         if unknown := sorted(name for name in environment if name.startswith(PREFIX) and name not in known):
-            raise StartupError(f"{unknown[0]} is no setting: choose among {', '.join(sorted(known))}")
+            raise StartupError(f"{unknown[0]} is not a setting: the settings are {', '.join(sorted(known))}")
         reader = _Reader(environment)
         settings = cls(
             device=reader.device(),
@@ -72,11 +73,11 @@ class Settings:
         if self.device == "neuron" and self.virtual_cores is not None:
             raise StartupError(f"{name} is {self.virtual_cores} with real devices: set {PREFIX}DEVICE to cpu or timed")
         if self.device != "neuron" and self.virtual_cores is None:
-            raise StartupError(f"{PREFIX}DEVICE is {self.device!r}: set {name} to the number of cores to pretend")
+            raise StartupError(f"{PREFIX}DEVICE is {self.device!r}: set {name} to the number of cores to emulate")
         if self.device != "neuron" and self.instance_type is not None:
             raise StartupError(
-                f"{PREFIX}INSTANCE_TYPE is {self.instance_type!r} with virtual cores: it is for real devices, leave "
-                "it out"
+                f"{PREFIX}INSTANCE_TYPE is {self.instance_type!r} with virtual cores: it applies only to real devices; "
+                "unset it"
             )
 
 
@@ -92,15 +93,15 @@ class _Reader:
         variable, given = self._get("device")
         for kind in get_args(DeviceKind):
             if given in (None, kind):
-                found: DeviceKind = kind
-                return found
+                device: DeviceKind = kind
+                return device
         raise StartupError(f"{variable} is {given!r}: it must be one of {', '.join(get_args(DeviceKind))}")
 
     def count(self, name: str, default: int | None) -> int | None:
         variable, given = self._get(name)
         if given is None:
             return default
-        # Python converts no text of thousands of digits.
+        # int() raises ValueError for thousands of digits.
         if not (given.isascii() and given.isdecimal() and len(given) < 7 and int(given) >= 1):
             raise StartupError(f"{variable} is {given!r}: it must be a whole number from 1 to 999999")
         return int(given)
@@ -130,8 +131,8 @@ class _Reader:
         if given is None:
             return 0
         if not (given.isascii() and given.isdecimal() and len(given) < 6):
-            raise StartupError(f"{variable} is {given!r}: it must be a port, or 0 for any that are free")
+            raise StartupError(f"{variable} is {given!r}: it must be a port, or 0 for any free ports")
         port = int(given)
         if port != 0 and not 1024 <= port <= 65535:
-            raise StartupError(f"{variable} is {given!r}: it must be from 1024 to 65535, or 0 for any that are free")
+            raise StartupError(f"{variable} is {given!r}: it must be from 1024 to 65535, or 0 for any free ports")
         return port

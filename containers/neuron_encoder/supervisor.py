@@ -1,4 +1,4 @@
-"""`serve`: starts one process for each core group, keeps them running, and is SageMaker's front before them."""
+"""The command `serve`: start one process per core group, keep them running, and proxy SageMaker's requests to them."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from containers.neuron_encoder.app import PROCESS_ID
-from containers.neuron_encoder.front import Front
 from containers.neuron_encoder.monitor import NeuronMonitor
 from containers.neuron_encoder.placement import Process
 from containers.neuron_encoder.ports import free_port
+from containers.neuron_encoder.reverse_proxy import ReverseProxy
 from containers.neuron_encoder.upstream import NoAnswerError, Upstream, UpstreamError
 from containers.serving.errors import StartupError
 from containers.serving.loopback import HOSTS
@@ -26,9 +26,9 @@ from containers.serving.server import GRACE_SECONDS
 
 VISIBLE_CORES = "NEURON_RT_VISIBLE_CORES"
 _BACKOFF_SECONDS = (0.5, 30.0)
-"""Before a process that ended is started again: at first, and at most; it doubles with each end in a row."""
+"""First and longest wait before a process restarts; the wait doubles with each consecutive exit."""
 _STEADY_SECONDS = 60.0
-"""A process that was ready for so long has its ends counted from the beginning."""
+"""Seconds of running after which a process's count of consecutive exits is reset."""
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
 _METRICS_SECONDS = 5.0
@@ -37,7 +37,7 @@ logger = logging.getLogger("neuron_encoder")
 
 
 class Child:
-    """One process, started again whenever it ends, or is silent for `hung_seconds`, until it is told to stop."""
+    """One process, restarted whenever it exits or does not respond for `hung_seconds`, until it is stopped."""
 
     def __init__(self, process: Process, command: Sequence[str], restarts: Counter, hung_seconds: float) -> None:
         self.process = process
@@ -50,11 +50,11 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Of the running process."""
+        """Return the id of the running process, or None."""
         return self._running.pid if self._running else None
 
     async def run(self) -> None:
-        """Runs until told to stop; raises StartupError where the process refuses to serve before it ever did."""
+        """Run the process until `stop`; raises StartupError if it cannot serve and was never ready."""
         failures = 0
         while not self._stopping:
             began = time.monotonic()
@@ -62,12 +62,14 @@ class Child:
             if self._stopping:
                 return
             if not self._was_ready and code == 1:
-                raise StartupError(f"the process of core {self.process.visible_cores} cannot serve; see above")
+                raise StartupError(
+                    f"the process of core {self.process.visible_cores} cannot serve; see its message above"
+                )
             failures = 1 if time.monotonic() - began > _STEADY_SECONDS else failures + 1
             wait = min(_BACKOFF_SECONDS[1], _BACKOFF_SECONDS[0] * 2 ** (failures - 1))
             self._restarts.labels(self.process.visible_cores).inc()
             logger.error(
-                "the process of core %s ended with exit code %d; it starts again in %.1f s",
+                "the process of core %s exited with code %d; it restarts in %.1f s",
                 self.process.visible_cores, code, wait,
             )  # fmt: skip
             await asyncio.sleep(wait)
@@ -96,7 +98,7 @@ class Child:
             except NoAnswerError:
                 if self.upstream.ready and self._running is not None:
                     logger.error(
-                        "the process of core %s is silent for %g s and is ended",
+                        "the process of core %s did not respond for %g s; killing it",
                         self.process.visible_cores, self._hung_seconds,
                     )  # fmt: skip
                     self._running.kill()
@@ -106,7 +108,7 @@ class Child:
             await asyncio.sleep(_LOOK_SECONDS if self.upstream.ready else _POLL_SECONDS)
 
     async def stop(self) -> None:
-        """Ends the process, which finishes what it has in work; kills it when it takes too long."""
+        """Terminate the process, which finishes its requests in flight; kill it if that takes too long."""
         self._stopping = True
         running = self._running
         if running is None or running.returncode is not None:
@@ -123,15 +125,16 @@ class Child:
 
 
 class Supervisor:
-    """All processes of the container and the front before them.
+    """All processes of the container, and the reverse proxy in front of them.
 
-    hung_seconds: after which a silent process is ended. command: that starts one process, before its own arguments.
+    hung_seconds: seconds without a response after which a process is restarted.
+    command: command that starts one process, without the arguments of that process.
     """
 
     def __init__(self, processes: Sequence[Process], hung_seconds: float, command: Sequence[str] | None = None) -> None:
         self._registry = CollectorRegistry()
         restarts = Counter(
-            "neuron_encoder_process_restarts", "Processes that ended unasked.", ["core"], registry=self._registry
+            "neuron_encoder_process_restarts", "Unexpected exits of a process.", ["core"], registry=self._registry
         )
         self._monitor = NeuronMonitor()
         self._registry.register(self._monitor)
@@ -140,16 +143,16 @@ class Supervisor:
         for child in self.children:
             restarts.labels(child.process.visible_cores)
         cores = {str(core).encode(): child.upstream for child in self.children for core in child.process.cores}
-        self.front = Front([child.upstream for child in self.children], cores, self.metrics)
+        self.proxy = ReverseProxy([child.upstream for child in self.children], cores, self.metrics)
 
     async def run(self, host: str, port: int) -> None:
-        """Serves until SIGTERM, then drains; raises StartupError where a process refuses to serve."""
+        """Serve until SIGTERM, then drain; raises StartupError if a process cannot serve."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for received in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(received, stop.set)
-        self.front.loopback = host in HOSTS
-        server = await loop.create_server(self.front.connection, host, port, backlog=512)
+        self.proxy.loopback = host in HOSTS
+        server = await loop.create_server(self.proxy.connection, host, port, backlog=512)
         runs = [asyncio.create_task(child.run()) for child in self.children]
         stopped = asyncio.create_task(stop.wait())
         try:
@@ -166,13 +169,13 @@ class Supervisor:
             self._monitor.stop()
 
     async def _drain(self) -> None:
-        self.front.draining = True
+        self.proxy.draining = True
         deadline = time.monotonic() + GRACE_SECONDS
-        while self.front.active and time.monotonic() < deadline:
+        while self.proxy.active and time.monotonic() < deadline:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def metrics(self) -> bytes:
-        """Prometheus' text of all processes that answer, and of this one."""
+        """Return the metrics of this process and of all that respond, in Prometheus' text format."""
         request = _GET.format("/metrics").encode()
         ready = [child.upstream for child in self.children if child.upstream.ready]
         replies = await asyncio.gather(
@@ -187,7 +190,7 @@ class Supervisor:
 
 
 class _Merged(Collector):
-    """The families of several texts, each once with the samples of all."""
+    """A collector of the metric families of several texts, each family once with the samples of all texts."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
@@ -197,6 +200,6 @@ class _Merged(Collector):
         for text in self._texts:
             for family in text_string_to_metric_families(text):
                 known = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                # When a counter began says nothing that its value does not.
+                # A counter's creation time adds nothing to its value.
                 known.samples += [sample for sample in family.samples if not sample.name.endswith("_created")]
         return list(families.values())

@@ -1,4 +1,4 @@
-"""Tokenizing on threads of its own: the event loop reads and writes while the tokenizer works without the GIL."""
+"""Tokenization on separate threads: the event loop keeps serving while the tokenizer works without the GIL."""
 
 import asyncio
 import queue
@@ -16,10 +16,10 @@ from containers.serving.question_answering.windows import (
 )
 
 _AT_ONCE = 16
-"""Requests that a thread takes at most before it hands back: every hand-over costs the event loop a wake-up."""
+"""Most requests that a thread takes before it returns results: every return costs the event loop a wake-up."""
 _CHARACTERS_AT_ONCE = 32 * 1024
-"""Characters after which a thread takes no more requests: a small one does not wait for several large ones. A request
-of more is cut item by item, and no further than it may be."""
+"""Characters after which a thread takes no more requests, so a small one does not wait for several large ones. A
+larger request is cut item by item, up to the limit on its windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class _Done:
 
 
 class TokenizerThreads:
-    """Cuts the questions of requests into windows; belongs to the event loop that it is made on."""
+    """Threads that cut the questions of requests into windows; they belong to the event loop that creates them."""
 
     def __init__(self, windower: Windower, threads: int) -> None:
         self._loop = asyncio.get_running_loop()
@@ -60,7 +60,7 @@ class TokenizerThreads:
         return await job.future
 
     async def close(self) -> None:
-        """Ends the threads once what they were given is done."""
+        """Stop the threads after they finish their jobs."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -75,7 +75,7 @@ class TokenizerThreads:
                 except queue.Empty:
                     break
                 if following is None:
-                    # Meant for a thread to end: this one, after what it holds.
+                    # A stop signal: this thread takes it after its current jobs.
                     self._jobs.put(None)
                     break
                 jobs.append(following)
@@ -83,7 +83,7 @@ class TokenizerThreads:
             self._loop.call_soon_threadsafe(_deliver, self._cut(jobs))
 
     def _cut(self, jobs: Sequence[_Job]) -> list[_Done]:
-        # A request that was cancelled while it waited needs no windows.
+        # A request canceled while it waited needs no windows.
         jobs = [job for job in jobs if not job.future.done()]
         small = [job for job in jobs if job.characters < _CHARACTERS_AT_ONCE]
         large = [job for job in jobs if job.characters >= _CHARACTERS_AT_ONCE]

@@ -1,4 +1,4 @@
-"""Connections of the front to the processes behind it: one request at a time on each, kept alive between."""
+"""Keep-alive connections from the reverse proxy to the processes behind it, each with one request at a time."""
 
 import asyncio
 import contextlib
@@ -12,16 +12,20 @@ _CONNECT_SECONDS = 1.0
 
 
 class UpstreamError(ConnectionError):
-    """A process did not answer: it is not there, or its connection ended before the answer did."""
+    """A process that did not respond: it is not running, or its connection closed before the end of the response."""
 
 
 class NoAnswerError(UpstreamError):
-    """A process took the request and did not answer in time."""
+    """A process that accepted the request and did not respond in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole response: its status, the bytes as they came, and whether the connection stays open after it."""
+    """A whole response.
+
+    raw: bytes of the response as received.
+    keep_alive: whether the connection stays open.
+    """
 
     status: int
     raw: bytes
@@ -36,7 +40,7 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is none of asyncio's classes.
+        # uvloop's transport is not a subclass of asyncio's.
         self.transport = cast(asyncio.Transport, transport)
 
     def ask(self, request: bytes) -> asyncio.Future[Reply]:
@@ -50,28 +54,28 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(f"no HTTP response: {error}")
+            self._fail(f"the response is not HTTP: {error}")
 
     def on_message_complete(self) -> None:
-        answer, self._answer = self._answer, None
+        response, self._answer = self._answer, None
         raw = b"".join(self._chunks)
         self._chunks.clear()
-        if answer is not None and not answer.done():
-            answer.set_result(Reply(self._parser.get_status_code(), raw, self._parser.should_keep_alive()))
+        if response is not None and not response.done():
+            response.set_result(Reply(self._parser.get_status_code(), raw, self._parser.should_keep_alive()))
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._fail(f"the connection ended: {error or 'closed'}")
+        self._fail(f"the connection was lost: {error or 'closed'}")
 
     def _fail(self, reason: str) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None and not answer.done():
-            answer.set_exception(UpstreamError(reason))
+        response, self._answer = self._answer, None
+        if response is not None and not response.done():
+            response.set_exception(UpstreamError(reason))
         if self.transport is not None:
             self.transport.close()
 
 
 class Upstream:
-    """One process: its port on the loopback interface, its idle connections, and how many requests it has in work."""
+    """One process: its port on the loopback interface, its idle connections, and its number of requests in flight."""
 
     def __init__(self, name: str, port: Callable[[], int]) -> None:
         self.name = name
@@ -81,7 +85,10 @@ class Upstream:
         self._idle: list[_Connection] = []
 
     async def ask(self, request: bytes, seconds: float) -> Reply:
-        """Sends a whole request and returns the whole response; raises UpstreamError, NoAnswerError after `seconds`."""
+        """Send a whole request and return the whole response.
+
+        Raises UpstreamError, or NoAnswerError after `seconds`.
+        """
         self.in_flight += 1
         try:
             async with asyncio.timeout(seconds):
@@ -92,12 +99,12 @@ class Upstream:
                 self._close(connection)
             return reply
         except TimeoutError as error:
-            raise NoAnswerError(f"{self.name} did not answer within {seconds:g} s") from error
+            raise NoAnswerError(f"{self.name} did not respond within {seconds:g} s") from error
         finally:
             self.in_flight -= 1
 
     def close(self) -> None:
-        """Closes the idle connections."""
+        """Close the idle connections."""
         while self._idle:
             self._close(self._idle.pop())
 
@@ -107,7 +114,7 @@ class Upstream:
             try:
                 return connection, await connection.ask(request)
             except UpstreamError:
-                # An idle connection may be closed by the other side at the moment it is used again.
+                # The process may close an idle connection at the moment it is reused.
                 if not used:
                     raise
             except asyncio.CancelledError:
@@ -127,7 +134,7 @@ class Upstream:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 _, connection = await loop.create_connection(_Connection, "127.0.0.1", self._port())
         except (OSError, TimeoutError) as error:
-            raise UpstreamError(f"{self.name} does not take connections: {error}") from error
+            raise UpstreamError(f"{self.name} does not accept connections: {error}") from error
         return connection
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""Segments images with a U-Net on OpenVINO, in INT8, BF16 and FP32."""
+"""The saved_model image: image segmentation with a U-Net on OpenVINO, in INT8, BF16 and FP32."""

@@ -21,20 +21,20 @@ from containers.serving.server import main
 
 _QUEUE_CAPACITY = 32
 _PENDING_BYTES = 192 * 2**20
-"""The bodies of as many requests, each of 6 MiB."""
+"""Bodies of _QUEUE_CAPACITY requests, each of 6 MiB."""
 _BODY_SHARE = 16
-"""The part of the memory limit that bodies may take where that is less."""
+"""Request bodies may take at most 1/16 of the memory limit, if that is less than _PENDING_BYTES."""
 _THREADS_PER_CORE = 2
-"""Requests read, computed or answered at the same time: while some are computed, as many are decoded and encoded."""
+"""Requests in progress per core: while one is computed, another is decoded or encoded."""
 
 
 def _workers(cores: int) -> int | None:
-    """Images computed at the same time, each on cores / workers threads; None where the load is to decide."""
+    """Return how many images are computed at once, each on cores / workers threads; None if it depends on the load."""
     given = os.environ.get(WORKERS_VARIABLE)
     if given is None:
         return None
     if not given.isdecimal() or not 1 <= int(given) <= cores:
-        raise StartupError(f"{WORKERS_VARIABLE} is {given!r}: it must be a number from 1 to {cores}, the cores here")
+        raise StartupError(f"{WORKERS_VARIABLE} is {given!r}: it must be a number from 1 to {cores}, the core count")
     return int(given)
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO runtime."""
+"""The OpenVINO engine of the saved_model image."""
 
 from collections import deque
 from importlib import metadata
@@ -15,7 +15,7 @@ from containers.serving.errors import StartupError
 ENGINE_NAME = "openvino"
 _SHAPE = (1, IMAGE_SIDE, IMAGE_SIDE, CHANNELS)
 _PRECISION_HINTS = {
-    # An INT8 model's other layers stay in f32: bf16 for them would be a precision that nobody has gated.
+    # The other layers of an INT8 model stay in f32: no accuracy gate has tested them in bf16.
     "int8": "f32",
     "fp32": "f32",
     "bf16": "bf16",
@@ -26,19 +26,21 @@ class Segmenter(Protocol):
     """A loaded model; `segment` may be called from several threads."""
 
     def segment(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of shape (rows, 224, 224, 1) for images of shape (rows, 224, 224, 3), values 0 to 1."""
+        """Return probabilities of shape (rows, 224, 224, 1) for images of shape (rows, 224, 224, 3), values 0 to 1."""
 
 
 def version() -> str:
-    """Installed version of the openvino package."""
+    """Return the installed version of the openvino package."""
     return metadata.version("openvino")
 
 
 def load(model_dir: Path, precision: str, threads: int, streams: int = 1) -> "OpenVinoSegmenter":
-    """Compiles the model of an archive, and warms it up; precision is "int8", "bf16" or "fp32".
+    """Compile the model of an archive, and warm it up.
 
-    streams: images computed at the same time, each on threads / streams threads. Raises StartupError for
-    another precision, a model that is no U-Net of this signature, and a precision that the processor cannot do.
+    precision: "int8", "bf16" or "fp32".
+    streams: images computed at the same time, each on threads / streams threads.
+    Raises StartupError for another precision, a model with another signature, and a precision that the processor does
+    not support.
     """
     if precision not in _PRECISION_HINTS:
         raise StartupError(f"the artifact's precision is {precision!r}, this image runs {', '.join(_PRECISION_HINTS)}")
@@ -70,23 +72,23 @@ def load(model_dir: Path, precision: str, threads: int, streams: int = 1) -> "Op
 
 
 class OpenVinoSegmenter:
-    """A compiled model with as many infer requests as threads have ever asked it at the same time."""
+    """A compiled model with a pool of infer requests, which grows with the number of concurrent callers."""
 
     def __init__(self, model: ov.CompiledModel, streams: int) -> None:
         self._model = model
-        # The first inference of a request allocates what its others use.
+        # A request's first inference allocates the memory for all later ones.
         requests = [model.create_infer_request() for _ in range(streams)]
         for request in requests:
             request.infer([np.zeros(_SHAPE, np.float32)])
         self._idle = deque(requests)
 
     def segment(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of shape (rows, 224, 224, 1), one image after the other.
+        """Return probabilities of shape (rows, 224, 224, 1), computed one image at a time.
 
-        A batch of convolutions this large is no faster than its images, and takes their memory all at once.
+        With convolutions this large, a batch is no faster than its images one by one, and takes more memory at once.
         """
         try:
-            # The one that was used last, whose memory may still be in the caches.
+            # The most recently used request, whose memory may still be cached.
             request = self._idle.pop()
         except IndexError:
             request = self._model.create_infer_request()
@@ -102,12 +104,12 @@ class OpenVinoSegmenter:
 def _check_signature(model: ov.Model) -> None:
     inputs = [(port.get_names(), port.get_partial_shape(), port.get_element_type()) for port in model.inputs]
     outputs = [(port.get_names(), port.get_partial_shape(), port.get_element_type()) for port in model.outputs]
-    for found, name, shape in ((inputs, INPUT_NAME, _SHAPE), (outputs, OUTPUT_NAME, (*_SHAPE[:3], 1))):
+    for ports, name, shape in ((inputs, INPUT_NAME, _SHAPE), (outputs, OUTPUT_NAME, (*_SHAPE[:3], 1))):
         if (
-            len(found) != 1
-            or name not in found[0][0]
-            or found[0][1] != ov.PartialShape(shape)
-            or found[0][2] != ov.Type.f32
+            len(ports) != 1
+            or name not in ports[0][0]
+            or ports[0][1] != ov.PartialShape(shape)
+            or ports[0][2] != ov.Type.f32
         ):
             raise StartupError(
                 f"{MODEL_FILE} must have one float32 tensor {name!r} of shape {shape}; rebuild the artifact"
@@ -115,5 +117,5 @@ def _check_signature(model: ov.Model) -> None:
 
 
 def _reason(error: RuntimeError) -> str:
-    """The last line of OpenVINO's error; those before it name its source files."""
+    """Return the last line of OpenVINO's error; the earlier lines name its source files."""
     return str(error).strip().splitlines()[-1][:200]

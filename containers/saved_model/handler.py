@@ -1,4 +1,4 @@
-"""Requests and answers of the saved_model image: JSON, npy, PNG and JPEG in; JSON, npy and PNG out."""
+"""Requests and responses of the saved_model image: JSON, npy, PNG and JPEG in; JSON, npy and PNG out."""
 
 import re
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from containers.serving.errors import ServingError
 
 CONTENT_TYPES = (JSON, NPY, PNG, JPEG)
 MAX_BATCH = 8
-"""Images in one request; the masks of 14 in JSON would be over SageMaker's 6 MiB, and each holds a worker up.
+"""Most images in one request. The masks of 14 in JSON would exceed SageMaker's 6 MiB, and each image occupies a worker.
 
-It is checked before images are decoded, and bounds a request's memory: 5 MB of floats, and the response.
+It is checked before images are decoded, and bounds a request's memory to 5 MB of floats plus the response.
 """
 PROBABILITY_DIGITS = 4
 """Decimals of a probability in JSON."""
@@ -47,15 +47,20 @@ class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _request = msgspec.json.Decoder(_Request)
 _one_image = msgspec.json.Decoder(_Image)
 _IMAGE_END = re.compile(rb"\][ \t\r\n]*+\][ \t\r\n]*+\]")
-"""Where an image ends in an array of images: of three brackets, one ends a pixel, one a row, and one the image."""
+"""The end of an image in an array of images: three brackets that close a pixel, a row and the image."""
 _SHAPE = (IMAGE_SIDE, IMAGE_SIDE, CHANNELS)
 _MAX_ARRAYS = 2 * (1 + IMAGE_SIDE + IMAGE_SIDE * IMAGE_SIDE)
-"""Arrays in the text of one image: twice as many as it has, so that what is wrong with a few is named exactly."""
+"""Most arrays in the text of one image: twice the valid number, so an image with a few extra arrays still gets an
+exact error."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Images:
-    """Checked images of shape (rows, 224, 224, 3), 0 to 1, and whether the request had no rows dimension."""
+    """Checked images.
+
+    pixels: values from 0 to 1, of shape (rows, 224, 224, 3).
+    single: whether the request had no rows dimension.
+    """
 
     pixels: Floats
     single: bool
@@ -63,14 +68,14 @@ class _Images:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """The media type to answer in, and whether masks are black and white, as npy may be asked to be."""
+    """The requested form of the response: its media type, and whether masks are black and white."""
 
     media_type: AnswerType
     binary: bool
 
 
 def make_handler(model: Segmenter, precision: str) -> Callable[[Invocation], Answer]:
-    """The function that answers `/invocations`: a mask for each image, in order."""
+    """Return the handler of `/invocations`, which returns a mask for each image, in order."""
     attributes = f"precision={precision}"
 
     def handle(invocation: Invocation) -> Answer:
@@ -109,7 +114,7 @@ def _wish(invocation: Invocation) -> _Wish:
     raise ServingError(
         406,
         "not_acceptable",
-        f"Accept is {invocation.accept[:80]!r}; this model answers {JSON}, {NPY} (float32), "
+        f"Accept is {invocation.accept[:80]!r}; this model returns {JSON}, {NPY} (float32), "
         f"{NPY}; dtype=uint8, and {PNG}",
         "Accept",
     )
@@ -149,7 +154,7 @@ def _from_json(body: bytes) -> _Images:
     images = np.empty((len(texts), IMAGE_SIDE, IMAGE_SIDE, CHANNELS), np.float32)
     for index, text in enumerate(texts):
         where = "instances" if single else f"instances[{index}]"
-        # float64 first: a number beyond float32 is refused as out of range and never overflows.
+        # float64 first, so a number too large for float32 is refused as out of range instead of overflowing.
         wide = _pixels(text, where)
         _check_range(wide, where)
         images[index] = wide
@@ -157,29 +162,29 @@ def _from_json(body: bytes) -> _Images:
 
 
 def _texts(raw: bytes) -> list[bytes]:
-    """The images of a JSON array of four dimensions, which is known to be JSON, as the text of each.
+    """Return the text of each image in a JSON array of four dimensions; the array must be valid JSON.
 
-    A pixel takes 144 bytes as Python objects, and so one image at a time is decoded.
+    A pixel takes 144 bytes as Python objects, so images are decoded one at a time.
     """
-    ends = [found.end() for found in _IMAGE_END.finditer(raw)]
+    ends = [match.end() for match in _IMAGE_END.finditer(raw)]
     _check_count(len(ends))
     begins = [raw.index(b"[") + 1, *(end for end in ends[:-1])]
     texts = [raw[begin:end].lstrip(b", \t\r\n") for begin, end in zip(begins, ends, strict=True)]
     if raw[ends[-1] :].strip(b" \t\r\n") != b"]":
         raise ServingError(
-            400, "invalid_field", f"an image of instances has other than 3 dimensions; send {_EXAMPLE}", "instances"
+            400, "invalid_field", f"an image in instances does not have 3 dimensions; send {_EXAMPLE}", "instances"
         )
     return texts
 
 
 def _pixels(text: bytes, where: str) -> NDArray[np.float64]:
-    """One image of shape (224, 224, 3) from JSON, of numbers of any size."""
-    # An array for each pixel and each row, and one for all.
+    """Return one image of shape (224, 224, 3) from JSON, with numbers of any size."""
+    # An image has one array per pixel, one per row, and one for all rows.
     if (arrays := text.count(b"[")) > _MAX_ARRAYS:
         raise ServingError(
             400,
             "invalid_field",
-            f"{where} has {arrays} arrays, an image has {_MAX_ARRAYS // 2}; send {_EXAMPLE}",
+            f"{where} has {arrays} arrays, but an image has {_MAX_ARRAYS // 2}; send {_EXAMPLE}",
             where,
         )
     image = _parse(_one_image, text, where)
@@ -188,7 +193,7 @@ def _pixels(text: bytes, where: str) -> NDArray[np.float64]:
 
 
 def _parse(decoder: msgspec.json.Decoder[T], body: bytes, root: str) -> T:
-    """Decodes JSON; the fields that errors name begin with `root`."""
+    """Decode JSON; the field of an error starts with `root`."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -200,28 +205,28 @@ def _parse(decoder: msgspec.json.Decoder[T], body: bytes, root: str) -> T:
 
 
 def _depth(raw: bytes) -> int:
-    """Dimensions of a JSON array, counted to 5: `[[]]` has 2, whatever follows."""
+    """Return the dimensions of a JSON array, counting up to 5: text that starts with `[[` has 2."""
     opening = re.match(rb"(?:\s*\[){0,5}", raw)
     return opening[0].count(b"[") if opening else 0
 
 
 def _check_count(count: int) -> None:
     if count == 0:
-        raise ServingError(400, "no_images", f"the request has no image; send 1 to {MAX_BATCH}")
+        raise ServingError(400, "no_images", f"the request has no images; send 1 to {MAX_BATCH}")
     if count > MAX_BATCH:
         raise ServingError(400, "too_many_images", f"the request has {count} images; send at most {MAX_BATCH} at once")
 
 
 def _check_range(images: NDArray[Any], name: str) -> None:
-    # Written so that NaN, which compares as false, counts as bad.
+    # NaN compares as false, so this form of the check refuses it.
     inside = (images >= 0) & (images <= 1)
     if inside.all():
         return
-    place = [int(index) for index in np.unravel_index(int(inside.argmin()), inside.shape)]
-    value = images[tuple(place)]
-    where = name + "".join(f"[{index}]" for index in place)
+    position = [int(index) for index in np.unravel_index(int(inside.argmin()), inside.shape)]
+    value = images[tuple(position)]
+    where = name + "".join(f"[{index}]" for index in position)
     remedy = "divide by 255, or send uint8 as npy" if 1 < value <= 255 else "send finite numbers from 0 to 1"
-    raise ServingError(400, "out_of_range", f"{where} is {value:g}; values lie in 0..1: {remedy}", where)
+    raise ServingError(400, "out_of_range", f"{where} is {value:g}; values must be in 0..1: {remedy}", where)
 
 
 def _encode(masks: Floats, wish: _Wish, single: bool) -> bytes:
@@ -229,15 +234,15 @@ def _encode(masks: Floats, wish: _Wish, single: bool) -> bytes:
         return encode_mask(binary_mask(masks[0, :, :, 0]))
     if wish.media_type == JSON:
         return _as_json(masks, single)
-    answer = binary_mask(masks) if wish.binary else masks
-    return encode_npy(answer[0] if single else answer)
+    arrays = binary_mask(masks) if wish.binary else masks
+    return encode_npy(arrays[0] if single else arrays)
 
 
 def _as_json(masks: Floats, single: bool) -> bytes:
-    """`{"predictions": ...}` in TensorFlow Serving's shape: each image a list of rows of `[probability]`.
+    """Return `{"predictions": ...}` in TensorFlow Serving's shape: each image is a list of rows of `[probability]`.
 
-    Every probability takes the same number of characters, so that one table lookup writes them all;
-    lists of Python floats take forty times as long.
+    Every probability takes the same number of characters, so a single table lookup writes them all. Lists of Python
+    floats take forty times as long.
     """
     levels = np.rint(masks[..., 0] * _SCALE).astype(np.intp).clip(0, _SCALE)
     rows = _CELLS[levels].reshape(len(masks), IMAGE_SIDE, -1)
@@ -246,7 +251,7 @@ def _as_json(masks: Floats, single: bool) -> bytes:
 
 
 def _cells() -> NDArray[np.uint8]:
-    """The text `[0.1234],` of every level from 0 to _SCALE as bytes, a row each."""
+    """Return the text `[0.1234],` of every level from 0 to _SCALE, as one row of bytes each."""
     text = "".join(f"[{level / _SCALE:.{PROBABILITY_DIGITS}f}]," for level in range(_SCALE + 1))
     return np.frombuffer(text.encode(), np.uint8).reshape(_SCALE + 1, -1)
 

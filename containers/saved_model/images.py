@@ -1,4 +1,4 @@
-"""PNG and JPEG images in, PNG masks out. The build reads its training images by this very code."""
+"""Decode PNG and JPEG images, and encode PNG masks. The build reads its training images with the same code."""
 
 import io
 from typing import Final
@@ -14,24 +14,24 @@ from containers.serving.errors import ServingError
 PNG: Final = "image/png"
 JPEG: Final = "image/jpeg"
 MAX_IMAGE_BYTES = 1024 * 1024
-"""Largest encoded image; 224 x 224 pixels that do not compress at all take 150 kB."""
+"""Largest encoded image; 224 x 224 incompressible pixels take 150 kB."""
 _MAX_JPEG_SCANS = 64
-"""libjpeg's own progressive script has 10; thousands of them in one small file keep a decoder busy for minutes."""
+"""libjpeg's own progressive script has 10; thousands of scans in a small file keep a decoder busy for minutes."""
 MAX_METADATA_BYTES = 1024 * 1024
-"""What a PNG's compressed texts may have when they are unpacked: Pillow keeps up to 64 MiB of them for each image."""
+"""Most decompressed text in a PNG; by default, Pillow keeps up to 64 MiB per image."""
 PngImagePlugin.MAX_TEXT_MEMORY = MAX_METADATA_BYTES
 _PNG_BIT_DEPTH = 24
 """Offset of the bit depth in a PNG: 8 bytes of signature, 8 of chunk header, 8 of width and height (PNG, 11.2.2)."""
 _NAMES = {PNG: "PNG", JPEG: "JPEG"}
-# The plugins themselves and not Image.open, which warns of large images and would guess the format.
+# The plugins instead of Image.open, which warns about large images and guesses the format.
 _PLUGINS: dict[str, type[ImageFile]] = {PNG: PngImagePlugin.PngImageFile, JPEG: JpegImagePlugin.JpegImageFile}
 
 
 def open_image(content: bytes, media_type: str) -> Image.Image:
-    """Decodes one still image of 224 x 224 pixels in the mode that it has; nothing else is ever decoded.
+    """Decode one still image of 224 x 224 pixels in its own mode; other content is refused before decoding.
 
-    media_type: PNG or JPEG, and the content must be of it. Raises ServingError 413 for too many bytes and
-    400 for what is no such image, has another size, or moves.
+    media_type: PNG or JPEG; the content must match it.
+    Raises ServingError 413 for too many bytes, and 400 for other content, another size, or an animation.
     """
     name = _NAMES[media_type]
     if not content:
@@ -49,7 +49,7 @@ def open_image(content: bytes, media_type: str) -> Image.Image:
         raise ServingError(
             400,
             "wrong_size",
-            f"the {name} is {width} x {height} pixels, this model takes {_SIZE} and resizes nothing; resize it first",
+            f"the {name} is {width} x {height} pixels, this model takes only {_SIZE}; resize the image first",
         )
     if getattr(image, "is_animated", False):
         raise ServingError(400, "animated_image", f"the {name} has more than one frame; send a still image")
@@ -61,42 +61,44 @@ def open_image(content: bytes, media_type: str) -> Image.Image:
         )
     try:
         image.load()
-    # Pillow's decoders meet broken files with errors of many kinds, SyntaxError and struct.error among them.
+    # Pillow's decoders raise many types of errors for broken files, including SyntaxError and struct.error.
     except Exception as error:
         raise ServingError(
-            400, "broken_image", f"the {name} cannot be decoded ({_one_line(error)}); it may be cut off: save it again"
+            400,
+            "broken_image",
+            f"the {name} cannot be decoded ({_one_line(error)}) and may be truncated; save it again",
         ) from error
     return image
 
 
 def decode_image(content: bytes, media_type: str) -> NDArray[np.uint8]:
-    """Pixels of an 8-bit colour or grey image, of shape (224, 224, 3), as they are stored: EXIF turns nothing.
+    """Return the pixels of an 8-bit color or gray image as stored, ignoring EXIF rotation; shape (224, 224, 3).
 
-    Raises ServingError as `open_image` does, and 400 for transparency and for other colour spaces.
+    Raises ServingError as `open_image` does, and 400 for transparency and for other color spaces.
     """
     image = open_image(content, media_type)
     if image.mode not in ("RGB", "L", "P", "1") or "transparency" in image.info:
         given = "has transparency" if "A" in image.mode or "transparency" in image.info else f"is of mode {image.mode}"
         raise ServingError(
-            400, "wrong_colours", f"the {_NAMES[media_type]} {given}; send 8-bit RGB or grey without transparency"
+            400, "wrong_colours", f"the {_NAMES[media_type]} {given}; send 8-bit RGB or gray without transparency"
         )
     return np.asarray(image.convert("RGB"))
 
 
 def to_floats(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Pixels of 0 to 255 as the model takes them: 0 to 1."""
+    """Scale pixels from 0..255 to the model's 0..1."""
     return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
 
 
 def binary_mask(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """255 where the probability reaches the threshold, 0 elsewhere."""
+    """Return 255 where the probability reaches MASK_THRESHOLD, and 0 elsewhere."""
     return np.where(probabilities >= MASK_THRESHOLD, np.uint8(255), np.uint8(0))
 
 
 def encode_mask(mask: NDArray[np.uint8]) -> bytes:
-    """An 8-bit grey PNG of a mask of shape (224, 224)."""
+    """Encode a mask of shape (224, 224) as an 8-bit grayscale PNG."""
     stream = io.BytesIO()
-    # Masks are flat areas: level 1 takes a fifth of level 6's time for little more bytes.
+    # Masks consist of flat areas, so level 1 takes a fifth of level 6's time for few more bytes.
     Image.fromarray(mask).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 

@@ -1,8 +1,8 @@
-"""How images that are asked for at the same time share the cores.
+"""Share the cores between images that are requested at the same time.
 
-One image on all cores is there soonest; as many images as cores, each on one, take less of each core altogether,
-since no core waits for another within a layer. So one or few images get all cores, one after the other, and many
-get a core each. Decoding and encoding go on beside both, on the threads that wait here.
+One image on all cores has the lowest latency. One image per core has the highest throughput, since no core waits for
+another within a layer. So a few images get all cores one after the other, and many images get one core each. Meanwhile,
+other threads decode and encode.
 """
 
 import threading
@@ -18,7 +18,10 @@ from containers.saved_model.engine import Segmenter
 
 @dataclass(eq=False, slots=True)
 class Streams:
-    """A model that computes up to `count` images at the same time; running: as many as it does now."""
+    """A model that computes up to `count` images at the same time.
+
+    running: number of images in progress.
+    """
 
     model: Segmenter
     count: int
@@ -26,9 +29,10 @@ class Streams:
 
 
 class SharedCores:
-    """A Segmenter for many threads over one way to share the cores, or over two of which it takes the better.
+    """A Segmenter for many threads that chooses between two ways to share the cores.
 
-    few: used while fewer images are asked for than `many` computes at a time. Without `many`, always.
+    few: used while fewer images are requested than `many` computes at the same time, or always without `many`.
+    many: used under higher load; None for a single way.
     """
 
     def __init__(self, few: Streams, many: Streams | None = None) -> None:
@@ -38,11 +42,11 @@ class SharedCores:
 
     @property
     def asked(self) -> int:
-        """Images that are computed or wait for it."""
+        """Return the number of images that are computed or wait."""
         return self._asked
 
     def segment(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of shape (rows, 224, 224, 1); each image waits for its own turn."""
+        """Return probabilities of shape (rows, 224, 224, 1); each image waits for its own turn."""
         masks = np.empty((*images.shape[:3], 1), np.float32)
         for row in range(len(images)):
             with self._turn() as model:
@@ -66,7 +70,7 @@ class SharedCores:
                 self._changed.notify_all()
 
     def _is_free(self) -> bool:
-        """Whether an image may begin: the two ways at once would fight for the cores."""
+        """Return whether an image may start; both ways at once would compete for the cores."""
         wanted = self._wanted()
         other = self._few if wanted is self._many else self._many
         return wanted.running < wanted.count and (other is None or not other.running)
@@ -74,6 +78,6 @@ class SharedCores:
     def _wanted(self) -> Streams:
         if self._many is None:
             return self._few
-        # Those in use until they are half idle: a number of clients about the limit must not drain them all the time.
+        # Keep `many` until it is half idle, so a load near the limit does not switch back and forth.
         enough = self._many.count // 2 + 1 if self._many.running else self._many.count
         return self._many if self._asked >= enough else self._few

@@ -1,1 +1,1 @@
-"""The SageMaker container contract that every image of this project serves by."""
+"""The SageMaker container contract, shared by every image of this project."""

@@ -29,9 +29,10 @@ CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 class Invocation:
     """One request as the model code sees it: the whole body, and its media types in lower case.
 
-    accept: what the client takes, `*/*` where it names nothing. cancellation: whether anyone still waits for the
-    response, for models that compute long enough to ask. on_event_loop: nothing else is served meanwhile, and the
-    model code may raise RunOnThread.
+    accept: media types the client accepts; `*/*` if it names none.
+    cancellation: whether the client still waits for the response. Models that compute for long check it.
+    on_event_loop: whether the model code runs on the event loop, which serves nothing else meanwhile. It may then
+        raise RunOnThread.
     """
 
     body: bytes
@@ -41,13 +42,16 @@ class Invocation:
     on_event_loop: bool = False
 
 
-class RunOnThread(Exception):
-    """Raised by model code on the event loop for an invocation that takes long; it is called again on a thread."""
+class RunOnThread(Exception):  # noqa: N818 - a request to the server, not an error
+    """A request from model code on the event loop to be called again on a thread, for a slow invocation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model code returns; attributes go out as SageMaker custom attributes."""
+    """A response from the model code.
+
+    attributes: value of SageMaker's custom attributes header; empty for none.
+    """
 
     body: bytes
     content_type: str = JSON
@@ -59,14 +63,14 @@ class ServingOptions:
     """Limits of one server.
 
     workers: requests computed at the same time, each on its own thread.
-    queue_capacity: requests computed or waiting, once their bodies have arrived; the next one is refused with 503.
-    pending_bytes: what the bodies of requests may take together, from their first byte until they are answered;
-        see Bodies. The next one is refused with 503.
-    readers: requests of whose bodies only a part has arrived; the next one is refused with 503.
+    queue_capacity: most requests that compute or wait after their bodies have arrived. The next one gets a 503.
+    pending_bytes: most bytes that request bodies hold together, from first byte to response; see Bodies. The next
+        one gets a 503.
+    readers: most requests whose bodies have partly arrived. The next one gets a 503.
     body_timeout_seconds: time a client has to send its body.
-    content_types: media types accepted; the first is that of a request without one.
-    inline_bytes: bodies up to this size are computed on the event loop, for models that answer them in less
-        time than the way to a thread and back takes.
+    content_types: accepted media types; the first is the default for a request without one.
+    inline_bytes: largest body computed on the event loop, for models that respond faster than a switch to a thread
+        and back.
     """
 
     workers: int = 1
@@ -79,7 +83,7 @@ class ServingOptions:
 
 
 class Invoker:
-    """Reads requests, bounds how many wait, and computes their answers."""
+    """A reader of requests that bounds how many wait and computes their responses."""
 
     def __init__(self, options: ServingOptions) -> None:
         self._options = options
@@ -92,7 +96,7 @@ class Invoker:
         self._pending = 0
 
     async def respond(self, request: Request, invoke: Callable[[Invocation], Answer]) -> Response:
-        """The response to one invocation; every failure of `invoke` becomes a JSON error."""
+        """Return the response to one invocation; every failure of `invoke` becomes a JSON error."""
         try:
             answer = await self._answer(request, invoke)
         except ServingError as error:
@@ -122,7 +126,7 @@ class Invoker:
         cancellation = Cancellation()
         body = await self.bodies.read(request)
         try:
-            # Others may have come while the body arrived.
+            # The queue may have filled while the body arrived.
             self._check_queue()
             self._pending += 1
             try:
@@ -143,7 +147,7 @@ class Invoker:
     async def _compute(
         self, request: Request, invoke: Callable[[Invocation], Answer], invocation: Invocation
     ) -> Answer:
-        # Of the threads that wait, it takes the one that worked last, whose core has what it needs in its caches.
+        # anyio reuses the thread that worked last, whose core has a warm cache.
         watch = asyncio.ensure_future(cancel_when_client_leaves(request.receive, invocation.cancellation))
         try:
             return await to_thread.run_sync(invoke, invocation, limiter=self._threads)
@@ -158,7 +162,7 @@ class Invoker:
 
 
 def error_response(error: ServingError) -> Response:
-    """The JSON answer for an error."""
+    """Return the JSON response for an error."""
     headers = {"Retry-After": str(error.retry_after_seconds)} if error.retry_after_seconds is not None else None
     if error.code in ("body_timeout", "body_too_large"):
         headers = {**(headers or {}), "Connection": "close"}
@@ -166,27 +170,27 @@ def error_response(error: ServingError) -> Response:
 
 
 def http_error(answers: str) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
-    """The handler for paths and methods that a container does not have; `answers` says what it has."""
+    """Return a handler for unknown paths and methods; `answers` lists the routes that the container has."""
 
     async def handle(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         code = {404: "not_found", 405: "method_not_allowed"}.get(status, "http_error")
-        message = f"{request.method} {request.url.path}: this container answers {answers}"
+        message = f"{request.method} {request.url.path}: this container serves {answers}"
         return error_response(ServingError(status, code, message))
 
     return handle
 
 
 async def ping(request: Request) -> Response:
-    """Healthy, since nothing is served before it can answer."""
-    del request
+    """Return 200: the server starts only once the model is loaded and warm."""
+    del request  # Starlette passes it to every endpoint.
     return Response(b"{}", media_type=JSON)
 
 
 def create_app(invoke: Callable[[Invocation], Answer], options: ServingOptions) -> Starlette:
-    """Builds the application around `invoke`, which runs on worker threads and may raise ServingError.
+    """Build the application around `invoke`, which runs on worker threads and may raise ServingError.
 
-    The model must be loaded and warm before this is served: `/ping` answers 200 from the first request on.
+    The model must be loaded and warm before the application is served: `/ping` returns 200 from the first request.
     """
     invoker = Invoker(options)
 
@@ -202,10 +206,13 @@ def create_app(invoke: Callable[[Invocation], Answer], options: ServingOptions) 
 
 
 def redirect_nothing(app: Starlette) -> None:
-    """Answers a path with a slash too many with 404: SageMaker follows no redirect, and one goes where Host says."""
+    """Respond with 404 to a path with an extra slash.
+
+    SageMaker follows no redirects, and Starlette would redirect to whatever host the Host header names.
+    """
     app.router.redirect_slashes = False
 
 
 def log_ready(what: str, started: float) -> None:
-    """Logs one line once the server can answer; started is `time.perf_counter()` at the process's start."""
+    """Log one line when the server is ready; `started` is `time.perf_counter()` at process start."""
     logger.info("%s ready in %.1f s", what, time.perf_counter() - started)

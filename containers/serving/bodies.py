@@ -1,4 +1,4 @@
-"""Request bodies: how long one may take to arrive, and how much memory all of them may hold together."""
+"""Limits on request bodies: how long one may take to arrive, and how much memory all of them may hold."""
 
 import asyncio
 
@@ -9,20 +9,24 @@ from containers.serving.errors import ServingError
 from containers.serving.memory import return_freed_memory
 
 UNCOUNTED_BYTES = 16 * 1024
-"""Bodies up to this size are always read: large ones, however many, must not keep small ones out."""
+"""Bodies up to this size are always read, so large requests cannot keep small ones out."""
 _DRAIN_BYTES = 8 * MAX_BODY_BYTES
 
 
 _TRIM_BYTES = 32 * 2**20
-"""Bytes of large bodies after which freed memory goes back to the system: glibc would keep it below what is in use."""
+"""Released bytes of large bodies after which freed memory returns to the system.
+
+glibc keeps freed memory that lies below memory in use.
+"""
 
 
 class Bodies:
-    """Read request bodies within a bound of bytes and of readers.
+    """A reader of request bodies with limits on bytes and on partly received bodies.
 
-    capacity_bytes: bodies that are being read or computed, without those of up to UNCOUNTED_BYTES; at least
-    MAX_BODY_BYTES, so that a lone request always fits. readers: bodies of which only a part has arrived.
-    timeout_seconds: from the head's arrival to the body's end.
+    capacity_bytes: most bytes of bodies being read or computed, not counting those up to UNCOUNTED_BYTES. At least
+        MAX_BODY_BYTES, so a lone request always fits.
+    readers: most bodies that have partly arrived.
+    timeout_seconds: longest time from the arrival of the head to the end of the body.
     """
 
     def __init__(self, *, capacity_bytes: int, readers: int, timeout_seconds: float) -> None:
@@ -32,10 +36,10 @@ class Bodies:
         self._released = 0
 
     async def read(self, request: Request) -> bytes:
-        """Return the whole body, which counts until it is given to `release`.
+        """Return the whole body, which counts toward the capacity until it is passed to `release`.
 
-        Raises ServingError 413 over SageMaker's limit, 408 for a client that is too slow, 503 over either bound, and
-        ClientDisconnect.
+        Raises ServingError 413 over SageMaker's limit, 408 for a client that is too slow, and 503 over either bound.
+        Raises ClientDisconnect if the client leaves.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -57,7 +61,7 @@ class Bodies:
         return body
 
     def release(self, body: bytes) -> None:
-        """Count a body no more, once nothing is computed from it."""
+        """Stop counting a body, once no computation uses it."""
         counted = _counted(len(body))
         self._held -= counted
         self._released += counted
@@ -66,11 +70,11 @@ class Bodies:
             asyncio.get_running_loop().run_in_executor(None, return_freed_memory)
 
     async def _rest(self, request: Request, first: bytes) -> bytes:
-        """Return a body whose first part has arrived; it is a reader until its last part has."""
+        """Return a body whose first part has arrived; it counts as a reader until its last part arrives."""
         if self._reading >= self._readers:
-            raise _overloaded(f"{self._reading} bodies have arrived in part, the limit is {self._readers}")
+            raise _overloaded(f"{self._reading} bodies have partly arrived, the limit is {self._readers}")
         self._reading += 1
-        # One buffer: a list of parts of a few bytes each would take ten times the body.
+        # One buffer: a list of parts of a few bytes each would take ten times the memory.
         body, size, kept, chunk, more = bytearray(), 0, 0, first, True
         try:
             while True:
@@ -82,8 +86,8 @@ class Bodies:
                 elif size > _DRAIN_BYTES:
                     break
                 else:
-                    # A client that reads no answer before its body is out would see a reset instead of the error, so
-                    # what is too large is still received, and dropped, up to a bound.
+                    # A client that sends its whole body before it reads would see a reset instead of the error. So
+                    # the rest of a body that is too large is received and dropped, up to a bound.
                     kept = self._forget(body, kept)
                 if not more:
                     break
@@ -102,7 +106,7 @@ class Bodies:
         return whole
 
     def _hold(self, size: int, before: int) -> None:
-        """Count a body of that size instead of `before`; raises ServingError 503."""
+        """Count a body as `size` bytes instead of `before`; raises ServingError 503."""
         held = self._held + _counted(size) - _counted(before)
         if held > self._capacity and size > UNCOUNTED_BYTES:
             raise _overloaded(f"the bodies of other requests take {self._held - _counted(before)} bytes")
@@ -120,7 +124,7 @@ def _counted(size: int) -> int:
 
 def _too_large() -> ServingError:
     return ServingError(
-        413, "body_too_large", f"the body is over {MAX_BODY_BYTES} bytes, SageMaker's limit; send less at once"
+        413, "body_too_large", f"the body is over {MAX_BODY_BYTES} bytes, SageMaker's limit; send a smaller request"
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether anyone still waits for a request's response: its client may leave, and its deadline passes."""
+"""Cancellation of requests whose client has left or whose deadline has passed."""
 
 import asyncio
 import threading
@@ -10,15 +10,15 @@ from containers.serving.errors import ServingError
 
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-"""A request's channel of ASGI messages, whose values are of any type."""
+"""A request's channel of ASGI messages, whose values may have any type."""
 RESPONSE_SECONDS = 60.0
-"""SageMaker waits no longer for a container (InvokeEndpoint)."""
+"""Seconds that SageMaker waits for a container's response (InvokeEndpoint)."""
 
 
 class Cancellation:
-    """Made when a request arrives and shared between its threads.
+    """The cancellation state of one request, created on its arrival and shared between its threads.
 
-    seconds: after which its deadline has passed.
+    seconds: time from arrival to the response deadline.
     """
 
     def __init__(self, seconds: float = RESPONSE_SECONDS, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,7 +29,7 @@ class Cancellation:
         self._callbacks: list[Callable[[], None]] = []
 
     def cancel(self) -> None:
-        """Note that the client has left, and run what `on_cancel` was given."""
+        """Record that the client has left, and run the callbacks of `on_cancel`."""
         with self._lock:
             callbacks, self._callbacks = self._callbacks, []
             self._cancelled = True
@@ -37,7 +37,7 @@ class Cancellation:
             callback()
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
-        """Run the callback when the client leaves, on whichever thread notes it; at once where it has left."""
+        """Run the callback when the client leaves, on the thread that calls `cancel`; at once if it has left."""
         with self._lock:
             if not self._cancelled:
                 self._callbacks.append(callback)
@@ -45,7 +45,7 @@ class Cancellation:
         callback()
 
     def error(self) -> ServingError | None:
-        """Return why nobody waits for the response any more, or None."""
+        """Return the reason why the response is no longer needed, or None."""
         if self._cancelled:
             return ServingError(499, "client_left", "the client closed its connection before the response")
         if self._clock() >= self._deadline:
@@ -56,26 +56,26 @@ class Cancellation:
 
     @property
     def seconds_left(self) -> float:
-        """Time until the deadline, 0 once it has passed."""
+        """Return the seconds until the deadline, 0 once it has passed."""
         return max(0.0, self._deadline - self._clock())
 
     def check(self) -> None:
-        """Raise ServingError 499 or 504 where nobody waits for the response any more."""
+        """Raise ServingError 499 or 504 if the response is no longer needed."""
         if (error := self.error()) is not None:
             raise error
 
 
 async def cancel_when_client_leaves(receive: Receive, cancellation: Cancellation) -> None:
-    """Wait for the client to close its connection; to be run once the request's body has been received."""
+    """Wait for the client to close its connection, then cancel; run it after the request's body has arrived."""
     while (await receive())["type"] != "http.disconnect":
         pass
     cancellation.cancel()
 
 
 async def while_wanted(receive: Receive, work: Coroutine[Any, Any, T], cancellation: Cancellation) -> T:
-    """Return the result of `work`, which is cancelled when the client leaves or the deadline passes.
+    """Return the result of `work`, which is canceled when the client leaves or the deadline passes.
 
-    To be run once the request's body has been received. Raises what `work` raises, and ServingError 499 or 504.
+    Run it after the request's body has arrived. Raises whatever `work` raises, and ServingError 499 or 504.
     """
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(cancel_when_client_leaves(receive, cancellation))

@@ -1,10 +1,16 @@
-"""uvicorn's HTTP protocol with limits of time, bytes and connections, which uvicorn leaves to a proxy.
+"""uvicorn's HTTP protocol with limits on time, bytes and connections, which uvicorn leaves to a proxy.
 
-A head that is too large gets 431, one too slow gets 408, and a connection over the limit 503. A client that pipelines
-too many requests is disconnected after the last one kept. Bodies have their own limits in `bodies`. What remains, for
-a client that reaches the port directly: it may hold `max_connections()` connections for as long as each limit allows,
-and on each one read of unparsed bytes (256 KiB), up to 16 requests, and a response of up to 6 MiB that it does not
-read for WRITE_SECONDS. SageMaker's front does none of that.
+A head that is too large gets a 431, one that is too slow a 408, and a connection over the limit a 503. A client that
+pipelines too many requests is disconnected after the last one accepted. Bodies have their own limits in `bodies`.
+
+A client that reaches the port directly can still hold `max_connections()` connections, each as long as its limits
+allow. On each connection it can hold:
+
+- one read of unparsed bytes (256 KiB),
+- up to 16 requests,
+- a response of up to 6 MiB that it does not read for WRITE_SECONDS.
+
+SageMaker's front end does none of that.
 """
 
 import asyncio
@@ -31,24 +37,24 @@ from containers.serving.limits import (
 
 
 class _RefusedError(Exception):
-    """Stop the parser from within a callback; the reason is in the protocol's `_refusal`."""
+    """A signal from a callback that stops the parser; the reason is in the protocol's `_refusal`."""
 
 
 class _Flow(FlowControl):
-    """Stop reading while requests wait that were sent before others were answered."""
+    """Flow control that stops reading while pipelined requests wait."""
 
     def __init__(self, transport: asyncio.Transport, blocked: Callable[[], bool]) -> None:
         super().__init__(transport)
         self._blocked = blocked
 
     def resume_reading(self) -> None:
-        """Continue to read, unless requests wait."""
+        """Resume reading, unless pipelined requests wait."""
         if self.read_paused and not self._blocked():
             super().resume_reading()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. Made by uvicorn, whose names its methods have."""
+    """One connection, created by uvicorn; the method names are uvicorn's."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -77,7 +83,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived, and bound the head or the part of a body that it belongs to."""
+        """Parse the bytes that arrived, and bound the head or the part of a body that they belong to."""
         if self._ended:
             return
         heads, in_body = self._heads, self._in_body
@@ -87,7 +93,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._ended or self.transport.is_closing():
             return
         if heads == self._heads and in_body == self._in_body:
-            # A line without an end comes to no callback; in a body, it may be of a chunk or a trailer.
+            # A line without an end triggers no callback; in a body, it may belong to a chunk or a trailer.
             if self._silent > MAX_HEAD_BYTES:
                 self._refuse(_head_too_large())
             elif not in_body:
@@ -101,7 +107,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head, self._dropped = True, 0
 
     def on_headers_complete(self) -> None:
-        """Start the request, or keep it until those before it are answered."""
+        """Start the request, or queue it until earlier ones have their responses."""
         self._in_head = False
         self._heads += 1
         self._silent = 0
@@ -117,7 +123,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise _RefusedError
 
     def on_body(self, body: bytes) -> None:
-        """Add to the body, or drop it where the response is out."""
+        """Append to the body, or drop the data if the response has been sent."""
         self._silent = 0
         if self.cycle.response_complete:
             self._dropped += len(body)
@@ -134,23 +140,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the rest of a body that nobody reads any more."""
+        """Wait for the rest of a body that is no longer read."""
         super().on_response_complete()
         if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
             self._expect(BODY_SECONDS, self.transport.close)
 
     def pause_writing(self) -> None:
-        """Wait for the client to read."""
+        """Start the timer for the client to read."""
         super().pause_writing()
         self._expect_reading(WRITE_SECONDS)
 
     def resume_writing(self) -> None:
-        """The client has read."""
+        """Stop the timer: the client has read."""
         super().resume_writing()
         self._expect_reading(None)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what the parser refused, or what a callback did."""
+        """Respond to a request that the parser or a callback refused."""
         if self._ended:
             return
         if self._refusal is not None:
@@ -163,7 +169,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     @property
     def _is_answering(self) -> bool:
-        """Whether a request that has arrived is not answered yet."""
+        """Return whether a request has arrived whose response is incomplete."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _check_head(self) -> None:
@@ -172,7 +178,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 431, "head_too_large", f"the request has {len(self.headers)} headers, at most {MAX_HEADERS} are read"
             )
             raise _RefusedError
-        # What arrived at once in less is not larger.
+        # A head that arrived in one smaller read cannot be too large.
         if self._received > MAX_HEAD_BYTES:
             size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
             if size > MAX_HEAD_BYTES:
@@ -180,13 +186,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 raise _RefusedError
 
     def _end_behind_requests(self) -> None:
-        """Read no more, and close the connection once what has arrived is answered."""
+        """Stop reading, and close the connection after responding to the requests that have arrived."""
         self.cycle.keep_alive = False
         self._ended = True
 
     def _refuse(self, error: ServingError) -> None:
         if self._is_answering and not self._in_body:
-            # The error would be taken for the response of a request before.
+            # The client would take the error for the response to an earlier request.
             self._end_behind_requests()
             return
         self._ended = True
@@ -195,7 +201,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _expect_head(self) -> None:
-        # Where reading is paused, the client cannot send it.
+        # While reading is paused, the client cannot send a head.
         if self._timer is None and not self.flow.read_paused:
             self._expect(HEAD_SECONDS, self._head_too_late)
 
@@ -221,7 +227,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 def error_bytes(error: ServingError) -> bytes:
-    """The whole response for an error, after which the connection is closed."""
+    """Return the whole HTTP response for an error, after which the connection is closed."""
     body = msgspec.json.encode(error.body())
     lines = [
         f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
@@ -235,4 +241,4 @@ def error_bytes(error: ServingError) -> bytes:
 
 
 def _head_too_large() -> ServingError:
-    return ServingError(431, "head_too_large", f"the head is over {MAX_HEAD_BYTES} bytes; send less")
+    return ServingError(431, "head_too_large", f"the head is over {MAX_HEAD_BYTES} bytes; send a shorter one")

@@ -1,4 +1,4 @@
-"""What this container may use of the processor: cores from the cgroup, instruction sets from the kernel."""
+"""The processor available to this container: cores from the cgroup, instruction sets from the kernel."""
 
 import os
 from functools import cache
@@ -13,14 +13,15 @@ _CAPPED_BY_ONEDNN_ISA = {
 """Instruction sets above each value of ONEDNN_MAX_CPU_ISA (oneDNN developer guide, "CPU Dispatcher Control")."""
 
 INT8_INSTRUCTION_SETS = ("avx512_vnni", "avx_vnni", "amx_int8")
-"""INT8 models of OpenVINO and ONNX Runtime need one of these."""
+"""Instruction sets for INT8 models of OpenVINO and ONNX Runtime, which need at least one of them."""
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
 
 def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Whole cores that this process may use: the smaller of its affinity and the cgroup's CPU quota, at least 1.
+    """Return the whole cores that this process may use, at least 1.
 
-    The host's core count is not asked: inside a limited container it starts far too many threads.
+    This is the smaller of its CPU affinity and the cgroup's CPU quota. The host's core count is ignored: inside a
+    limited container it leads to far too many threads.
     """
     cores = len(os.sched_getaffinity(0))
     quota = _cgroup_quota(cgroup)
@@ -43,7 +44,7 @@ def _cgroup_quota(cgroup: Path) -> float | None:
 
 @cache
 def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Names, as in /proc/cpuinfo, of the sets in INSTRUCTION_SETS that engines may use here.
+    """Return the members of INSTRUCTION_SETS that engines may use here, named as in /proc/cpuinfo.
 
     Sets above ONEDNN_MAX_CPU_ISA count as missing.
     """

@@ -1,21 +1,22 @@
-"""Errors that a container answers with, as JSON."""
+"""Errors that a container returns as JSON, and helpers to log them."""
 
 import traceback
 from dataclasses import dataclass
 
 _MAX_TEXT = 2000
-"""Characters of a message: it may quote names of a request, which has up to 6 MiB, and so has a response."""
+"""Most characters of a message. It may quote names from a request of up to 6 MiB, the limit of a response as well."""
 
 
-# Not frozen: context managers that an exception leaves through set its __traceback__. Not eq: that takes its hash.
+# Not frozen: context managers set __traceback__ on the exceptions they pass on. eq=False: eq would remove the hash.
 @dataclass(slots=True, eq=False)
 class ServingError(Exception):
     """A request that cannot be served.
 
-    status: HTTP status; 4xx for the client's fault, 503 for overload.
-    code: stable name for machines. message: what was given and how to fix it.
-    field: JSON path of the offending field, where there is one.
-    retry_after_seconds: sent as Retry-After.
+    status: HTTP status; 4xx for the client's mistake, 503 for overload.
+    code: stable name for programs.
+    message: the invalid value and how to fix it.
+    field: JSON path of the invalid field, if there is one.
+    retry_after_seconds: value of the Retry-After header.
     """
 
     status: int
@@ -28,7 +29,7 @@ class ServingError(Exception):
         return self.message
 
     def body(self) -> dict[str, dict[str, str]]:
-        """The JSON body: `{"error": {"code", "message", "field"}}`."""
+        """Return the JSON body: `{"error": {"code", "message", "field"}}`."""
         error = {"code": self.code, "message": _shortened(self.message)}
         if self.field is not None:
             error["field"] = _shortened(self.field)
@@ -36,7 +37,7 @@ class ServingError(Exception):
 
 
 class StartupError(RuntimeError):
-    """The container cannot serve this model on this machine; the message is one line."""
+    """A model that the container cannot serve on this machine; the message is one line."""
 
 
 def _shortened(text: str) -> str:
@@ -44,10 +45,10 @@ def _shortened(text: str) -> str:
 
 
 def forget_frames(error: BaseException) -> None:
-    """Drop the frames of an exception that has been handled, and of those before it.
+    """Drop the frames of a handled exception and of its causes.
 
-    A frame holds the request's body. Where a thread raised it, the exception and its frames hold each other, and the
-    body would stay until the collector comes by.
+    A frame refers to the request's body. If a thread raised the exception, it and its frames refer to each other, and
+    the body would stay in memory until the next garbage collection.
     """
     following: BaseException | None = error
     while following is not None:
@@ -56,13 +57,16 @@ def forget_frames(error: BaseException) -> None:
 
 
 def where_it_failed(error: BaseException) -> str:
-    """An exception's types and lines of code, for the log: its message may quote the request, and is left out."""
-    found = []
+    """Return the types and lines of code of an exception and its causes, for the log.
+
+    Their messages are left out, since they may quote the request.
+    """
+    parts = []
     while True:
-        found.append(
+        parts.append(
             "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__qualname__} (message left out)"
         )
         following = error.__cause__ or error.__context__
         if following is None:
-            return "\ncaused by\n".join(found)
+            return "\ncaused by\n".join(parts)
         error = following

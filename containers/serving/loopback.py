@@ -1,7 +1,7 @@
 """Refuse requests from web pages to a container that listens on a loopback port.
 
-SageMaker binds containers to every interface of a network of their own, where this does not apply. On a developer's
-machine a page could otherwise send requests to the port, or read responses under a name that resolves to 127.0.0.1.
+Under SageMaker this does not apply: there a container listens on every interface of its own network. On a developer's
+machine, a page could otherwise send requests to the port, or read responses through a name that resolves to 127.0.0.1.
 """
 
 from collections.abc import Iterable
@@ -16,14 +16,12 @@ _NAMES = (b"127.0.0.1", b"localhost", b"[::1]")
 
 
 def refusal(headers: Iterable[tuple[bytes, bytes]]) -> ServingError | None:
-    """Return the error for a request that a web page sent, None for any other; names of headers in any case."""
+    """Return the error for a request that a web page sent, None for any other; header names may have any case."""
     for name, value in headers:
         lower = name.lower()
         if lower == b"origin" or (lower == b"host" and not _is_own(value)):
             text = f"{lower.decode('latin-1')} is {value[:100].decode('latin-1')!r}"
-            return ServingError(
-                403, "forbidden", f"{text}: send Host 127.0.0.1 and no Origin, as programs of this machine do"
-            )
+            return ServingError(403, "forbidden", f"{text}: send Host 127.0.0.1 and no Origin, as local programs do")
     return None
 
 
@@ -33,7 +31,7 @@ def _is_own(host: bytes) -> bool:
 
 
 class LoopbackOnly:
-    """Refuse what a web page sent, before the application sees it."""
+    """ASGI middleware that refuses requests from web pages."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The manifest that travels in every model archive, and the checks that a container makes against it."""
+"""The manifest in every model archive, and the checks that a container makes against it."""
 
 import hashlib
 import hmac
@@ -19,7 +19,7 @@ logger = logging.getLogger("serving")
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An input of the model; -1 in the shape is a free dimension."""
+    """An input of the model; -1 in the shape is a dynamic dimension."""
 
     name: str
     dtype: str
@@ -27,14 +27,14 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class EngineVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The engine that the model was built for; the container's must be the same version."""
+    """The engine that the model was built for; the container must have the same version."""
 
     name: str
     version: str
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What static quantization was calibrated on."""
+    """The data that static quantization was calibrated on."""
 
     dataset: str
     samples: int
@@ -42,7 +42,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Scores(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Exact match and F1 in percent, and the questions they were measured on."""
+    """Exact match and F1 in percent, and the number of questions they were measured on."""
 
     exact_match: float
     f1: float
@@ -52,7 +52,8 @@ class Scores(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Accuracy of the FP32 model and of this artifact on the same questions.
 
-    f1_ratio: artifact F1 / FP32 F1. gate: "99.9%" or "99%" of MLPerf's form, or "reference" for FP32.
+    f1_ratio: artifact F1 / FP32 F1.
+    gate: "99.9%" or "99%" as MLPerf states them, or "reference" for FP32.
     """
 
     dataset: str
@@ -64,10 +65,11 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an artifact is, how good it is, and what it needs.
+    """An artifact's origin, accuracy and requirements.
 
-    recipe: the build's settings as JSON values. instruction_sets_any_of: one of them must be there.
-    accuracy: None where the weights are random and answers mean nothing.
+    recipe: the build's settings as JSON values.
+    instruction_sets_any_of: instruction sets; the processor must have at least one of them.
+    accuracy: None for random weights, whose answers mean nothing.
     files: sha256 in hex by path in the archive.
     """
 
@@ -85,15 +87,15 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     files: dict[str, str]
 
     def to_json(self) -> bytes:
-        """Indented JSON with sorted keys: the same manifest is always the same bytes."""
+        """Return indented JSON with sorted keys: the same manifest always gives the same bytes."""
         return json.dumps(msgspec.to_builtins(self), indent=2, sort_keys=True).encode() + b"\n"
 
 
 def sha256(path: Path) -> str:
-    """sha256 of a file in hex."""
+    """Return the sha256 of a file, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        # hashlib.file_digest is not in the Python that builds for Inf1 need.
+        # Builds for Inf1 need Python 3.10, which has no hashlib.file_digest.
         while part := file.read(2**20):
             digest.update(part)
     return digest.hexdigest()
@@ -102,8 +104,8 @@ def sha256(path: Path) -> str:
 def load_manifest(model_dir: Path, workload: str) -> Manifest:
     """Read the manifest and verify it, every file in the archive, the workload and the instruction sets.
 
-    The manifest itself is held to the hash that the deployment passes in MODEL_MANIFEST_SHA256; whoever swaps a file
-    can swap a manifest too, but not that. Raises StartupError with one line that says what is wrong and what to do.
+    The manifest must match the hash that the deployment passes in MODEL_MANIFEST_SHA256. An attacker who can replace a
+    file can replace the manifest too, but not that hash. Raises StartupError with one line: the problem and its fix.
     """
     path = model_dir / MANIFEST_FILE
     try:
@@ -129,7 +131,7 @@ def load_manifest(model_dir: Path, workload: str) -> Manifest:
         raise StartupError(
             f"{manifest.precision} needs one of the instruction sets {', '.join(wanted)}; "
             f"this processor offers {present}: "
-            "use an instance type that has it (C6i or newer) or the fp32 artifact"
+            "use an instance type that has one of them (C6i or newer) or the fp32 artifact"
         )
     _check_files(model_dir, manifest)
     return manifest
@@ -149,21 +151,21 @@ def _check_manifest(content: bytes) -> None:
 
 
 def _check_files(model_dir: Path, manifest: Manifest) -> None:
-    """Require exactly the listed files, each with its hash: what is not listed could be loaded too."""
+    """Require exactly the listed files, each with its hash: an unlisted file could be loaded too."""
     if not manifest.files:
-        raise StartupError(f"{MANIFEST_FILE} lists no file, so nothing vouches for the model: rebuild the artifact")
+        raise StartupError(f"{MANIFEST_FILE} lists no files, so the model cannot be verified: rebuild the artifact")
     try:
-        found = _everything_in(model_dir)
-        _compare(found, manifest.files)
+        present = _everything_in(model_dir)
+        _compare(present, manifest.files)
     except (OSError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "it is nested too deeply"
-        raise StartupError(f"the model archive cannot be read whole: {reason}; upload the artifact again") from error
+        raise StartupError(f"cannot read the whole model archive: {reason}; upload the artifact again") from error
 
 
-def _compare(found: dict[str, Path], listed: dict[str, str]) -> None:
-    found.pop(MANIFEST_FILE, None)
+def _compare(present: dict[str, Path], listed: dict[str, str]) -> None:
+    present.pop(MANIFEST_FILE, None)
     for name, expected in listed.items():
-        file = found.pop(name, None)
+        file = present.pop(name, None)
         if file is None:
             raise StartupError(f"{name} is missing from the model archive: upload it again")
         if not file.is_file() or file.is_symlink():
@@ -172,32 +174,32 @@ def _compare(found: dict[str, Path], listed: dict[str, str]) -> None:
             raise StartupError(
                 f"{name} is corrupt: sha256 {actual}, the manifest says {expected}; upload the artifact again"
             )
-    if found:
+    if present:
         raise StartupError(
-            f"{next(iter(found))} is in the model archive and not in its {MANIFEST_FILE}: upload the artifact again"
+            f"{next(iter(present))} is in the model archive but not in its {MANIFEST_FILE}: upload the artifact again"
         )
 
 
 def _everything_in(folder: Path) -> dict[str, Path]:
-    """Return what is in a folder but folders, by relative path; raises OSError for a folder that cannot be listed."""
+    """Return everything in a folder except folders, by relative path; raises OSError for an unreadable folder."""
 
     def fail(error: OSError) -> None:
         raise error
 
-    found = {}
-    for place, folders, files in os.walk(folder, onerror=fail):
-        links = [name for name in folders if Path(place, name).is_symlink()]
+    paths = {}
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
         for name in (*files, *links):
-            path = Path(place, name)
-            found[path.relative_to(folder).as_posix()] = path
-    return dict(sorted(found.items()))
+            path = Path(parent, name)
+            paths[path.relative_to(folder).as_posix()] = path
+    return dict(sorted(paths.items()))
 
 
 def check_engine(manifest: Manifest, name: str, installed: str) -> None:
-    """Raises StartupError unless the artifact was built for this engine in this version."""
+    """Raise StartupError unless the artifact was built for this engine and version."""
     if (manifest.engine.name, manifest.engine.version) != (name, installed):
         raise StartupError(
             f"the artifact was built for {manifest.engine.name} {manifest.engine.version}, "
             f"this image has {name} {installed}: "
-            "rebuild one of the two"
+            "rebuild the artifact or the image"
         )

@@ -1,4 +1,4 @@
-"""What this container may use of the machine's memory, and what it uses."""
+"""The memory that this container may use, and the memory that it uses."""
 
 import ctypes
 import gc
@@ -10,14 +10,14 @@ from pathlib import Path
 from containers.serving.errors import StartupError
 
 LIMIT_VARIABLE = "CONTAINER_MEMORY_LIMIT_BYTES"
-"""For platforms that bound a container's memory without a cgroup that it can read."""
+"""Memory limit on platforms that limit a container's memory without a cgroup that it can read."""
 _CGROUP_FILES = ("memory.max", "memory/memory.limit_in_bytes")
 
 
 def memory_limit_bytes(cgroup: Path = Path("/sys/fs/cgroup"), meminfo: Path = Path("/proc/meminfo")) -> int:
-    """The smallest of the cgroup's limit, CONTAINER_MEMORY_LIMIT_BYTES and the machine's memory.
+    """Return the smallest of the cgroup's limit, CONTAINER_MEMORY_LIMIT_BYTES and the machine's memory.
 
-    Raises StartupError where the variable is set to anything but a number above 0.
+    Raises StartupError if the variable is not a number above 0.
     """
     limits = [_total(meminfo)]
     for name in _CGROUP_FILES:
@@ -41,15 +41,15 @@ def _total(meminfo: Path) -> int:
 
 
 def resident_bytes(statm: Path = Path("/proc/self/statm")) -> int:
-    """This process's resident memory."""
+    """Return this process's resident memory."""
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def release_unused_memory() -> None:
-    """Collect what nothing refers to, and return freed memory to the system.
+    """Collect garbage, and return freed memory to the system.
 
-    glibc keeps what was freed below memory in use, tens of megabytes after a burst of large requests. It may take tens
-    of milliseconds, most of them without the interpreter's lock.
+    glibc keeps freed memory that lies below memory in use: tens of megabytes after a burst of large requests. The call
+    may take tens of milliseconds, most of them without the GIL.
     """
     gc.collect()
     return_freed_memory()
@@ -66,6 +66,6 @@ def _malloc_trim_of_libc() -> Callable[[int], int] | None:
 
 
 def return_freed_memory() -> None:
-    """Return freed memory to the system, without looking for what nothing refers to; takes milliseconds."""
+    """Return freed memory to the system without a garbage collection; takes milliseconds."""
     if (trim := _malloc_trim_of_libc()) is not None:
         trim(0)

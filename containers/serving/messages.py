@@ -1,6 +1,6 @@
-"""Parts of messages that are one line, as those of StartupError are."""
+"""Parts of one-line messages, such as those of StartupError."""
 
 
 def one_line(error: BaseException) -> str:
-    """Return the beginning of an exception's message without line breaks, or its type where it has none."""
+    """Return the first 300 characters of an exception's message without line breaks, or its type if it has none."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,4 +1,4 @@
-"""The multi-model contract of SageMaker: models are loaded, invoked and unloaded by name over HTTP.
+"""SageMaker's multi-model contract: models are loaded, invoked and unloaded by name over HTTP.
 
 Source: "Build Your Own Container for SageMaker AI Multi-Model Endpoints" in the Amazon SageMaker AI
 developer guide.
@@ -43,13 +43,13 @@ from containers.serving.memory import release_unused_memory, resident_bytes
 logger = logging.getLogger("multi_model")
 
 MAX_PAGE = 1000
-"""Models in one page of the list."""
+"""Most models in one page of the list."""
 _PAGE_BYTES = MAX_BODY_BYTES // 2
-"""JSON of the models in one page, which long names would make larger than a response may be."""
+"""Most bytes of JSON for the models in one page; long names could otherwise exceed the response limit."""
 MAX_TEXT = 8192
-"""Characters of a model's name and of its url: SageMaker's names have up to 1024, and Linux's paths up to 4096."""
+"""Most characters of a model's name and of its url: SageMaker's names have up to 1024, Linux paths up to 4096."""
 MAX_ENTRIES = 10_000
-"""Files and folders that are looked at in an extracted archive."""
+"""Most files and folders read in an extracted archive."""
 _ANSWERS = "GET /ping, POST and GET /models, GET and DELETE /models/{model_name}, and POST /models/{model_name}/invoke"
 
 
@@ -59,21 +59,22 @@ class LoadedModel(Protocol):
     size_bytes: int
 
     def invoke(self, invocation: Invocation) -> Answer:
-        """Answers one request; raises ServingError for a client's mistake."""
+        """Respond to one request; raises ServingError for a client's mistake."""
 
 
 class ModelLoadError(Exception):
-    """A model's files cannot be loaded; the message says what is wrong with them."""
+    """A model whose files cannot be loaded; the message describes the problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryBudget:
     """Memory that models may take.
 
-    limit_bytes: what the container may use. base_bytes: what it uses without any model.
-    reservation_bytes: the least that a model counts, however small it is.
-    headroom: share of the limit kept free for requests.
-    loading_factor: memory that loading takes at its peak, in sizes of the model's files.
+    limit_bytes: memory limit of the container.
+    base_bytes: memory that the container uses without any model.
+    reservation_bytes: smallest cost counted for a model.
+    headroom: fraction of the limit kept free for requests.
+    loading_factor: peak memory of loading, as a multiple of the size of the model's files.
     """
 
     limit_bytes: int
@@ -84,11 +85,11 @@ class MemoryBudget:
 
     @property
     def model_bytes(self) -> int:
-        """What all models together may count."""
+        """Return the bytes that all models together may count."""
         return int(self.limit_bytes * (1 - self.headroom)) - self.base_bytes
 
     def cost(self, size_bytes: int) -> int:
-        """What a model of that size counts."""
+        """Return the bytes counted for a model of the given size."""
         return max(size_bytes, self.reservation_bytes)
 
 
@@ -102,8 +103,8 @@ class _Entry:
 class ModelStore:
     """The loaded models, least recently used first, within a memory budget.
 
-    Which model has to go is the platform's choice: on 507 SageMaker unloads one and asks again. A container that
-    unloaded on its own would make SageMaker invoke models that are no longer there.
+    The platform chooses which model to unload: on a 507, SageMaker unloads one and retries. If a container unloaded
+    models by itself, SageMaker would invoke models that are no longer loaded.
     """
 
     def __init__(self, load: Callable[[Path], LoadedModel], budget: MemoryBudget) -> None:
@@ -112,20 +113,20 @@ class ModelStore:
         self._names: list[str] = []
         self._used = 0
         self._coming: dict[str, asyncio.Event] = {}
-        # Loading has threads of its own, so that it delays no request of a model that is there.
+        # Loading has its own threads, so it does not delay requests to loaded models.
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="load")
 
     async def add(self, name: str, url: str) -> None:
-        """Loads a model from a path or file URL.
+        """Load a model from a path or file URL.
 
-        Raises ServingError 409 for a name that is there, 507 for no memory, 400 for bad files, 500 for a loader
-        that breaks.
+        Raises ServingError 409 for a loaded name, 507 for too little memory, 400 for bad files, and 500 if the loader
+        fails.
         """
         folder = _folder(url)
         while (coming := self._coming.get(name)) is not None:
             await coming.wait()
         if name in self._models:
-            raise ServingError(409, "model_already_loaded", f"model {name!r} is loaded already", "model_name")
+            raise ServingError(409, "model_already_loaded", f"model {name!r} is already loaded", "model_name")
         done = self._coming[name] = asyncio.Event()
         try:
             await self._add(name, url, folder)
@@ -145,11 +146,11 @@ class ModelStore:
             except ModelLoadError as error:
                 raise ServingError(400, "model_not_loadable", str(error), "url") from error
             except MemoryError:
-                raise self._no_memory("the model's loading found no memory") from None
+                raise self._no_memory("there was too little memory to load the model") from None
             except Exception as error:
                 logger.exception("loading %s failed", folder)
                 raise ServingError(
-                    500, "internal_error", "the model's loading failed; see the container's log"
+                    500, "internal_error", "the model failed to load; see the container's log"
                 ) from error
         cost = self._budget.cost(model.size_bytes)
         await self._make_room(cost)
@@ -161,7 +162,7 @@ class ModelStore:
 
     @contextlib.contextmanager
     def _reserved(self, cost: int) -> Iterator[None]:
-        """Holds memory for a model on its way, so that two at once cannot both take the last of it."""
+        """Reserve memory for a model that is loading, so two models cannot both take the last of it."""
         self._admit(cost)
         self._used += cost
         try:
@@ -170,7 +171,7 @@ class ModelStore:
             self._used -= cost
 
     async def _make_room(self, cost: int) -> None:
-        """Return memory that is no longer used to the system, where only that keeps a model of this cost out."""
+        """Return unused memory to the system if a model of this cost fits the budget but not the process."""
         if self._models and cost <= self._free and cost > self._room:
             await asyncio.get_running_loop().run_in_executor(self._executor, release_unused_memory)
 
@@ -183,12 +184,12 @@ class ModelStore:
 
     @property
     def _free(self) -> int:
-        """What models may still count."""
+        """Return the bytes that models may still count."""
         return self._budget.model_bytes - self._used
 
     @property
     def _room(self) -> int:
-        """What the process may still take, with half of the headroom left."""
+        """Return the bytes that the process may still take, keeping half of the headroom free."""
         return int(self._budget.limit_bytes * (1 - self._budget.headroom / 2)) - resident_bytes()
 
     def _no_memory(self, what: str) -> ServingError:
@@ -197,25 +198,25 @@ class ModelStore:
         return ServingError(507, "insufficient_memory", f"{what}; {hint}")
 
     def get(self, name: str) -> LoadedModel:
-        """A loaded model, now the most recently used; raises ServingError 404."""
+        """Return a loaded model and mark it as the most recently used; raises ServingError 404."""
         entry = self._entry(name)
         self._models.move_to_end(name)
         return entry.model
 
     def url(self, name: str) -> str:
-        """Where a loaded model came from; raises ServingError 404."""
+        """Return the url that a model was loaded from; raises ServingError 404."""
         return self._entry(name).url
 
     async def remove(self, name: str) -> None:
-        """Unloads a model; requests that it is answering finish. Raises ServingError 404."""
+        """Unload a model; its requests in flight finish. Raises ServingError 404."""
         self._used -= self._entry(name).cost
         held = [self._models.pop(name)]
         del self._names[bisect.bisect_left(self._names, name)]
-        # Freeing the million objects of a large model takes long enough to delay the requests of others.
+        # Freeing the million objects of a large model on the event loop would delay other requests.
         await asyncio.get_running_loop().run_in_executor(None, held.clear)
 
     def page(self, after: str, limit: int) -> tuple[list[str], str | None]:
-        """Up to `limit` names that follow `after`, and the last of them where more follow."""
+        """Return up to `limit` names after `after`, and the last of them if more names follow, else None."""
         begin = bisect.bisect_right(self._names, after) if after else 0
         names = self._names[begin : begin + limit]
         return names, names[-1] if begin + limit < len(self._names) else None
@@ -235,16 +236,16 @@ def _folder(url: str) -> Path:
         raise ServingError(
             400,
             "invalid_field",
-            f"url is {url!r}: it must be the absolute path of an extracted archive, as /opt/ml/models/NAME/model",
+            f"url is {url!r}: it must be the absolute path of an extracted archive, like /opt/ml/models/NAME/model",
             "url",
         )
     return Path(path)
 
 
 def entries(folder: Path) -> list[Path]:
-    """Files and folders in an extracted archive, MAX_ENTRIES at the most; raises OSError.
+    """Return the files and folders in an extracted archive, at most MAX_ENTRIES; raises OSError.
 
-    The url of a load may name any folder of the container's, `/` too, and nobody waits for all that is in it.
+    The url of a load request may name any folder in the container, even `/`, so the listing must be bounded.
     """
     return list(itertools.islice(folder.rglob("*"), MAX_ENTRIES))
 
@@ -284,7 +285,7 @@ class _Api:
         try:
             model = self._store.get(request.path_params["name"])
         except ServingError as error:
-            # What the client still sends must be read, or it sees a reset instead of the answer.
+            # Read the rest of the request, or the client sees a reset instead of the response.
             self._invoker.bodies.release(await self._invoker.bodies.read(request))
             return error_response(error)
         return await self._invoker.respond(request, model.invoke)
@@ -302,13 +303,13 @@ class _Api:
         for field, text in (("model_name", wanted.model_name), ("url", wanted.url)):
             if len(text) > MAX_TEXT:
                 raise ServingError(
-                    400, "invalid_field", f"{field} has {len(text)} characters: it may have {MAX_TEXT}", field
+                    400, "invalid_field", f"{field} has {len(text)} characters: it may have at most {MAX_TEXT}", field
                 )
         if not wanted.model_name or "/" in wanted.model_name:
             raise ServingError(
                 400,
                 "invalid_field",
-                f"model_name is {wanted.model_name!r}: it needs a character, and no slash",
+                f"model_name is {wanted.model_name!r}: it must not be empty or contain a slash",
                 "model_name",
             )
         await self._store.add(wanted.model_name, wanted.url)
@@ -316,18 +317,18 @@ class _Api:
 
     async def list(self, request: Request) -> Response:
         limit = request.query_params.get("limit", str(MAX_PAGE))
-        # Python converts no text of thousands of digits.
+        # int() raises ValueError for thousands of digits.
         if not limit.isdecimal() or len(limit) > 9 or not 0 < int(limit) <= MAX_PAGE:
             raise ServingError(400, "invalid_field", f"limit is {limit[:40]!r}: it must be 1 to {MAX_PAGE}", "limit")
         token = request.query_params.get("next_page_token", "")
         try:
-            # Without `validate`, what is not base64 is skipped, and a broken token would begin the list again.
+            # Without `validate`, invalid characters are skipped, and a broken token would restart the list.
             after = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
         except ValueError:
             raise ServingError(
                 400,
                 "invalid_field",
-                f"next_page_token is {token[:40]!r}: send one that this list gave, or none",
+                f"next_page_token is {token[:40]!r}: send a nextPageToken from this list, or none",
                 "next_page_token",
             ) from None
         names, last = self._store.page(after, int(limit))
@@ -352,12 +353,12 @@ def _json(content: msgspec.Struct) -> Response:
 
 
 async def _client_left(request: Request, error: Exception) -> Response:
-    del request, error
+    del request, error  # Starlette passes both to every handler.
     return Response(status_code=499)
 
 
 async def _serving_error(request: Request, error: Exception) -> Response:
-    del request
+    del request  # Starlette passes it to every handler.
     assert isinstance(error, ServingError)
     return error_response(error)
 
@@ -365,10 +366,13 @@ async def _serving_error(request: Request, error: Exception) -> Response:
 def create_multi_model_app(
     load: Callable[[Path], LoadedModel], budget: MemoryBudget, options: ServingOptions
 ) -> Starlette:
-    """Builds the application; `load` turns a model's folder into a model on a thread, and may raise ModelLoadError."""
+    """Build the application around `load`.
+
+    load: loads a model from its folder, on a worker thread; may raise ModelLoadError.
+    """
     if budget.model_bytes < budget.cost(0):
         logger.warning(
-            "no model fits: %d of %d bytes are left for models", max(0, budget.model_bytes), budget.limit_bytes
+            "no model fits: %d of %d bytes are available for models", max(0, budget.model_bytes), budget.limit_bytes
         )
     api = _Api(ModelStore(load, budget), options)
     app = Starlette(
@@ -391,7 +395,7 @@ def create_multi_model_app(
 
 
 def budget_in(limit_bytes: int, reservation_bytes: int, loading_factor: float = 1.0) -> MemoryBudget:
-    """The budget of this process as it stands, before any model is loaded."""
+    """Return the budget of this process; call it before any model is loaded."""
     return MemoryBudget(
         limit_bytes=limit_bytes,
         base_bytes=resident_bytes(),

@@ -1,4 +1,4 @@
-"""Runs an ASGI application as SageMaker expects: `IMAGE serve`, SIGTERM drains, exit code 0."""
+"""Run an ASGI application as SageMaker expects: `IMAGE serve`, drain on SIGTERM, exit code 0."""
 
 import asyncio
 import contextlib
@@ -19,11 +19,11 @@ from containers.serving.limits import IDLE_SECONDS
 from containers.serving.loopback import HOSTS, LoopbackOnly
 
 GRACE_SECONDS = 25
-"""SageMaker sends SIGKILL 30 s after SIGTERM."""
+"""Seconds to finish requests after SIGTERM; SageMaker sends SIGKILL 30 s after it."""
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `serve`, since uvicorn raises them again after a clean stop."""
+    """A server that leaves signals to `serve`, since uvicorn raises them again after a clean stop."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -31,7 +31,7 @@ class _Server(uvicorn.Server):
 
 
 def main(create: Callable[[], ASGIApp], arguments: list[str]) -> int:
-    """Entry point of an image: checks `serve`, makes the application, serves it until SIGTERM.
+    """Run an image: check the command, create the application and serve it until SIGTERM.
 
     Returns the exit code: 2 for a wrong command, 1 with one line on stderr for a model that cannot be served.
     """
@@ -45,23 +45,23 @@ def main(create: Callable[[], ASGIApp], arguments: list[str]) -> int:
     except StartupError as error:
         print(f"cannot serve: {error}", file=sys.stderr, flush=True)
         return 1
-    # What is loaded stays: the collector need not look through it whenever a large request has been parsed.
+    # Loaded objects stay, so the garbage collector need not scan them after each large request.
     gc.collect()
     gc.freeze()
-    host = os.environ.get(HOST_VARIABLE, "0.0.0.0")  # noqa: S104 (SageMaker connects from outside the container)
+    host = os.environ.get(HOST_VARIABLE, "0.0.0.0")  # noqa: S104 - SageMaker connects from outside the container
     if host in HOSTS:
         app = LoopbackOnly(app)
-    # uvloop where it is installed, as uvicorn itself would choose.
+    # uvloop if it is installed, as uvicorn itself would choose.
     with asyncio.Runner(loop_factory=_config(app, host, port).get_loop_factory()) as runner:
         runner.run(serve(app, host, port))
     return 0
 
 
 def bind_port() -> int:
-    """The port that SageMaker asks for; raises StartupError."""
+    """Return the port in SAGEMAKER_BIND_TO_PORT, 8080 by default; raises StartupError for an invalid one."""
     value = os.environ.get(PORT_VARIABLE, str(DEFAULT_PORT))
     if not value.isdecimal() or not 0 < int(value) < 65536:
-        raise StartupError(f"{PORT_VARIABLE} is {value!r}: it must be a port number")
+        raise StartupError(f"{PORT_VARIABLE} is {value!r}: it must be a port number from 1 to 65535")
     return int(value)
 
 
@@ -85,9 +85,9 @@ def _config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
 async def serve(
     app: ASGIApp, host: str, port: int, *, before_stop: Callable[[], Awaitable[None]] | None = None
 ) -> None:
-    """Serves until SIGTERM, then finishes what is in flight.
+    """Serve until SIGTERM, then finish the requests in flight.
 
-    before_stop: awaited after the signal, while the server still answers: to refuse what is new.
+    before_stop: awaited after the signal, while the server still responds, to refuse new requests.
     """
     server = _Server(_config(app, host, port))
     stopping: asyncio.Task[None] | None = None

@@ -1,1 +1,1 @@
-"""Serves the churn models of tabular from one multi-model endpoint."""
+"""The tabular image: serves the churn models from one multi-model endpoint."""

@@ -15,24 +15,24 @@ from containers.serving.server import main
 from containers.tabular.handler import CSV, load_model
 
 RESERVATION_VARIABLE = "MODEL_MEMORY_RESERVATION_BYTES"
-"""The least that a model counts against the memory limit; 0 counts what each takes."""
+"""Environment variable with the smallest number of bytes counted per model; 0 counts each model's actual size."""
 _INLINE_BYTES = 4096
-"""About 40 rows of CSV, which take less time than the way to a thread and back."""
+"""Largest body computed on the event loop: about 40 rows of CSV, faster than a switch to a thread and back."""
 _LOADING_FACTOR = 8.0
-"""Memory that loading a model takes at its peak, in sizes of its file.
+"""Peak memory of loading a model, as a multiple of its file size.
 
-A node has 34 bytes in XGBoost's UBJSON and takes 100 in memory, with the file and the arrays between beside it. Files
-that would take more are refused, since what they hold is counted by their size.
+A node has 34 bytes in XGBoost's UBJSON and takes 100 in memory; the file and intermediate arrays come on top. Files
+whose contents would take more are refused, since their memory is reserved by file size.
 """
 _BODY_SHARE = 20
-"""The part of the memory limit that bodies may take, half of what models leave free: in 512 MiB, four of 6 MiB."""
+"""Request bodies may take 1/20 of the memory limit, half of the headroom: in 512 MiB, four bodies of 6 MiB."""
 
 
 def _create() -> ASGIApp:
     started = time.perf_counter()
     reservation = os.environ.get(RESERVATION_VARIABLE, "0")
     if not reservation.isdecimal():
-        raise StartupError(f"{RESERVATION_VARIABLE} is {reservation!r}: it must be a number of bytes")
+        raise StartupError(f"{RESERVATION_VARIABLE} is {reservation!r}: it must be a number of bytes, 0 or more")
     limit = memory_limit_bytes()
     budget = budget_in(limit, int(reservation), _LOADING_FACTOR)
     options = ServingOptions(

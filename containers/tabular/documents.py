@@ -1,4 +1,4 @@
-"""Model files as documents: UBJSON or JSON in, dictionaries out, within bounds of memory and time."""
+"""Read model files in UBJSON or JSON into dictionaries, within limits on memory and time."""
 
 import contextlib
 import json
@@ -11,35 +11,35 @@ from containers.tabular import ubjson
 from containers.tabular.forest import NUMBERS
 
 MAX_JSON_BYTES = 32 * 2**20
-"""Largest model in JSON. UBJSON of the same model takes half, and is read several times as fast."""
+"""Largest model in JSON. UBJSON of the same model takes half the size, and reads several times as fast."""
 _MAX_ENVELOPE_BYTES = 2**20
-"""Largest JSON around the trees: parameters, names of features, and an integer for each tree."""
+"""Largest JSON outside the trees: parameters, feature names, and an integer for each tree."""
 _CONTAINER_SHARE = 16
-"""Bytes of JSON for each array or object, at least; XGBoost's files have 26 and more."""
+"""Fewest bytes of JSON per array or object; XGBoost's files have 26 or more."""
 _COMMA_SHARE = 5
-"""Bytes of JSON for each comma, at least; XGBoost's files have 6 and more, and a number takes up to 44 in memory."""
+"""Fewest bytes of JSON per comma; XGBoost's files have 6 or more, and a number takes up to 44 bytes in memory."""
 _SPARE = 4096
 _MAX_TREE = 8 * 2**20
-"""Characters of JSON of one tree, which is 130,000 nodes: a tree is read at once, into ten times its size."""
+"""Most characters of JSON for one tree: 130,000 nodes. A tree is parsed at once, into ten times its size."""
 _WINDOW = _MAX_TREE + _MAX_TREE // 4
-"""Characters in which the next trees are looked for."""
+"""Characters searched for the next trees."""
 _JSON_STARTS = (b'{"', b"{\n", b"{ ")
 _SPACE = re.compile(r"[ \t\r\n]*")
-# Within a text, a quotation mark has a backslash before it, so that this can be nothing but a member's name.
+# Quotation marks inside a JSON string are escaped, so this can only match the name of a member.
 _TREES = re.compile(r'"trees"[ \t\r\n]*:[ \t\r\n]*\[')
 _PLACEHOLDER = "\0trees"
 _DECODER = json.JSONDecoder()
 
 
 class DocumentError(ValueError):
-    """The bytes are no document within the bounds; the message says where or why."""
+    """A file that is not a document within the limits; the message says where or why."""
 
 
 def read_document(data: bytes) -> dict[str, Any]:
-    """Read a model file whose trees are dictionaries; raise ValueError or RecursionError for what is no document."""
+    """Read a model file, with its trees as dictionaries; raises ValueError or RecursionError for other content."""
     document = _json(data) if data[:2] in _JSON_STARTS else ubjson.loads(data)
     if not isinstance(document, dict):
-        raise DocumentError(f"it is a {type(document).__name__}, no object")
+        raise DocumentError(f"it is a {type(document).__name__}, not an object")
     return document
 
 
@@ -54,13 +54,13 @@ def _json(data: bytes) -> Any:
         if count > most:
             raise DocumentError(f"it has {count} {what}; a model of {len(data)} bytes may have at most {most}")
     text = data.decode()
-    found = _TREES.search(text)
-    if found is None:
+    match = _TREES.search(text)
+    if match is None:
         _check_envelope(len(text))
         return json.loads(text)
-    # One tree at a time: the parser holds the interpreter until it is done, and the event loop with it.
-    trees, end = _trees(text, found.end())
-    begin = found.end() - 1
+    # One tree at a time: the parser holds the GIL until it is done, which would block the event loop.
+    trees, end = _trees(text, match.end())
+    begin = match.end() - 1
     _check_envelope(begin + len(text) - end)
     document = json.loads(text[:begin] + json.dumps(_PLACEHOLDER) + text[end:])
     with contextlib.suppress(LookupError, TypeError):
@@ -72,11 +72,11 @@ def _json(data: bytes) -> Any:
 
 def _check_envelope(size: int) -> None:
     if size > _MAX_ENVELOPE_BYTES:
-        raise DocumentError(f"it has {size} bytes of JSON outside of its trees, at most {_MAX_ENVELOPE_BYTES} are read")
+        raise DocumentError(f"it has {size} bytes of JSON outside its trees, at most {_MAX_ENVELOPE_BYTES} are read")
 
 
 def _trees(text: str, position: int) -> tuple[list[Any], int]:
-    """The elements of an array whose opening bracket ends at `position`, and where the array ends."""
+    """Return the elements of the array whose opening bracket ends at `position`, and the array's end position."""
     trees: list[Any] = []
     position = _after_space(text, position)
     if text[position : position + 1] == "]":
@@ -101,11 +101,11 @@ def _trees(text: str, position: int) -> tuple[list[Any], int]:
         if following == "]":
             return trees, position
         if following != ",":
-            raise DocumentError(f"character {position}: a comma or a bracket belongs after tree {len(trees) - 1}")
+            raise DocumentError(f"character {position}: tree {len(trees) - 1} must be followed by a comma or a bracket")
 
 
 def _with_arrays(tree: Any) -> Any:
-    """The tree with its lists of numbers as arrays, which take a quarter of their memory."""
+    """Return the tree with its lists of numbers as arrays, which take a quarter of the memory."""
     if not isinstance(tree, dict):
         return tree
     return {
@@ -115,5 +115,5 @@ def _with_arrays(tree: Any) -> Any:
 
 
 def _after_space(text: str, position: int) -> int:
-    found = _SPACE.match(text, position)
-    return found.end() if found is not None else position
+    space = _SPACE.match(text, position)
+    return space.end() if space is not None else position

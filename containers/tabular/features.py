@@ -1,4 +1,4 @@
-"""What a churn model reads: the order of its features, and the names of model archives."""
+"""The inputs of a churn model: the order of its features, and the names of model archives."""
 
 AREA_CODES = (408, 415, 510)
 FEATURES = (
@@ -17,15 +17,15 @@ FEATURES = (
     "intl_plan",
     "vmail_plan",
 )
-"""Order of the values in a CSV row: counts and minutes as they are, the rest 0 or 1.
+"""Order of the values in a CSV row: counts and minutes unscaled, the rest 0 or 1.
 
-Phone and the four charges are left out, as in the published notebook: a number says nothing, and a charge
-is its minutes times a price.
+The phone number and the four charges are left out, as in the published notebook. A phone number carries no
+information, and a charge is minutes times a price.
 """
 MODEL_FILE = "xgboost-model"
 """The archive's only file: SageMaker's built-in XGBoost container reads every file in an archive as a model."""
 
 
 def archive_name(state: str) -> str:
-    """File name of a state's model, which is also the TargetModel: `churn-xgb-CA.tar.gz`."""
+    """Return the file name of a state's model, which is also its TargetModel: `churn-xgb-CA.tar.gz`."""
     return f"churn-xgb-{state}.tar.gz"

@@ -1,7 +1,7 @@
-"""The trees of a model as arrays of all its nodes, checked before anything is computed with them.
+"""The trees of a model as arrays of all its nodes, checked before they are used.
 
-Everything here works on whole arrays or on one level of all trees at a time. A loop over nodes in Python would hold the
-interpreter for seconds on a large model, and the event loop with it.
+All code here works on whole arrays or on one level of all trees at a time. On a large model, a Python loop over nodes
+would hold the GIL for seconds and block the event loop.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,34 +16,36 @@ IntArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 
 MAX_DEPTH = 1024
-"""Splits between a root and a leaf. Models in use have up to a few hundred, and a request's time grows with it."""
+"""Most splits between a root and a leaf. Real models have up to a few hundred; a request's time grows with them."""
 MAX_NODES = 4 * 2**20
-"""Nodes of all trees: twice as many as XGBoost's own UBJSON holds in the largest file that is read (34 bytes each)."""
+"""Most nodes of all trees: twice as many as XGBoost's UBJSON (34 bytes each) fits into the largest accepted file."""
 _NODE_BYTES = 14
-"""Bytes of a file for each node, at least. XGBoost writes 34 in UBJSON and more in JSON; in memory a node takes 100."""
+"""Fewest file bytes per node. XGBoost writes 34 in UBJSON and more in JSON; in memory a node takes 100."""
 _SPARE_NODES = 4096
 _NODES_AT_ONCE = 2**16
-"""Nodes that become Python objects in one step, which bounds the memory of the lists between."""
+"""Nodes converted to Python objects in one step, which bounds the memory of the intermediate lists."""
 _INTEGERS = ("left_children", "right_children", "split_indices", "default_left", "split_type")
 _NAMES = (*_INTEGERS, "split_conditions")
 NUMBERS = frozenset({bool, int, float})
-"""Types of the numbers that a list may hold."""
+"""Number types that a list may hold."""
 _DAMAGED = "the file is damaged, upload it again"
 
 Node = Any
-"""A leaf's value, or (feature, threshold, child below it, child from it on, child of a missing value)."""
+"""A leaf's value, or (feature, threshold, child below the threshold, child from it on, child for a missing value)."""
 
 
 class ModelError(ValueError):
-    """A model file cannot be served; the message says what is wrong with it and what to do."""
+    """A model file that cannot be served; the message gives the problem and the fix."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forest:
-    """Arrays by node, one tree after the other; children are positions in these arrays.
+    """Arrays with one element per node, one tree after the other; children are positions in these arrays.
 
-    A leaf leads to itself, so that rows which arrive early just stay, and has its value in `threshold`.
-    starts: each tree's root. levels: nodes by their distance from the root, without those that no row reaches.
+    A leaf is its own child, so rows that reach it early stay there. Its value is in `threshold`.
+
+    starts: root of each tree.
+    levels: nodes by distance from the root, without nodes that no row reaches.
     """
 
     starts: IntArray
@@ -57,34 +59,37 @@ class Forest:
 
     @property
     def depth(self) -> int:
-        """Splits between a root and its farthest leaf."""
+        """Return the splits between a root and its farthest leaf."""
         return len(self.levels) - 1
 
     def nested(self) -> list[Node]:
-        """Every tree as nested tuples, which Python walks faster than arrays."""
-        made: list[Node] = [None] * len(self.leaf)
+        """Return every tree as nested tuples, which Python walks faster than arrays."""
+        nested: list[Node] = [None] * len(self.leaf)
         for level in reversed(self.levels):
             for begin in range(0, len(level), _NODES_AT_ONCE):
-                self._nest(level[begin : begin + _NODES_AT_ONCE], made)
-        return [made[start] for start in self.starts.tolist()]
+                self._nest(level[begin : begin + _NODES_AT_ONCE], nested)
+        return [nested[start] for start in self.starts.tolist()]
 
-    def _nest(self, nodes: IntArray, made: list[Node]) -> None:
+    def _nest(self, nodes: IntArray, nested: list[Node]) -> None:
         leaves = nodes[self.leaf[nodes]]
         for node, value in zip(leaves.tolist(), self.threshold[leaves].tolist(), strict=True):
-            made[node] = value
+            nested[node] = value
         inner = nodes[~self.leaf[nodes]]
         arrays = (inner, *(array[inner] for array in (self.feature, self.threshold, self.left, self.right)))
         lists = (array.tolist() for array in (*arrays, self.default_left[inner]))
         for node, feature, threshold, left, right, default_left in zip(*lists, strict=True):
-            below, above = made[left], made[right]
-            made[node] = (feature, threshold, below, above, below if default_left else above)
+            below, above = nested[left], nested[right]
+            nested[node] = (feature, threshold, below, above, below if default_left else above)
 
 
 def read_forest(trees: Iterable[Mapping[str, Any]], features: int, file_bytes: int) -> Forest:
-    """Check the trees of a document from a file of that size, and return them as one forest.
+    """Check the trees of a document and return them as one forest.
 
-    Every node that can be reached is reached once, tests one of `features`, and ends in a finite leaf. Raises
-    ModelError that names the tree otherwise.
+    Each reachable node is reached by one path, tests one of `features`, and leads to finite leaves. Otherwise raises
+    ModelError that names the tree.
+
+    features: number of features.
+    file_bytes: size of the file, which bounds the number of nodes.
     """
     columns, sizes = _columns(trees, min(MAX_NODES, file_bytes // _NODE_BYTES + _SPARE_NODES))
     starts = np.cumsum([0, *sizes[:-1]]).astype(np.int32)
@@ -95,11 +100,14 @@ def read_forest(trees: Iterable[Mapping[str, Any]], features: int, file_bytes: i
     joined = {name: np.concatenate(arrays) for name, arrays in columns.items()}
     columns.clear()
     if (categorical := joined.pop("split_type")).any():
-        raise ModelError(f"tree {tree_of(categorical.argmax())} splits on categories: use container: builtin")
+        raise ModelError(
+            f"tree {tree_of(categorical.argmax())} has categorical splits, which are not served here: use "
+            "container: builtin"
+        )
     left, right, feature = (joined[name].astype(np.int32) for name in _INTEGERS[:3])
     for name, array in zip(_INTEGERS, (left, right, feature), strict=False):
         if (wrong := array != joined[name]).any():
-            raise ModelError(f"tree {tree_of(wrong.argmax())}: {name} is beyond 32 bits; {_DAMAGED}")
+            raise ModelError(f"tree {tree_of(wrong.argmax())}: {name} does not fit into 32 bits; {_DAMAGED}")
     with np.errstate(over="ignore"):
         threshold = joined["split_conditions"].astype(np.float32)
     default_left = joined["default_left"].astype(np.bool_)
@@ -109,7 +117,7 @@ def read_forest(trees: Iterable[Mapping[str, Any]], features: int, file_bytes: i
     reached = np.zeros(len(leaf), np.bool_)
     for level in levels:
         reached[level] = True
-    # A threshold may be infinite, a leaf may not.
+    # A threshold may be infinite, but a leaf may not.
     wrong = reached & np.where(leaf, ~np.isfinite(threshold), np.isnan(threshold))
     if wrong.any():
         raise ModelError(
@@ -125,7 +133,7 @@ def read_forest(trees: Iterable[Mapping[str, Any]], features: int, file_bytes: i
 
 
 def _columns(trees: Iterable[Mapping[str, Any]], max_nodes: int) -> tuple[dict[str, list[npt.NDArray[Any]]], list[int]]:
-    """The arrays of all trees by name, and how many nodes each tree has."""
+    """Return the arrays of all trees by name, and the number of nodes of each tree."""
     columns: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _NAMES}
     sizes: list[int] = []
     total = 0
@@ -135,7 +143,7 @@ def _columns(trees: Iterable[Mapping[str, Any]], max_nodes: int) -> tuple[dict[s
         if not size or any(len(array) != size for array in arrays):
             raise _differ(index)
         for name, array in zip(_NAMES, arrays, strict=True):
-            # An unsigned number of 64 bits is an index beyond all others, and has no common type with the signed.
+            # uint64 has no common integer type with the signed types, and only larger indices need it.
             if array.dtype.kind not in ("biu" if name in _INTEGERS else "biuf") or array.dtype == np.uint64:
                 raise ModelError(f"tree {index}: {name} holds {array.dtype}; {_DAMAGED}")
             columns[name].append(array)
@@ -143,11 +151,11 @@ def _columns(trees: Iterable[Mapping[str, Any]], max_nodes: int) -> tuple[dict[s
         total += size
         if total > max_nodes:
             raise ModelError(
-                f"the model has {total} nodes by tree {index}: a file of its size may have {max_nodes}, and any "
+                f"the model has {total} nodes up to tree {index}: a file of its size may have {max_nodes}, any file "
                 f"{MAX_NODES}; train fewer or smaller trees"
             )
     if not sizes:
-        raise ModelError("the model has no tree: train at least one round")
+        raise ModelError("the model has no trees: train at least one round")
     return columns, sizes
 
 
@@ -156,7 +164,7 @@ def _array(values: Any, name: str, index: int) -> npt.NDArray[Any]:
         return values
     if not isinstance(values, list):
         raise _differ(index)
-    # NumPy would pad every element to the longest text, and turn a small file into a large array.
+    # NumPy would pad every string to the longest one, and turn a small file into a large array.
     others = set(map(type, values)) - NUMBERS
     if list in others:
         raise _differ(index)
@@ -166,9 +174,9 @@ def _array(values: Any, name: str, index: int) -> npt.NDArray[Any]:
 
 
 def _levels(starts: IntArray, left: IntArray, right: IntArray, begins: IntArray, counts: IntArray) -> list[IntArray]:
-    """The nodes that rows reach, level by level of all trees.
+    """Return the nodes that rows can reach, level by level for all trees.
 
-    begins, counts: by node, the first node of its tree and how many the tree has.
+    begins, counts: for each node, the first node of its tree, and the number of nodes in that tree.
     """
     seen = np.zeros(len(left), np.bool_)
     place = np.empty(len(left), np.int32)
@@ -184,12 +192,12 @@ def _levels(starts: IntArray, left: IntArray, right: IntArray, begins: IntArray,
         nodes = np.where(outside, starts[0], children + begins[parents])
         order = np.arange(len(nodes), dtype=np.int32)
         place[nodes] = order
-        # Of two parents of one node, the second one has its place.
+        # If two parents share a child, `place` holds the position of the second.
         wrong = outside | seen[nodes] | (place[nodes] != order)
         if wrong.any():
             first = int(wrong.argmax())
             tree = int(np.searchsorted(starts, parents[first], side="right")) - 1
-            raise ModelError(f"tree {tree}: node {children[first]} is no child; {_DAMAGED}")
+            raise ModelError(f"tree {tree}: node {children[first]} is not a valid child; {_DAMAGED}")
         seen[nodes] = True
         levels.append(nodes)
     return levels

@@ -1,4 +1,4 @@
-"""Requests and answers of a churn model: CSV or JSON in, CSV or JSON out."""
+"""Requests and responses of a churn model: CSV or JSON in, CSV or JSON out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,17 +18,17 @@ from containers.tabular.trees import TreeEnsemble, read_model
 CSV = "text/csv"
 MAX_MODEL_BYTES = 64 * 1024 * 1024
 MAX_STEPS = 2**28
-"""Nodes that the rows of one request may visit: about eight seconds of one core. The trees of most models visit 500 to
-1,000 for a row, so that the response's size bounds their requests first."""
+"""Most nodes that the rows of one request may visit: about eight seconds of one core. Most models visit 500 to 1,000
+nodes per row, so the size of the response limits their requests first."""
 _INLINE_STEPS = 2**17
-"""Nodes that a request may visit on the event loop, at 50 ns each at the most; larger ones go to a thread."""
+"""Most nodes that a request may visit on the event loop, at no more than 50 ns each; larger requests go to a thread."""
 _LONGEST_SCORE = len("-1.1754943508222875e-38")
-"""Characters of a float32 as the float64 that it equals, by its shortest representation."""
+"""Most characters of a float32, converted to float64 and written in its shortest form."""
 _MAX_ROWS = {
     True: (MAX_BODY_BYTES - len('{"predictions":[]}')) // (len('{"score":},') + _LONGEST_SCORE),
     False: MAX_BODY_BYTES // (len(",") + _LONGEST_SCORE),
 }
-"""Rows whose scores always fit a response, by whether it is JSON."""
+"""Most rows whose scores always fit into a response, by whether it is JSON."""
 
 
 class ChurnModel:
@@ -41,14 +41,14 @@ class ChurnModel:
         self.size_bytes = trees.size_bytes
 
     def invoke(self, invocation: Invocation) -> Answer:
-        """One probability of churn per row."""
+        """Return one probability of churn per row."""
         as_json = _answers_json(invocation)
         rows = (CsvRows if invocation.content_type == CSV else JsonRows)(invocation.body)
         if rows.count > self._max_rows[as_json]:
             raise _too_many_rows(rows, self._max_rows[as_json])
         if invocation.on_event_loop and rows.count * self._steps > _INLINE_STEPS:
             raise RunOnThread
-        # All rows are read before the first is computed: a request with a bad row at its end costs little.
+        # Read all rows before computing any, so a request with a bad last row costs little.
         blocks = list(rows.blocks())
         _check_finite(blocks)
         scores: list[list[float]] = []
@@ -58,7 +58,7 @@ class ChurnModel:
         if as_json:
             objects = (msgspec.json.encode([{"score": score} for score in block])[1:-1] for block in scores)
             return Answer(b'{"predictions":[' + b",".join(objects) + b"]}")
-        # Comma-joined whatever the number of rows, as the built-in container answers.
+        # Joined with commas for any number of rows, as the built-in container does.
         return Answer(",".join(",".join(map(str, block)) for block in scores).encode(), "text/csv; charset=utf-8")
 
 
@@ -78,21 +78,21 @@ def _check_finite(blocks: Sequence[FloatArray]) -> None:
         infinite = np.isinf(block)
         if infinite.any():
             row, column = divmod(int(infinite.argmax()), len(FEATURES))
-            raise bad_value(first + row, column, "infinite, or beyond what float32 holds")
+            raise bad_value(first + row, column, "infinite, or too large for float32")
         first += len(block)
 
 
 def load_model(folder: Path) -> ChurnModel:
-    """Reads the one model file in an extracted archive; raises ModelLoadError."""
+    """Load the single model file in an extracted archive; raises ModelLoadError."""
     try:
         files = [path for path in sorted(entries(folder)) if not path.is_dir() or path.is_symlink()]
     except OSError as error:
         raise ModelLoadError(f"{folder} cannot be read: {error.strerror}") from error
     if not folder.is_dir():
-        raise ModelLoadError(f"{folder} is no folder: the url must be that of an extracted archive")
+        raise ModelLoadError(f"{folder} is not a folder: the url must be that of an extracted archive")
     if len(files) != 1 or files[0].is_symlink() or not files[0].is_file():
-        found = ", ".join(path.name for path in files[:5]) or "nothing"
-        raise ModelLoadError(f"the archive must hold one model file, such as {MODEL_FILE}; it holds {found}")
+        names = ", ".join(path.name for path in files[:5]) or "nothing"
+        raise ModelLoadError(f"the archive must hold one model file, such as {MODEL_FILE}; it holds {names}")
     size = files[0].stat().st_size
     if size > MAX_MODEL_BYTES:
         raise ModelLoadError(f"{files[0].name} has {size} bytes; at most {MAX_MODEL_BYTES} are read")
@@ -106,13 +106,13 @@ def load_model(folder: Path) -> ChurnModel:
 
 
 def _answers_json(invocation: Invocation) -> bool:
-    """Whether to answer in JSON; without a wish, the answer has the request's type."""
-    wishes = [part.partition(";")[0].strip() for part in invocation.accept.split(",")]
-    for wish in wishes:
-        if wish in ("*/*", ""):
+    """Return whether to respond in JSON; without a preference, the response has the request's type."""
+    accepted = [part.partition(";")[0].strip() for part in invocation.accept.split(",")]
+    for media_type in accepted:
+        if media_type in ("*/*", ""):
             return invocation.content_type == JSON
-        if wish in (JSON, CSV, "application/*", "text/*"):
-            return wish in (JSON, "application/*")
+        if media_type in (JSON, CSV, "application/*", "text/*"):
+            return media_type in (JSON, "application/*")
     raise ServingError(
-        406, "not_acceptable", f"Accept is {invocation.accept!r}; this model answers {CSV} and {JSON}", "Accept"
+        406, "not_acceptable", f"Accept is {invocation.accept!r}; this model returns {CSV} and {JSON}", "Accept"
     )

@@ -1,7 +1,7 @@
-"""Rows of a request, CSV or JSON, as arrays.
+"""Decode the rows of a CSV or JSON request into arrays.
 
 A body of 6 MiB may hold hundreds of thousands of rows, and JSON takes up to forty times its size as Python objects. So
-rows are counted before any is decoded, and decoded in blocks that become arrays one after the other.
+rows are counted before any is decoded, and then decoded block by block into arrays.
 """
 
 import re
@@ -17,12 +17,12 @@ from containers.tabular.forest import FloatArray
 
 ORDER = ", ".join(FEATURES)
 _BLOCK_BYTES = 64 * 1024
-"""Text decoded at once. A row that takes more than that is refused: 16 numbers never do."""
+"""Text decoded at once. A longer row is refused: 16 numbers never take as much."""
 _KNOWN = frozenset(FEATURES)
 _EXAMPLE = '{"instances": [[' + ", ".join(["0"] * 3) + ', ...]]} or {"instances": [{"account_length": 0, ...}]}'
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _ROW_END = re.compile(rb"[\]}][ \t\r\n]*+,")
-"""Rows hold no arrays or objects, and known names no brackets: this is where one row ends and another may begin."""
+"""The end of one row before another. Rows contain no arrays or objects, and feature names contain no brackets."""
 _ROW_INDEX = re.compile(r"\[(\d+)\]")
 
 T = TypeVar("T")
@@ -38,19 +38,19 @@ _rows = msgspec.json.Decoder(list[_Row])
 
 
 class CsvRows:
-    """The rows of a CSV body; `count` is known before any is decoded. Raises ServingError 400 for none."""
+    """The rows of a CSV body; `count` is known before any is decoded. Raises ServingError 400 for an empty body."""
 
     field: str | None = None
 
     def __init__(self, body: bytes) -> None:
         if not body or body.isspace():
-            raise ServingError(400, "no_rows", f"the body has no row; send one per line: {ORDER}")
-        # Blank lines at either end are no rows.
+            raise ServingError(400, "no_rows", f"the body has no rows; send one per line: {ORDER}")
+        # Blank lines at either end do not count as rows.
         self._body = body.strip(b"\r\n")
         self.count = 1 + self._body.count(b"\n") + self._body.count(b"\r") - self._body.count(b"\r\n")
 
     def blocks(self) -> Iterator[FloatArray]:
-        """Arrays of shape (rows, features) in order; NaN is a missing value. Raises ServingError 400."""
+        """Yield arrays of shape (rows, features) in order; NaN is a missing value. Raises ServingError 400."""
         begin = row = 0
         while begin < len(self._body):
             end = _block_end(self._body, begin, _LINE_END, row)
@@ -60,21 +60,21 @@ class CsvRows:
 
 
 class JsonRows:
-    """The rows of a JSON body; `count` is known before any is decoded. Raises ServingError 400 for none."""
+    """The rows of a JSON body; `count` is known before any is decoded. Raises ServingError 400 for an empty body."""
 
     field: str | None = "instances"
 
     def __init__(self, body: bytes) -> None:
         self._text = bytes(_decode(_request, body, "").instances)
-        # Rows that hold arrays or objects count as several, and are refused when they are decoded.
+        # A row that contains arrays or objects counts as several, and is refused when it is decoded.
         self.count = self._text.count(b"[") + self._text.count(b"{") - 1
 
     def blocks(self) -> Iterator[FloatArray]:
-        """Arrays of shape (rows, features) in order; NaN is a missing value. Raises ServingError 400."""
+        """Yield arrays of shape (rows, features) in order; NaN is a missing value. Raises ServingError 400."""
         text, begin, row = self._text, 0, 0
         while begin < len(text):
             end = _block_end(text, begin, _ROW_END, row)
-            # The comma before the next block is not part of this one, and the brackets are only part of the outer two.
+            # Drop the comma before the next block. Only the first and last blocks have the array's own brackets.
             block = text[begin:] if end == len(text) else text[begin : end - 1] + b"]"
             rows = _decode(_rows, b"[" + block if begin else block, "instances", row)
             if not rows:
@@ -84,27 +84,27 @@ class JsonRows:
 
 
 def bad_value(row: int, column: int, given: str) -> ServingError:
-    """The error for a value that is no number that float32 holds; row and column count from 0."""
+    """Return the error for a value that is not a float32 number; row and column count from 0."""
     return ServingError(
         400,
         "not_a_number",
-        f"row {row + 1}: {FEATURES[column]} is {given}; send a number, or nothing where it is missing",
+        f"row {row + 1}: {FEATURES[column]} is {given}; send a number, or leave it empty if it is missing",
         f"row {row + 1}.{FEATURES[column]}",
     )
 
 
 def _block_end(text: bytes, begin: int, between: re.Pattern[bytes], row: int) -> int:
-    """Where the block that begins there ends: behind the first `between` after _BLOCK_BYTES, or with the text."""
+    """Return the end of the block at `begin`: after the first `between` past _BLOCK_BYTES, or the end of the text."""
     if len(text) - begin <= 2 * _BLOCK_BYTES:
         return len(text)
-    found = between.search(text, begin + _BLOCK_BYTES, begin + 2 * _BLOCK_BYTES)
-    if found is None:
+    match = between.search(text, begin + _BLOCK_BYTES, begin + 2 * _BLOCK_BYTES)
+    if match is None:
         raise ServingError(
             400,
             "row_too_long",
-            f"a row from row {row + 1} on takes more than {_BLOCK_BYTES} bytes; send {len(FEATURES)} values: {ORDER}",
+            f"row {row + 1} or one after it takes more than {_BLOCK_BYTES} bytes; send {len(FEATURES)} values: {ORDER}",
         )
-    return found.end()
+    return match.end()
 
 
 def _lines(block: bytes) -> list[bytes]:
@@ -121,7 +121,7 @@ def _values_of_line(line: bytes, row: int) -> list[float]:
     if len(cells) != len(FEATURES):
         raise _wrong_length(row, len(cells))
     try:
-        # float() also takes 1_000.
+        # float() also accepts 1_000.
         if b"_" in line:
             raise ValueError
         return [float(cell) if cell.strip() else np.nan for cell in cells]
@@ -144,18 +144,18 @@ def _values_of_row(values: _Row, row: int) -> Sequence[float | None]:
 
 def _as_floats(rows: Sequence[Sequence[float | None]]) -> FloatArray:
     with np.errstate(over="ignore"):
-        # NumPy reads None as NaN.
+        # NumPy converts None to NaN.
         return np.array(rows, np.float64).astype(np.float32)
 
 
 def _decode(decoder: msgspec.json.Decoder[T], text: bytes, root: str, row: int = 0) -> T:
-    """Decode JSON; fields in errors begin with `root`, and rows in them count from `row`."""
+    """Decode JSON; the field of an error starts with `root`, and its row number counts from `row`."""
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
         path = path.strip("`").removeprefix("$")
-        path = _ROW_INDEX.sub(lambda found: f"[{int(found[1]) + row}]", path, count=1) if root else path
+        path = _ROW_INDEX.sub(lambda match: f"[{int(match[1]) + row}]", path, count=1) if root else path
         field = (root + path).removeprefix(".") or None
         raise ServingError(400, "invalid_field", f"{message}; send {_EXAMPLE}", field) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

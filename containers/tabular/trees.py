@@ -1,4 +1,4 @@
-"""Boosted trees: reads an XGBoost model, checks all of it, and answers as XGBoost does."""
+"""Boosted trees: read an XGBoost model, check all of it, and predict as XGBoost does."""
 
 import math
 from typing import Any
@@ -12,11 +12,11 @@ from containers.tabular.forest import FloatArray, Forest, ModelError, Node, read
 _LOGISTIC = frozenset({"binary:logistic", "reg:logistic"})
 _IDENTITY = frozenset({"reg:squarederror"})
 _ROWS_IN_PYTHON = 12
-"""Up to so many rows, walking nested tuples takes less time than the fixed cost of NumPy's calls."""
+"""Most rows for which walking nested tuples is faster than NumPy, whose calls have a fixed cost."""
 _PAIRS_AT_ONCE = 2**18
-"""Rows times trees in one pass of NumPy, at 20 bytes each: the largest request would take gigabytes in one."""
+"""Rows times trees in one NumPy pass, at 20 bytes each; in a single pass, the largest request would take gigabytes."""
 _BYTES_PER_NODE = 100
-"""Memory of a node as a tuple with its numbers, and in the arrays: 82 by tracemalloc, and what malloc adds."""
+"""Memory of a node as a tuple of numbers and in the arrays: 82 bytes by tracemalloc, plus the overhead of malloc."""
 
 
 class TreeEnsemble:
@@ -31,17 +31,17 @@ class TreeEnsemble:
         self.size_bytes = _BYTES_PER_NODE * len(forest.leaf)
 
     def __del__(self) -> None:
-        # One tree at a time: the interpreter's lock is held while an object and all that only it refers to are freed.
+        # One tree at a time: the GIL is held while an object is freed together with everything only it refers to.
         while self._roots:
             self._roots.pop()
 
     @property
     def steps_per_row(self) -> int:
-        """Nodes that a row of a table visits, at the most; the time of a prediction grows with it."""
+        """Return the most nodes that a row visits; the time of a prediction grows with it."""
         return max(1, len(self._roots) * self._depth)
 
     def predict(self, rows: FloatArray) -> FloatArray:
-        """One float32 per row of shape (rows, features); NaN is a missing value."""
+        """Return one float32 per row, for rows of shape (rows, features); NaN is a missing value."""
         if len(rows) <= _ROWS_IN_PYTHON:
             margins = np.array([self._margin(row) for row in rows.tolist()], np.float64)
         else:
@@ -49,7 +49,7 @@ class TreeEnsemble:
             blocks = [self._margins(rows[start : start + step]) for start in range(0, len(rows), step)]
             margins = np.concatenate(blocks)
         if self._logistic:
-            # XGBoost bounds the exponent too, by what float32 holds.
+            # XGBoost also clips the exponent at the float32 limit.
             margins = 1 / (1 + np.exp(np.minimum(-margins, 88.7)))
         return margins.astype(np.float32)
 
@@ -76,10 +76,10 @@ class TreeEnsemble:
 
 
 def read_model(data: bytes) -> TreeEnsemble:
-    """The ensemble of an XGBoost model saved as UBJSON or JSON; nothing in it is taken on trust.
+    """Read an XGBoost model saved as UBJSON or JSON, and check everything in it.
 
-    Raises ModelError for damage and for what is not served here: boosters other than gbtree, categorical
-    splits, several outputs, objectives other than binary:logistic, reg:logistic and reg:squarederror.
+    Raises ModelError for damage and for unsupported models: boosters other than gbtree, categorical splits, several
+    outputs, and objectives other than binary:logistic, reg:logistic and reg:squarederror.
     """
     try:
         document = read_document(data)
@@ -92,7 +92,7 @@ def read_model(data: bytes) -> TreeEnsemble:
     except ModelError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ModelError(f"the model lacks what XGBoost writes ({error!r}); save it again") from error
+        raise ModelError(f"the model lacks a part that XGBoost writes ({error!r}); save it again") from error
 
 
 def _ensemble(learner: dict[str, Any], file_bytes: int) -> TreeEnsemble:
@@ -101,24 +101,24 @@ def _ensemble(learner: dict[str, Any], file_bytes: int) -> TreeEnsemble:
         raise ModelError(f"the booster is {booster['name']!r}: only gbtree is served here; use container: builtin")
     if objective not in _LOGISTIC | _IDENTITY:
         served = ", ".join(sorted(_LOGISTIC | _IDENTITY))
-        raise ModelError(f"the objective is {objective!r}: served are {served}; use container: builtin")
+        raise ModelError(f"the objective is {objective!r}: only {served} are served here; use container: builtin")
     parameters = learner["learner_model_param"]
     features = int(parameters["num_feature"])
     if int(parameters["num_class"]) > 1 or int(parameters.get("num_target", 1)) > 1:
-        raise ModelError("the model has several outputs: one is served here; use container: builtin")
+        raise ModelError("the model has several outputs: only one is served here; use container: builtin")
     forest = read_forest(booster["model"]["trees"], features, file_bytes)
     base = _base_score(parameters["base_score"])
     logistic = objective in _LOGISTIC
     if logistic and not 0 < base < 1:
-        raise ModelError(f"base_score is {base}: {objective} needs one between 0 and 1")
+        raise ModelError(f"base_score is {base}: {objective} needs a value between 0 and 1; train the model again")
     margin = math.log(base / (1 - base)) if logistic else base
     return TreeEnsemble(forest, features=features, base_margin=margin, logistic=logistic)
 
 
 def _base_score(text: Any) -> float:
-    """XGBoost writes `5E-1`, and from 3.1 on `[5E-1]`."""
+    """Parse the base score, which XGBoost writes as `5E-1`, or from version 3.1 as `[5E-1]`."""
     with np.errstate(over="ignore"):
         value = float(np.float32(float(str(text).strip("[]"))))
     if not math.isfinite(value):
-        raise ModelError(f"base_score is {value}: it must be a finite number")
+        raise ModelError(f"base_score is {value}: it must be a finite number; train the model again")
     return value

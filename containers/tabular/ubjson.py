@@ -1,6 +1,6 @@
-"""Reads the part of UBJSON that XGBoost writes, from bytes that nobody has checked.
+"""Read the part of UBJSON that XGBoost writes, from untrusted bytes.
 
-Draft 12 of ubjson.org: big-endian numbers, containers with a count, arrays with a type. No library is used:
+Source: draft 12 of ubjson.org, with big-endian numbers, counted containers and typed arrays. No library is used:
 treelite's reader ends the process on some damaged files, and py-ubjson has had no release since 2020.
 """
 
@@ -12,9 +12,9 @@ import numpy as np
 
 _MAX_DEPTH = 32
 MAX_VALUES = 2**20
-"""Values in one document, a typed array being one: XGBoost writes 21 for a tree, so that 50,000 trees are read."""
+"""Most values in one document, counting a typed array as one. XGBoost writes 21 per tree, so 50,000 trees fit."""
 _VALUE_SHARE = 24
-"""Bytes for each value, at least: XGBoost's files have 33 and more, and `[]` takes 2 in a file and 64 in memory."""
+"""Fewest bytes per value: XGBoost's files have 33 or more. A `[]` takes 2 bytes in a file and 64 in memory."""
 _SPARE_VALUES = 4096
 _MAX_NO_OPS = 4096
 _NO_OPS = re.compile(rb"N*")
@@ -30,11 +30,11 @@ _CONSTANTS = {b"Z": None, b"T": True, b"F": False}
 
 
 class UbjsonError(ValueError):
-    """The bytes are not UBJSON; the message names the byte."""
+    """Bytes that are not UBJSON; the message names the byte."""
 
 
 def loads(data: bytes) -> Any:
-    """The document as dicts, lists, numbers and strings; arrays of one number type as NumPy arrays."""
+    """Return the document as dicts, lists, numbers and strings; arrays of one number type become NumPy arrays."""
     reader = _Reader(data)
     try:
         return reader.value(reader.marker(), 0)
@@ -49,16 +49,16 @@ class _Reader:
         self._no_ops_left = _MAX_NO_OPS
 
     def marker(self) -> bytes:
-        """The next byte that is not a no-op."""
+        """Return the next byte that is not a no-op."""
         marker = self._take(1)
         if marker != b"N":
             return marker
-        found = _NO_OPS.match(self._data, self.position)
-        assert found is not None
-        self._no_ops_left -= 1 + found.end() - self.position
+        no_ops = _NO_OPS.match(self._data, self.position)
+        assert no_ops is not None
+        self._no_ops_left -= 1 + no_ops.end() - self.position
         if self._no_ops_left < 0:
             raise UbjsonError(f"byte {self.position}: more than {_MAX_NO_OPS} no-ops; XGBoost writes none")
-        self.position = found.end()
+        self.position = no_ops.end()
         return self._take(1)
 
     def value(self, marker: bytes, depth: int) -> Any:
@@ -80,14 +80,14 @@ class _Reader:
             return self._array(depth)
         if marker == b"{":
             return self._object(depth)
-        raise UbjsonError(f"byte {self.position - 1}: {marker!r} is no UBJSON type")
+        raise UbjsonError(f"byte {self.position - 1}: {marker!r} is not a UBJSON type")
 
     def _array(self, depth: int) -> Any:
         kind, count, marker = self._header()
         if kind is not None and count is not None and kind in _DTYPES:
             dtype = _DTYPES[kind]
             self._check_room(count * dtype.itemsize)
-            # A view and not a copy; NumPy reads no offset at the very end.
+            # A view, not a copy. np.frombuffer rejects an offset at the end of the data.
             array = np.frombuffer(self._data, dtype, count, self.position) if count else np.empty(0, dtype)
             self.position += count * dtype.itemsize
             return array
@@ -119,7 +119,7 @@ class _Reader:
         return members
 
     def _header(self) -> tuple[bytes | None, int | None, bytes]:
-        """Element type and count, where the container names them, and the marker after the opening bracket."""
+        """Return the element type and count, or None if not given, and the marker after the opening bracket."""
         marker = self.marker()
         kind = None
         if marker == b"$":
@@ -127,8 +127,8 @@ class _Reader:
             if marker != b"#":
                 raise UbjsonError(f"byte {self.position - 1}: a typed container needs a count")
             if kind in _CONSTANTS or kind == b"N":
-                # Nested, they would turn a file of kilobytes into gigabytes.
-                raise UbjsonError(f"byte {self.position - 2}: no element of {kind!r} takes a byte")
+                # Nested, such arrays would expand a file of kilobytes into gigabytes.
+                raise UbjsonError(f"byte {self.position - 2}: elements of {kind!r} take no bytes")
         if marker != b"#":
             return None, None, marker
         return kind, self._length(self.marker()), marker
@@ -138,7 +138,7 @@ class _Reader:
 
     def _length(self, marker: bytes) -> int:
         if marker not in _INTEGERS:
-            raise UbjsonError(f"byte {self.position - 1}: {marker!r} is no length")
+            raise UbjsonError(f"byte {self.position - 1}: {marker!r} is not a length")
         form, size = _INTEGERS[marker]
         length: int = struct.unpack(form, self._take(size))[0]
         if length < 0:
@@ -155,4 +155,4 @@ class _Reader:
 
     def _check_room(self, size: int) -> None:
         if size > len(self._data) - self.position:
-            raise UbjsonError(f"byte {self.position}: {size} more bytes are needed, the file has no more")
+            raise UbjsonError(f"byte {self.position}: {size} more bytes are needed, but the file ends")

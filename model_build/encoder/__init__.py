@@ -1,1 +1,1 @@
-"""Builds the FP32 and INT8 artifacts of the BERT question-answering workload."""
+"""The build of the encoder workload: FP32 and INT8 artifacts of a BERT question-answering model."""

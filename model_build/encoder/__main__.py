@@ -28,8 +28,8 @@ def main(
     bucket: Annotated[str | None, typer.Option(envvar="ARTIFACT_BUCKET", help="bucket to upload to")] = None,
     prefix: Annotated[str | None, typer.Option(envvar="ARTIFACT_PREFIX", help="key prefix to upload under")] = None,
 ) -> None:
-    """Builds the FP32 and INT8 artifacts of a recipe, gates INT8's accuracy, and uploads both."""
-    # Tracing warns of constants and transformers of heads that the adapter fills: neither is the user's to act on.
+    """Build the FP32 and INT8 artifacts of a recipe, gate INT8's accuracy, and upload both."""
+    # Tracing warns about constants, and transformers about heads that the adapter fills. Users cannot act on either.
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
     if (bucket is None) != (prefix is None):

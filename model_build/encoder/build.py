@@ -42,7 +42,7 @@ WORKLOAD = "encoder"
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a build made: an archive per precision, and the accuracy where the model can answer."""
+    """The result of a build: an archive per precision, with its accuracy unless the weights are random."""
 
     artifacts: dict[Precision, Artifact]
     manifests: dict[Precision, Manifest]
@@ -50,12 +50,13 @@ class BuildResult:
     evaluation: Split
 
     def summary(self) -> dict[str, Any]:
-        """JSON values for `summary.json`."""
+        """Return the content of `summary.json` as JSON values."""
         accuracy = self.manifests["int8"].accuracy
         return {
             "workload": WORKLOAD,
             "source": self.manifests["int8"].source,
             "engine": f"{self.manifests['int8'].engine.name} {self.manifests['int8'].engine.version}",
+            "engines": {precision: manifest.engine.name for precision, manifest in self.manifests.items()},
             "recipe": self.manifests["int8"].recipe,
             "accuracy": None
             if accuracy is None
@@ -72,15 +73,15 @@ class BuildResult:
 
 
 def build(recipe: EncoderRecipe, cache: Path, output: Path, log: Callable[[str], object]) -> BuildResult:
-    """Builds both precisions into `output/<precision>/model.tar.gz`.
+    """Build both precisions into `output/<precision>/model.tar.gz`.
 
-    Every step is kept in `cache` under the hash of its inputs, so that an interrupted or repeated
-    build goes on where it can. Raises BuildError, also when INT8 fails the accuracy gate.
+    `cache` keeps the result of every step by the hash of its inputs, so an interrupted or repeated build skips finished
+    steps. Raises BuildError, also when INT8 fails the accuracy gate.
     """
     kit = engine(recipe.engine)
     if not instruction_sets() & set(kit.int8_instruction_sets):
         raise BuildError(
-            f"INT8 must be built where it can run: this processor has none of {', '.join(kit.int8_instruction_sets)}; "
+            f"INT8 can only be built where it runs: this processor has none of {', '.join(kit.int8_instruction_sets)}; "
             "build on C6i or newer, or choose another engine"
         )
     splits = load_splits(recipe)
@@ -139,7 +140,7 @@ def _engine_name(kit: Int8Engine, precision: Precision) -> str:
 
 
 def _packed(steps: StepCache, staging: Path, manifest: Manifest, output: Path) -> Artifact:
-    """The archive of a staged model; its manifest has the hash of every file, so an equal one has an equal archive."""
+    """Pack a staged model; its manifest has the hash of every file, so equal manifests mean equal archives."""
     result = steps.run("pack", {"manifest": manifest.to_json().decode()}, lambda to: pack(staging, manifest, to))
     output.mkdir(parents=True, exist_ok=True)
     archive = output / MODEL_ARCHIVE

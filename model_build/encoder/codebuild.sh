@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What the buildspec runs: makes the build's environment once per set of requirements, then builds.
-# RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX come from the CodeBuild project and the custom resource.
+# Run by the buildspec: creates the build's environment once per set of requirements, then builds.
+# The CodeBuild project and the custom resource set RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX.
 set -euo pipefail
 source model_build/package_index.sh
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
-build_cache verify encoder "$cache"
+build_cache verify "${ARTIFACT_PREFIX%%/*}" "$cache"
 engine=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("engine", "vnni"))')
 folder=model_build/encoder
 requirements=$folder/requirements-$engine.txt
@@ -13,7 +13,7 @@ key=$(cat $folder/requirements*.txt <(echo "$engine") <(python3 --version) | sha
 venv=$cache/venvs/encoder-$key
 mkdir -p "$cache/venvs"
 (
-  # Two builds on one machine share the environment: the second waits for the first to finish making it.
+  # Builds on one machine share the environment: a second build waits until the first has created it.
   flock 9
   if [ ! -e "$venv/ready" ]; then
     new_environment python3 "$venv"
@@ -23,4 +23,4 @@ mkdir -p "$cache/venvs"
   fi
 ) 9>"$venv.lock"
 "$venv/bin/python" -m model_build.encoder --cache "$cache/steps"
-build_cache record encoder "$cache"
+build_cache record "${ARTIFACT_PREFIX%%/*}" "$cache"

@@ -22,7 +22,11 @@ _FOLDER = Path(__file__).parent / "data"
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Questions, the name of where they come from, and a sha256 over their content."""
+    """Questions for calibration or evaluation.
+
+    name: name of their file.
+    sha256: hash of their content, in hex.
+    """
 
     name: str
     questions: tuple[Question, ...]
@@ -31,16 +35,16 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Calibration and evaluation, which share no context."""
+    """The calibration and evaluation questions, which share no context."""
 
     calibration: Split
     evaluation: Split
 
 
 def load_splits(recipe: EncoderRecipe) -> Splits:
-    """Reads both splits.
+    """Read both splits.
 
-    Raises BuildError for a file that cannot be read and for contexts that are in both.
+    Raises BuildError for a file that cannot be read, and for contexts that are in both splits.
     """
     match recipe.data:
         case ProjectData():
@@ -52,13 +56,13 @@ def load_splits(recipe: EncoderRecipe) -> Splits:
     if shared:
         raise BuildError(
             f"{len(shared)} contexts of {calibration.name} are also in {evaluation.name}: "
-            "calibrate on other passages than those that are scored"
+            "calibrate on passages that are not scored"
         )
     return Splits(calibration, evaluation)
 
 
 def calibration_batches(recipe: EncoderRecipe, windower: Windower, split: Split) -> list[EncoderBatch]:
-    """Up to `calibration_samples` windows of the split, one row each, chosen by the recipe's seed."""
+    """Return up to `calibration_samples` windows of the split, one row each, chosen with the recipe's seed."""
     windows = [window for q in split.questions for window in windower.windows(q.question, q.context)]
     random.Random(recipe.seed).shuffle(windows)
     return [EncoderBatch.of([window]) for window in windows[: recipe.calibration_samples]]
@@ -89,5 +93,7 @@ def _local(location: str, scratch: Path) -> Path:
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, urllib.error.URLError) as error:
         raise BuildError(f"data: {location!r} cannot be read: {error}") from error
     if not path.is_file():
-        raise BuildError(f"data: {location!r} does not exist; give a SQuAD v1.1 file, an s3:// or an https:// URL")
+        raise BuildError(
+            f"data: {location!r} does not exist; set the path of a SQuAD v1.1 file, or an s3:// or https:// URL"
+        )
     return path

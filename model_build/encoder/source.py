@@ -1,4 +1,4 @@
-"""Brings the model named by a recipe onto this machine, as a folder and as a PyTorch module."""
+"""Fetch the model of a recipe to this machine, and load it as a PyTorch module."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ ADAPTER = Path(__file__).parent / "demo_model" / "adapter"
 
 
 def describe(source: ModelSource) -> str:
-    """One line for the manifest."""
+    """Return a one-line description of the source for the manifest."""
     match source:
         case HuggingFaceSource():
             return f"Hugging Face {source.model_id}@{source.revision}"
@@ -42,9 +42,9 @@ def describe(source: ModelSource) -> str:
 
 
 def fetch(source: ModelSource, output: Path) -> None:
-    """Fills `output` with config, weights and `tokenizer.json`.
+    """Write config, weights and `tokenizer.json` into `output`.
 
-    Raises BuildError naming what is missing and how to get it.
+    Raises BuildError that says what is missing and how to get it.
     """
     match source:
         case HuggingFaceSource():
@@ -55,9 +55,7 @@ def fetch(source: ModelSource, output: Path) -> None:
                 _from_transformers(downloaded, None, output)
         case FolderSource():
             if not (Path(source.path) / "config.json").is_file():
-                raise BuildError(
-                    f"source.path is {source.path!r}: it has no config.json; give a save_pretrained folder"
-                )
+                raise BuildError(f"source.path is {source.path!r}: it has no config.json; set a save_pretrained folder")
             _from_transformers(source.path, None, output)
         case DemoSource():
             _merge_adapter(output)
@@ -68,7 +66,10 @@ def fetch(source: ModelSource, output: Path) -> None:
 
 
 def load(folder: Path, attention: str) -> BertForQuestionAnswering:
-    """Loads a fetched folder in FP32; attention is the transformers name: "sdpa" or "eager"."""
+    """Load a fetched folder in FP32.
+
+    attention: transformers' name of the attention implementation, "sdpa" or "eager".
+    """
     model = BertForQuestionAnswering.from_pretrained(folder, attn_implementation=attention, torch_dtype=torch.float32)
     return cast(BertForQuestionAnswering, model.eval())
 
@@ -100,11 +101,13 @@ def _download_prefix(url: str, output: Path) -> None:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=parsed.netloc, Prefix=prefix)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", []) if not entry["Key"].endswith("/")]
     if not keys:
-        raise BuildError(f"source.url is {url!r}: nothing is stored under it; upload a save_pretrained folder there")
+        raise BuildError(f"source.url is {url!r}: it has no objects; upload a save_pretrained folder there")
     for key in keys:
         path = output / key.removeprefix(prefix)
         if not path.resolve().is_relative_to(output.resolve()):
-            raise BuildError(f"source.url {url!r} holds the key {key!r}, which points outside its folder")
+            raise BuildError(
+                f"source.url is {url!r}: its key {key!r} points outside the folder; delete or rename that object"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         s3.download_file(parsed.netloc, key, str(path))
 
@@ -121,7 +124,8 @@ def _merge_adapter(output: Path) -> None:
 
     if not (ADAPTER / "adapter_model.safetensors").is_file():
         raise BuildError(
-            "the demo model's adapter is missing from model_build/encoder/demo_model/adapter; check it out again"
+            "the demo model's adapter is missing from model_build/encoder/demo_model/adapter; check out the repository "
+            "again"
         )
     base = _base()
     adapted = PeftModel.from_pretrained(BertForQuestionAnswering.from_pretrained(base), str(ADAPTER))

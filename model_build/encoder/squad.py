@@ -12,12 +12,12 @@ from typing import Any
 
 
 class DatasetError(ValueError):
-    """A data set cannot be read or does not have SQuAD v1.1's form."""
+    """A data set that cannot be read or is not in SQuAD v1.1 format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A gold answer: its text and the character at which it starts in the context."""
+    """A gold answer: its text, and the index of its first character in the context."""
 
     text: str
     start: int
@@ -25,7 +25,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question about one context, with every annotator's answer."""
+    """One question about one context, with the answers of all annotators."""
 
     id: str
     title: str
@@ -44,7 +44,7 @@ class Scores:
 
 
 def document(path: Path) -> Any:
-    """A SQuAD file's JSON, whatever its form; gzipped where its name ends in `.gz`. Raises DatasetError."""
+    """Return a file's JSON without checking its form; a name ending in `.gz` means gzip. Raises DatasetError."""
     try:
         return json.loads(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
     except (OSError, EOFError, ValueError) as error:
@@ -52,10 +52,10 @@ def document(path: Path) -> Any:
 
 
 def read(path: Path) -> list[Question]:
-    """Reads a SQuAD v1.1 file, gzipped where its name ends in `.gz`.
+    """Read a SQuAD v1.1 file; a name ending in `.gz` means gzip.
 
-    Raises DatasetError naming the file and the place that is wrong, also for an answer whose text
-    is not found at its `answer_start`.
+    Raises DatasetError with the file and the position of the error, also for an answer whose text is not at its
+    `answer_start`.
     """
     whole = document(path)
     try:
@@ -68,7 +68,7 @@ def read(path: Path) -> list[Question]:
     except (KeyError, TypeError) as error:
         raise DatasetError(f"{path}: not in SQuAD v1.1 form: {error!r} is missing or of the wrong type") from error
     if not questions:
-        raise DatasetError(f"{path}: has no question")
+        raise DatasetError(f"{path}: has no questions")
     if len({question.id for question in questions}) != len(questions):
         raise DatasetError(f"{path}: two questions share an id")
     return questions
@@ -82,8 +82,7 @@ def _question(
     for answer in answers:
         if context[answer.start : answer.start + len(answer.text)] != answer.text:
             raise DatasetError(
-                f"{path}: question {entry['id']}: {answer.text!r} does not stand "
-                f"at character {answer.start} of its context"
+                f"{path}: question {entry['id']}: {answer.text!r} is not at character {answer.start} of its context"
             )
     if not answers:
         raise DatasetError(f"{path}: question {entry['id']} has no answer (SQuAD v2 is not supported)")
@@ -91,16 +90,16 @@ def _question(
 
 
 def normalize(text: str) -> str:
-    """Lower-cases, and drops punctuation, articles and extra white space.
+    """Lowercase a text, and drop punctuation, articles and extra white space.
 
-    As in the official SQuAD v1.1 evaluation script (Rajpurkar et al. 2016).
+    Source: the official SQuAD v1.1 evaluation script (Rajpurkar et al. 2016).
     """
     text = "".join(character for character in text.lower() if character not in string.punctuation)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
 def f1(prediction: str, gold: str) -> float:
-    """Harmonic mean of token precision and recall, 0 to 1, after `normalize`."""
+    """Return the harmonic mean of token precision and recall after `normalize`, 0 to 1."""
     predicted, expected = normalize(prediction).split(), normalize(gold).split()
     common = sum((Counter(predicted) & Counter(expected)).values())
     if common == 0:
@@ -110,9 +109,10 @@ def f1(prediction: str, gold: str) -> float:
 
 
 def score(questions: Iterable[Question], predictions: Mapping[str, str]) -> Scores:
-    """Official exact match and F1: the best over a question's gold answers, averaged, in percent.
+    """Return the official exact match and F1: the best over each question's gold answers, averaged, in percent.
 
-    predictions: answer text by question id; a question without one counts as wrong.
+    predictions: answer text by question id; a question without one counts as wrong. Raises DatasetError for no
+    questions.
     """
     exact, f1_sum, count = 0.0, 0.0, 0
     for question in questions:
@@ -121,5 +121,5 @@ def score(questions: Iterable[Question], predictions: Mapping[str, str]) -> Scor
         f1_sum += max(f1(prediction, answer.text) for answer in question.answers)
         count += 1
     if count == 0:
-        raise DatasetError("no question to score")
+        raise DatasetError("there are no questions to score")
     return Scores(100 * exact / count, 100 * f1_sum / count, count)

@@ -1,1 +1,1 @@
-"""Traces BERT for NeuronCores, in buckets of length and batch, and packs what was traced."""
+"""The build of the neuron_encoder workload: traces BERT for NeuronCores in buckets of length and batch."""

@@ -27,8 +27,8 @@ def main(
     bucket: Annotated[str | None, typer.Option(envvar="ARTIFACT_BUCKET", help="bucket to upload to")] = None,
     prefix: Annotated[str | None, typer.Option(envvar="ARTIFACT_PREFIX", help="key prefix to upload under")] = None,
 ) -> None:
-    """Traces a recipe's model in its buckets, compares it with PyTorch where it can run, and uploads it."""
-    # Tracing warns of constants and transformers of heads that the adapter fills: neither is the user's to act on.
+    """Trace a recipe's model in its buckets, compare it with PyTorch if it can run here, and upload it."""
+    # Tracing warns about constants, and transformers about heads that the adapter fills. Users cannot act on either.
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
     if (bucket is None) != (prefix is None):

@@ -28,7 +28,7 @@ _PACKAGES = "packages.json"
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a build made: one archive, named after its target, and how near it is to PyTorch."""
+    """The result of a build: one archive, named after its target, and its difference from PyTorch."""
 
     artifact: Artifact
     manifest: Manifest
@@ -37,7 +37,7 @@ class BuildResult:
     warnings: tuple[str, ...]
 
     def summary(self) -> dict[str, Any]:
-        """JSON values for `summary.json`."""
+        """Return the content of `summary.json` as JSON values."""
         return {
             "workload": WORKLOAD,
             "source": self.manifest.source,
@@ -52,7 +52,14 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """How a model comes onto this machine; model_build.encoder.source, which imports PyTorch, is the one."""
+    """The functions that fetch a model to this machine and load it.
+
+    The only implementation is model_build.encoder.source, which imports PyTorch.
+
+    describe: returns a one-line description for the manifest.
+    fetch: writes the model into a folder.
+    load: loads a fetched folder, given transformers' name of the attention implementation.
+    """
 
     describe: Callable[[Any], str]
     fetch: Callable[[Any, Path], object]
@@ -60,7 +67,7 @@ class Source:
 
 
 def hub_source() -> Source:
-    """The sources of encoder, the model as a function of three tensors."""
+    """Return the source of the encoder build, with the model loaded as a function of three tensors."""
     from model_build.encoder import source
     from model_build.encoder.engines import LogitsOnly
 
@@ -78,9 +85,9 @@ def build(
     tools: Callable[[NeuronEncoderRecipe], Toolchain] = toolchain,
     source: Callable[[], Source] = hub_source,
 ) -> BuildResult:
-    """Builds `output/<target>/model.tar.gz`; every step is kept in `cache` under the hash of its inputs.
+    """Build `output/<target>/model.tar.gz`; `cache` keeps the result of every step by the hash of its inputs.
 
-    Raises BuildError, also where the traced model does not answer as PyTorch does.
+    Raises BuildError, also if the traced model's logits differ too much from PyTorch's.
     """
     for warning in recipe.warnings:
         log(f"warning: {warning}")
@@ -138,7 +145,7 @@ def _trace(
     model: Any,
     versions: dict[str, str],
 ) -> list[Path]:
-    """A folder for each file: a build that was interrupted goes on at the bucket that it was at."""
+    """Trace each file into its own folder, so an interrupted build resumes at the same bucket."""
     folders: dict[str, Path] = {}
     for length, batch in recipe.traced_shapes:
         name = kit.file(length, batch)
@@ -171,7 +178,7 @@ def _parity(kit: Toolchain, recipe: NeuronEncoderRecipe, fetched: Path, model: A
 
 
 def _device_bytes(recipe: NeuronEncoderRecipe, staging: Path) -> int:
-    """What the traced files take on the accelerator: each brings its weights, and is loaded beside the others."""
+    """Return the accelerator memory of the traced files: each has its own weights, and all are loaded together."""
     if recipe.target == "cpu":
         return 0
     return sum(path.stat().st_size for path in staging.glob("*.pt"))
@@ -191,7 +198,7 @@ def _code() -> str:
 
 
 def read_recipe(text: str) -> NeuronEncoderRecipe:
-    """The recipe of a JSON text, or of `@file`; raises BuildError where the file cannot be read."""
+    """Parse a recipe from JSON text or from `@file`; raises BuildError for an unreadable file."""
     try:
         return NeuronEncoderRecipe.model_validate_json(Path(text[1:]).read_text() if text.startswith("@") else text)
     except OSError as error:

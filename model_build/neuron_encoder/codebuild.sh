@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# What the buildspec runs: makes the target's environment once per set of requirements, then builds.
-# RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX come from the CodeBuild project and the custom resource.
+# Run by the buildspec: creates the target's environment once per set of requirements, then builds.
+# The CodeBuild project and the custom resource set RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX.
 set -euo pipefail
 source model_build/package_index.sh
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
-build_cache verify neuron_encoder "$cache"
+build_cache verify "${ARTIFACT_PREFIX%%/*}" "$cache"
 target=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("target", "inf2"))')
 shared=model_build/encoder
 base_model=$shared/requirements-base-model.txt
 requirements=model_build/neuron_encoder/requirements-$target.txt
 python=python3
 if [ "$target" = inf1 ]; then
-  # torch-neuron has no wheel for a newer Python.
+  # torch-neuron has no wheel for newer versions of Python.
   python=$(command -v python3.10 || ls -d "$HOME"/.pyenv/versions/3.10.*/bin/python | tail -n 1)
 fi
 if [ "$target" = cpu ]; then
-  # The conversion is encoder's, and so is the environment, under the name that its own build gives it.
+  # The cpu target uses the conversion of the encoder build, so it shares that build's environment and its name.
   requirements=$shared/requirements.txt
   key=$(cat $shared/requirements*.txt <(echo openvino) <("$python" --version) | sha256sum | cut -c1-16)
   venv=$cache/venvs/encoder-$key
@@ -25,7 +25,7 @@ else
 fi
 mkdir -p "$cache/venvs"
 (
-  # Two builds on one machine share the environment: the second waits for the first to finish making it.
+  # Builds on one machine share the environment: a second build waits until the first has created it.
   flock 9
   if [ ! -e "$venv/ready" ]; then
     new_environment "$python" "$venv"
@@ -35,4 +35,4 @@ mkdir -p "$cache/venvs"
   fi
 ) 9>"$venv.lock"
 "$venv/bin/python" -m model_build.neuron_encoder --cache "$cache/steps"
-build_cache record neuron_encoder "$cache"
+build_cache record "${ARTIFACT_PREFIX%%/*}" "$cache"

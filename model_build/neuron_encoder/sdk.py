@@ -1,4 +1,4 @@
-"""Finds AWS's SDK, and refuses the placeholders of its name that PyPI has."""
+"""Find AWS's SDK, and refuse the placeholder packages with its names on PyPI."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,24 +10,28 @@ from model_build.neuron_encoder.recipe import Target
 
 INDEX = "https://pip.repos.neuron.amazonaws.com"
 STUB_WORDS = "WRONG PACKAGE"
-"""Of AWS's placeholders on PyPI: their description, and the ImportError of those that can be imported at all."""
+"""Text in AWS's placeholders on PyPI: in their description, and in the ImportError of those that can be imported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """A target's packages and versions, the framework first, and the module that traces."""
+    """A target's pinned packages.
+
+    module: module that traces.
+    packages: versions by package, the framework first.
+    """
 
     module: str
     packages: dict[str, str]
 
     @property
     def framework(self) -> str:
-        """The package that traces and runs."""
+        """Return the package that traces and runs models."""
         return next(iter(self.packages))
 
     @property
     def install(self) -> str:
-        """The command that installs it from AWS's own index."""
+        """Return the command that installs the packages from AWS's own index."""
         pinned = " ".join(f"{package}=={version}" for package, version in self.packages.items())
         return f"pip install --extra-index-url {INDEX} {pinned}"
 
@@ -40,7 +44,12 @@ PINS: dict[Target, Pins] = {
 
 @dataclass(frozen=True, slots=True)
 class Sdk:
-    """An installed SDK: its tracing module, and versions by package without their build labels."""
+    """An installed SDK.
+
+    module: module that traces.
+    framework: package that traces and runs models.
+    versions: versions by package, without build labels.
+    """
 
     module: Any
     framework: str
@@ -48,7 +57,7 @@ class Sdk:
 
     @property
     def version(self) -> str:
-        """Of the framework, in the form that the server compares."""
+        """Return the framework's version, in the form that the server compares."""
         return self.versions[self.framework]
 
 
@@ -58,23 +67,24 @@ def load_sdk(
     load: Callable[[str], Any] = import_module,
     find: Callable[[str], "metadata.PackageMetadata"] = metadata.metadata,
 ) -> Sdk:
-    """The SDK of a target; raises BuildError with the command that installs it.
+    """Return the SDK of a target; raises BuildError with the command that installs it.
 
-    load, find: import of a module, and metadata of an installed distribution.
+    load: imports a module.
+    find: returns the metadata of an installed distribution.
     """
     pins = PINS[target]
     versions = {}
     for package in pins.packages:
         try:
-            found = find(package)
+            details = find(package)
         except metadata.PackageNotFoundError:
             raise BuildError(f"target is {target!r} and {package} is not installed: {pins.install}") from None
-        if _is_stub(found):
+        if _is_stub(details):
             raise BuildError(
-                f"{package} {found['Version']} is the placeholder of that name on PyPI, which says {STUB_WORDS!r}: "
+                f"{package} {details['Version']} is the placeholder of that name on PyPI, which says {STUB_WORDS!r}: "
                 f"pip uninstall {package}, then {pins.install}"
             )
-        versions[package] = found["Version"].partition("+")[0]
+        versions[package] = details["Version"].partition("+")[0]
     try:
         module = load(pins.module)
     except ImportError as error:
@@ -83,9 +93,9 @@ def load_sdk(
                 f"{pins.module} is a placeholder from PyPI, which says {str(error)!r}: "
                 f"pip uninstall {' '.join(pins.packages)}, then {pins.install}"
             ) from error
-        raise BuildError(f"{pins.module} cannot be imported: {error}; install it anew: {pins.install}") from error
+        raise BuildError(f"{pins.module} cannot be imported: {error}; reinstall it: {pins.install}") from error
     return Sdk(module, pins.framework, versions)
 
 
-def _is_stub(found: "metadata.PackageMetadata") -> bool:
-    return STUB_WORDS in str(found.json.get("description", ""))
+def _is_stub(details: "metadata.PackageMetadata") -> bool:
+    return STUB_WORDS in str(details.json.get("description", ""))

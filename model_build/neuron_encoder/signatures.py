@@ -1,10 +1,12 @@
-"""What the pinned releases of AWS's tracing libraries take, as their documentation says.
+"""Documented signatures of the pinned releases of AWS's tracing libraries.
 
-Nothing of the SDK is on PyPI, so that the build's calls are checked against these, in tests and before it traces.
+The SDK is not on PyPI, so the build's calls are checked against these signatures, in tests and before tracing.
 
-torch-neuronx: "PyTorch NeuronX Tracing API for Inference" and "PyTorch NeuronX Lazy and Asynchronous Loading API" of
-the AWS Neuron documentation, release 2.28.1. torch-neuron, archived: "PyTorch-Neuron trace python API", whose keywords
-are documented one by one and passed on as `**kwargs`.
+Sources in the AWS Neuron documentation:
+
+- torch-neuronx: "PyTorch NeuronX Tracing API for Inference" and "PyTorch NeuronX Lazy and Asynchronous Loading API",
+  release 2.28.1.
+- torch-neuron, archived: "PyTorch-Neuron trace python API", which documents each keyword but accepts `**kwargs`.
 """
 
 from collections.abc import Mapping
@@ -14,7 +16,7 @@ from typing import Any
 from model_build.neuron_encoder.recipe import Target
 
 SDK_RELEASE = "2.28.0"
-"""AWS Neuron release of the build's requirements; the base image of containers/neuron_encoder has the same."""
+"""AWS Neuron release of the build's requirements, the same as in the base image of containers/neuron_encoder."""
 
 
 def _signature(
@@ -67,15 +69,15 @@ TORCH_NEURON_TRACE_KEYWORDS = frozenset(
         "optimizations",
     }
 )
-"""Of `torch_neuron.trace`; any other goes to `torch.jit.trace`, so that a misspelt one would be its error."""
+"""Keywords of `torch_neuron.trace`. It passes others on to `torch.jit.trace`, which would report a misspelled one."""
 DOCUMENTED: Mapping[Target, Mapping[str, Signature]] = {"inf2": TORCH_NEURONX, "inf1": TORCH_NEURON}
 
 
 def check_call(target: Target, function: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Raises TypeError for a call that the documented function would not take, or would take and ignore."""
+    """Raise TypeError for a call that the documented function would refuse, or accept and ignore."""
     bound = DOCUMENTED[target][function].bind(*args, **kwargs)
     if ignored := bound.arguments.get("_"):
-        raise TypeError(f"{function} ignores {len(ignored)} positional arguments more than it documents: name them")
+        raise TypeError(f"{function} ignores {len(ignored)} extra positional arguments: pass them by keyword")
     for name in bound.arguments.get("kwargs", {}):
         if name not in TORCH_NEURON_TRACE_KEYWORDS:
             raise TypeError(f"{function} documents no keyword {name!r}")

@@ -1,4 +1,4 @@
-"""What each target needs to trace a model and to run what was traced; only its own packages are imported."""
+"""The toolchain of each target, which traces a model and runs the result; only its own packages are imported."""
 
 from importlib import import_module, metadata
 from pathlib import Path
@@ -19,32 +19,33 @@ _DEVICES = Path("/dev")
 
 
 class Toolchain(Protocol):
-    """Makes what `containers.neuron_encoder.devices` of the same target loads and runs.
+    """A toolchain that traces models for `containers.neuron_encoder.devices` of the same target.
 
-    engine: package and version that the server must have. attention: of transformers, as the target traces it.
+    engine: package and version that the server must have.
+    attention: transformers' name of the attention implementation to trace.
     """
 
     engine: tuple[str, str]
     attention: str
 
     def versions(self) -> dict[str, str]:
-        """Versions of the packages that shape the result."""
+        """Return the versions of the packages that affect the result."""
 
     def file(self, length: int, batch: int) -> str:
-        """Name of the file that serves a bucket."""
+        """Return the name of the file that serves a bucket."""
 
     def trace(self, model: Any, length: int, batch: int, recipe: NeuronEncoderRecipe, output: Path) -> None:
-        """Writes that file into a folder."""
+        """Write a bucket's file into a folder."""
 
     def eager(self, model: Any) -> Infer:
-        """The model in PyTorch on the processor."""
+        """Return the model in PyTorch on the CPU."""
 
     def traced(self, folder: Path) -> Infer | None:
-        """What was traced; None where it cannot run, since no device is here."""
+        """Return the traced model, or None if it cannot run for lack of a device."""
 
 
 def toolchain(recipe: NeuronEncoderRecipe) -> Toolchain:
-    """The recipe's; raises BuildError where its SDK is not installed."""
+    """Return the toolchain of a recipe's target; raises BuildError if its SDK is not installed."""
     if recipe.target == "cpu":
         return OpenVinoToolchain()
     return NeuronToolchain(recipe, load_sdk(recipe.target), import_module("torch"))
@@ -60,12 +61,13 @@ def _eager(torch: Any, model: Any) -> Infer:
 
 
 class NeuronToolchain:
-    """torch-neuronx for Inferentia2, torch-neuron for Inferentia: TorchScript, one file for each trace.
+    """The toolchain of torch-neuronx (Inferentia2) and torch-neuron (Inferentia), with one TorchScript file per trace.
 
-    torch: the PyTorch that the SDK is for. devices: where NeuronCores would be.
+    torch: the PyTorch module that the SDK works with.
+    devices: folder of the device files.
     """
 
-    # What the compilers know best, and all that torch-neuron's PyTorch has.
+    # The compilers support it best, and torch-neuron's PyTorch has no other.
     attention = "eager"
 
     def __init__(self, recipe: NeuronEncoderRecipe, sdk: Sdk, torch: Any, devices: Path = _DEVICES) -> None:
@@ -74,15 +76,15 @@ class NeuronToolchain:
         self.engine = (sdk.framework, sdk.version)
 
     def versions(self) -> dict[str, str]:
-        """Of the SDK and of what the model comes from."""
+        """Return the versions of the SDK, PyTorch and transformers."""
         return {**self._sdk.versions, **{name: metadata.version(name) for name in ("torch", "transformers")}}
 
     def file(self, length: int, batch: int) -> str:
-        """With dynamic batches every batch of a length is served by the one trace."""
+        """Return the name of the file that serves a bucket; with dynamic batches, one file serves a length."""
         return f"model_{length}.pt" if self._recipe.dynamic_batch else f"model_{length}x{batch}.pt"
 
     def trace(self, model: Any, length: int, batch: int, recipe: NeuronEncoderRecipe, output: Path) -> None:
-        """Compiles the model for one shape, which takes minutes."""
+        """Compile the model for one shape, which takes minutes."""
         torch = self._torch
         example = tuple(torch.ones(batch, length, dtype=torch.long) for _ in INPUTS)
         if recipe.target == "inf2":
@@ -106,11 +108,11 @@ class NeuronToolchain:
         torch.jit.save(traced, str(output / self.file(length, batch)))
 
     def eager(self, model: Any) -> Infer:
-        """The model in PyTorch on the processor."""
+        """Return the model in PyTorch on the CPU."""
         return _eager(self._torch, model)
 
     def traced(self, folder: Path) -> Infer | None:
-        """Every file on the device; None without one, as what was compiled runs nowhere else."""
+        """Return the traced model on the device, or None without a device, since it runs nowhere else."""
         if not self._on_device:
             return None
         loaded: dict[str, Infer] = {}
@@ -126,7 +128,7 @@ class NeuronToolchain:
 
 
 class OpenVinoToolchain:
-    """OpenVINO in FP32, by encoder's conversion: one file with free shapes serves every bucket."""
+    """The toolchain of OpenVINO in FP32, with the encoder build's conversion: one dynamic model serves every bucket."""
 
     def __init__(self) -> None:
         from containers.encoder.engines import openvino
@@ -137,25 +139,25 @@ class OpenVinoToolchain:
         self.engine = ("openvino", openvino.version())
 
     def versions(self) -> dict[str, str]:
-        """Of the packages that shape the result."""
+        """Return the versions of the packages that affect the result."""
         return {name: metadata.version(name) for name in ("openvino", "torch", "transformers")}
 
     def file(self, length: int, batch: int) -> str:
-        """The one file."""
-        del length, batch
+        """Return the name of the only file."""
+        del length, batch  # The protocol passes them; one file serves every bucket.
         return str(self._runtime.MODEL_FILE)
 
     def trace(self, model: Any, length: int, batch: int, recipe: NeuronEncoderRecipe, output: Path) -> None:
-        """Converts with free batch and length."""
-        del length, batch, recipe
+        """Convert the model with dynamic batch and length."""
+        del length, batch, recipe  # The protocol passes them; the conversion does not depend on them.
         self._engine.export(model.model, output)
 
     def eager(self, model: Any) -> Infer:
-        """The model in PyTorch on the processor."""
+        """Return the model in PyTorch on the CPU."""
         return _eager(import_module("torch"), model)
 
     def traced(self, folder: Path) -> Infer | None:
-        """OpenVINO runs wherever it converts."""
+        """Return the converted model, which OpenVINO can always run on the build machine."""
         engine = self._runtime.load(folder, available_cores())
 
         def infer(batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
@@ -166,8 +168,8 @@ class OpenVinoToolchain:
 
 
 def no_device(target: Target) -> str:
-    """Why nothing could be compared."""
+    """Return the note for a build without a device, on which nothing can be compared."""
     return (
-        f"not compared: what is compiled for {target} runs on its NeuronCores only and none is on this machine; build "
-        "on an instance of that family to have it gated"
+        f"not compared: models for {target} run only on its NeuronCores, and this machine has none; build on an "
+        "instance of that family to check parity"
     )

@@ -1,27 +1,27 @@
-"""The calls to AWS's tracing libraries, around a module that is given; nothing here imports one, or PyTorch."""
+"""Calls to AWS's tracing libraries, which are passed in: this module imports neither them nor PyTorch."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 
 class TorchNeuronX(Protocol):
-    """What is used of `torch_neuronx`; see signatures.py."""
+    """The used part of `torch_neuronx`; see signatures.py."""
 
     def trace(self, func: Any, example_inputs: Any, *_: Any, **kwargs: Any) -> Any:
-        """Compiles a function for one shape of inputs, and returns a ScriptModule."""
+        """Compile a function for one shape of inputs, and return a ScriptModule."""
 
     def dynamic_batch(self, neuron_script: Any) -> Any:
-        """Lets a traced module take other batches than that of its example."""
+        """Return a traced module that accepts other batch sizes than that of its example."""
 
     def async_load(self, trace: Any, enable_async_load: bool = True) -> None:
-        """Lets a traced module load in the background."""
+        """Allow a traced module to load in the background."""
 
 
 class TorchNeuron(Protocol):
-    """What is used of `torch_neuron`; see signatures.py."""
+    """The used part of `torch_neuron`; see signatures.py."""
 
     def trace(self, model: Any, example_inputs: Any, **kwargs: Any) -> Any:
-        """Compiles what Inferentia can compute of a module, and returns a ScriptModule."""
+        """Compile the part of a module that Inferentia supports, and return a ScriptModule."""
 
 
 def trace_neuronx(
@@ -34,9 +34,9 @@ def trace_neuronx(
     dynamic_batch: bool,
     async_load: bool,
 ) -> Any:
-    """Traces for Inferentia2; the module comes back as it is to be saved.
+    """Trace for Inferentia2, and return the module to save.
 
-    on_device: whether a NeuronCore is here. Without one the SDK must be told to trace on the processor.
+    on_device: whether this machine has a NeuronCore; without one, the SDK traces on the CPU (cpu_backend).
     """
     backend = {} if on_device else {"cpu_backend": True}
     traced = sdk.trace(model, example_inputs, compiler_args=list(compiler_args), **backend)
@@ -55,7 +55,7 @@ def trace_neuron(
     compiler_args: Sequence[str],
     dynamic_batch: bool,
 ) -> Any:
-    """Traces for Inferentia, on any machine; what its compiler lacks, as embeddings, stays on the processor."""
+    """Trace for Inferentia, on any machine; unsupported operations, such as embeddings, stay on the CPU."""
     options: dict[str, Any] = {"compiler_args": list(compiler_args)} if compiler_args else {}
     if dynamic_batch:
         options["dynamic_batch_size"] = True

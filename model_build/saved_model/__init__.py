@@ -1,1 +1,1 @@
-"""Builds a U-Net for segmentation: data, training, TensorFlow and OpenVINO artifacts, accuracy gate, packaging."""
+"""The build of the saved_model workload: trains, exports, gates and packages a U-Net for segmentation."""

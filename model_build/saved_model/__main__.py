@@ -29,7 +29,7 @@ def main(
     bucket: Annotated[str | None, typer.Option(envvar="ARTIFACT_BUCKET", help="bucket to upload to")] = None,
     prefix: Annotated[str | None, typer.Option(envvar="ARTIFACT_PREFIX", help="key prefix to upload under")] = None,
 ) -> None:
-    """Trains a U-Net, exports it for TensorFlow and OpenVINO, gates each artifact's accuracy, and uploads them."""
+    """Train a U-Net, export it for TensorFlow and OpenVINO, gate each artifact's accuracy, and upload them."""
     if (bucket is None) != (prefix is None):
         _fail("--bucket and --prefix go together: give both to upload, or neither", None)
     store = ArtifactStore(bucket, prefix) if bucket and prefix else None
@@ -53,8 +53,7 @@ def main(
 
 
 def _toolchain() -> Toolchain:
-    # TensorFlow's start-up notices are not the user's to act on, and its import takes seconds that a wrong
-    # recipe need not wait for.
+    # Users cannot act on TensorFlow's startup messages. Importing it takes seconds, so check the recipe first.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from model_build.saved_model.toolchain import TensorFlowToolchain
 

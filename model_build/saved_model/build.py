@@ -35,9 +35,9 @@ from model_build.steps import StepCache, StepResult, code_hash
 
 TENSORFLOW = "tensorflow"
 SERVABLE = Path("model/1")
-"""A SavedModel's place in its archive, `<model name>/<version>`, as TensorFlow Serving looks for it."""
+"""Path of the SavedModel in its archive, `<model name>/<version>`, as TensorFlow Serving expects it."""
 INFERENCE_SCRIPT = Path("code/inference.py")
-"""Where SageMaker's TensorFlow Serving container looks for a script."""
+"""Path in the archive where SageMaker's TensorFlow Serving container looks for a script."""
 PICTURE_FILE = "predictions.png"
 SAMPLES_FILE = "samples.zip"
 _SAMPLES = 16
@@ -51,40 +51,44 @@ _TRAINING_SETTINGS = {
     *("test_share", "validation_share", "depth", "base_width"),
     *("epochs", "patience", "batch_size", "learning_rate", "seed"),
 }
-"""What the weights depend on: other settings must not train the network anew."""
+"""Settings that affect the weights; changes to other settings must not retrain the network."""
 
 
 class Toolchain(Protocol):
-    """What needs TensorFlow or NNCF; `toolchain.TensorFlowToolchain` documents each."""
+    """The build steps that need TensorFlow or NNCF; see `toolchain.TensorFlowToolchain`."""
 
     def versions(self) -> dict[str, str]:
-        """Versions of the packages that shape the result, `tensorflow` among them."""
+        """Return the versions of the packages that affect the result, including `tensorflow`."""
 
     def train(self, recipe: SavedModelRecipe, training: Dataset, validation: Dataset, output: Path) -> None:
-        """Trains into a folder, and writes `training.json` there."""
+        """Train, and write the model and `training.json` into a folder."""
 
     def export(self, trained: Path, output: Path, *, png_signature: bool) -> None:
-        """Writes a SavedModel from the folder that `train` filled."""
+        """Write a SavedModel from the output folder of `train`."""
 
     def predict(self, saved_model: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities of shape (images, 224, 224, 1)."""
+        """Return probabilities of shape (images, 224, 224, 1)."""
 
     def convert(self, saved_model: Path, output: Path) -> None:
-        """Writes the FP32 model for OpenVINO."""
+        """Write the FP32 model for OpenVINO."""
 
     def halve(self, fp32: Path, output: Path) -> None:
-        """Writes OpenVINO's FP32 model with weights of 16 bits."""
+        """Write OpenVINO's FP32 model with 16-bit weights."""
 
     def quantize(self, fp32: Path, images: NDArray[np.uint8], output: Path) -> None:
-        """Writes OpenVINO's INT8 model."""
+        """Write OpenVINO's INT8 model."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a build made: an archive and its accuracy by artifact name, a picture, and images to send.
+    """The result of a build.
 
-    source: where the images come from, in words. images: how many each split has.
-    reference: TensorFlow's answers to a few images, as reference.write_reference writes them.
+    source: description of the source of the images.
+    images: number of images by split.
+    artifacts, accuracy: archives and their accuracy by artifact name.
+    picture: comparison of images, truth and predictions.
+    samples: images to send as requests.
+    reference: TensorFlow's responses to a few images, as written by reference.write_reference.
     """
 
     recipe: SavedModelRecipe
@@ -99,7 +103,7 @@ class BuildResult:
     reference: Path
 
     def summary(self) -> dict[str, Any]:
-        """JSON values for `summary.json`."""
+        """Return the content of `summary.json` as JSON values."""
         return {
             "workload": WORKLOAD,
             "source": self.source,
@@ -114,9 +118,11 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A model before its archive.
+    """A model before it is packed.
 
-    model: the step whose folder the archive holds at `place`. rows: images at once, -1 for any number.
+    rows: images per request, -1 for any number.
+    model: step whose folder the archive contains at `place`.
+    place: path of the model in the archive.
     """
 
     precision: Precision
@@ -129,15 +135,15 @@ class _Made:
 def build(
     recipe: SavedModelRecipe, toolchain: Toolchain, cache: Path, output: Path, log: Callable[[str], object]
 ) -> BuildResult:
-    """Builds `output/tensorflow/model.tar.gz`, `output/openvino_<precision>/model.tar.gz`, picture and samples.
+    """Build `output/tensorflow/model.tar.gz`, `output/openvino_<precision>/model.tar.gz`, picture and samples.
 
-    Every step is kept in `cache` under the hash of its inputs, so that an interrupted or repeated build goes on
-    where it can. Raises BuildError, also when an artifact fails the accuracy gate.
+    `cache` keeps the result of every step by the hash of its inputs, so an interrupted or repeated build skips finished
+    steps. Raises BuildError, also when an artifact fails the accuracy gate.
     """
     if "int8" in recipe.precisions and not instruction_sets() & set(_INSTRUCTION_SETS["int8"]):
         raise BuildError(
-            f"INT8 must be built where it can run: this processor has none of {', '.join(_INSTRUCTION_SETS['int8'])}; "
-            "build on C6i or newer, or leave int8 out of precisions"
+            f"INT8 can only be built where it runs: this processor has none of {', '.join(_INSTRUCTION_SETS['int8'])}; "
+            "build on C6i or newer, or remove int8 from precisions"
         )
     steps = StepCache(cache, log)
     code = code_hash(Path(model_build.saved_model.__file__).parent, Path(containers.saved_model.__file__).parent)
@@ -167,7 +173,7 @@ def build(
         )
         for name, one in made.items()
     }
-    drawn = {name: found for name, found in masks.items() if name in (TENSORFLOW, "openvino_int8")}
+    drawn = {name: predicted for name, predicted in masks.items() if name in (TENSORFLOW, "openvino_int8")}
     draw(splits.test, drawn, output / PICTURE_FILE)
     write_samples(splits.test, _SAMPLES, output / SAMPLES_FILE)
     write_reference(splits.test.images, masks[TENSORFLOW], output / REFERENCE_FILE)
@@ -191,7 +197,7 @@ def _train(
     facts = recipe.model_dump(mode="json", include=_TRAINING_SETTINGS)
     return steps.run(
         "train",
-        # Weights differ in their last digits with the number of cores.
+        # The last digits of the weights depend on the number of cores.
         {"of": read.key, "cores": available_cores(), **facts},
         lambda to: toolchain.train(recipe, splits.train, splits.validation, to),
     )
@@ -238,15 +244,15 @@ def _predict(steps: StepCache, made: _Made, toolchain: Toolchain, images: NDArra
 
 
 def _run(made: _Made, toolchain: Toolchain, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Masks by what will serve them: TensorFlow, or the container's own engine."""
+    """Return masks from the engine that will serve the model: TensorFlow, or the container's own."""
     if made.engine == TENSORFLOW:
         return toolchain.predict(made.model.folder, images)
     try:
         model = engine.load(made.model.folder, made.precision, available_cores())
     except StartupError as error:
         raise BuildError(
-            f"{made.precision} must be scored where it can run: {error}; "
-            f"build on C6i or newer, or leave {made.precision} out of precisions"
+            f"{made.precision} can only be scored where it runs: {error}; "
+            f"build on C6i or newer, or remove {made.precision} from precisions"
         ) from error
     bar = tqdm(images, desc=f"evaluate {made.engine} {made.precision}", unit="image")
     return np.concatenate([model.segment(to_floats(image[np.newaxis])) for image in bar])
@@ -284,7 +290,7 @@ def _manifest(
         inputs=(Tensor(name=INPUT_NAME, dtype="float32", shape=(made.rows, IMAGE_SIDE, IMAGE_SIDE, CHANNELS)),),
         instruction_sets_any_of=_INSTRUCTION_SETS[made.precision],
         calibration=calibration if made.precision == "int8" else None,
-        # The manifest's accuracy is that of question answering; this workload's lies beside it in ACCURACY_FILE.
+        # The manifest's accuracy is for question answering; this workload's is in ACCURACY_FILE.
         accuracy=None,
         files={},
     )

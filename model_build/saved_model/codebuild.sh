@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# What the buildspec runs: makes the build's environment once per set of requirements, then builds.
-# RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX come from the CodeBuild project and the custom resource.
+# Run by the buildspec: creates the build's environment once per set of requirements, then builds.
+# The CodeBuild project and the custom resource set RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX.
 set -euo pipefail
 source model_build/package_index.sh
 cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
-build_cache verify saved_model "$cache"
+build_cache verify "${ARTIFACT_PREFIX%%/*}" "$cache"
 folder=model_build/saved_model
 key=$(cat $folder/requirements.txt <(python3 --version) | sha256sum | cut -c1-16)
 venv=$cache/venvs/saved_model-$key
 mkdir -p "$cache/venvs"
 (
-  # Two builds on one machine share the environment: the second waits for the first to finish making it.
+  # Builds on one machine share the environment: a second build waits until the first has created it.
   flock 9
   if [ ! -e "$venv/ready" ]; then
     new_environment python3 "$venv"
@@ -19,4 +19,4 @@ mkdir -p "$cache/venvs"
   fi
 ) 9>"$venv.lock"
 "$venv/bin/python" -m model_build.saved_model --cache "$cache/steps"
-build_cache record saved_model "$cache"
+build_cache record "${ARTIFACT_PREFIX%%/*}" "$cache"

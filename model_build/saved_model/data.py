@@ -1,4 +1,4 @@
-"""The images and masks that a recipe names: generated or read, checked, and split."""
+"""Generate or read a recipe's images and masks, check them, and split them."""
 
 import hashlib
 import json
@@ -33,36 +33,41 @@ IMAGES_FOLDER, MASKS_FOLDER = "images", "masks"
 _IMAGE_TYPES = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG}
 _DATA_FILE = "data.npz"
 _READS_AT_ONCE = 8
-"""Below the ten connections that a boto3 client keeps."""
-_LAYOUT = f"{IMAGES_FOLDER}/*.png or .jpg and {MASKS_FOLDER}/*.png of equal names"
+"""Fewer than the ten connections in a boto3 client's pool."""
+_LAYOUT = f"{IMAGES_FOLDER}/*.png or .jpg and {MASKS_FOLDER}/*.png with the same names"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Images, uint8 of shape (images, 224, 224, 3); their masks, bool of shape (images, 224, 224); their names."""
+    """Images with their masks and names.
+
+    images: uint8 of shape (images, 224, 224, 3).
+    masks: bool of shape (images, 224, 224).
+    names: strings of shape (images,).
+    """
 
     images: NDArray[np.uint8]
     masks: NDArray[np.bool_]
     names: NDArray[np.str_]
 
     def take(self, rows: NDArray[np.intp]) -> "Dataset":
-        """The images of these rows, in their order."""
+        """Return the images of these rows, in this order."""
         return Dataset(self.images[rows], self.masks[rows], self.names[rows])
 
     def save(self, folder: Path) -> None:
-        """Writes the data set into a folder."""
+        """Write the data set into a folder."""
         np.savez(folder / _DATA_FILE, images=self.images, masks=self.masks, names=self.names)
 
     @classmethod
     def load(cls, folder: Path) -> "Dataset":
-        """Reads what `save` has written."""
+        """Read a data set written by `save`."""
         with np.load(folder / _DATA_FILE, allow_pickle=False) as arrays:
             return cls(arrays["images"], arrays["masks"], arrays["names"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Splits:
-    """Three parts of a data set that share no image."""
+    """Three disjoint parts of a data set."""
 
     train: Dataset
     validation: Dataset
@@ -71,9 +76,11 @@ class Splits:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source that was found: the words for it, what stands for its content, and how to read it.
+    """A source of images.
 
-    fingerprint: changes whenever the content does.
+    name: description of the source.
+    fingerprint: hash that changes with the content.
+    load: reads or generates the images.
     """
 
     name: str
@@ -83,7 +90,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """Files by their path below the source, each with what changes when its content does."""
+    """The files of a source.
+
+    tags: by path below the source, a tag that changes with the file's content.
+    read: returns a file's bytes.
+    """
 
     name: str
     tags: Mapping[str, str]
@@ -91,11 +102,13 @@ class _Files:
 
 
 def find(source: ImageSource) -> Source:
-    """Looks a source up without decoding it.
+    """Return a source without decoding its images; raises BuildError for a source that cannot be listed.
 
-    Raises BuildError for one that cannot be listed. `load` of the result raises BuildError for an image without
-    a mask, a mask without an image, a file that is no image, has another size or is no black and white mask, and
-    for a set that is empty, too small or too large, or has no foreground at all.
+    The result's `load` raises BuildError for:
+
+    - an image without a mask, or a mask without an image;
+    - a file that is not an image, has another size, or is not a black-and-white mask;
+    - a set that is empty, too small, too large, or has no foreground.
     """
     match source:
         case GeneratedSource():
@@ -113,7 +126,7 @@ def find(source: ImageSource) -> Source:
 
 
 def split(data: Dataset, recipe: SavedModelRecipe) -> Splits:
-    """Shuffles by the recipe's seed and cuts by its shares; every part has an image at least."""
+    """Shuffle with the recipe's seed and split by its shares; every part has at least one image."""
     rows = np.random.default_rng(recipe.seed).permutation(len(data.images))
     tests = max(1, round(recipe.test_share * len(rows)))
     validations = max(1, round(recipe.validation_share * len(rows)))
@@ -135,7 +148,7 @@ def _generated(source: GeneratedSource) -> Dataset:
 
 def _in_folder(folder: Path) -> _Files:
     if not folder.is_dir():
-        raise BuildError(f"source.path: {str(folder)!r} is no folder; give one with {_LAYOUT}")
+        raise BuildError(f"source.path: {str(folder)!r} is not a folder; set one with {_LAYOUT}")
     paths = [path for path in folder.rglob("*") if path.is_file()]
     tags = {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
     return _Files(str(folder), tags, lambda name: (folder / name).read_bytes())
@@ -182,11 +195,11 @@ def _read(files: _Files) -> Dataset:
         np.array(sorted(pairs)),
     )
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        found = pool.map(pair, sorted(pairs))
-        for row, (image, mask) in enumerate(tqdm(found, total=count, desc="read", unit="image")):
+        decoded = pool.map(pair, sorted(pairs))
+        for row, (image, mask) in enumerate(tqdm(decoded, total=count, desc="read", unit="image")):
             data.images[row], data.masks[row] = image, mask
     if not data.masks.any():
-        raise BuildError(f"{files.name}: every mask is empty; mark the foreground with 255 on 0")
+        raise BuildError(f"{files.name}: every mask is empty; save masks with 255 for foreground and 0 for background")
     return data
 
 
@@ -205,24 +218,26 @@ def _pairs(files: _Files) -> dict[str, tuple[str, str]]:
             f"add {IMAGES_FOLDER}/{alone[0]}.png or remove the mask"
         )
     if not MIN_IMAGES <= len(images) <= MAX_IMAGES:
-        raise BuildError(f"{files.name} has {len(images)} images; from {MIN_IMAGES} to {MAX_IMAGES} can be used")
+        raise BuildError(
+            f"{files.name} has {len(images)} images; a build needs at least {MIN_IMAGES} and at most {MAX_IMAGES}"
+        )
     return {name: (images[name], masks[name]) for name in images}
 
 
 def _by_name(files: _Files, folder: str, types: Mapping[str, str]) -> dict[str, str]:
-    """Paths in a folder by their name without folder and suffix; files that a system hides are not seen."""
-    found: dict[str, str] = {}
+    """Return the paths in a folder by name, without folder and suffix; hidden files are skipped."""
+    paths: dict[str, str] = {}
     for path in sorted(files.tags):
         inside = PurePosixPath(path)
         if inside.parts[0] != folder or inside.name.startswith("."):
             continue
         if inside.suffix.lower() not in types:
-            raise BuildError(f"{files.name}: {path} is none of *{', *'.join(types)}; convert or remove it")
+            raise BuildError(f"{files.name}: {path} does not match *{', *'.join(types)}; convert or remove it")
         name = inside.relative_to(folder).with_suffix("").as_posix()
-        if name in found:
-            raise BuildError(f"{files.name}: {found[name]} and {path} have one name; keep one of them")
-        found[name] = path
-    return found
+        if name in paths:
+            raise BuildError(f"{files.name}: {paths[name]} and {path} have the same name; keep one of them")
+        paths[name] = path
+    return paths
 
 
 def _image(files: _Files, path: str) -> NDArray[np.uint8]:
@@ -238,7 +253,7 @@ def _mask(files: _Files, path: str) -> NDArray[np.bool_]:
     except ServingError as error:
         raise BuildError(f"{files.name}: {path}: {error}") from error
     if image.mode not in ("1", "L", "P"):
-        raise BuildError(f"{files.name}: {path} is of mode {image.mode}; save masks as 8-bit grey with 0 and 255")
+        raise BuildError(f"{files.name}: {path} has mode {image.mode}; save masks as 8-bit grayscale with 0 and 255")
     pixels = np.asarray(image)
     values = set(np.unique(pixels).tolist())
     if not (values <= {0, 1} or values <= {0, 255}):

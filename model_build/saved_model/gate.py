@@ -1,4 +1,4 @@
-"""The accuracy gate, in the form of MLPerf Inference, and the record of it that travels in every archive."""
+"""The accuracy gate, a ratio to FP32 as in MLPerf Inference, and its record in every archive."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +15,8 @@ GateLabel = Literal["reference", "99.9%", "99%", "passed"]
 class Accuracy:
     """Scores of TensorFlow in FP32 and of one artifact on the same held-out images.
 
-    gate: the strictest of MLPerf's two limits that the ratio meets, "passed" where the recipe's own is lower,
+    iou_ratio: artifact IoU / FP32 IoU.
+    gate: the stricter of MLPerf's two limits that the ratio meets, "passed" if it meets only the recipe's, or
         "reference" for TensorFlow itself.
     """
 
@@ -28,17 +29,18 @@ class Accuracy:
 
 
 def check_reference(dataset: str, fp32: Scores, gate: Gate) -> Accuracy:
-    """The accuracy of the model that all others are held against; raises BuildError for one that has not learned."""
+    """Return the accuracy of the reference model; raises BuildError if its IoU is below `min_iou`."""
     if fp32.iou < gate.min_iou:
         raise BuildError(
             f"accuracy gate failed: IoU of the trained network is {fp32.iou:.4f}, the limit is {gate.min_iou:.4f} "
-            f"({fp32.images} images). Train longer or on more images, or lower gate.min_iou if that is enough"
+            f"({fp32.images} images). Train longer or on more images, or lower gate.min_iou if the accuracy is "
+            "acceptable"
         )
     return Accuracy(dataset, fp32, fp32, 1.0, gate.min_iou_ratio, "reference")
 
 
 def check_gate(precision: str, dataset: str, fp32: Scores, artifact: Scores, gate: Gate) -> Accuracy:
-    """The accuracy of an artifact that keeps enough of FP32's IoU; raises BuildError for one that does not."""
+    """Return an artifact's accuracy; raises BuildError if its IoU is less than `min_iou_ratio` of FP32's."""
     limit = gate.min_iou_ratio * fp32.iou
     if artifact.iou < limit:
         raise BuildError(

@@ -1,4 +1,4 @@
-"""Seeded pictures of cells and their masks, for a data set without a network."""
+"""Generate seeded pictures of cells and their masks, for a data set without network access."""
 
 from dataclasses import dataclass
 
@@ -9,25 +9,25 @@ from containers.saved_model.signature import CHANNELS, IMAGE_SIDE
 from model_build.saved_model.recipe import GeneratedSource
 
 _CELLS = (3, 14)
-"""Range of cells in a picture."""
+"""Range of the number of cells in a picture."""
 _RADII = (7.0, 26.0)
-"""Range of a cell's mean radius in pixels."""
+"""Range of a cell's mean radius, in pixels."""
 _CONTRAST = (0.10, 0.35)
-"""Range of a cell's brightness above or below its surroundings, of 0..1; the least is twice the noise."""
+"""Range of a cell's contrast to its surroundings, on a scale of 0..1; the lowest is twice the noise."""
 _DARK_SHARE = 0.3
-"""Share of pictures whose cells are darker than the background."""
+"""Fraction of pictures whose cells are darker than the background."""
 _DEBRIS = (4, 16)
-"""Range of specks in a picture: bright as cells and smaller, so that size must be learned too."""
+"""Range of the number of specks in a picture: as bright as cells but smaller, so size must be learned too."""
 _DEBRIS_RADII = (1.0, 3.0)
 _EDGE = 1.2
-"""Width in pixels over which a cell's edge fades, as optics blur it."""
+"""Width over which a cell's edge fades, in pixels, like blur from optics."""
 _NOISE = 0.05
-"""Standard deviation of the sensor's noise, of 0..1."""
+"""Standard deviation of the sensor noise, on a scale of 0..1."""
 
 _DENTS = (2, 3, 5)
-"""Waves around a cell's outline."""
+"""Numbers of waves around a cell's outline."""
 _DENT = 0.10
-"""Greatest height of each, as a share of the radius."""
+"""Largest height of each wave, as a fraction of the radius."""
 
 Floats = NDArray[np.float64]
 
@@ -42,9 +42,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Blob:
-    """The part of the picture that a blob touches, and there each pixel's distance from its outline.
+    """A blob in a picture.
 
-    distance: in about pixels, negative inside.
+    window: part of the picture that contains the blob.
+    distance: approximate distance of the window's pixels from the outline, in pixels, negative inside.
     """
 
     window: tuple[slice, slice]
@@ -52,9 +53,9 @@ class _Blob:
 
 
 def generate(source: GeneratedSource, number: int) -> Picture:
-    """The picture of that number; equal sources and numbers give equal pictures, in any order.
+    """Return picture `number` of a source; equal arguments give equal pictures, in any order of calls.
 
-    Every picture has at least three cells, some of which may overlap or leave the picture.
+    Every picture has at least three cells, which may overlap or extend beyond the edge.
     """
     rng = np.random.default_rng((source.seed, number))
     tint = rng.uniform(0.85, 1.15, CHANNELS)
@@ -70,12 +71,12 @@ def generate(source: GeneratedSource, number: int) -> Picture:
     for _ in range(rng.integers(*_DEBRIS, endpoint=True)):
         speck = _blob(rng, rng.uniform(*_DEBRIS_RADII))
         brightness[speck.window] += sign * rng.uniform(*_CONTRAST) * _cover(speck.distance)
-    colours = brightness[:, :, np.newaxis] * tint + rng.normal(0.0, _NOISE, (IMAGE_SIDE, IMAGE_SIDE, CHANNELS))
-    return Picture((colours.clip(0, 1) * 255).round().astype(np.uint8), mask)
+    colors = brightness[:, :, np.newaxis] * tint + rng.normal(0.0, _NOISE, (IMAGE_SIDE, IMAGE_SIDE, CHANNELS))
+    return Picture((colors.clip(0, 1) * 255).round().astype(np.uint8), mask)
 
 
 def _texture(rng: np.random.Generator, blur: float) -> Floats:
-    """Smooth noise of mean 0 and standard deviation 1; blur is the radius of its blobs in pixels."""
+    """Return smooth noise of mean 0 and standard deviation 1; `blur` is the radius of its blobs in pixels."""
     frequency = np.hypot(*np.meshgrid(np.fft.rfftfreq(IMAGE_SIDE), np.fft.fftfreq(IMAGE_SIDE)))
     spectrum = np.fft.rfft2(rng.normal(size=(IMAGE_SIDE, IMAGE_SIDE))) * np.exp(-2 * (np.pi * blur * frequency) ** 2)
     field = np.fft.irfft2(spectrum, s=(IMAGE_SIDE, IMAGE_SIDE))
@@ -84,7 +85,7 @@ def _texture(rng: np.random.Generator, blur: float) -> Floats:
 
 
 def _blob(rng: np.random.Generator, radius: float) -> _Blob:
-    """A dented ellipse of that mean radius somewhere in the picture."""
+    """Return a dented ellipse of the given mean radius at a random position."""
     x, y = rng.uniform(0, IMAGE_SIDE, 2)
     reach = radius * (1 + len(_DENTS) * _DENT) + 10 * _EDGE
     window = tuple(slice(max(0, int(middle - reach)), int(middle + reach) + 1) for middle in (y, x))

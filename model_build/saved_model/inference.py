@@ -1,7 +1,7 @@
-"""`code/inference.py` in the TensorFlow archive: lets SageMaker's TensorFlow Serving container take and give PNG.
+"""`code/inference.py` in the TensorFlow archive: adds PNG to SageMaker's TensorFlow Serving container.
 
-Source of the two functions' form: the README of github.com/aws/sagemaker-tensorflow-serving-container.
-The container answers 500 with the message of whatever is raised here. Needs nothing but the standard library.
+Source of the signatures: the README of github.com/aws/sagemaker-tensorflow-serving-container.
+The container returns a 500 with the message of any exception raised here. This file uses only the standard library.
 """
 
 import base64
@@ -14,18 +14,18 @@ PNG = "image/png"
 PNG_SIGNATURE = "serving_png"
 PNG_INPUT = "png"
 MASK_PNG_OUTPUT = "mask_png_bytes"
-"""TensorFlow Serving's REST API writes outputs of this ending in base64 (RESTful API, "Encoding binary values")."""
+"""TensorFlow Serving's REST API encodes outputs named `*_bytes` in base64 (RESTful API, "Encoding binary values")."""
 _MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 def input_handler(data: Any, context: Any) -> str:
-    """The body for TensorFlow Serving's REST API; raises ValueError for what is no PNG of 224 x 224 pixels."""
+    """Return the body for TensorFlow Serving's REST API; raises ValueError for a PNG that is not 224 x 224 pixels."""
     content = data.read()
     if _media_type(context) != PNG:
         return str(content.decode("utf-8"))
     if content[:8] != _MAGIC or len(content) < 24:
-        raise ValueError("the body is no PNG; send one of 224 x 224 pixels, or JSON as application/json")
-    # TensorFlow would decode, and hold, whatever size the file announces.
+        raise ValueError("the body is not a PNG; send one of 224 x 224 pixels, or JSON as application/json")
+    # TensorFlow would decode an image of any size into memory.
     width, height = struct.unpack(">II", content[16:24])
     if (width, height) != (SIDE, SIDE):
         raise ValueError(f"the PNG is {width} x {height} pixels; send {SIDE} x {SIDE}")
@@ -34,7 +34,7 @@ def input_handler(data: Any, context: Any) -> str:
 
 
 def output_handler(response: Any, context: Any) -> tuple[bytes, str]:
-    """The answer's body and media type: PNG for PNG, else what TensorFlow Serving answers."""
+    """Return the response's body and media type: PNG for a PNG request, otherwise TensorFlow Serving's response."""
     if response.status_code != 200:
         raise ValueError(response.content.decode("utf-8"))
     if _media_type(context) != PNG:

@@ -22,13 +22,14 @@ from model_build.saved_model.training import TRAINING_FILE, Training, batch, bat
 
 MODEL_FILE = "model.keras"
 _BATCH_NORM_MOMENTUM = 0.9
-"""Keras's 0.99 remembers several hundred steps, more than a short training has."""
+"""Keras' default of 0.99 averages over several hundred steps, more than a short training has."""
 
 
 def build_network(recipe: SavedModelRecipe) -> keras.Model:
-    """A U-Net (Ronneberger et al., 2015) with batch normalization and padded convolutions.
+    """Return a U-Net (Ronneberger et al., 2015) with batch normalization and padded convolutions.
 
-    Takes float32 images of shape (rows, 224, 224, 3), 0 to 1; gives probabilities of shape (rows, 224, 224, 1).
+    Its input is float32 images of shape (rows, 224, 224, 3), values 0 to 1. Its output is probabilities of shape (rows,
+    224, 224, 1).
     """
     widths = [recipe.base_width * 2**level for level in range(recipe.depth)]
     image = signal = keras.Input((IMAGE_SIDE, IMAGE_SIDE, CHANNELS), name=INPUT_NAME)
@@ -39,17 +40,17 @@ def build_network(recipe: SavedModelRecipe) -> keras.Model:
         signal = layers.MaxPool2D()(signal)
     signal = _block(signal, recipe.base_width * 2**recipe.depth)
     for width, skip in zip(reversed(widths), reversed(skipped), strict=True):
-        # Without a bias, which normalization would take out again, it joins the next convolution: upsampling.py.
+        # Normalization would cancel a bias. Without one, this layer can join the next convolution: see upsampling.py.
         signal = layers.Conv2DTranspose(width, 2, strides=2, use_bias=False)(signal)
         signal = _block(layers.Concatenate()([skip, signal]), width)
     return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid", name=OUTPUT_NAME)(signal))
 
 
 def train(recipe: SavedModelRecipe, training: Dataset, validation: Dataset, output: Path) -> None:
-    """Trains until the recipe's epochs or patience end, and writes the best epoch's model and what was done.
+    """Train until the recipe's epochs or patience run out, and write the best epoch's model and a record.
 
-    Equal recipes and data give equal weights on machines of as many cores, where TensorFlow runs one operation at
-    a time.
+    Equal recipes and data give equal weights on machines with the same number of cores, if TensorFlow runs one
+    operation at a time.
     """
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.seed)
@@ -66,7 +67,7 @@ def train(recipe: SavedModelRecipe, training: Dataset, validation: Dataset, outp
         epochs=recipe.epochs,
         validation_data=_Batches(validation, recipe.batch_size, None),
         callbacks=[stop, _Progress(steps)],
-        # The batches shuffle themselves.
+        # _Batches shuffles itself.
         shuffle=False,
         verbose=0,
     ).history["val_iou"]
@@ -77,11 +78,11 @@ def train(recipe: SavedModelRecipe, training: Dataset, validation: Dataset, outp
 
 
 def export(model: Path, output: Path, *, png_signature: bool) -> None:
-    """Writes a Keras model as a SavedModel with the signature `serving_default`, and PNG's where asked for."""
+    """Write a Keras model as a SavedModel with the signature `serving_default`, and optionally one for PNG."""
     network = keras.models.load_model(model, compile=False)
     image = tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, CHANNELS), tf.float32, name=INPUT_NAME)
     run = tf.function(lambda image: network(image, training=False), input_signature=[image])
-    # Constants in place of variables let TensorFlow fold normalization into convolutions: a tenth less time.
+    # With constants instead of variables, TensorFlow folds normalization into convolutions, which takes 10 % less time.
     frozen = convert_variables_to_constants_v2(run.get_concrete_function())
     signatures = {
         "serving_default": tf.function(lambda image: {OUTPUT_NAME: frozen(image)[0]}, input_signature=[image])
@@ -90,7 +91,7 @@ def export(model: Path, output: Path, *, png_signature: bool) -> None:
         png = tf.TensorSpec((None,), tf.string, name=PNG_INPUT)
         signatures[PNG_SIGNATURE] = tf.function(lambda png: _masks_of_png(frozen, png), input_signature=[png])
     tf.saved_model.save(tf.Module(), str(output), signatures=signatures)
-    # The only file with a random number in it; TensorFlow reads it for its own statistics alone.
+    # The only file with a random number, which TensorFlow reads only for its own statistics.
     (output / "fingerprint.pb").unlink()
 
 
@@ -112,14 +113,14 @@ def _block(signal: Any, width: int) -> Any:
     return signal
 
 
-def _loss(truth: Any, found: Any) -> Any:
-    """Cross-entropy, which every pixel moves, and soft Dice, which does not care how much is background."""
-    overlap, total = ops.sum(truth * found), ops.sum(truth) + ops.sum(found)
-    return ops.mean(keras.losses.binary_crossentropy(truth, found)) + 1 - (2 * overlap + 1) / (total + 1)
+def _loss(truth: Any, predicted: Any) -> Any:
+    """Return cross-entropy, which depends on every pixel, plus soft Dice loss, which ignores the background's size."""
+    overlap, total = ops.sum(truth * predicted), ops.sum(truth) + ops.sum(predicted)
+    return ops.mean(keras.losses.binary_crossentropy(truth, predicted)) + 1 - (2 * overlap + 1) / (total + 1)
 
 
 class _Batches(keras.utils.PyDataset):
-    """Batches of images and masks; with a seed, shuffled anew every epoch and mirrored at random."""
+    """Batches of images and masks; with a seed, reshuffled every epoch and mirrored at random."""
 
     def __init__(self, data: Dataset, size: int, seed: int | None) -> None:
         super().__init__()
@@ -133,26 +134,26 @@ class _Batches(keras.utils.PyDataset):
         return batch(self._data, self._size, number, None if self._seed is None else (self._seed, self._epoch))
 
     def on_epoch_end(self) -> None:
-        """Moves on to the next epoch's order."""
+        """Advance to the next epoch's order."""
         self._epoch += 1
 
 
 class _Progress(keras.callbacks.Callback):
-    """A bar over all batches, with the last epoch's validation IoU."""
+    """A progress bar over all batches, with the last epoch's validation IoU."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self._bar = tqdm(total=steps, desc="train", unit="batch")
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Moves the bar."""
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002 - Keras passes them
+        """Advance the bar."""
         self._bar.update()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Shows what the epoch brought."""
+        """Show the epoch's validation IoU."""
         values = logs or {}
         self._bar.set_postfix({"epoch": epoch + 1, "validation IoU": f"{values.get('val_iou', 0.0):.3f}"})
 
-    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-        """Ends the bar."""
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002 - Keras passes it
+        """Close the bar."""
         self._bar.close()

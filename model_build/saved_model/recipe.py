@@ -1,4 +1,4 @@
-"""The recipe of a saved_model build: the one home of its settings, defaults and limits."""
+"""The recipe of a saved_model build: its settings, defaults and limits."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -11,84 +11,96 @@ Precision = Literal["fp32", "int8", "bf16"]
 Preset = Literal["full", "demo"]
 
 MIN_IMAGES = 20
-"""Fewest images of a data set: with fewer, a share of 5 % leaves a split without an image."""
+"""Fewest images in a data set: with fewer, a share of 5 % leaves a split without images."""
 MAX_IMAGES = 20_000
-"""Most images of a data set: the build holds them all, 0.2 MB each with its mask, in memory."""
+"""Most images in a data set: the build holds all of them in memory, 0.2 MB each with its mask."""
 MAX_DEPTH = 5
-"""Times that 224 can be halved."""
+"""How often 224 can be halved."""
 _DEMO: Mapping[str, Any] = {"source": {"kind": "generated", "images": 160}, "base_width": 16}
-"""A quarter of the full size's parameters on fewer images, for a build of minutes on two cores."""
+"""A quarter of the full model's parameters and fewer images, for a build that takes minutes on two cores."""
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class GeneratedSource(_Frozen):
-    """Pictures of cells made by this project's seeded generator, for work without a network."""
+    """Pictures of cells from this project's seeded generator, for work without network access."""
 
     kind: Literal["generated"] = "generated"
+    """Kind of the source."""
     images: int = Field(default=400, ge=MIN_IMAGES, le=MAX_IMAGES)
+    """Number of pictures."""
     seed: int = Field(default=0, ge=0)
+    """Random seed of the pictures."""
 
 
 class S3Source(_Frozen):
-    """An S3 prefix with `images/*.png|jpg` and `masks/*.png` of equal names."""
+    """An S3 prefix with `images/*.png|jpg` and `masks/*.png` of the same names."""
 
     kind: Literal["s3"] = "s3"
+    """Kind of the source."""
     url: str = Field(pattern=r"^s3://[^/]+/.+$")
+    """The prefix, `s3://bucket/prefix`."""
 
 
 class FolderSource(_Frozen):
-    """A folder on the building machine, laid out as S3Source says."""
+    """A folder on the build machine, with the same layout as S3Source."""
 
     kind: Literal["folder"] = "folder"
+    """Kind of the source."""
     path: str = Field(min_length=1)
+    """Path of the folder."""
 
 
 ImageSource = GeneratedSource | S3Source | FolderSource
 
 
 class Gate(_Frozen):
-    """Accuracy that the models must have on the held-out images.
-
-    min_iou: IoU of TensorFlow in FP32; a network below it has not learned, and a ratio to it means nothing.
-    min_iou_ratio: each OpenVINO artifact's IoU over that of FP32. 0.99 is the form and the limit of MLPerf Inference.
-    """
+    """The accuracy that the models must have on the held-out images."""
 
     min_iou: float = Field(default=0.5, ge=0, le=1)
+    """Lowest IoU of TensorFlow in FP32; a network below it has not learned, and ratios to it are meaningless."""
     min_iou_ratio: float = Field(default=0.99, gt=0, le=1)
+    """Lowest ratio of each OpenVINO artifact's IoU to that of FP32. The ratio and its limit of 0.99 follow MLPerf
+    Inference."""
 
 
 class SavedModelRecipe(_Frozen):
-    """Everything that decides what a saved_model build makes, besides the source code.
-
-    preset: "demo" changes the defaults of source and base_width to a size for a laptop.
-    depth: halvings of the image. base_width: channels at full size; each halving doubles them. The defaults, 4 and
-        32, make the published U-Net at half its width, of 7.8 million parameters.
-    test_share, validation_share: of all images; the first are scored, the second decide when training stops.
-    patience: epochs without a better validation IoU after which training stops.
-    calibration_images: training images that INT8 is calibrated on; fewer where there are fewer.
-    precisions: OpenVINO artifacts besides TensorFlow's.
-    png_signature: adds a signature and an `inference.py`, with which TensorFlow Serving takes and gives PNG.
-    """
+    """All settings that affect the result of a saved_model build."""
 
     preset: Preset = "full"
+    """`demo` changes the defaults of source and base_width to a size for a laptop."""
     source: Annotated[ImageSource, Field(discriminator="kind")] = GeneratedSource()
+    """The images and masks to train on."""
     test_share: float = Field(default=0.2, ge=0.05, le=0.5)
+    """Fraction of all images that is held out for the scores."""
     validation_share: float = Field(default=0.1, ge=0.05, le=0.3)
+    """Fraction of all images that decides when training stops."""
     depth: int = Field(default=4, ge=1, le=MAX_DEPTH)
+    """Number of times that the network halves the image."""
     base_width: int = Field(default=32, ge=4, le=64)
+    """Channels at full size; each halving doubles them. With the default depth of 4, the default of 32 gives the
+    published U-Net at half its width, with 7.8 million parameters."""
     epochs: int = Field(default=12, ge=1, le=1000)
+    """Most passes over the training images."""
     patience: int = Field(default=5, ge=1, le=1000)
+    """Epochs without a better validation IoU after which training stops."""
     batch_size: int = Field(default=4, ge=1, le=64)
+    """Images per training step."""
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
+    """Initial learning rate of Adam, which decays to 0 along a cosine."""
     calibration_images: int = Field(default=64, ge=8, le=1000)
+    """Most training images that INT8 is calibrated on."""
     precisions: tuple[Precision, ...] = ("fp32", "int8", "bf16")
+    """OpenVINO artifacts to build in addition to TensorFlow's."""
     png_signature: bool = False
+    """Add a signature and an `inference.py` for PNG requests and responses of TensorFlow Serving."""
     gate: Gate = Gate()
-    # NumPy, which Keras also seeds, takes 32 bits at most.
+    """The accuracy that the models must have."""
+    # NumPy, which Keras also seeds, accepts at most 32 bits.
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
+    """Random seed of the splits, the training and the calibration."""
 
     @model_validator(mode="before")
     @classmethod
@@ -101,12 +113,12 @@ class SavedModelRecipe(_Frozen):
     @classmethod
     def _each_once(cls, value: tuple[Precision, ...]) -> tuple[Precision, ...]:
         if len(set(value)) < len(value):
-            raise ValueError(f"precisions are {', '.join(value)}: name each once")
+            raise ValueError(f"precisions are {', '.join(value)}: list each precision once")
         return value
 
     @property
     def s3_urls(self) -> tuple[str, ...]:
-        """What the build reads from S3: a prefix."""
+        """Return the S3 URLs that the build reads: a prefix, or none."""
         return (self.source.url,) if isinstance(self.source, S3Source) else ()
 
 

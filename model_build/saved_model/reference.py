@@ -1,4 +1,4 @@
-"""The SavedModel's answers to a few images: what another build of the same network is compared with."""
+"""The SavedModel's responses to a few images, to compare other builds of the same network with."""
 
 import gzip
 import json
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 REFERENCE_FILE = "reference.json.gz"
 REFERENCE_IMAGES = 4
 _DECIMALS = 4
-"""Of the probabilities; a wrongly compiled network is off by far more."""
+"""Decimals of the probabilities; a wrongly compiled network differs by far more."""
 
 
 def write_reference(images: "NDArray[np.uint8]", masks: "NDArray[np.float32]", path: Path) -> None:
-    """Writes the first images as requests of TensorFlow Serving's REST API, one image each, beside their answers.
+    """Write the first images as requests of TensorFlow Serving's REST API, one image each, with their responses.
 
     masks: probabilities of shape (images, 224, 224, 1). Equal images and masks give equal bytes.
     """

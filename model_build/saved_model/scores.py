@@ -1,4 +1,4 @@
-"""How well masks match: intersection over union, and Dice."""
+"""Scores of predicted masks: intersection over union (IoU) and Dice."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from containers.saved_model.images import binary_mask
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Mean over images of IoU and of Dice, each 0 to 1, and how many images there were."""
+    """Mean IoU and mean Dice over images, each 0 to 1, and the number of images."""
 
     iou: float
     dice: float
@@ -18,26 +18,27 @@ class Scores:
 
 
 def ious(truth: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Each image's intersection over union; 1 where neither the truth nor the prediction has foreground.
+    """Return each image's intersection over union; 1 if neither the truth nor the prediction has foreground.
 
-    truth: shape (images, 224, 224). probabilities: shape (images, 224, 224, 1), cut at the serving threshold.
+    truth: shape (images, 224, 224).
+    probabilities: shape (images, 224, 224, 1); the serving threshold is applied.
     """
-    intersection, truth_size, found_size = _areas(truth, probabilities)
-    return _ratio(intersection, truth_size + found_size - intersection)
+    intersection, truth_size, predicted_size = _areas(truth, probabilities)
+    return _ratio(intersection, truth_size + predicted_size - intersection)
 
 
 def score(truth: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> Scores:
-    """Scores of predictions, in the shapes that `ious` takes."""
-    intersection, truth_size, found_size = _areas(truth, probabilities)
-    dice = _ratio(2 * intersection, truth_size + found_size)
+    """Return the scores of predictions; the shapes are those of `ious`."""
+    intersection, truth_size, predicted_size = _areas(truth, probabilities)
+    dice = _ratio(2 * intersection, truth_size + predicted_size)
     return Scores(float(ious(truth, probabilities).mean()), float(dice.mean()), len(truth))
 
 
 def _areas(
     truth: NDArray[np.bool_], probabilities: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    found = binary_mask(probabilities[..., 0]) > 0
-    return (truth & found).sum((1, 2)), truth.sum((1, 2)), found.sum((1, 2))
+    predicted = binary_mask(probabilities[..., 0]) > 0
+    return (truth & predicted).sum((1, 2)), truth.sum((1, 2)), predicted.sum((1, 2))
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What a build needs TensorFlow and NNCF for: training, exporting, converting and quantizing."""
+"""The build steps that need TensorFlow and NNCF: training, export, conversion and quantization."""
 
 from importlib import metadata
 from pathlib import Path
@@ -21,28 +21,28 @@ _PREDICT_BATCH = 8
 
 
 class TensorFlowToolchain:
-    """Keras for training, TensorFlow for the SavedModel, OpenVINO and NNCF for its conversions."""
+    """A toolchain of Keras for training, TensorFlow for the SavedModel, and OpenVINO and NNCF for conversions."""
 
     def __init__(self, cores: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(cores)
-        # Operations at the same time add gradients up in whatever order they finish.
+        # Concurrent operations would add up gradients in a random order.
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
     def versions(self) -> dict[str, str]:
-        """Versions of the packages that shape the result."""
+        """Return the versions of the packages that affect the result."""
         names = {"tensorflow": "tensorflow-cpu", **{name: name for name in ("keras", "openvino", "nncf", "numpy")}}
         return {name: metadata.version(package) for name, package in names.items()}
 
     def train(self, recipe: SavedModelRecipe, training: Dataset, validation: Dataset, output: Path) -> None:
-        """Writes the trained model as Keras saves it, and `training.json`."""
+        """Train, and write the model in Keras' format and `training.json`."""
         network.train(recipe, training, validation, output)
 
     def export(self, trained: Path, output: Path, *, png_signature: bool) -> None:
-        """Writes a SavedModel from the folder that `train` filled."""
+        """Write a SavedModel from the output folder of `train`."""
         network.export(trained / network.MODEL_FILE, output, png_signature=png_signature)
 
     def predict(self, saved_model: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities of shape (images, 224, 224, 1) from a SavedModel's default signature."""
+        """Return probabilities of shape (images, 224, 224, 1) from a SavedModel's default signature."""
         serve = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
         parts = []
         for begin in tqdm(range(0, len(images), _PREDICT_BATCH), desc="evaluate tensorflow", unit="batch"):
@@ -51,10 +51,10 @@ class TensorFlowToolchain:
         return np.concatenate(parts)
 
     def convert(self, saved_model: Path, output: Path) -> None:
-        """Writes the FP32 model for one image at a time, its upsamplings joined with the convolutions after them."""
+        """Write the FP32 model for one image at a time, with each upsampling joined to the convolution after it."""
         shape = [1, IMAGE_SIDE, IMAGE_SIDE, CHANNELS]
-        # OpenVINO does not find the variables in the files themselves. A signature does not keep its variables
-        # alive, the loaded model does.
+        # OpenVINO cannot find the variables in the files. A signature does not keep its variables alive, but the
+        # loaded model does.
         loaded = tf.saved_model.load(str(saved_model))
         model = ov.convert_model(loaded.signatures["serving_default"], input=[(INPUT_NAME, shape)])
         for port, name in ((model.input(), INPUT_NAME), (model.output(), OUTPUT_NAME)):
@@ -63,11 +63,11 @@ class TensorFlowToolchain:
         ov.save_model(model, output / MODEL_FILE, compress_to_fp16=False)
 
     def halve(self, fp32: Path, output: Path) -> None:
-        """Writes the FP32 model with FP16 weights, which keep three bits more than bf16 computes with."""
+        """Write the FP32 model with FP16 weights, which have three bits of precision more than bf16."""
         ov.save_model(ov.Core().read_model(fp32 / MODEL_FILE), output / MODEL_FILE, compress_to_fp16=True)
 
     def quantize(self, fp32: Path, images: NDArray[np.uint8], output: Path) -> None:
-        """Calibrates INT8 weights and activations on images of shape (images, 224, 224, 3)."""
+        """Quantize weights and activations to INT8, calibrated on images of shape (images, 224, 224, 3)."""
         samples = [to_floats(image[np.newaxis]) for image in images]
         quantized = nncf.quantize(
             ov.Core().read_model(fp32 / MODEL_FILE),

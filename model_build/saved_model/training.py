@@ -1,4 +1,4 @@
-"""What training needs besides TensorFlow: the order of the images, and the record of what was done."""
+"""The parts of training that do not need TensorFlow: the order of the images, and the record of a training."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,13 @@ TRAINING_FILE = "training.json"
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a training did: the network's parameters, the epochs run, the one kept (from 1) and its validation IoU."""
+    """The record of a training.
+
+    parameters: number of the network's parameters.
+    epochs: number of epochs run.
+    best_epoch: number of the epoch whose weights are kept, counted from 1.
+    validation_iou: its IoU on the validation images.
+    """
 
     parameters: int
     epochs: int
@@ -22,17 +28,16 @@ class Training:
 
 
 def batch_count(images: int, size: int) -> int:
-    """Batches of up to `size` that hold that many images."""
+    """Return the number of batches of up to `size` for this number of images."""
     return -(-images // size)
 
 
 def batch(
     data: Dataset, size: int, number: int, seed: tuple[int, int] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """One batch: images of shape (rows, 224, 224, 3), 0 to 1, and masks of shape (rows, 224, 224, 1), 0 or 1.
+    """Return one batch: images of shape (rows, 224, 224, 3), 0 to 1, and masks of shape (rows, 224, 224, 1), 0 or 1.
 
-    seed: the recipe's and the epoch's number, which shuffle the images and mirror each batch; None leaves both as
-        they are.
+    seed: the recipe's seed and the epoch's number, which shuffle the images and mirror each batch; None does neither.
     """
     rows = np.arange(len(data.images))
     axes: tuple[int, ...] = ()

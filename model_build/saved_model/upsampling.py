@@ -1,9 +1,8 @@
-"""Joins each upsampling of a U-Net with the convolution after it: the same function in less arithmetic.
+"""Join each upsampling of a U-Net with the convolution after it: the same function with less arithmetic.
 
-Nothing but a concatenation stands between the transposed convolution, 2 x 2 by steps of 2, and the convolution,
-3 x 3, so that on the upsampled channels both are one transposed convolution of 4 x 4. With C channels to each
-side of the concatenation, an output pixel then takes 17 C^2 multiplications instead of 20 C^2, and nothing is
-concatenated.
+Only a concatenation lies between the transposed convolution (2 x 2, stride 2) and the convolution (3 x 3). So on the
+upsampled channels, the two are one transposed convolution of 4 x 4. With C channels on each side of the concatenation,
+an output pixel then takes 17 C^2 multiplications instead of 20 C^2, and nothing is concatenated.
 """
 
 import numpy as np
@@ -15,16 +14,16 @@ from openvino.op import Constant
 from model_build.errors import BuildError
 
 _STEP, _SIDE = 2, 3
-"""Upsampling's stride and kernel, and the convolution's kernel."""
+"""Stride and kernel size of the upsampling, and kernel size of the convolution."""
 _JOINED = _STEP + _SIDE - 1
 Floats = NDArray[np.float32]
 
 
 def join_upsampling(model: ov.Model) -> int:
-    """Changes the FP32 model in place and returns how many upsamplings were joined.
+    """Change the FP32 model in place, and return the number of joined upsamplings.
 
-    Raises BuildError for one that is not concatenated, alone and without a bias, into a padded 3 x 3 convolution:
-    it would be slow without a word.
+    Raises BuildError for an upsampling that is not concatenated, alone and without a bias, into a padded 3 x 3
+    convolution, since it would silently stay slow.
     """
     upsamplings = [node for node in model.get_ordered_ops() if node.get_type_name() == "ConvolutionBackpropData"]
     for upsampling in upsamplings:
@@ -34,10 +33,10 @@ def join_upsampling(model: ov.Model) -> int:
 
 
 def joined_kernel(upsampling: Floats, convolution: Floats) -> Floats:
-    """The kernel (in, out, 4, 4) of an upsampling (in, between, 2, 2) and a convolution (out, between, 3, 3).
+    """Return the kernel (in, out, 4, 4) of an upsampling (in, between, 2, 2) and a convolution (out, between, 3, 3).
 
-    As a transposed convolution by steps of 2 with a padding of 1 it gives what both give one after the other:
-    pixel i becomes pixels 2 i + a of the upsampled image, which the convolution's tap d takes to 2 i + a - d + 1.
+    A transposed convolution with this kernel, stride 2 and padding 1 equals the two in sequence. The upsampling maps
+    pixel i to pixels 2 i + a, which the convolution's tap d maps to 2 i + a - d + 1.
     """
     first, second = upsampling.astype(np.float64), convolution.astype(np.float64)
     kernel = np.zeros((first.shape[0], second.shape[0], _JOINED, _JOINED))
@@ -56,17 +55,17 @@ def _join(upsampling: ov.Node) -> None:
     skipped = concatenation.input_value(0)
     channels = skipped.get_shape()[1]
     weights = _weights(convolution)
-    beside = ops.convolution(
+    skipped_part = ops.convolution(
         skipped, ops.constant(np.ascontiguousarray(weights[:, :channels])), [1, 1], [1, 1], [1, 1], [1, 1]
     )
-    above = ops.convolution_backprop_data(
+    upsampled_part = ops.convolution_backprop_data(
         upsampling.input_value(0),
         ops.constant(joined_kernel(_weights(upsampling), weights[:, channels:])),
         [_STEP, _STEP],
         pads_begin=[1, 1],
         pads_end=[1, 1],
     )
-    joined = ops.add(beside, above)
+    joined = ops.add(skipped_part, upsampled_part)
     for reader in convolution.output(0).get_target_inputs():
         reader.replace_source_output(joined.output(0))
 
@@ -105,6 +104,6 @@ def _weights(node: ov.Node) -> Floats:
 
 def _unknown(node: ov.Node) -> BuildError:
     return BuildError(
-        f"upsampling: {node.get_friendly_name()!r} cannot be joined with its neighbours; build the network "
-        "with Conv2DTranspose(use_bias=False), one Concatenate and a padded 3 x 3 convolution after one another"
+        f"upsampling: {node.get_friendly_name()!r} cannot be joined with its neighbors; build the network "
+        "with Conv2DTranspose(use_bias=False), then one Concatenate, then a padded 3 x 3 convolution"
     )

@@ -27,7 +27,7 @@ def main(
     bucket: Annotated[str | None, typer.Option(envvar="ARTIFACT_BUCKET", help="bucket to upload to")] = None,
     prefix: Annotated[str | None, typer.Option(envvar="ARTIFACT_PREFIX", help="key prefix to upload under")] = None,
 ) -> None:
-    """Builds a churn model per state from a recipe, scores each, and uploads them all."""
+    """Build a churn model per state from a recipe, score each, and upload them all."""
     if (bucket is None) != (prefix is None):
         _fail("--bucket and --prefix go together: give both to upload, or neither", None)
     store = ArtifactStore(bucket, prefix) if bucket and prefix else None

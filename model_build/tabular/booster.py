@@ -1,4 +1,4 @@
-"""One booster: trained, asked and stamped. Apart from the rest, so that a worker process imports little."""
+"""Train, run and annotate one booster; in its own module, so worker processes import little."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from containers.tabular.features import FEATURES
 from model_build.tabular.recipe import TabularRecipe
 
 BASE_SCORE = 0.5
-"""The answer before the first tree. XGBoost 3.1 changed how it is written, and XGBoost 3.0.5 then reads 0.5
-whatever was written: with any other value a built-in container of that version answers wrongly, and silently.
+"""The prediction before the first tree. XGBoost 3.1 changed the way it is written, and XGBoost 3.0.5 then always reads
+0.5. With any other value, a built-in container of that version would silently give wrong predictions.
 """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """The rows of FEATURES and the labels that one booster is trained on, and the recipe's parameters."""
+    """The training data of one booster, rows of FEATURES and their labels, and the recipe's parameters."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.int8]
@@ -26,7 +26,7 @@ class Job:
 
 
 def fit(job: Job) -> bytes:
-    """The trained booster in UBJSON; equal jobs give equal bytes."""
+    """Return the trained booster in UBJSON; equal jobs give equal bytes."""
     parameters = {
         "objective": "binary:logistic",
         "max_depth": job.recipe.max_depth,
@@ -34,7 +34,7 @@ def fit(job: Job) -> bytes:
         "min_child_weight": job.recipe.min_child_weight,
         "base_score": BASE_SCORE,
         "seed": job.recipe.seed,
-        # Boosters are trained side by side. More threads would also add up gradients in another order.
+        # Boosters train in parallel processes. More threads would also change the order in which gradients add up.
         "nthread": 1,
     }
     rows = xgb.DMatrix(job.features, label=job.labels, feature_names=list(FEATURES), nthread=1)
@@ -42,7 +42,7 @@ def fit(job: Job) -> bytes:
 
 
 def predict(model: bytes, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probability of leaving for each row of FEATURES."""
+    """Return the probability of churn for each row of FEATURES."""
     if not len(features):
         return np.zeros(0, dtype=np.float32)
     rows = xgb.DMatrix(features, feature_names=list(FEATURES), nthread=1)
@@ -51,14 +51,14 @@ def predict(model: bytes, features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def stamp(model: bytes, attributes: Mapping[str, str]) -> bytes:
-    """The same booster with attributes that travel in its file."""
+    """Return the same booster with attributes that are stored in its file."""
     booster = load(model)
     booster.set_attr(**attributes)
     return bytes(booster.save_raw("ubj"))
 
 
 def load(model: bytes) -> xgb.Booster:
-    """A booster from UBJSON, on one thread."""
+    """Load a booster from UBJSON, for one thread."""
     booster = xgb.Booster({"nthread": 1})
     booster.load_model(bytearray(model))
     return booster

@@ -1,4 +1,4 @@
-"""The build: read, check, split, train per state, score, package."""
+"""The build: read, check and split the data, train per state, score, package."""
 
 import importlib.metadata
 import json
@@ -36,7 +36,13 @@ _REPORT_FILE = "report.json"
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """Where the rows come from: a description, the table's sha256, its rows and those in other area codes."""
+    """The data of a build.
+
+    description: source of the table.
+    sha256: hash of the table, in hex.
+    rows: number of rows.
+    other_area_codes: rows whose area code is not in AREA_CODES.
+    """
 
     description: str
     sha256: str
@@ -46,7 +52,7 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a build made: an archive per state, the chart, the requests, and the report."""
+    """The result of a build: an archive per state, the chart, the requests, and the report."""
 
     recipe: TabularRecipe
     data: DataFacts
@@ -56,12 +62,12 @@ class BuildResult:
     requests: Path
 
     def files(self) -> dict[str, Path]:
-        """Every file to upload by its name below the build's prefix."""
+        """Return every file to upload by its name below the build's prefix."""
         models = {f"{MODELS_FOLDER}/{artifact.path.name}": artifact.path for artifact in self.archives.values()}
         return {**models, CHART_FILE: self.chart, REQUESTS_FILE: self.requests}
 
     def summary(self) -> dict[str, Any]:
-        """JSON values for `summary.json`."""
+        """Return the content of `summary.json` as JSON values."""
         return {
             "workload": WORKLOAD,
             "source": self.data.description,
@@ -79,10 +85,10 @@ class BuildResult:
 
 
 def build(recipe: TabularRecipe, cache: Path, output: Path, log: Callable[[str], object]) -> BuildResult:
-    """Builds `output/models/churn-xgb-<state>.tar.gz` for every state, `accuracy.png` and `requests.csv`.
+    """Build `output/models/churn-xgb-<state>.tar.gz` for every state, `accuracy.png` and `requests.csv`.
 
-    Both steps are kept in `cache` under the hash of their inputs. Raises BuildError for a table that
-    cannot be read, is not valid, or is too small for the recipe's shares.
+    `cache` keeps the results of both steps by the hash of their inputs. Raises BuildError for a table that cannot be
+    read, is not valid, or is too small for the recipe's shares.
     """
     steps = StepCache(cache, log)
     code = code_hash(Path(model_build.tabular.__file__).parent, Path(containers.tabular.__file__).parent)
@@ -93,7 +99,9 @@ def build(recipe: TabularRecipe, cache: Path, output: Path, log: Callable[[str],
     facts = DataFacts(source.name, source.sha256, len(table.labels), table.other_area_codes)
     log(f"data: {facts.description}: {facts.rows} rows")
     if facts.other_area_codes:
-        log(f"data: {facts.other_area_codes} rows are in other area codes than the features have: theirs are all 0")
+        log(
+            f"data: {facts.other_area_codes} rows have area codes without a feature: their area code features are all 0"
+        )
     trained = steps.run(
         "train",
         {"of": checked.key, "recipe": recipe.model_dump(mode="json")},
@@ -101,7 +109,7 @@ def build(recipe: TabularRecipe, cache: Path, output: Path, log: Callable[[str],
     )
     report = TypeAdapter(Report).validate_json((trained.folder / _REPORT_FILE).read_bytes())
     for fallback in report.fallbacks:
-        log(f"train: {fallback.state} has the model of all states: {fallback.reason}")
+        log(f"train: {fallback.state} gets the model trained on all states: {fallback.reason}")
     owned_folders.replace(output / MODELS_FOLDER)
     archives = {
         state: pack_model((trained.folder / state).read_bytes(), state, output / MODELS_FOLDER) for state in STATES
@@ -134,7 +142,7 @@ def _attributes(result: StateResult, recipe: TabularRecipe, fallback: str | None
 
 
 def _versions() -> dict[str, str]:
-    # The splits are scikit-learn's and the bytes of a model XGBoost's.
+    # scikit-learn determines the splits, and XGBoost the bytes of a model.
     return {
         "xgboost": xgb.__version__,
         "numpy": np.__version__,

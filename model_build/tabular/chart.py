@@ -1,4 +1,4 @@
-"""The picture of a build's accuracy."""
+"""Draw the accuracy of a build."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 
 from model_build.tabular.train import Report, StateResult
 
-_GREY, _BLUE = "#8a8a8a", "#1f6fb2"
+_GRAY, _BLUE = "#8a8a8a", "#1f6fb2"
 
 
 def draw(report: Report, source: str, path: Path) -> None:
-    """Writes a PNG of AUC and error per state, best AUC first; equal reports give equal bytes."""
+    """Write a PNG of AUC and error per state, best AUC first; equal reports give equal bytes."""
     states = sorted(report.states, key=_rank)
     figure = Figure(figsize=(11, 13), layout="constrained")
     FigureCanvasAgg(figure)
@@ -25,9 +25,9 @@ def draw(report: Report, source: str, path: Path) -> None:
     _bars(right, "error (lower is better)", labels, errors, report.test.error, min(max(1.2 * widest, 0.1), 1.0))
     left.set_ylabel("state (test rows)")
     left.invert_yaxis()
-    note = "; * has the model of all states" if fallbacks else ""
+    note = "; * uses the model trained on all states" if fallbacks else ""
     figure.suptitle(f"Churn models per state on {report.test.rows} test rows\n{source}{note}")
-    # Without this the picture names the version of matplotlib, and changes with it.
+    # Otherwise the PNG contains matplotlib's version, and changes with it.
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
@@ -39,26 +39,26 @@ def _rank(result: StateResult) -> tuple[float, float, str]:
 def _bars(
     axes: Axes, name: str, labels: list[str], values: list[float | None], pooled: float | None, limit: float
 ) -> None:
-    places = range(len(labels))
-    axes.barh(places, [value or 0.0 for value in values], color=_BLUE)
+    positions = range(len(labels))
+    axes.barh(positions, [value or 0.0 for value in values], color=_BLUE)
     if pooled is not None:
-        axes.axvline(pooled, color=_GREY, linestyle="--", label=f"all states: {pooled:.3f}")
+        axes.axvline(pooled, color=_GRAY, linestyle="--", label=f"all states: {pooled:.3f}")
         axes.legend(loc="lower right")
-    for place, value in zip(places, values, strict=True):
-        # A number that would leave the panel stands inside its bar.
+    for position, value in zip(positions, values, strict=True):
+        # A number that would extend beyond the panel goes inside its bar.
         inside = value is not None and value > 0.9 * limit
         axes.annotate(
             "one class only" if value is None else f"{value:.2f}",
-            (value or 0.0, place),
+            (value or 0.0, position),
             xytext=(-4 if inside else 4, 0),
             textcoords="offset points",
             va="center",
             ha="right" if inside else "left",
             fontsize=8,
-            color="white" if inside else _GREY if value is None else "black",
+            color="white" if inside else _GRAY if value is None else "black",
             bbox={"facecolor": _BLUE if inside else "white", "edgecolor": "none", "pad": 0.5},
         )
-    axes.set_yticks(places, labels, fontsize=8)
+    axes.set_yticks(positions, labels, fontsize=8)
     axes.set_ylim(-0.6, len(labels) - 0.4)
     axes.set_xlim(0, limit)
     axes.set_xlabel(name)

@@ -1,4 +1,4 @@
-"""The churn table that a recipe names: read, checked, and turned into features."""
+"""Read a recipe's churn table, check it, and convert it to features."""
 
 import hashlib
 import io
@@ -23,7 +23,12 @@ _TABLE_FILE = "table.npz"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table's bytes, the words for where they come from, and their sha256 in hex."""
+    """A table before parsing.
+
+    name: description of the source.
+    content: the table in CSV.
+    sha256: hash of the content, in hex.
+    """
 
     name: str
     content: bytes
@@ -32,7 +37,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Customers: a row of FEATURES, a label (1 has left) and a state each."""
+    """Customers, each with a row of FEATURES, a label (1 for a customer who left) and a state."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.int8]
@@ -40,23 +45,23 @@ class Table:
 
     @property
     def other_area_codes(self) -> int:
-        """Customers in none of AREA_CODES: their area code features are all 0."""
+        """Return the number of customers in none of AREA_CODES, whose area code features are all 0."""
         columns = [FEATURES.index(f"area_code_{code}") for code in AREA_CODES]
         return int((self.features[:, columns].sum(axis=1) == 0).sum())
 
     def save(self, folder: Path) -> None:
-        """Writes the table into a folder."""
+        """Write the table into a folder."""
         np.savez(folder / _TABLE_FILE, features=self.features, labels=self.labels, states=self.states)
 
     @classmethod
     def load(cls, folder: Path) -> "Table":
-        """Reads what `save` has written."""
+        """Read a table written by `save`."""
         with np.load(folder / _TABLE_FILE, allow_pickle=False) as arrays:
             return cls(arrays["features"], arrays["labels"], arrays["states"])
 
 
 def describe(source: GeneratedSource | S3Source | FileSource) -> str:
-    """Where a table comes from, in a few words."""
+    """Return a short description of a table's source."""
     match source:
         case GeneratedSource():
             return f"{source.customers} generated customers, seed {source.seed}"
@@ -67,7 +72,7 @@ def describe(source: GeneratedSource | S3Source | FileSource) -> str:
 
 
 def fetch(source: GeneratedSource | S3Source | FileSource) -> Source:
-    """Reads or generates a table's bytes.
+    """Read or generate a table's bytes.
 
     Raises BuildError for a file or an object that cannot be read.
     """
@@ -82,19 +87,19 @@ def fetch(source: GeneratedSource | S3Source | FileSource) -> Source:
 
 
 def parse(source: Source) -> Table:
-    """Checks a table in CSV and turns it into features.
+    """Check a table in CSV and convert it to features.
 
-    Columns may stand in any order, and rows may repeat. An area code that is not in AREA_CODES has all
-    its features 0. Raises BuildError with the column, what was found and how to fix it.
+    Columns may be in any order, and rows may repeat. For an area code that is not in AREA_CODES, all area code features
+    are 0. Raises BuildError with the column, the value and the fix.
     """
     frame = _with_known_columns(source.name, _read(source))
     if frame.empty:
-        raise BuildError(f"{source.name} has a header but no rows; give a table with customers of every state")
+        raise BuildError(f"{source.name} has a header but no rows; provide a table with customers of every state")
     values = {column.key: _values(source.name, column, frame[column.key]) for column in COLUMNS}
     labels = values[CHURN.key].astype(np.int8)
     if len(np.unique(labels)) == 1:
         raise BuildError(
-            f"{source.name}: column {CHURN.name!r} says {bool(labels[0])} in all {len(labels)} rows; "
+            f"{source.name}: column {CHURN.name!r} is {bool(labels[0])} in all {len(labels)} rows; "
             "a model needs customers who left and customers who stayed"
         )
     by_feature = {column.feature: values[column.key] for column in COLUMNS if column.feature is not None}
@@ -119,7 +124,7 @@ def _file(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise BuildError(
-            f"source.path: {path!r} cannot be read: {error.strerror}; give the path of a churn table in CSV, "
+            f"source.path: {path!r} cannot be read: {error.strerror}; set the path of a churn table in CSV, "
             "or use a source of kind 'generated'"
         ) from error
 
@@ -133,17 +138,17 @@ def _read(source: Source) -> pd.DataFrame:
             "save the table as CSV in UTF-8"
         ) from error
     if not text.strip():
-        raise BuildError(f"{source.name} is empty; give a CSV with a header and customers of every state")
+        raise BuildError(f"{source.name} is empty; provide a CSV with a header and customers of every state")
     try:
         with warnings.catch_warnings():
-            # pandas drops the surplus cells of a row that is too long, and only warns.
+            # For a row that is too long, pandas drops the extra cells with only a warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            # Everything is read as text: pandas' guesses would hide which cell is wrong.
+            # Read everything as text: pandas' type inference would hide which cell is wrong.
             frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False)
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         raise BuildError(
             f"{source.name} cannot be read as CSV: {str(error).strip()}; "
-            "every row needs as many cells as the header, separated by commas"
+            "every row must have the same number of cells as the header, separated by commas"
         ) from error
     return frame
 
@@ -153,13 +158,13 @@ def _with_known_columns(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     given: dict[str, list[str]] = {}
     for column in frame.columns:
         given.setdefault(column_key(column), []).append(column)
-    expected = f"expected are {', '.join(known.values())} (case, spaces and punctuation do not matter)"
+    expected = f"the columns must be {', '.join(known.values())} (case, spaces and punctuation do not matter)"
     if missing := [spelled for key, spelled in known.items() if key not in given]:
-        raise BuildError(f"{name}: missing columns: {', '.join(missing)}; given are {', '.join(frame)}; {expected}")
+        raise BuildError(f"{name}: missing columns: {', '.join(missing)}; it has {', '.join(frame)}; {expected}")
     if extra := [spelled for key, spellings in given.items() if key not in known for spelled in spellings]:
-        raise BuildError(f"{name}: columns that are not known: {', '.join(extra)}; remove them, {expected}")
+        raise BuildError(f"{name}: unknown columns: {', '.join(extra)}; remove them: {expected}")
     if twice := [" and ".join(map(repr, spellings)) for spellings in given.values() if len(spellings) > 1]:
-        raise BuildError(f"{name}: columns that are the same one: {', '.join(twice)}; keep one of each")
+        raise BuildError(f"{name}: duplicate columns: {', '.join(twice)}; keep one of each")
     frame = frame.rename(columns=column_key).fillna("")
     return frame.apply(lambda cells: cells.str.strip())
 
@@ -181,12 +186,12 @@ def _values(name: str, column: Column, cells: pd.Series) -> NDArray[np.float64]:
             return flags
         case "number" | "whole":
             numbers: NDArray[np.float64] = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
-            # Features are 32-bit floats: what does not fit them counts as no number, as do nan and inf.
+            # Features are 32-bit floats: nan, inf and numbers that do not fit are refused.
             bad = ~(np.abs(numbers) <= np.finfo(np.float32).max)
             _refuse(name, column, cells, bad, "is not a number", "write it in digits with a decimal point")
             if column.kind == "whole":
                 broken = numbers != np.floor(numbers)
-                _refuse(name, column, cells, broken, "is not a whole number", "check that the columns are in place")
+                _refuse(name, column, cells, broken, "is not a whole number", "check that the columns are not shifted")
             return numbers
 
 
@@ -205,5 +210,5 @@ def _refuse_unknown_states(name: str, column: Column, cells: pd.Series) -> None:
     if unknown := sorted(set(cells) - set(STATES)):
         raise BuildError(
             f"{name}: column {column.name!r} has unknown states: {', '.join(map(repr, unknown))}; "
-            f"{len(STATES)} two-letter codes in capitals are known: {', '.join(STATES)}"
+            f"use one of the {len(STATES)} two-letter codes in capitals: {', '.join(STATES)}"
         )

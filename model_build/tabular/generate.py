@@ -1,4 +1,4 @@
-"""Seeded customers in the public sample's columns, whose reasons to leave differ from state to state."""
+"""Generate seeded customers with the public sample's columns, whose reasons to leave differ between states."""
 
 import csv
 import io
@@ -11,19 +11,19 @@ from model_build.tabular.recipe import MIN_CUSTOMERS_PER_STATE, GeneratedSource
 from model_build.tabular.schema import COLUMNS, STATES
 
 CHURN_SHARE = (0.10, 0.18)
-"""Range of the states' shares of customers who leave."""
+"""Range of the fraction of a state's customers who leave."""
 _PRICES = {"Day": 0.17, "Eve": 0.085, "Night": 0.045, "Intl": 0.27}
-"""Charge per minute: charges carry no signal of their own."""
+"""Charge per minute; charges carry no additional information."""
 _NOISE = 0.8
-"""Scale of the logistic noise on the score, against weights of about 2 to 4: no model can be perfect."""
+"""Scale of the logistic noise on the score, whose weights are about 2 to 4, so no model can be perfect."""
 
 Numbers = NDArray[np.float64]
 
 
 def generate(source: GeneratedSource) -> bytes:
-    """The customers as CSV, states in alphabetical order; equal sources give equal bytes.
+    """Return the customers as CSV, states in alphabetical order; equal sources give equal bytes.
 
-    Every state has at least 20 customers, of whom at least two leave and two stay.
+    Every state has at least 20 customers. At least two of them leave and at least two stay.
     """
     rng = np.random.default_rng(source.seed)
     spare = source.customers - MIN_CUSTOMERS_PER_STATE * len(STATES)
@@ -59,7 +59,7 @@ def _customers(rng: np.random.Generator, state: str, size: int) -> list[list[str
         "State": np.full(size, state),
         "Account Length": np.clip(rng.normal(100, 40, size), 1, None).astype(np.int64),
         "Area Code": rng.choice(AREA_CODES, size, p=(0.25, 0.5, 0.25)),
-        # 555 numbers belong to nobody.
+        # Phone numbers with 555 are fictional.
         "Phone": np.array([f"555-{number:04d}" for number in rng.integers(0, 10_000, size)]),
         "Int'l Plan": np.where(intl_plan, "yes", "no"),
         "VMail Plan": np.where(vmail_plan, "yes", "no"),
@@ -75,7 +75,7 @@ def _customers(rng: np.random.Generator, state: str, size: int) -> list[list[str
 
 
 def _minutes(rng: np.random.Generator, mean: float, deviation: float, size: int) -> Numbers:
-    # Rounded here, so that the score sees what the table says.
+    # Rounded here, so the score uses the values in the table.
     minutes: Numbers = np.maximum(rng.normal(mean, deviation, size), 0).round(1)
     return minutes
 
@@ -83,7 +83,7 @@ def _minutes(rng: np.random.Generator, mean: float, deviation: float, size: int)
 def _score(
     rng: np.random.Generator, *, day_mins: Numbers, eve_mins: Numbers, service_calls: Numbers, intl_plan: Numbers
 ) -> Numbers:
-    # Heavy callers leave one state and stay in another: one model for all states cannot tell them apart.
+    # Heavy callers leave in one state and stay in another, so one model for all states cannot predict both.
     day, eve, service, intl = rng.choice((-1, 1), 4) * rng.uniform((2.5, 0, 1, 1), (4, 1, 2, 3))
     score: Numbers = day * day_mins + eve * eve_mins + service * service_calls + intl * intl_plan
     return score

@@ -1,4 +1,4 @@
-"""What a build hands over: an archive per model, the load test's requests, and their upload."""
+"""Package a build: write an archive per model and the load test's requests, and upload them."""
 
 import csv
 import gzip
@@ -21,12 +21,12 @@ from model_build.errors import BuildError
 from model_build.tabular.data import Table
 
 _UPLOADS_AT_ONCE = 8
-"""Below the ten connections that a boto3 client keeps."""
+"""Fewer than the ten connections in a boto3 client's pool."""
 _CONTENT_TYPES = {".gz": "application/gzip", ".png": "image/png", ".csv": "text/csv"}
 
 
 def pack_model(model: bytes, state: str, folder: Path) -> Artifact:
-    """Writes `folder/churn-xgb-<state>.tar.gz` with the model as its only file; equal models give equal bytes."""
+    """Write `folder/churn-xgb-<state>.tar.gz` with the model as its only file; equal models give equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / archive_name(state)
     with (
@@ -41,9 +41,9 @@ def pack_model(model: bytes, state: str, folder: Path) -> Artifact:
 
 
 def write_requests(table: Table, rows: NDArray[np.intp], predictions: NDArray[np.float32], path: Path) -> None:
-    """Writes a line per row: state, FEATURES, and `prediction`, the answer that the state's model must give.
+    """Write a line per row: state, FEATURES, and `prediction`, the expected response of the state's model.
 
-    Numbers have as many digits as tell a 32-bit float from its neighbours.
+    Numbers have just enough digits to identify a 32-bit float.
     """
     with path.open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
@@ -53,7 +53,7 @@ def write_requests(table: Table, rows: NDArray[np.intp], predictions: NDArray[np
 
 
 def upload(bucket: str, prefix: str, files: Mapping[str, Path]) -> None:
-    """Uploads files, several at once, under `<prefix>/<name>`.
+    """Upload files concurrently under `<prefix>/<name>`.
 
     Raises BuildError with the first object that cannot be written.
     """

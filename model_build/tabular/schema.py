@@ -1,4 +1,4 @@
-"""The columns of a churn table, and the words and states that are understood in it."""
+"""The columns of a churn table, and the accepted words and states."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,12 @@ NO = ("false.", "false", "no", "0")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its name as the public sample spells it, what it holds, and its feature if it is one as it is."""
+    """A column of the table.
+
+    name: spelling in the public sample.
+    kind: type of the values.
+    feature: name of the feature with the column's values, or None if there is none.
+    """
 
     name: str
     kind: Kind
@@ -27,12 +32,12 @@ class Column:
 
     @property
     def key(self) -> str:
-        """What the column is matched by."""
+        """Return the key that the column is matched by."""
         return column_key(self.name)
 
 
 def column_key(name: str) -> str:
-    """Letters and digits of a column's name in lower case: published copies spell the rest differently."""
+    """Return the letters and digits of a column's name in lower case; published copies differ in the rest."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

@@ -1,4 +1,4 @@
-"""Splits a table, trains one booster per state, and scores each on its state's held-out rows."""
+"""Split a table, train one booster per state, and score each on its state's held-out rows."""
 
 import math
 import multiprocessing
@@ -22,12 +22,12 @@ from model_build.tabular.schema import CHURN, STATES
 Indices = NDArray[np.intp]
 
 THRESHOLD = 0.5
-"""Above it an answer counts as leaving; XGBoost's own `error` uses the same."""
+"""Predictions above this value count as churn; XGBoost's own metric `error` uses the same threshold."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Row numbers of a table, in rising order; every row is in one of the three."""
+    """Row numbers of a table, in ascending order; every row is in exactly one part."""
 
     train: Indices
     validation: Indices
@@ -36,9 +36,11 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """AUC, and the share of wrong answers at THRESHOLD, over some rows.
+    """The accuracy of predictions.
 
-    AUC is None where the rows are all of one class, the error where there are no rows.
+    rows: number of rows.
+    auc: area under the ROC curve; None unless the rows have both classes.
+    error: fraction of wrong predictions at THRESHOLD; None without rows.
     """
 
     rows: int
@@ -48,7 +50,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class StateResult:
-    """A state's model: the training rows of the state, and its scores on the state's other rows."""
+    """The result for a state's model.
+
+    train_rows: number of the state's training rows.
+    validation, test: scores on the state's held-out rows.
+    """
 
     state: str
     train_rows: int
@@ -58,7 +64,7 @@ class StateResult:
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """A state whose model is trained on all states' training rows, and why."""
+    """A state whose model is trained on the training rows of all states, and the reason."""
 
     state: str
     reason: str
@@ -66,7 +72,7 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every state in alphabetical order, the scores over all states' rows, and the fallbacks."""
+    """The results of all states in alphabetical order, the scores over their combined rows, and the fallbacks."""
 
     states: tuple[StateResult, ...]
     validation: Score
@@ -76,7 +82,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """A booster in UBJSON per state, their report, and the answers to the split's test rows."""
+    """A booster in UBJSON per state, their report, and the predictions for the split's test rows."""
 
     models: dict[str, bytes]
     report: Report
@@ -85,9 +91,9 @@ class Training:
 
 
 def split_rows(table: Table, recipe: TabularRecipe) -> Split:
-    """Takes the test rows by state, then the validation rows by churn from what is left.
+    """Split off the test rows stratified by state, then the validation rows stratified by churn.
 
-    A state's only row is for training. Raises BuildError where there are too few rows for the shares.
+    The row of a state with only one is used for training. Raises BuildError if there are too few rows for the shares.
     """
     rows = np.arange(len(table.labels), dtype=np.intp)
     _, position, counts = np.unique(table.states, return_inverse=True, return_counts=True)
@@ -98,7 +104,7 @@ def split_rows(table: Table, recipe: TabularRecipe) -> Split:
     if len(counts) < 2 or counts.min() < 2:
         raise BuildError(
             f"column {CHURN.name!r}: {len(rest)} rows are left for training after the test rows, and fewer than 2 of "
-            "them are of one class; give a table with more customers who left and who stayed"
+            "them are of one class; provide a table with more customers who left and who stayed"
         )
     train, validation = _stratified(
         rest, table.labels[rest], "validation_share", recipe.validation_share, recipe.seed, "classes"
@@ -107,11 +113,10 @@ def split_rows(table: Table, recipe: TabularRecipe) -> Split:
 
 
 def train_states(table: Table, recipe: TabularRecipe, workers: int) -> Training:
-    """Trains a booster for each of STATES in `workers` processes; their number does not change the result.
+    """Train a booster for each of STATES in `workers` processes; their number does not change the result.
 
-    A state that has no training rows, or rows of one class only, gets a model trained on all states'
-    training rows and is listed in the report's fallbacks. Raises BuildError as `split_rows` does, and
-    when a training process dies.
+    A state without training rows, or with rows of only one class, gets a model trained on the training rows of all
+    states. The report lists it as a fallback. Raises BuildError as `split_rows` does, and when a training process dies.
     """
     split = split_rows(table, recipe)
     own, fallbacks = _own_rows(table, split)
@@ -145,7 +150,7 @@ def _stratified(
     if min(taken, len(rows) - taken) < kinds:
         raise BuildError(
             f"{field} is {share}: of {len(rows)} rows it takes {taken}, and each side of the split needs at least one "
-            f"row for each of {kinds} {unit}; give a larger table or another {field}"
+            f"row for each of {kinds} {unit}; provide a larger table or set another {field}"
         )
     rest, chosen = train_test_split(rows, test_size=share, random_state=seed, stratify=groups)
     return rest, chosen
@@ -160,8 +165,8 @@ def _own_rows(table: Table, split: Split) -> tuple[dict[str, Indices], tuple[Fal
         if not len(rows):
             fallbacks.append(Fallback(state, "it has no training rows"))
         elif left in (0, len(rows)):
-            fate = "left" if left else "stayed"
-            fallbacks.append(Fallback(state, f"its training rows ({len(rows)}) are all of customers who {fate}"))
+            outcome = "left" if left else "stayed"
+            fallbacks.append(Fallback(state, f"its training rows ({len(rows)}) are all of customers who {outcome}"))
         else:
             own[state] = rows
     return own, tuple(fallbacks)
@@ -177,26 +182,26 @@ def _fit_all(jobs: Sequence[Job], workers: int) -> Iterator[bytes]:
             yield from pool.map(fit, jobs)
         except BrokenProcessPool as error:
             raise BuildError(
-                "a training process died, most often for want of memory; build with more memory or a smaller table"
+                "a training process died, most often for lack of memory; build with more memory or a smaller table"
             ) from error
 
 
 def _predictions(table: Table, models: dict[str, bytes], rows: Indices) -> NDArray[np.float32]:
-    answers = np.zeros(len(rows), dtype=np.float32)
+    predictions = np.zeros(len(rows), dtype=np.float32)
     states = table.states[rows]
     for state, model in models.items():
         of_state = states == state
-        answers[of_state] = predict(model, table.features[rows[of_state]])
-    return answers
+        predictions[of_state] = predict(model, table.features[rows[of_state]])
+    return predictions
 
 
-def _score(table: Table, rows: Indices, answers: NDArray[np.float32], state: str | None = None) -> Score:
+def _score(table: Table, rows: Indices, predictions: NDArray[np.float32], state: str | None = None) -> Score:
     if state is not None:
         of_state = table.states[rows] == state
-        rows, answers = rows[of_state], answers[of_state]
+        rows, predictions = rows[of_state], predictions[of_state]
     labels = table.labels[rows]
     return Score(
         rows=len(rows),
-        auc=float(roc_auc_score(labels, answers)) if len(np.unique(labels)) == 2 else None,
-        error=float(((answers > THRESHOLD) != (labels == 1)).mean()) if len(rows) else None,
+        auc=float(roc_auc_score(labels, predictions)) if len(np.unique(labels)) == 2 else None,
+        error=float(((predictions > THRESHOLD) != (labels == 1)).mean()) if len(rows) else None,
     )

@@ -13,24 +13,22 @@ from containers.serving.question_answering.windows import EncoderBatch
 
 
 class EncoderEngine(Protocol):
-    """A loaded encoder, which runs for one thread at a time.
-
-    packs: rows of any lengths run together without padding, and no shape has to be prepared.
-    """
+    """A loaded encoder, which runs for one thread at a time."""
 
     @property
-    def packs(self) -> bool: ...
+    def packs(self) -> bool:
+        """Whether rows of any length run together without padding, and no shape needs preparation."""
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
-        """Start and end logits, each float32 of shape (rows, tokens)."""
+        """Return start and end logits, each float32 of shape (rows, tokens)."""
 
 
 @runtime_checkable
 class KnowsItsSizes(Protocol):
-    """An engine that can say whether a tokenizer fits its model."""
+    """An engine that can check whether a tokenizer fits its model."""
 
     def check_fits(self, words: int, max_seq_length: int) -> None:
-        """Raise StartupError if the model has fewer than `words` token IDs or `max_seq_length` positions."""
+        """Raise StartupError if the model has fewer than `words` token ids or `max_seq_length` positions."""
 
 
 _MODULES = {
@@ -42,10 +40,10 @@ _MODULES = {
 
 
 def load_engine(name: str, model_dir: Path, threads: int) -> EncoderEngine:
-    """Load the model in `model_dir` with the engine of that name and warm nothing.
+    """Load the model in `model_dir` with the named engine, without a warm-up.
 
-    Only the engine asked for is imported, since an image installs just one. Raises ValueError for an unknown name,
-    ImportError for one that is not installed, and StartupError for a model that it cannot load.
+    Only the requested engine is imported, since an image installs just one. Raises ValueError for an unknown name,
+    ImportError for an engine that is not installed, and StartupError for a model that it cannot load.
     """
     load: Callable[[Path, int], EncoderEngine] = _module(name).load
     try:
@@ -59,21 +57,21 @@ def load_engine(name: str, model_dir: Path, threads: int) -> EncoderEngine:
 
 
 def load_lanes(name: str, model_dir: Path, cores: int) -> Sequence[EncoderEngine]:
-    """Loads the model with an engine for each core, all of which may run at once; raises as `load_engine` does.
+    """Load the model with one engine per core, which may all run at once; raises as `load_engine` does.
 
-    None for an engine that shares its threads in the whole process, and for a single core.
+    Returns an empty sequence for a single core, and for an engine whose threads are shared by the whole process.
     """
     load: Callable[[Path, int], Sequence[EncoderEngine]] | None = getattr(_module(name), "load_lanes", None)
     return load(model_dir, cores) if load is not None and cores > 1 else ()
 
 
 def installed_version(name: str) -> str:
-    """Version of an engine as it is installed here; raises as `load_engine` does."""
+    """Return the installed version of an engine; raises as `load_engine` does."""
     version: Callable[[], str] = _module(name).version
     return version()
 
 
 def _module(name: str) -> ModuleType:
     if name not in _MODULES:
-        raise ValueError(f"unknown engine {name!r}: one of {', '.join(_MODULES)}")
+        raise ValueError(f"unknown engine {name!r}: choose one of {', '.join(_MODULES)}")
     return import_module(_MODULES[name])

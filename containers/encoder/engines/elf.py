@@ -1,4 +1,4 @@
-"""Whether a file is a whole shared library for this processor: the loader maps one that is cut off, and crashes."""
+"""Check that a file is a complete shared library for this processor; loading a truncated one crashes the process."""
 
 import struct
 from pathlib import Path
@@ -8,7 +8,7 @@ _HEADER, _SEGMENT = struct.Struct("<4sBB10xHHIQQQIHHHHHH"), struct.Struct("<IIQQ
 _SHARED_OBJECT, _X86_64, _LOADED, _DYNAMIC = 3, 62, 1, 2
 """Values of e_type, e_machine and p_type (System V ABI, "Object Files")."""
 _HEAD_BYTES = 64 * 1024
-"""Read from the beginning: the headers stand there in what a linker makes."""
+"""Bytes read from the start of the file, where linkers put the headers."""
 
 
 class _Header(NamedTuple):
@@ -31,7 +31,7 @@ class _Header(NamedTuple):
 
 
 def library_problem(path: Path) -> str:
-    """Return what is wrong with a library for 64-bit x86, or an empty string; nothing of it is run."""
+    """Return the problem with a library for 64-bit x86, or an empty string; none of its code runs."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -39,11 +39,11 @@ def library_problem(path: Path) -> str:
     except OSError as error:
         return f"is not in the model archive ({error.strerror})"
     if len(head) < _HEADER.size or head[:4] != b"\x7fELF":
-        return "is no ELF library"
+        return "is not an ELF library"
     header = _Header(*_HEADER.unpack_from(head))
     if (header.bits, header.byte_order, header.kind, header.machine) != (2, 1, _SHARED_OBJECT, _X86_64):
         return (
-            f"is no library for 64-bit x86 (ELF class {header.bits}, byte order {header.byte_order}, "
+            f"is not a library for 64-bit x86 (ELF class {header.bits}, byte order {header.byte_order}, "
             f"type {header.kind}, machine {header.machine})"
         )
     return _segments_problem(header, head, size)
@@ -60,5 +60,5 @@ def _segments_problem(header: _Header, head: bytes, size: int) -> str:
         if kind == _LOADED and in_file > in_memory:
             return "is damaged: a segment is larger in the file than in memory"
         if begin + in_file > size:
-            return f"is cut off: it has {size} bytes of {begin + in_file}"
-    return "" if {_LOADED, _DYNAMIC} <= kinds else "is damaged: it has nothing to load"
+            return f"is truncated: it has {size} bytes of {begin + in_file}"
+    return "" if {_LOADED, _DYNAMIC} <= kinds else "is damaged: it has no loadable or no dynamic segment"

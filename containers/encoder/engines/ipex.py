@@ -1,4 +1,4 @@
-"""TorchScript with Intel Extension for PyTorch 2.8, in an image of its own: the extension is discontinued."""
+"""TorchScript with Intel Extension for PyTorch 2.8, in its own image since the extension is discontinued."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ MODEL_FILE = "model.pt"
 
 
 def version() -> str:
-    """Installed version of intel-extension-for-pytorch, without its local build label."""
+    """Return the installed version of intel-extension-for-pytorch, without its local build label."""
     return str(ipex.__version__).partition("+")[0]
 
 
 def load(model_dir: Path, threads: int) -> "IpexEngine":
-    """Loads the frozen graph for `threads` OpenMP threads."""
+    """Load the frozen graph for `threads` OpenMP threads."""
     torch.set_num_threads(threads)
     return IpexEngine(torch.jit.freeze(torch.jit.load(model_dir / MODEL_FILE).eval()))
 
@@ -31,7 +31,7 @@ class IpexEngine:
         self._graph = graph
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
-        """Start and end logits, each float32 of shape (rows, tokens)."""
+        """Return start and end logits, each float32 of shape (rows, tokens)."""
         arrays = batch.arrays()
         with torch.inference_mode():
             start, end = self._graph(*(torch.from_numpy(arrays[name]) for name in EncoderBatch.INPUTS))

@@ -1,4 +1,4 @@
-"""ONNX Runtime."""
+"""The engine onnxruntime: ONNX Runtime on the CPU."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +15,12 @@ _OUTPUTS = ("start_logits", "end_logits")
 
 
 def version() -> str:
-    """Installed version of the onnxruntime package."""
+    """Return the installed version of the onnxruntime package."""
     return str(ort.__version__)
 
 
 def load(model_dir: Path, threads: int) -> "OnnxRuntimeEngine":
-    """Opens a session of `threads` intra-op threads on the CPU."""
+    """Open a session with `threads` intra-op threads on the CPU."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -30,12 +30,12 @@ def load(model_dir: Path, threads: int) -> "OnnxRuntimeEngine":
 
 
 def load_lanes(model_dir: Path, cores: int) -> Sequence["OnnxRuntimeEngine"]:
-    """A session of one thread, which as many callers share as there are cores."""
+    """Return the same single-threaded session once per core; concurrent callers share it."""
     return [load(model_dir, 1)] * cores
 
 
 class OnnxRuntimeEngine:
-    """An inference session; ONNX Runtime's sessions may be shared between threads."""
+    """An inference session; ONNX Runtime's sessions are thread-safe."""
 
     packs = False
 
@@ -46,12 +46,12 @@ class OnnxRuntimeEngine:
         if not self._inputs <= set(EncoderBatch.INPUTS) or not outputs >= set(_OUTPUTS):
             raise StartupError(
                 f"{MODEL_FILE} has inputs {', '.join(sorted(self._inputs))[:200]} and outputs "
-                f"{', '.join(sorted(outputs))[:200]}: it must have inputs of {', '.join(EncoderBatch.INPUTS)} and "
+                f"{', '.join(sorted(outputs))[:200]}: it must have inputs among {', '.join(EncoderBatch.INPUTS)} and "
                 f"outputs {', '.join(_OUTPUTS)}; rebuild the artifact"
             )
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
-        """Start and end logits, each float32 of shape (rows, tokens)."""
+        """Return start and end logits, each float32 of shape (rows, tokens)."""
         feed = {name: array for name, array in batch.arrays().items() if name in self._inputs}
         start, end = self._session.run(list(_OUTPUTS), feed)
         return np.asarray(start), np.asarray(end)

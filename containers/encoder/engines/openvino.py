@@ -1,4 +1,4 @@
-"""OpenVINO runtime."""
+"""The engine openvino: OpenVINO on the CPU."""
 
 from collections.abc import Sequence
 from importlib import metadata
@@ -14,7 +14,7 @@ MODEL_FILE = "model.xml"
 
 
 def version() -> str:
-    """Installed version of the openvino package."""
+    """Return the installed version of the openvino package."""
     return metadata.version("openvino")
 
 
@@ -25,16 +25,16 @@ def load(model_dir: Path, threads: int) -> "OpenVinoEngine":
 
 
 def load_lanes(model_dir: Path, cores: int) -> Sequence["OpenVinoEngine"]:
-    """Compiles the model for a stream of one thread on each core."""
+    """Compile the model for one single-threaded stream per core."""
     model = compiled(model_dir, cores, cores)
     return [OpenVinoEngine(model) for _ in range(cores)]
 
 
 def compiled(model_dir: Path, streams: int, threads: int, precision: str = "f32") -> ov.CompiledModel:
-    """The model for so many streams, on so many threads altogether.
+    """Compile the model for `streams` streams on `threads` threads in total.
 
-    precision: of what is not quantized. bf16 is measurably less accurate and C6i has none: whoever wants it must gate
-    it on its own.
+    precision: precision of the operations that are not quantized, "f32" or "bf16". bf16 is measurably less accurate and
+        C6i does not have it, so an artifact that uses it needs its own accuracy gate.
     """
     return ov.Core().compile_model(
         model_dir / MODEL_FILE,
@@ -51,7 +51,7 @@ def compiled(model_dir: Path, streams: int, threads: int, precision: str = "f32"
 class OpenVinoEngine:
     """A stream of a compiled model.
 
-    words: token ids that the model has embeddings of, where that is known.
+    words: number of token ids with an embedding, or None if unknown.
     """
 
     packs = False
@@ -62,23 +62,23 @@ class OpenVinoEngine:
         self._request = model.create_infer_request()
 
     def check_fits(self, words: int, max_seq_length: int) -> None:
-        """Raise StartupError for more token ids than the model has embeddings of; positions are tried by warming up."""
-        del max_seq_length  # of the protocol
+        """Raise StartupError if the model has fewer than `words` token ids; the warm-up checks the positions."""
+        del max_seq_length  # The protocol has it; only the warm-up can check it.
         if self._words is not None and words > self._words:
             raise StartupError(
-                f"the tokenizer's highest token id plus one is {words}, {MODEL_FILE} has embeddings of {self._words}; "
+                f"the tokenizer's highest token id plus one is {words}, {MODEL_FILE} has {self._words} embeddings; "
                 "rebuild the artifact with model_build"
             )
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
-        """Start and end logits, each float32 of shape (rows, tokens)."""
+        """Return start and end logits, each float32 of shape (rows, tokens)."""
         arrays = batch.arrays()
         outputs = self._request.infer([arrays[name] for name in self._names], share_inputs=True)
         return outputs[0], outputs[1]
 
 
 def _words(model: ov.Model) -> int | None:
-    """Return the rows of the table of token ids; OpenVINO looks up an id beyond them without an error."""
+    """Return the rows of the token embedding table, or None; OpenVINO reports no error for an id beyond them."""
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Gather":
             continue
@@ -93,11 +93,11 @@ def _words(model: ov.Model) -> int | None:
 
 
 def _input_names(model: ov.CompiledModel) -> list[str]:
-    found = [name for port in model.inputs for name in EncoderBatch.INPUTS if name in port.get_names()]
-    if len(found) != len(model.inputs) or "input_ids" not in found or len(model.outputs) != 2:
+    known = [name for port in model.inputs for name in EncoderBatch.INPUTS if name in port.get_names()]
+    if len(known) != len(model.inputs) or "input_ids" not in known or len(model.outputs) != 2:
         names = ", ".join(sorted({name for port in model.inputs for name in port.get_names()})) or "no names"
         raise StartupError(
-            f"{MODEL_FILE} has inputs {names[:200]} and {len(model.outputs)} outputs: it must have inputs of "
+            f"{MODEL_FILE} has inputs {names[:200]} and {len(model.outputs)} outputs: it must have inputs among "
             f"{', '.join(EncoderBatch.INPUTS)} and two outputs; rebuild the artifact"
         )
-    return found
+    return known

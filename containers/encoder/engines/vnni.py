@@ -1,7 +1,7 @@
-"""The project's own encoder for AVX-512 VNNI, compiled by the build and carried in the archive.
+"""The engine vnni: the project's own encoder for AVX-512 VNNI, compiled by the build and stored in the archive.
 
-Its activations are quantized token by token when they are computed and nothing is padded, so an answer does not depend
-on what shares its batch, and no length has to be prepared.
+Activations are quantized per token at run time, and nothing is padded. So an answer does not depend on the rest of its
+batch, and no length needs preparation.
 """
 
 import ctypes
@@ -31,8 +31,8 @@ __all__ = ["LIBRARY_FILE", "VERSION", "WEIGHTS_FILE", "EncoderShape", "VnniEngin
 
 LIBRARY_FILE = "encoder.so"
 VERSION = "2"
-"""Of the functions in the library and of the names of the weights; an archive of another one is refused. The library
-has it as `encoder_abi_version`."""
+"""Version of the library's functions and of the names of the weights; archives with another version are refused. The
+library exports it as `encoder_abi_version`."""
 _NO_LAYER = -1
 _REBUILD = "rebuild the artifact with this image's version of model_build"
 
@@ -44,21 +44,21 @@ class _Shape(ctypes.Structure):
 
 
 def version() -> str:
-    """Return the version of what this module and the library agree on."""
+    """Return the version of the interface between this module and the library."""
     return VERSION
 
 
 def load(model_dir: Path, threads: int) -> "VnniEngine":
-    """Open a session that computes on `threads` threads, one of which is the caller's.
+    """Open a session that computes on `threads` threads, including the caller's.
 
-    All sessions on one archive share its weights.
-    Raises StartupError for weights or a library that cannot be served, and MemoryError.
+    All sessions of one archive share its weights. Raises StartupError for weights or a library that cannot be served,
+    and MemoryError.
     """
     return VnniEngine(_encoder(model_dir), threads)
 
 
 def load_lanes(model_dir: Path, cores: int) -> Sequence["VnniEngine"]:
-    """Open a session of one thread for each core; raises as `load` does."""
+    """Open one single-threaded session per core; raises as `load` does."""
     encoder = _encoder(model_dir)
     return [VnniEngine(encoder, 1) for _ in range(cores)]
 
@@ -77,13 +77,13 @@ class _Encoder:
         self.shape = weights.shape
         pointer = self.library.encoder_new(ctypes.byref(_Shape(*astuple(self.shape))))
         if not pointer:
-            raise MemoryError(f"there is no memory for {self.shape.weight_bytes()} bytes of weights")
+            raise MemoryError(f"there is not enough memory for {self.shape.weight_bytes()} bytes of weights")
         self.pointer = pointer
         weakref.finalize(self, self.library.encoder_free, pointer)
         self._fill(weights)
 
     def _fill(self, weights: WeightsFile) -> None:
-        """Copy tensor by tensor, so that no second copy of all weights is ever there."""
+        """Copy the weights tensor by tensor, so memory never holds two copies of all of them."""
         library, given = self.library, weights.tensor
         library.encoder_embeddings(
             self.pointer, given("words.weight"), given("words.scale"), given("positions"), given("types")
@@ -100,7 +100,7 @@ class _Encoder:
 
 
 class VnniEngine:
-    """A session: its threads, and memory for what they compute."""
+    """A session: threads, and memory for their computations."""
 
     packs = True
 
@@ -108,58 +108,60 @@ class VnniEngine:
         self._encoder = encoder
         self._session = encoder.library.session_new(encoder.pointer, threads)
         if not self._session:
-            raise MemoryError(f"there is no memory for a session of {threads} threads")
+            raise MemoryError(f"there is not enough memory for a session of {threads} threads")
         weakref.finalize(self, encoder.library.session_free, self._session)
 
     def check_fits(self, words: int, max_seq_length: int) -> None:
-        """Raise StartupError if the model has fewer than `words` token IDs or `max_seq_length` positions."""
+        """Raise StartupError if the model has fewer than `words` token ids or `max_seq_length` positions."""
         shape = self._encoder.shape
-        for what, wanted, there in (
+        for what, wanted, available in (
             ("the tokenizer's highest token id plus one", words, shape.words),
             ("max_seq_length", max_seq_length, shape.positions),
         ):
-            if wanted > there:
-                raise StartupError(f"{what} is {wanted}, {WEIGHTS_FILE} has embeddings of {there}; {_REBUILD}")
+            if wanted > available:
+                raise StartupError(f"{what} is {wanted}, {WEIGHTS_FILE} has {available} embeddings; {_REBUILD}")
 
     def infer(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
-        """Start and end logits, each float32 of shape (rows, tokens), 0 for padding.
+        """Return start and end logits, each float32 of shape (rows, tokens), 0 for padding.
 
-        Raises ValueError for what the model has no embedding of, and MemoryError.
+        Raises ValueError for an id or position without an embedding, and MemoryError.
         """
-        encoder, there = self._encoder, batch.attention_mask.astype(bool)
-        lengths = there.sum(axis=1, dtype=np.int32)
-        ids, types = batch.input_ids[there].astype(np.int32), batch.token_type_ids[there].astype(np.int32)
+        encoder, mask = self._encoder, batch.attention_mask.astype(bool)
+        lengths = mask.sum(axis=1, dtype=np.int32)
+        ids, types = batch.input_ids[mask].astype(np.int32), batch.token_type_ids[mask].astype(np.int32)
         for name, values, limit in (
             ("positions", lengths - 1, encoder.shape.positions),
             ("input_ids", ids, encoder.shape.words),
             ("token_type_ids", types, encoder.shape.types),
         ):
             if values.min() < 0 or values.max() >= limit:
-                raise ValueError(f"{name}: {values.min()} to {values.max()} given, the model has 0 to {limit - 1}")
+                raise ValueError(f"{name} are {values.min()} to {values.max()}, the model has 0 to {limit - 1}")
         logits = np.empty((2, len(ids)), dtype=np.float32)
         if not encoder.library.session_run(self._session, ids, types, lengths, len(lengths), logits[0], logits[1]):
-            raise MemoryError(f"there is no memory for {len(ids)} tokens at once")
-        start, end = (np.zeros(there.shape, dtype=np.float32) for _ in range(2))
-        start[there], end[there] = logits
+            raise MemoryError(f"there is not enough memory for {len(ids)} tokens at once")
+        start, end = (np.zeros(mask.shape, dtype=np.float32) for _ in range(2))
+        start[mask], end[mask] = logits
         return start, end
 
 
 def _library(path: Path) -> ctypes.CDLL:
-    """Load the functions of the archive's library, which let the GIL go while they run; raises StartupError."""
+    """Load the archive's library, whose functions release the GIL; raises StartupError."""
     if problem := library_problem(path):
         raise StartupError(f"{path.name} {problem}; upload the artifact again, or {_REBUILD}")
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         raise StartupError(f"{path.name} cannot be loaded ({one_line(error)}); {_REBUILD}") from error
-    # Symbols of data: nothing in the library runs before they have been compared.
+    # These are data symbols, so none of the library's functions run before the versions are compared.
     try:
-        found = str(ctypes.c_int32.in_dll(library, "encoder_abi_version").value)
+        abi_version = str(ctypes.c_int32.in_dll(library, "encoder_abi_version").value)
         instruction_set = (ctypes.c_char * 16).in_dll(library, "encoder_instruction_set").value.decode(errors="replace")
     except ValueError as error:
-        raise StartupError(f"{path.name} is of another version, without encoder_abi_version; {_REBUILD}") from error
-    if found != VERSION:
-        raise StartupError(f"{path.name} has version {found}, this image runs version {VERSION}; {_REBUILD}")
+        raise StartupError(
+            f"{path.name} has no encoder_abi_version, so another version built it; {_REBUILD}"
+        ) from error
+    if abi_version != VERSION:
+        raise StartupError(f"{path.name} has version {abi_version}, this image runs version {VERSION}; {_REBUILD}")
     if instruction_set and instruction_set not in instruction_sets():
         raise StartupError(
             f"{path.name} needs the instruction set {instruction_set}, which this processor does not offer: use an "

@@ -1,4 +1,4 @@
-"""The weights file of the engine vnni: its sizes, its tensors, and every check made before native code sees them."""
+"""The weights file of the engine vnni: its sizes, its tensors, and every check made before native code reads them."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,28 +15,29 @@ from containers.serving.messages import one_line
 
 WEIGHTS_FILE = "model.safetensors"
 LINEARS = ("query", "key", "value", "attended", "up", "down")
-"""Each with int8 `.weight` of shape (outputs, inputs), float32 `.scale` and `.bias` of shape (outputs,)."""
+"""Linear layers. Each has an int8 `.weight` of shape (outputs, inputs), and a float32 `.scale` and `.bias` of shape
+(outputs,)."""
 NORMALIZATIONS = ("after_attention", "after_feed_forward")
-"""Each with float32 `.gamma` and `.beta` of shape (hidden,)."""
+"""Layer normalizations. Each has a float32 `.gamma` and `.beta` of shape (hidden,)."""
 MULTIPLE = 32
-"""Columns in a panel of the kernels: a head's size and the intermediate size are multiples of it."""
+"""Columns in a panel of the kernels; the head size and the intermediate size must be multiples of it."""
 LARGEST_HEAD = 128
-"""Sums of more products of queries and keys could pass 2**31."""
+"""Largest head size: the dot product of a longer query and key could exceed 2**31."""
 LIMITS = {
     "layers": 1024, "hidden": 65_536, "heads": 65_536, "intermediate": 65_536, "words": 2**24, "positions": 32_768,
     "types": 65_536,
 }  # fmt: skip
-"""Largest value of each size; the same as in model_build/encoder/vnni/encoder.cc, where the reasons are."""
+"""Largest value of each size; the same as in model_build/encoder/vnni/encoder.cc, which gives the reasons."""
 MAX_WEIGHT_BYTES = 8 * 2**30
-"""Memory for the weights; BERT-large needs about 350 MB."""
+"""Most memory for the weights; BERT-large needs about 350 MB."""
 _DTYPES: Mapping[str, tuple[str, int]] = {"I8": ("int8", 1), "F32": ("float32", 4)}
-"""Names and bytes of the data types, by their names in safetensors."""
+"""NumPy name and size in bytes of each data type, by its name in safetensors."""
 _REBUILD = "rebuild the artifact with model_build"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderShape:
-    """Sizes of a BERT encoder, and the epsilon of its normalizations; the weights file has them as metadata."""
+    """Sizes of a BERT encoder and the epsilon of its normalizations, stored as metadata of the weights file."""
 
     layers: int
     hidden: int
@@ -48,12 +49,12 @@ class EncoderShape:
     epsilon: float
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the sizes as safetensors keeps them."""
+        """Return the sizes as safetensors metadata."""
         return {name: repr(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str] | None) -> "EncoderShape":
-        """Read what `to_metadata` gave; raises StartupError for sizes that the encoder cannot run."""
+        """Read the output of `to_metadata`; raises StartupError for sizes that the encoder cannot run."""
         given = metadata or {}
         for name in (each.name for each in fields(cls)):
             if name not in given:
@@ -65,7 +66,7 @@ class EncoderShape:
         return shape
 
     def problems(self) -> Iterator[str]:
-        """Say what keeps the encoder from running a model of these sizes."""
+        """Yield the reasons why the encoder cannot run a model of these sizes."""
         for name, most in LIMITS.items():
             size = getattr(self, name)
             if not 1 <= size <= most:
@@ -85,12 +86,12 @@ class EncoderShape:
             yield f"the sizes in its metadata add up to {size} bytes of weights, more than {MAX_WEIGHT_BYTES}"
 
     def weight_bytes(self) -> int:
-        """Return the bytes of all tensors together."""
+        """Return the total size of all tensors in bytes."""
         fixed = sum(_bytes(dtype, sizes) for _, dtype, sizes in self._fixed_tensors())
         return fixed + self.layers * sum(_bytes(dtype, sizes) for _, dtype, sizes in self._layer_tensors(0))
 
     def tensors(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-        """Yield name, data type (as safetensors names it) and shape of every tensor in the file."""
+        """Yield the name, data type (as safetensors names it) and shape of every tensor in the file."""
         yield from self._fixed_tensors()
         for layer in range(self.layers):
             yield from self._layer_tensors(layer)
@@ -119,27 +120,27 @@ class EncoderShape:
 
 
 class WeightsFile:
-    """An open weights file in which every tensor has been found to have the right data type and shape.
+    """An open weights file whose tensors all have the right data type and shape.
 
-    Raises StartupError for a file that is not there, is damaged, or does not fit its own metadata.
+    Raises StartupError for a file that is missing, damaged, or inconsistent with its own metadata.
     """
 
     def __init__(self, path: Path) -> None:
         try:
-            file: Any = safe_open(path, framework="numpy")  # safetensors has no types
+            file: Any = safe_open(path, framework="numpy")  # Any, since safetensors has no type hints
             metadata: Mapping[str, str] | None = file.metadata()
         except OSError as error:
             raise StartupError(
                 f"no {path.name} in the model archive ({one_line(error)}): build it with model_build"
             ) from error
         except SafetensorError as error:
-            raise _damaged(f"it is no safetensors file ({one_line(error)})") from error
+            raise _damaged(f"it is not a safetensors file ({one_line(error)})") from error
         self._file = file
         self.shape = EncoderShape.from_metadata(metadata)
         self._check_tensors()
 
     def tensor(self, name: str) -> npt.NDArray[np.generic]:
-        """Read one tensor; raises StartupError where its floats are not finite, or its scales not positive."""
+        """Read one tensor; raises StartupError for floats that are not finite or scales that are not positive."""
         try:
             values: npt.NDArray[np.generic] = np.ascontiguousarray(self._file.get_tensor(name))
         except (SafetensorError, OSError, ValueError) as error:
@@ -152,20 +153,20 @@ class WeightsFile:
         return values
 
     def _check_tensors(self) -> None:
-        there = set(self._file.keys())
+        present = set(self._file.keys())
         for name, dtype, sizes in self.shape.tensors():
-            if name not in there:
+            if name not in present:
                 raise _damaged(f"it has no tensor {name}, which its metadata calls for")
-            found = self._file.get_slice(name)
-            found_dtype, found_sizes = str(found.get_dtype()), tuple(found.get_shape())
-            if (found_dtype, found_sizes) != (dtype, sizes):
+            tensor = self._file.get_slice(name)
+            actual_dtype, actual_sizes = str(tensor.get_dtype()), tuple(tensor.get_shape())
+            if (actual_dtype, actual_sizes) != (dtype, sizes):
                 raise _damaged(
-                    f"{name} is {_described(found_dtype, found_sizes)}, its metadata calls for "
+                    f"{name} is {_described(actual_dtype, actual_sizes)}, its metadata calls for "
                     f"{_described(dtype, sizes)}"
                 )
-            there.discard(name)
-        if there:
-            raise _damaged(f"it has a tensor {min(there)[:80]!r}, which its metadata does not call for")
+            present.discard(name)
+        if present:
+            raise _damaged(f"it has a tensor {min(present)[:80]!r}, which its metadata does not call for")
 
 
 def _bytes(dtype: str, sizes: tuple[int, ...]) -> int:
@@ -178,7 +179,7 @@ def _described(dtype: str, sizes: tuple[int, ...]) -> str:
 
 
 def _whole_number(name: str, text: str) -> int:
-    # Python converts no text of thousands of digits, and other scripts' digits would count.
+    # int() raises ValueError for thousands of digits, and accepts digits of other scripts.
     if not (text.isascii() and text.isdecimal() and len(text) <= 10):
         raise _damaged(f"{name} is {text[:40]!r}: it must be a whole number from 1 to {LIMITS[name]}")
     return int(text)

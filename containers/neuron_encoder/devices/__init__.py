@@ -1,4 +1,4 @@
-"""What runs a batch: NeuronCores, or virtual ones on a machine without them."""
+"""Devices that run batches: NeuronCores, or virtual cores on a machine without them."""
 
 from pathlib import Path
 from typing import Protocol
@@ -16,14 +16,14 @@ class Device(Protocol):
     """One copy of the model on a group of cores; `run` may be called from several threads, which take turns."""
 
     def run(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
-        """Start and end logits, each float32 of shape (rows, tokens); the batch has the shape of a bucket."""
+        """Return start and end logits, each float32 of shape (rows, tokens); the batch must have a bucket's shape."""
 
 
 def load_device(kind: DeviceKind, model_dir: Path, artifact: NeuronArtifact, core: CoreGroup, threads: int) -> Device:
-    """Loads one copy of the model onto the core group and warms nothing.
+    """Load one copy of the model onto the core group, without a warm-up.
 
-    Only the engine of that kind is imported, since an image installs just one. Raises StartupError, also for a model
-    file that is damaged.
+    Only the engine for `kind` is imported, since an image installs just one. Raises StartupError, also for a damaged
+    model file.
     """
     try:
         return _load_device(kind, model_dir, artifact, core, threads)
@@ -50,9 +50,9 @@ def _load_device(kind: DeviceKind, model_dir: Path, artifact: NeuronArtifact, co
 
 
 def engine_version(kind: DeviceKind, artifact: NeuronArtifact) -> tuple[str, str] | None:
-    """Name and version of the engine that this image would run the artifact with; None where none is needed.
+    """Return the name and version of the engine that runs the artifact in this image, or None if it needs none.
 
-    Raises StartupError for one that is not installed.
+    Raises StartupError for an engine that is not installed.
     """
     if kind == "timed":
         return None

@@ -1,4 +1,4 @@
-"""A group of NeuronCores that the models of one process take turns on."""
+"""A group of NeuronCores, shared in turns by the models of one process."""
 
 import ctypes
 import threading
@@ -9,13 +9,14 @@ from typing import TypeVar
 
 _Result = TypeVar("_Result")
 _PR_SET_TIMERSLACK = 29
-"""prctl(2): how much later than asked a thread's sleep may end, 50 microseconds unless told."""
+"""Option of prctl(2) for how late a thread's sleep may end; the default is 50 microseconds."""
 
 
 class CoreGroup:
-    """One lock for the group, and how long it was busy.
+    """A group of cores with one lock and a record of its busy time.
 
-    cores: their numbers on the instance. clock, sleep: monotonic seconds, as those of the time module.
+    cores: numbers of the cores on the instance.
+    clock, sleep: monotonic clock and sleep in seconds, like those of the time module.
     """
 
     def __init__(
@@ -34,17 +35,17 @@ class CoreGroup:
 
     @property
     def name(self) -> str:
-        """The cores as NEURON_RT_VISIBLE_CORES has them."""
+        """Return the cores in the format of NEURON_RT_VISIBLE_CORES."""
         return str(self.cores[0]) if len(self.cores) == 1 else f"{self.cores[0]}-{self.cores[-1]}"
 
     @property
     def busy_seconds(self) -> float:
-        """Time that the group has been running batches, since it was made."""
+        """Return the seconds that the group has run batches since its creation."""
         began = self._began
         return self._busy + (self._clock() - began if began is not None else 0.0)
 
     def run(self, work: Callable[[], _Result]) -> _Result:
-        """Runs work that takes the group for as long as it lasts."""
+        """Run work that holds the group until it returns."""
         with self._turn:
             self._began = began = self._clock()
             try:
@@ -54,10 +55,10 @@ class CoreGroup:
                 self._busy += self._clock() - began
 
     def occupy(self, seconds: float) -> None:
-        """Takes the group for exactly so long without using the processor.
+        """Hold the group for exactly `seconds` without using the processor.
 
-        Work that was handed over while the group was busy begins when the work before it ended on the device, however
-        late the host noticed: sleeping too long makes the host late, never the device longer busy.
+        Work submitted while the group is busy starts when the earlier work ends on the device, however late the host
+        notices. So a sleep that ends late delays the host, but adds no busy time to the device.
         """
         submitted = self._clock()
         with self._turn:
@@ -68,6 +69,6 @@ class CoreGroup:
 
 
 def sleep_precisely() -> None:
-    """Lets the calling thread's sleeps end on time, as far as the kernel can; does nothing where it is not Linux."""
+    """Make the calling thread's sleeps end as precisely as the kernel can; a no-op except on Linux."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)

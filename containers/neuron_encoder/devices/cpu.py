@@ -1,4 +1,4 @@
-"""A virtual NeuronCore that answers: OpenVINO on the host's processor."""
+"""A virtual NeuronCore with real answers, from OpenVINO on the host's processor."""
 
 from importlib import metadata
 from pathlib import Path
@@ -15,12 +15,12 @@ ENGINE = "openvino"
 
 
 def version() -> str:
-    """Installed version of the openvino package."""
+    """Return the installed version of the openvino package."""
     return metadata.version("openvino")
 
 
 class CpuDevice:
-    """One compiled model for each file that the buckets name; one infer request each, since a core runs one batch."""
+    """A compiled model per file of the buckets, each with one infer request, since a core runs one batch at a time."""
 
     def __init__(self, requests: dict[tuple[int, int], tuple[ov.InferRequest, tuple[str, ...]]], core: CoreGroup):
         self._requests = requests
@@ -28,11 +28,11 @@ class CpuDevice:
 
     @classmethod
     def load(cls, model_dir: Path, artifact: NeuronArtifact, core: CoreGroup, threads: int) -> "CpuDevice":
-        """Compiles every file for `threads` threads; raises StartupError for an artifact of another target."""
+        """Compile every file for `threads` threads; raises StartupError for an artifact of another target."""
         if artifact.target != "cpu":
             raise StartupError(
-                f"the artifact is traced for {artifact.target}: the device cpu runs those of target cpu; build one, or "
-                "set NEURON_ENCODER_DEVICE to neuron or timed"
+                f"the artifact is traced for {artifact.target}: the device cpu runs only artifacts of target cpu; "
+                "build one, or set NEURON_ENCODER_DEVICE to neuron or timed"
             )
         options = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -49,14 +49,14 @@ class CpuDevice:
         return cls({(bucket.length, bucket.batch): compiled[bucket.file] for bucket in artifact.buckets}, core)
 
     def run(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
-        """Start and end logits, float32 of shape (rows, tokens)."""
+        """Return start and end logits, float32 of shape (rows, tokens)."""
         rows, length = batch.input_ids.shape
         request, names = self._requests[length, rows]
         arrays = batch.arrays()
 
         def infer() -> tuple[FloatArray, FloatArray]:
             outputs = request.infer([arrays[name] for name in names], share_inputs=True)
-            # The request's own memory is written to by the next batch.
+            # The next batch overwrites the request's own memory.
             return outputs[0].copy(), outputs[1].copy()
 
         return self._core.run(infer)

@@ -1,7 +1,7 @@
 """Traced models on real NeuronCores.
 
-The process sees only its own cores (NEURON_RT_VISIBLE_CORES), so that the runtime's default placement is the right one
-(AWS Neuron documentation, "NeuronCore Allocation and Model Placement").
+The process sees only its own cores (NEURON_RT_VISIBLE_CORES), so the runtime's default placement is correct.
+Source: AWS Neuron documentation, "NeuronCore Allocation and Model Placement".
 """
 
 from importlib import import_module
@@ -20,11 +20,11 @@ _MODULES: dict[Target, tuple[str, str]] = {
     "inf2": ("torch-neuronx", "torch_neuronx"),
     "inf1": ("torch-neuron", "torch_neuron"),
 }
-"""Package and module by target; importing the module registers the operators that traced models are made of."""
+"""Package and module by target; importing the module registers the operators of traced models."""
 
 
 def version(target: Target) -> tuple[str, str]:
-    """Package of the target's SDK and its installed version without the build label; raises StartupError."""
+    """Return the target's SDK package and its installed version without the build label; raises StartupError."""
     package, module = _sdk(target)
     return package, str(module.__version__).partition("+")[0]
 
@@ -32,8 +32,8 @@ def version(target: Target) -> tuple[str, str]:
 def _sdk(target: Target) -> tuple[str, Any]:
     if target not in _MODULES:
         raise StartupError(
-            f"the artifact is of target {target}: NeuronCores run {' and '.join(_MODULES)}; set NEURON_ENCODER_DEVICE to "
-            "cpu, or build it for the device"
+            f"the artifact is of target {target}: NeuronCores run {' and '.join(_MODULES)}; set NEURON_ENCODER_DEVICE "
+            "to cpu, or build it for the device"
         )
     package, name = _MODULES[target]
     try:
@@ -45,21 +45,21 @@ def _sdk(target: Target) -> tuple[str, Any]:
 
 
 class NeuronDevice:
-    """One traced TorchScript for each file that the buckets name."""
+    """The traced TorchScript models, one per file of the buckets."""
 
     def __init__(self, torch: Any, models: dict[tuple[int, int], Any], core: CoreGroup) -> None:
         self._torch, self._models, self._core = torch, models, core
 
     @classmethod
     def load(cls, model_dir: Path, artifact: NeuronArtifact, core: CoreGroup) -> "NeuronDevice":
-        """Loads every file onto the process's cores; raises StartupError without the target's SDK."""
+        """Load every file onto the process's cores; raises StartupError without the target's SDK."""
         _sdk(artifact.target)
         torch = import_module("torch")
         files = {file: torch.jit.load(model_dir / file) for file in sorted({b.file for b in artifact.buckets})}
         return cls(torch, {(b.length, b.batch): files[b.file] for b in artifact.buckets}, core)
 
     def run(self, batch: EncoderBatch) -> tuple[FloatArray, FloatArray]:
-        """Start and end logits, float32 of shape (rows, tokens)."""
+        """Return start and end logits, float32 of shape (rows, tokens)."""
         rows, length = batch.input_ids.shape
         model, arrays = self._models[length, rows], batch.arrays()
         inputs = [self._torch.from_numpy(arrays[name]) for name in INPUTS]

@@ -1,1 +1,1 @@
-"""Extractive question answering around an encoder, as every image that answers questions does it."""
+"""Extractive question answering around an encoder, shared by all images that answer questions."""

@@ -1,4 +1,4 @@
-"""From the encoder's logits to an answer in the context."""
+"""The best answer in a context, from the encoder's logits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from containers.serving.question_answering.windows import Window
 
 @dataclass(frozen=True, slots=True)
 class AnsweredQuestion:
-    """An answer as it stands in the context.
+    """An answer quoted from the context.
 
-    score: probability among all spans of the context, 0 to 1. start, end: character range, end exclusive.
+    score: probability among all spans of the context, 0 to 1.
+    start, end: character range in the context, end exclusive.
     """
 
     answer: str
@@ -23,7 +24,7 @@ class AnsweredQuestion:
 def best_answer(
     context: str, windows: Sequence[Window], logits: Sequence[tuple[FloatArray, FloatArray]]
 ) -> AnsweredQuestion:
-    """The best span of all windows of a context; the empty answer with score 0 where it has no token."""
+    """Return the best span of all windows of a context, or an empty answer with score 0 if it has no tokens."""
     spans = best_spans(list(windows), list(logits), n_best=1)
     if not spans:
         return AnsweredQuestion("", 0.0, 0, 0)

@@ -1,11 +1,12 @@
-"""Fair turns for requests that share an engine, by the work that each has had: start-time fair queuing.
+"""Start-time fair queuing: fair turns for requests that share an engine, by the work done for each.
 
-Every request has a virtual time, which its own work advances. The one whose time is the earliest is next. The clock
-advances by the work of all over the number of requests, so that it is what a request with a fair share would have.
+Every request has a virtual time, which advances with the work done for it. The request with the earliest virtual time
+runs next. The clock advances by the total work divided by the number of requests: the virtual time of a request with
+exactly its fair share.
 
-A request that has had no work yet is ahead of those that have: its first windows run next, and a request of many
-windows delays it by no more than what runs already. The head start is bounded and taken back with the first work, so
-a large request gets its turns however many small ones come.
+A new request starts ahead of the others. Its first windows run next, so a request with many windows delays it only by
+the work that is already running. The head start is bounded and taken back with the first work, so a large request
+still gets its turns when many small ones arrive.
 
 Source: P. Goyal, H. Vin, H. Cheng, "Start-time Fair Queuing", SIGCOMM 1996; new flows first as in RFC 8290, 4.2.
 """
@@ -13,7 +14,7 @@ Source: P. Goyal, H. Vin, H. Cheng, "Start-time Fair Queuing", SIGCOMM 1996; new
 from dataclasses import dataclass
 
 HEAD_START = 512.0
-"""Tokens: at least what the longest window has, by which turns are uneven."""
+"""Head start in tokens: at least the length of the longest window, by which turns can be uneven."""
 
 
 @dataclass(eq=False, slots=True)
@@ -24,7 +25,7 @@ class Turn:
     fresh: bool = True
 
     def charge(self, tokens: float) -> None:
-        """Count work that the request was given."""
+        """Count work done for the request."""
         if self.fresh:
             self.fresh = False
             self.at += HEAD_START
@@ -42,5 +43,5 @@ class FairClock:
         return Turn(self._now - HEAD_START)
 
     def advance(self, tokens: float, requests: int) -> None:
-        """Count work that was given to the engine while so many requests shared it."""
+        """Count work given to the engine while `requests` requests shared it."""
         self._now += tokens / max(1, requests)

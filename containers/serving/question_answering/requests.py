@@ -1,4 +1,4 @@
-"""Questions and answers as JSON: one item in, one answer out; a list in, a list out."""
+"""Questions and answers as JSON: one item gives one answer, a list of items gives a list."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from containers.serving.question_answering.answers import AnsweredQuestion
 from containers.serving.question_answering.windows import ContextTooLongError, RequestTooLongError
 
 MAX_ITEMS = 64
-"""Questions in one request."""
+"""Most questions in one request."""
 MAX_WINDOWS = 128
-"""Windows of all items of one request: two for each of the most items, as questions of SQuAD rarely need more."""
+"""Most windows in one request: two per item at MAX_ITEMS; SQuAD's questions rarely need more."""
 MAX_CHARACTERS = 192 * 1024
-"""Characters of all questions and contexts of one request. English text of MAX_WINDOWS windows of 384 tokens has about
-120,000. It bounds the time of the tokenizer, which counts the tokens: less than a second for any text."""
+"""Most characters of all questions and contexts in one request. English text of MAX_WINDOWS windows of 384 tokens has
+about 120,000. The limit bounds the tokenizer's time to less than a second for any text."""
 _EXAMPLE = '{"question": "...", "context": "..."}'
 
 
 class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One question about one context; `precision`, where given, must be the served artifact's."""
+    """One question about one context; `precision`, if given, must be that of the served artifact."""
 
     question: str
     context: str
@@ -27,7 +27,7 @@ class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AnswerItem(msgspec.Struct, frozen=True):
-    """One answer; start and end are characters of the context, end exclusive; score is 0 to 1."""
+    """One answer; start and end are character positions in the context, end exclusive; score is 0 to 1."""
 
     answer: str
     score: float
@@ -39,9 +39,9 @@ _ITEM, _ITEMS, _ENCODER = msgspec.json.Decoder(Item), msgspec.json.Decoder(list[
 
 
 def decode_items(body: bytes, precision: str) -> tuple[list[Item], bool]:
-    """The items of a request, and whether it is a list; raises ServingError 400.
+    """Return the items of a request, and whether the request is a list; raises ServingError 400.
 
-    precision: what is served; an item that asks for another is refused.
+    precision: served precision; an item that asks for another one is refused.
     """
     is_list = body.lstrip()[:1] == b"["
     try:
@@ -55,7 +55,7 @@ def decode_items(body: bytes, precision: str) -> tuple[list[Item], bool]:
             400, "invalid_json", f"the body is not JSON ({error}); send {_EXAMPLE} or a list of them"
         ) from error
     if not items:
-        raise ServingError(400, "empty_list", f"the list has no item; send {_EXAMPLE} or a list of them")
+        raise ServingError(400, "empty_list", f"the list is empty; send {_EXAMPLE} or a list of them")
     if len(items) > MAX_ITEMS:
         raise ServingError(400, "too_many_items", f"the list has {len(items)} items; send at most {MAX_ITEMS} at once")
     characters = 0
@@ -69,12 +69,12 @@ def decode_items(body: bytes, precision: str) -> tuple[list[Item], bool]:
 
 
 def too_long_error(error: RequestTooLongError, *, is_list: bool) -> ServingError:
-    """Return the 400 for a request that needs too many windows, naming the context at which it did."""
+    """Return the 400 for a request that needs too many windows, naming the context that passed the limit."""
     return ServingError(400, error.code, str(error), f"[{error.item}].context" if is_list else "context")
 
 
 def encode_answers(answers: Sequence[AnsweredQuestion], is_list: bool) -> bytes:
-    """The answers as JSON, in the form that the request had."""
+    """Return the answers as JSON: a list if the request was a list."""
     encoded = [AnswerItem(a.answer, a.score, a.start, a.end) for a in answers]
     return _ENCODER.encode(encoded if is_list else encoded[0])
 
@@ -86,8 +86,8 @@ def _too_many_characters(item: Item, where: str, characters: int) -> ServingErro
     return ServingError(
         400,
         ContextTooLongError.code if alone else "too_many_characters",
-        f"{subject} {characters} characters; a request may have {MAX_CHARACTERS}. Send fewer items or shorter contexts "
-        "at once",
+        f"{subject} {characters} characters; a request may have at most {MAX_CHARACTERS}. Send fewer items or shorter "
+        "contexts at once",
         f"{where}.{name}".lstrip("."),
     )
 

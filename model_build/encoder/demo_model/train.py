@@ -1,7 +1,7 @@
-"""Trains the demo model's question-answering adapter: `python -m model_build.encoder.demo_model.train`.
+"""Train the demo model's question-answering adapter: `python -m model_build.encoder.demo_model.train`.
 
-Low-rank updates on every linear layer of MiniLM-L6, its LayerNorms and the span head, saved as a PEFT
-adapter in float16. Needs the build's requirements; the build only loads the result.
+The adapter has low-rank updates for every linear layer of MiniLM-L6, and trains its LayerNorms and the span head. It is
+saved as a PEFT adapter in float16. Training needs the build's requirements; the build only loads the result.
 """
 
 import argparse
@@ -32,7 +32,10 @@ CALIBRATION_ARTICLES = ("Construction", "Pharmacy")
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """Hyper-parameters of the adapter."""
+    """Hyperparameters of the adapter.
+
+    warmup: fraction of the training steps over which the learning rate rises.
+    """
 
     rank: int = 16
     alpha: int = 32
@@ -49,7 +52,7 @@ class TrainingRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A window that holds the answer, and the answer's first and last token in it."""
+    """A window that contains the answer, and the answer's first and last token in it."""
 
     window: Window
     start: int
@@ -57,7 +60,7 @@ class Example:
 
 
 def main() -> int:
-    """Trains, scores on articles never trained on, and writes the adapter and its scores."""
+    """Train, score on held-out articles, and write the adapter and its scores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("squad", type=Path, help="SQuAD v1.1 file with the articles named in this module")
     parser.add_argument("output", type=Path, help="folder for the adapter")
@@ -106,7 +109,7 @@ def main() -> int:
 
 
 def _examples(windower: Windower, question: Question) -> Iterator[Example]:
-    """Windows that hold the whole label: the most frequent gold answer, the shortest where several are."""
+    """Yield the windows that contain the whole label: the most frequent gold answer, the shortest one on a tie."""
     counts = Counter(question.answers)
     label = min(counts, key=lambda answer: (-counts[answer], len(answer.text), answer.start))
     first, last = label.start, label.start + len(label.text) - 1
@@ -178,7 +181,7 @@ def _train(
 
 
 def _shuffled_batches(examples: Sequence[Example], batch_size: int, shuffler: random.Random) -> Iterator[list[Example]]:
-    """Batches of similar length in random order: sorted within shuffled chunks of 30 batches."""
+    """Yield batches of similar length in random order, sorted by length within shuffled chunks of 30 batches."""
     order = list(range(len(examples)))
     shuffler.shuffle(order)
     grouped: list[list[Example]] = []
@@ -190,20 +193,20 @@ def _shuffled_batches(examples: Sequence[Example], batch_size: int, shuffler: ra
 
 
 def _save(model: PeftModel, output: Path) -> None:
-    """Saves in float16, which halves the file and costs no accuracy."""
+    """Save in float16, which halves the file size at no cost in accuracy."""
     model.save_pretrained(output)
     weights = output / "adapter_model.safetensors"
     save_file({name: tensor.half() for name, tensor in load_file(weights).items()}, weights, metadata={"format": "pt"})
     (output / "README.md").unlink(missing_ok=True)
     config = output / "adapter_config.json"
-    # PEFT writes the folder that the encoder was loaded from, which means nothing elsewhere.
+    # PEFT writes the local folder that the encoder was loaded from, which is meaningless on other machines.
     config.write_text(
         json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": BASE_MODEL}, indent=2) + "\n"
     )
 
 
 def evaluate(model: torch.nn.Module, windower: Windower, questions: Sequence[Question]) -> Scores:
-    """Scores a PyTorch model with the serving code's windows and span search."""
+    """Score a PyTorch model with the serving code's windows and span search."""
     model.eval()
     cut = [windower.windows(question.question, question.context) for question in questions]
     flat = [window for windows in cut for window in windows]

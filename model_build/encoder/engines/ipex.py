@@ -14,7 +14,7 @@ from model_build.encoder.engines import LogitsOnly, example_inputs
 
 
 class IpexInt8:
-    """Static INT8 through prepare, calibrate, convert, trace and freeze."""
+    """Builder of static INT8 models: prepare, calibrate, convert, trace and freeze."""
 
     name = "ipex"
     fp32_engine = "ipex"
@@ -23,12 +23,12 @@ class IpexInt8:
     int8_instruction_sets = ("avx512_vnni", "amx_int8")
 
     def export(self, model: torch.nn.Module, output: Path) -> None:
-        """Traces and freezes the FP32 model."""
+        """Trace and freeze the FP32 model."""
         self._save(LogitsOnly(model).eval(), output)
 
     def quantize(self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path) -> None:
-        """Calibrates per-tensor affine activations, as published, on exact lengths."""
-        del fp32
+        """Calibrate per-tensor affine activations, as published, on unpadded windows."""
+        del fp32  # The protocol passes it; quantization here starts from the PyTorch model.
         inputs = tuple(example_inputs(384).values())
         prepared = prepare(
             LogitsOnly(model).eval(),
@@ -45,13 +45,13 @@ class IpexInt8:
         inputs = tuple(example_inputs(384).values())
         with torch.no_grad():
             traced = torch.jit.freeze(torch.jit.trace(module, inputs, check_trace=False, strict=False))
-            # The first two runs fuse the graph; what is saved is what was fused.
+            # The first two runs fuse the graph, so run it before saving.
             for _ in range(2):
                 traced(*inputs)
         torch.jit.save(traced, output / MODEL_FILE)
 
     def versions(self) -> dict[str, str]:
-        """Versions of the packages that shape the result."""
+        """Return the versions of the packages that affect the result."""
         names = {"ipex": "intel-extension-for-pytorch", "torch": "torch", "transformers": "transformers"}
         return {name: metadata.version(package) for name, package in names.items()}
 

@@ -15,7 +15,7 @@ from model_build.encoder.engines import LogitsOnly, example_inputs
 
 
 class OpenVinoInt8:
-    """Static INT8 of weights and activations with SmoothQuant."""
+    """Builder of static INT8 models, weights and activations, with SmoothQuant."""
 
     name = "openvino"
     fp32_engine = "openvino"
@@ -24,7 +24,7 @@ class OpenVinoInt8:
     int8_instruction_sets = INT8_INSTRUCTION_SETS
 
     def export(self, model: torch.nn.Module, output: Path) -> None:
-        """Converts with free batch and length."""
+        """Convert the model with dynamic batch and length."""
         example = example_inputs()
         converted = ov.convert_model(
             LogitsOnly(model).eval(),
@@ -36,8 +36,8 @@ class OpenVinoInt8:
         ov.save_model(converted, output / MODEL_FILE, compress_to_fp16=False)
 
     def quantize(self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path) -> None:
-        """Calibrates with the transformer scheme (SmoothQuant on) and the mixed preset."""
-        del model
+        """Calibrate with the transformer scheme (SmoothQuant on) and the mixed preset."""
+        del model  # The protocol passes it; quantization here starts from the FP32 OpenVINO model.
         quantized = nncf.quantize(
             ov.Core().read_model(fp32 / MODEL_FILE),
             nncf.Dataset([batch.arrays() for batch in calibration]),
@@ -48,7 +48,7 @@ class OpenVinoInt8:
         ov.save_model(quantized, output / MODEL_FILE, compress_to_fp16=False)
 
     def versions(self) -> dict[str, str]:
-        """Versions of the packages that shape the result."""
+        """Return the versions of the packages that affect the result."""
         return {name: metadata.version(name) for name in ("openvino", "nncf", "torch", "transformers")}
 
 

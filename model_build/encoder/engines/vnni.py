@@ -20,7 +20,7 @@ _LARGEST_HEAD = 128
 
 
 class VnniInt8:
-    """Weights as signed bytes, a scale for each output; activations are quantized while they are computed."""
+    """Builder of INT8 weights with a scale per output; the encoder quantizes activations at run time."""
 
     name = "vnni"
     fp32_engine = "openvino"
@@ -29,15 +29,15 @@ class VnniInt8:
     int8_instruction_sets = ("avx512_vnni",)
 
     def export(self, model: torch.nn.Module, output: Path) -> None:
-        """Writes OpenVINO's FP32 model."""
+        """Write OpenVINO's FP32 model."""
         OpenVinoInt8().export(model, output)
 
     def quantize(self, model: torch.nn.Module, fp32: Path, calibration: Sequence[EncoderBatch], output: Path) -> None:
-        """Quantizes weights and compiles the encoder; nothing is calibrated.
+        """Quantize the weights and compile the encoder, without calibration.
 
         Raises BuildError for a model that the encoder cannot run.
         """
-        del fp32, calibration
+        del fp32, calibration  # The protocol passes them; only the weights are quantized ahead.
         config = cast(BertConfig, model.config)
         _check(config)
         shape = EncoderShape(
@@ -56,7 +56,7 @@ class VnniInt8:
         compile_encoder(output / LIBRARY_FILE)
 
     def versions(self) -> dict[str, str]:
-        """Versions of the packages that shape the result."""
+        """Return the versions of the packages that affect the result."""
         return {name: metadata.version(name) for name in ("ziglang", "openvino", "torch", "transformers")}
 
 

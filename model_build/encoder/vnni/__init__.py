@@ -1,1 +1,1 @@
-"""The encoder of the engine vnni in C++, how it is compiled, and the file of its weights."""
+"""The C++ encoder of the engine vnni, its compilation, and its weights file."""

@@ -1,10 +1,10 @@
-// A BERT encoder with a question-answering head, whose products are of integers.
+// A BERT encoder with a question-answering head that multiplies integers.
 //
-// Weights are signed bytes with a scale for each output. Activations are bytes with a scale and an offset for each
-// token, found when they are computed: nothing is calibrated, and a token's numbers do not depend on what other
-// sequences run with it. Queries, keys, values and attention are words. Everything else is float.
+// Weights are signed bytes with a scale per output. Activations are bytes with a scale and an offset per token, computed
+// at run time: nothing is calibrated, and a token's result does not depend on the other sequences of its batch.
+// Queries, keys, values and attention weights are 16-bit words. Everything else is float.
 //
-// Sequences lie one behind the other: nothing is padded but the keys and values of attention, whose padding is masked.
+// Sequences are stored one after the other without padding. Only attention's keys and values are padded and masked.
 
 #include "kernels.h"
 #include "threads.h"
@@ -12,11 +12,11 @@
 namespace bert {
 namespace {
 
-// Sums of 128 products of queries and keys stay below 2^31 with 12 bits and a sign; those of values and shares, which
-// add up to kFine, with 15.
+// Sums of 128 products of queries and keys stay below 2^31 with 12 bits and a sign. Sums of products of values and
+// attention weights, which add up to kFine, do so with 15 bits.
 constexpr float kQueryLevels = 4095.0f;
 constexpr float kFine = 32767.0f;
-// Below this many rows to a thread, threads divide columns instead: each then reads fewer weights.
+// With fewer rows per thread, threads divide columns instead, so each reads fewer weights.
 constexpr long kFewRows = 24;
 
 struct Shape {
@@ -24,8 +24,8 @@ struct Shape {
   double epsilon;
 };
 
-// Largest sizes accepted; containers/encoder/engines/vnni_weights.py has the same limits. Sums of 65536 products of
-// bytes stay below 2^31, and so do sums of 32768 rounded shares of attention. No number of bytes nears 2^63.
+// Largest accepted sizes; containers/encoder/engines/vnni_weights.py has the same limits. Sums of 65536 products of
+// bytes stay below 2^31, and so do sums of 32768 rounded attention weights. Sizes in bytes stay far below 2^63.
 constexpr int64_t kMaxLayers = 1024, kMaxWidth = 65536, kMaxWords = 1 << 24, kMaxPositions = 32768, kMaxTypes = 65536;
 constexpr int64_t kMaxHeadSize = 128;
 constexpr int64_t kMaxThreads = 1024, kMaxSequences = 1 << 20, kMaxTokens = 1 << 24;
@@ -43,7 +43,7 @@ bool valid(const Shape& shape) {
          shape.intermediate % kPanel == 0 && float(shape.epsilon) > 0.0f && shape.epsilon <= 1.0;
 }
 
-// sums: scale times the sum of an output's weights, which is what an offset of 1 in the input adds to it.
+// sums: scale times the sum of an output's weights, which an input offset of 1 adds to that output.
 struct Linear {
   long inputs, outputs;
   int8_t* panels;
@@ -75,7 +75,7 @@ Linear linear(Arena& arena, long inputs, long outputs) {
 
 Normalization normalization(Arena& arena, long n) { return Normalization{arena.take<float>(n), arena.take<float>(n)}; }
 
-// Places everything; without memory, only to count.
+// Assigns memory to all arrays and returns its size; with null, only computes the size.
 size_t place(Encoder* encoder, char* memory) {
   const Shape& shape = encoder->shape;
   Arena arena(memory);
@@ -100,14 +100,14 @@ size_t place(Encoder* encoder, char* memory) {
   return arena.used();
 }
 
-// Keys and values of a layer, a piece for each sequence and head, which are kept for two layers: a thread that is ahead
-// writes the next ones while another still reads these.
+// Keys and values of a layer, one block per sequence and head. Two layers are kept: a thread that is ahead writes the
+// next layer's while another still reads this layer's.
 struct Kept {
   int16_t *keys, *values;
   float *key_scale, *value_scale;
 };
 
-// A sequence among the tokens, and where its keys and values begin.
+// A sequence: its first token, its tokens, where its keys and values begin, and its tokens padded to whole panels.
 struct Sequence {
   long first, tokens, kept, padded;
 };
@@ -142,15 +142,15 @@ struct Range {
   long begin, end;
 };
 
-// So many keys, padded to whole panels.
+// Rounds a number of keys up to whole panels.
 long whole_panels(long keys) { return (keys + kPanel - 1) / kPanel * kPanel; }
 
 Range part(long begin, long end, long which, long parts) {
   return Range{begin + (end - begin) * which / parts, begin + (end - begin) * (which + 1) / parts};
 }
 
-// A row at or before this one, an even number of rows into its sequence: two values stand together in memory, and one
-// thread writes both.
+// Returns this row or the one before, so that it is an even number of rows into its sequence: the values of two rows
+// are interleaved in memory, and one thread writes both.
 long even(const Session* s, long row) {
   for (long i = 0; i < s->count; i++) {
     const Sequence& sequence = s->sequences[i];
@@ -159,7 +159,7 @@ long even(const Session* s, long row) {
   return row;
 }
 
-// each(sequence, its first row, the row after its last), of the sequences that have any of these rows.
+// Calls each(sequence, first row, end row) for every sequence with rows in the range.
 template <class Each>
 void sequences_of(const Session* s, Range rows, Each&& each) {
   for (long i = 0; i < s->count; i++) {
@@ -174,7 +174,7 @@ struct Worker {
   Session* s;
   int thread, member;
   Group* group;
-  Range rows;  // of the element-wise steps
+  Range rows;  // rows of the element-wise steps
 };
 
 void embed(const Worker& w) {
@@ -207,7 +207,7 @@ void add_and_normalize(const Worker& w, const Normalization& by) {
     normalize(s->x + t * h, s->y + t * h, h, by.gamma, by.beta, s->encoder->shape.epsilon);
 }
 
-// The group's rows times this member's share of the columns.
+// Multiplies the group's rows by this member's share of the columns.
 template <bool Activated>
 void multiply(const Worker& w, const Linear& of, const uint8_t* bytes, float* to) {
   const Session* s = w.s;
@@ -234,8 +234,8 @@ void multiply(const Worker& w, const Linear& of, const uint8_t* bytes, float* to
   }
 }
 
-// Keys and values of this worker's rows as words, in panels: of 32 keys, two dimensions together, and of 32 dimensions
-// of the values, two rows together.
+// Stores keys and values of this worker's rows as words, in panels: 32 keys with two dimensions interleaved, and 32
+// dimensions of the values with two rows interleaved.
 void keep(const Worker& w, const Kept& to) {
   const Session* s = w.s;
   const Shape& shape = s->encoder->shape;
@@ -298,7 +298,7 @@ size_t scratch_bytes(const Shape& shape) {
   return arena.used();
 }
 
-// Some rows of a sequence, up to 12, in one head.
+// Computes attention for up to 12 rows of a sequence in one head.
 void attend(const Worker& w, const Sequence& sequence, long head, long row, long rows, const Kept& kept) {
   const Session* s = w.s;
   const Shape& shape = s->encoder->shape;
@@ -311,7 +311,7 @@ void attend(const Worker& w, const Sequence& sequence, long head, long row, long
   float* scores = arena.take<float>(kRows * wide);
   int16_t* shares = arena.take<int16_t>(kRows * wide);
   const Floats none = _mm512_set1_ps(-1e30f);
-  const float to_two = 1.44269504f;  // the logarithm of e: shares are powers of two
+  const float to_two = 1.44269504f;  // log2(e): attention weights are computed as powers of two
   Floats top[kRows];
   float query_scale[kRows];
   for (long r = 0; r < rows; r++) {
@@ -369,7 +369,7 @@ void attend(const Worker& w, const Sequence& sequence, long head, long row, long
     });
 }
 
-// The group's rows in this member's share of the heads.
+// Computes attention for the group's rows in this member's share of the heads.
 void attend_rows(const Worker& w, const Kept& kept) {
   Range heads = part(0, w.s->encoder->shape.heads, w.member, w.s->members);
   sequences_of(w.s, Range{w.group->begin, w.group->end}, [&](const Sequence& sequence, long begin, long end) {
@@ -432,7 +432,7 @@ void work(void* given, int thread) {
   s->all.meet();
 }
 
-// Room for so many tokens, keys and sequences; false where there is no memory.
+// Makes room for these numbers of tokens, keys and sequences; false if memory runs out.
 bool fit(Session* s, long tokens, long kept, long sequences) {
   if (tokens <= s->capacity && kept <= s->kept_capacity && sequences <= s->sequence_capacity) return true;
   tokens = ((tokens > s->capacity ? tokens : s->capacity) + 63) & ~63L;
@@ -465,7 +465,7 @@ bool fit(Session* s, long tokens, long kept, long sequences) {
   return true;
 }
 
-// Whether the model has an embedding of everything given.
+// Returns whether the model has embeddings for all ids, types and lengths.
 bool known(const Shape& shape, const int32_t* ids, const int32_t* types, const int32_t* lengths, long count) {
   if (!ids || !types || !lengths || !between(1, count, kMaxSequences)) return false;
   long tokens = 0;
@@ -479,7 +479,7 @@ bool known(const Shape& shape, const int32_t* ids, const int32_t* types, const i
   return true;
 }
 
-// Divides the threads into groups of rows, and each group's threads into members that share its columns.
+// Divides the threads into groups, which share the rows, and each group into members, which share its columns.
 void divide(Session* s) {
   int members = 1;
   while (members < s->threads && (s->threads % members || s->tokens * members < kFewRows * s->threads)) members++;
@@ -500,8 +500,8 @@ using namespace bert;
 
 extern "C" {
 
-// Read before any function is called: the version of these functions, which containers/encoder/engines/vnni.py has
-// too, and the instruction set that they need, as /proc/cpuinfo names it.
+// Read before any function is called: the version of these functions, which must match
+// containers/encoder/engines/vnni.py, and the instruction set that they need, named as in /proc/cpuinfo.
 extern const int32_t encoder_abi_version;
 extern const char encoder_instruction_set[16];
 const int32_t encoder_abi_version = 2;
@@ -511,7 +511,7 @@ const char encoder_instruction_set[16] = "avx512_vnni";
 const char encoder_instruction_set[16] = "";
 #endif
 
-// Null for a shape that cannot be run, and where there is no memory.
+// Returns null for an unsupported shape, or if memory runs out.
 Encoder* encoder_new(const Shape* shape) {
   if (!shape || !valid(*shape)) return nullptr;
   Encoder* encoder = static_cast<Encoder*>(calloc(1, sizeof(Encoder)));
@@ -545,7 +545,7 @@ void encoder_head(Encoder* e, const float* weights, const float* bias) {
   memcpy(e->head_bias, bias, 2 * sizeof(float));
 }
 
-// layer: -1 for the embeddings. which: 0 after attention, 1 after the feed-forward part. False for any other.
+// layer: -1 for the embeddings. which: 0 after attention, 1 after the feed-forward part. Returns false for other values.
 bool encoder_normalization(Encoder* e, int64_t layer, int64_t which, const float* gamma, const float* beta) {
   if (!between(-1, layer, e->shape.layers - 1) || !between(0, which, 1)) return false;
   Normalization& to = layer < 0 ? e->embedded : which ? e->layers[layer].after_feed_forward : e->layers[layer].after_attention;
@@ -554,8 +554,8 @@ bool encoder_normalization(Encoder* e, int64_t layer, int64_t which, const float
   return true;
 }
 
-// which: 0 to 2 query, key and value, 3 what attention gives, 4 and 5 up and down in the feed-forward part.
-// weights: rows of outputs. False for any other layer or part.
+// which: 0 to 2 for query, key and value; 3 for attention's output; 4 and 5 for up and down in the feed-forward part.
+// weights: one row per output. Returns false for another layer or part.
 bool encoder_linear(Encoder* e, int64_t layer, int64_t which, const int8_t* weights, const float* scale, const float* bias) {
   if (!between(0, layer, e->shape.layers - 1) || !between(0, which, 5)) return false;
   Layer& in = e->layers[layer];
@@ -584,8 +584,8 @@ void session_free(Session* s) {
   free(s);
 }
 
-// One caller at a time may run it, on its own thread and threads - 1 more. Null for a number of
-// threads that cannot be, and where there are no memory or threads.
+// A session may run for one caller at a time, on the caller's thread and threads - 1 more. Returns null for an invalid
+// number of threads, or if memory or threads run out.
 Session* session_new(const Encoder* encoder, int64_t threads) {
   if (!encoder || !between(1, threads, kMaxThreads)) return nullptr;
   Session* s = static_cast<Session*>(aligned_alloc(64, sizeof(Session)));
@@ -604,8 +604,8 @@ Session* session_new(const Encoder* encoder, int64_t threads) {
   return nullptr;
 }
 
-// ids, types: of all tokens. lengths: tokens of each sequence. start, end: logits of all tokens.
-// False for what the model has no embedding of, which is not read, and where there is no memory.
+// ids, types: one per token. lengths: tokens of each sequence. start, end: logits, one per token.
+// Returns false for a value without an embedding, before reading any weights, or if memory runs out.
 bool session_run(Session* s, const int32_t* ids, const int32_t* types, const int32_t* lengths, int64_t count, float* start,
                  float* end) {
   if (!s || !start || !end || !known(s->encoder->shape, ids, types, lengths, count)) return false;
@@ -623,7 +623,7 @@ bool session_run(Session* s, const int32_t* ids, const int32_t* types, const int
     first += lengths[i];
     at += padded;
   }
-  // A share of nothing must not meet whatever the padding holds.
+  // Padded keys have attention weight 0, but 0 times an uninitialized scale could be NaN.
   for (Kept& each : s->kept) memset(each.value_scale, 0, kept * heads * sizeof(float));
   s->ids = ids;
   s->types = types;

@@ -1,4 +1,4 @@
-// Integer products of a few rows with a panel of columns, and the element-wise functions between them.
+// Integer products of a few rows with a panel of columns, and element-wise functions.
 #pragma once
 
 #include <immintrin.h>
@@ -10,29 +10,29 @@ namespace bert {
 using Floats = __m512;
 using Ints = __m512i;
 
-// 12 rows by 32 columns are 24 sums: with two columns' vectors and one row's value they fill the 32 registers, and
-// every loaded vector is used 12 times.
+// 12 rows by 32 columns need 24 vectors of sums. With two vectors of columns and one row's value they fit the 32
+// registers, and every loaded vector is used 12 times.
 constexpr long kRows = 12;
 constexpr long kPanel = 32;
 
-// Unsigned by signed bytes, four products to a sum.
+// Multiplies unsigned by signed bytes, and adds four products to a sum.
 struct Bytes {
   static Ints dot(Ints sum, Ints a, Ints b) { return _mm512_dpbusd_epi32(sum, a, b); }
 };
 
-// Signed words, two products to a sum.
+// Multiplies signed words, and adds two products to a sum.
 struct Words {
   static Ints dot(Ints sum, Ints a, Ints b) { return _mm512_dpwssd_epi32(sum, a, b); }
 };
 
-// What is wanted next of memory, fetched while a tile is computed.
+// Memory needed next, prefetched while a tile is computed.
 struct Ahead {
   const char* from;
   long lines;
 };
 
-// store(row, columns 0 to 15, columns 16 to 31) of M rows' sums. a: rows `stride` bytes apart. panel: 128 bytes a step,
-// the four bytes of each column together.
+// Calls store(row, columns 0 to 15, columns 16 to 31) with the sums of M rows. a: rows `stride` bytes apart. panel: 128
+// bytes per step, with the four bytes of each column together.
 template <class Kind, int M, class Store>
 inline void tile(const void* a, long stride, const void* panel, long steps, Ahead ahead, Store&& store) {
   Ints sums[M][2];
@@ -56,7 +56,7 @@ inline void tile(const void* a, long stride, const void* panel, long steps, Ahea
   for (int r = 0; r < M; r++) store(r, sums[r][0], sums[r][1]);
 }
 
-// The tile of 1 to 12 rows.
+// Computes a tile of 1 to 12 rows.
 template <class Kind, class Store>
 inline void tile_of(long rows, const void* a, long stride, const void* panel, long steps, Ahead ahead, Store&& store) {
   switch (rows) {
@@ -75,7 +75,7 @@ inline void tile_of(long rows, const void* a, long stride, const void* panel, lo
   }
 }
 
-// Rows from `begin` to `end` in as few tiles as there can be, of about equal height: each(first row, rows, tile, tiles).
+// Divides rows `begin` to `end` into as few tiles as possible, of similar height: each(first row, rows, tile, tiles).
 template <class Each>
 inline void tiles_of(long begin, long end, Each&& each) {
   long rows = end - begin, tiles = (rows + kRows - 1) / kRows;
@@ -85,8 +85,8 @@ inline void tiles_of(long begin, long end, Each&& each) {
   }
 }
 
-// 2 to the x for x up to 0, within 3e-6 of the value: its whole part by the exponent, the rest, at most 1/2 either way,
-// by the Taylor series.
+// Returns 2^x for x <= 0, within 3e-6 of the exact value: the integer part through the exponent, the remainder of at
+// most 1/2 in magnitude through the Taylor series.
 inline Floats power_of_two(Floats x) {
   Floats whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   Floats part = _mm512_sub_ps(x, whole);
@@ -99,8 +99,8 @@ inline Floats power_of_two(Floats x) {
   return _mm512_scalef_ps(sum, whole);
 }
 
-// x times the normal distribution's share below x, within 4e-5: erf(z) is z times a polynomial in z squared, fitted by
-// least squares to |z| <= 3.1 with weights that even out its error.
+// Returns GELU(x), x times the normal distribution function at x, with an error below 4e-5. erf(z) is z times a
+// polynomial in z^2, a least-squares fit for |z| <= 3.1 with weights that even out the error.
 inline Floats gelu(Floats x) {
   const Floats top = _mm512_set1_ps(3.1f);
   Floats z = _mm512_mul_ps(x, _mm512_set1_ps(0.707106781f));
@@ -122,7 +122,7 @@ inline Floats gelu(Floats x) {
 
 constexpr float kSmallest = 1e-20f;
 
-// A row as bytes: x is about scale * byte - zero. The whole range of 255 steps is used, and holds 0.
+// Quantizes a row to bytes: x = scale * byte - zero, approximately. All 255 steps are used, and the range includes 0.
 inline void quantize(const float* x, long n, uint8_t* bytes, float* scale, float* zero) {
   Floats low = _mm512_setzero_ps(), high = low;
   for (long i = 0; i < n; i += 16) {
@@ -144,7 +144,7 @@ inline void quantize(const float* x, long n, uint8_t* bytes, float* scale, float
   *zero = step * offset;
 }
 
-// x plus another row where there is one, with mean 0 and variance 1, times gamma, plus beta.
+// Adds another row to x if given, normalizes to mean 0 and variance 1, multiplies by gamma, and adds beta.
 inline void normalize(float* x, const float* plus, long n, const float* gamma, const float* beta, float epsilon) {
   Floats sum = _mm512_setzero_ps();
   for (long i = 0; i < n; i += 16) {
@@ -174,7 +174,7 @@ inline float largest(const float* x, long n) {
 
 inline Ints rounded(const float* x, Floats by) { return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(x), by)); }
 
-// Row and column change places.
+// Transposes a 16 x 16 matrix.
 inline void transpose(Ints (&rows)[16]) {
   Ints pairs[16], fours[16];
   for (int i = 0; i < 16; i += 2) {
@@ -198,7 +198,7 @@ inline void transpose(Ints (&rows)[16]) {
   }
 }
 
-// 32 values as words.
+// Rounds 32 values to words.
 inline Ints words(const float* x, Floats by) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(rounded(x, by))),
                             _mm512_cvtepi32_epi16(rounded(x + 16, by)), 1);

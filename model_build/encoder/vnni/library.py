@@ -1,4 +1,4 @@
-"""Compiles the encoder."""
+"""Compile the encoder."""
 
 import os
 import subprocess
@@ -14,11 +14,14 @@ _FLAGS = (
     "-fno-sanitize=undefined", "-Wall", "-Wextra", "-Werror", "-s",
 )  # fmt: skip
 _TARGET = ("-target", "x86_64-linux-gnu.2.28", "-mcpu=cascadelake")
-"""The oldest C library that is still maintained and the first processors with AVX-512 VNNI."""
+"""The oldest maintained C library (glibc 2.28), and the first processors with AVX-512 VNNI (Cascade Lake)."""
 
 
 def compile_encoder(library: Path) -> None:
-    """Compiles the encoder with the C++ compiler of the PyPI package ziglang; raises BuildError with its words."""
+    """Compile the encoder with the C++ compiler of the PyPI package ziglang.
+
+    Raises BuildError with the compiler's message.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         done = subprocess.run(
             [sys.executable, "-m", "ziglang", "c++", *_FLAGS, *_TARGET, "-o", str(library), str(SOURCE)],

@@ -1,4 +1,4 @@
-// Threads that run one function together and meet at barriers.
+// Threads that run one function together and synchronize at barriers.
 #pragma once
 
 #include <linux/futex.h>
@@ -28,7 +28,7 @@ namespace bert {
 
 constexpr size_t kHuge = size_t(2) << 20;
 
-// Aligned memory in huge pages where the kernel gives them; null where there is none.
+// Allocates aligned memory, in huge pages if the kernel provides them; null if memory runs out.
 inline char* pages(size_t bytes) {
   if (bytes > SIZE_MAX / 2) return nullptr;
   size_t whole = (bytes + kHuge - 1) & ~(kHuge - 1);
@@ -38,7 +38,7 @@ inline char* pages(size_t bytes) {
 }
 
 #ifdef BERT_RED_ZONES
-// With AddressSanitizer, no piece may be left for its neighbor.
+// With AddressSanitizer, an access beyond one block must not reach the next block.
 constexpr size_t kRedZone = 64;
 inline void fence(char* piece, size_t bytes, size_t whole) {
   __asan_unpoison_memory_region(piece, bytes);
@@ -49,7 +49,7 @@ constexpr size_t kRedZone = 0;
 inline void fence(char*, size_t, size_t) {}
 #endif
 
-// Hands out pieces of memory on 64-byte boundaries; without memory it only counts them.
+// Hands out blocks of memory on 64-byte boundaries; without memory it only adds up their sizes.
 class Arena {
  public:
   explicit Arena(char* memory = nullptr) : memory_(memory) {}
@@ -70,8 +70,8 @@ class Arena {
   size_t used_ = 0;
 };
 
-// A word that threads wait on: they spin for a while, since the others are nearly there, and sleep after that, since
-// the processor may be somebody else's.
+// A word that threads wait on. They spin for a while, since the other threads usually arrive soon, and then sleep, to
+// leave the processor to other programs.
 class alignas(64) Signal {
  public:
   int32_t read() const { return __atomic_load_n(&word_, __ATOMIC_ACQUIRE); }
@@ -125,14 +125,14 @@ class Team {
  public:
   using Function = void (*)(void*, int thread);
 
-  // False where a thread cannot be started; those that were are then stopped by `stop`.
+  // Returns false if a thread cannot be started; `stop` then stops the started ones.
   bool start(int threads, Function function, void* argument) {
     function_ = function;
     argument_ = argument;
     if (threads == 1) return true;
     workers_ = static_cast<Worker*>(calloc(threads - 1, sizeof(Worker)));
     if (!workers_) return false;
-    // Signals are for the threads of Python.
+    // Python's threads handle the signals.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -1,4 +1,4 @@
-"""The weights file: of transformers' names and floats, the engine's names and bytes."""
+"""Write the weights file, converting transformers' names and floats into the engine's names and bytes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,18 +20,22 @@ _NAMES = {
     "after_attention": "attention.output.LayerNorm",
     "after_feed_forward": "output.LayerNorm",
 }
-"""Parts of a layer, and their modules in transformers."""
+"""Module in transformers for each part of a layer."""
 
 
 def save(state: Mapping[str, npt.NDArray[np.float32]], shape: EncoderShape, output: Path) -> None:
-    """Writes the weights of a `BertForQuestionAnswering`, by transformers' names, into a folder."""
+    """Write the weights of a `BertForQuestionAnswering` into a folder.
+
+    state: float32 arrays by transformers' names.
+    """
     save_file(_tensors(state, shape.layers), output / WEIGHTS_FILE, metadata=shape.to_metadata())
 
 
 def quantize_rows(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Rows as signed bytes with a scale each: value is about byte times scale, within half a scale.
+    """Quantize each row to signed bytes with one scale: value = byte * scale, within half a scale.
 
-    values: float32 of shape (rows, columns). Returns int8 of that shape and float32 of shape (rows,).
+    values: float32 of shape (rows, columns).
+    Returns int8 of the same shape, and scales as float32 of shape (rows,).
     """
     largest = np.abs(values).max(axis=1)
     scale = (np.maximum(largest, np.finfo(np.float32).tiny * _LEVELS) / _LEVELS).astype(np.float32)

@@ -1,12 +1,12 @@
-"""SageMaker's one port in front of the processes: every request goes, as it came, to the process with least to do.
+"""Reverse proxy on SageMaker's port: passes each request on unchanged to the least busy server process.
 
-It parses no more of a request than its head and where it ends, and passes the response's bytes on, since what it costs
-is taken from the tokenizers' processors.
+It parses only a request's head and its length, and passes the response's bytes on: every bit of work here takes CPU
+time from the tokenizers.
 
-Connections have the limits of `containers.serving.limits`, and all bodies together have one of bytes. Over a limit, the
-answer is 408, 431 or 503, or the connection ends behind the requests that have arrived. Behind SageMaker's front no
-client reaches them. What remains for one that reaches the port: it may hold as many connections as there may be, each
-for as long as the limits of time allow.
+Connections have the limits of `containers.serving.limits`, and the bodies of all connections share a limit in bytes. A
+request over a limit gets a 408, 431 or 503, or its connection is closed after the responses to earlier requests.
+SageMaker's own front end shields the container from clients; a client that reaches the port directly can hold as many
+connections as are allowed, each for as long as the timeouts allow.
 """
 
 import asyncio
@@ -41,9 +41,9 @@ from containers.serving.loopback import refusal
 
 _PREDICTIONS = b"/predictions_neuron_core_"
 _MAX_HELD_BYTES = 128 * 2**20
-"""What the bodies of all connections may take until they are answered, without those of up to UNCOUNTED_BYTES."""
-_ANSWER_SECONDS = 60.0
-"""SageMaker waits no longer for a container (InvokeEndpoint)."""
+"""Limit on the bodies of all requests without a response yet, not counting those of up to UNCOUNTED_BYTES."""
+_RESPONSE_SECONDS = 60.0
+"""SageMaker's limit for a container's response (InvokeEndpoint)."""
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"te"}
 _READS = (b"GET", b"HEAD")
 _END_OF_HEAD = b"\r\n\r\n"
@@ -51,11 +51,11 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 logger = logging.getLogger("neuron_encoder")
 
 
-class Front:
-    """What all connections share.
+class ReverseProxy:
+    """State that all connections share.
 
-    upstreams: the processes. cores: by the number in a published path, the process that has that NeuronCore.
-    metrics: the text for Prometheus. loopback, set later: it serves programs of its own machine only.
+    upstreams: the server processes. cores: process of each NeuronCore, by its number in a path. metrics: returns the
+    metrics in Prometheus's text format. loopback: set later if it serves only programs of its own machine.
     """
 
     def __init__(
@@ -74,15 +74,15 @@ class Front:
         return all(upstream.ready for upstream in self._upstreams)
 
     def connection(self) -> asyncio.Protocol:
-        """The protocol of a new connection."""
+        """Return the protocol of a new connection."""
         return _Client(self)
 
     async def respond(
         self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes, *, admitted: bool = False
     ) -> bytes:
-        """The response to one request, as bytes; every error becomes one.
+        """Return the response to one request, as bytes; errors become responses too.
 
-        admitted: it was in flight before the drain began, and is answered all the same.
+        admitted: it was in flight before the drain began, and is served all the same.
         """
         self.active += 1
         try:
@@ -101,7 +101,7 @@ class Front:
         except Exception as error:
             logger.error("a request failed\n%s", where_it_failed(error))
             return error_bytes(
-                ServingError(500, "internal_error", "the front failed on this request; see the container's log")
+                ServingError(500, "internal_error", "the reverse proxy failed on this request; see the container's log")
             )
         finally:
             self.active -= 1
@@ -119,14 +119,14 @@ class Front:
         while True:
             upstream = self._choose(path, method, tried)
             try:
-                return (await upstream.ask(request, _ANSWER_SECONDS)).raw
+                return (await upstream.ask(request, _RESPONSE_SECONDS)).raw
             except NoAnswerError as error:
                 raise ServingError(504, "timeout", f"{error}; ask for less at once") from error
             except UpstreamError as error:
-                # An inference changes nothing, so that another process may try; but only one, since the request itself
-                # may be what ends them.
+                # Inference has no side effects, so another process may handle the request; but only one, since the
+                # request itself may be what crashes them.
                 if tried:
-                    raise _nobody() from error
+                    raise _none_ready() from error
                 tried.add(upstream)
 
     def _choose(self, path: bytes, method: bytes, tried: set[Upstream]) -> Upstream:
@@ -142,26 +142,26 @@ class Front:
             candidates = list(self._upstreams)
         else:
             raise ServingError(
-                404, "not_found", f"{method.decode()} {path.decode(errors='replace')}: this container answers {ANSWERS}"
+                404, "not_found", f"{method.decode()} {path.decode(errors='replace')}: this container serves {ANSWERS}"
             )
         if method != b"POST":
-            # The answer to a HEAD that went on would have no body where its length says that one follows.
+            # The response to a forwarded HEAD would have no body although its length announces one.
             raise ServingError(
                 405, "method_not_allowed", f"{method.decode()} {path.decode(errors='replace')}: send POST"
             )
         usable = [upstream for upstream in candidates if upstream.ready and upstream not in tried]
         if not usable:
-            raise _nobody()
+            raise _none_ready()
         return min(usable, key=lambda upstream: upstream.in_flight)
 
 
 class _StoppedError(Exception):
-    """Stops the parser within a callback."""
+    """Stop the parser within a callback."""
 
 
 @dataclass(slots=True)
 class _Request:
-    """A request that has arrived. error: what it is answered instead, if anything; held: bytes that its body counts."""
+    """A request that has arrived. error: the response instead, if any. held: bytes counted for its body."""
 
     method: bytes
     url: bytes
@@ -174,10 +174,10 @@ class _Request:
 
 
 class _Client(asyncio.Protocol):
-    """One connection: its requests are answered in their order, one at a time."""
+    """One connection: its requests are served in order, one at a time."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
+    def __init__(self, proxy: ReverseProxy) -> None:
+        self._proxy = proxy
         self._parser = httptools.HttpRequestParser(self)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -203,17 +203,17 @@ class _Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's is none of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
-        self._front.connections += 1
-        if self._front.connections > (most := max_connections()):
+        self._proxy.connections += 1
+        if self._proxy.connections > (most := max_connections()):
             self._refuse(_overloaded(f"{most} connections are open"))
             return
         self._expect(HEAD_SECONDS)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._transport = None
-        self._front.connections -= 1
-        self._front.active -= self._admissions
-        self._front.held_bytes -= self._held_bytes
+        self._proxy.connections -= 1
+        self._proxy.active -= self._admissions
+        self._proxy.held_bytes -= self._held_bytes
         self._admissions = self._held_bytes = 0
         for timer in (self._timer, self._write_timer):
             if timer is not None:
@@ -232,7 +232,7 @@ class _Client(asyncio.Protocol):
             self._refuse(ServingError(400, "bad_request", "this container speaks HTTP/1.1 only"))
         except httptools.HttpParserError as error:
             self._refuse(ServingError(400, "bad_request", f"no HTTP request: {error}"))
-        # A line without an end comes to no callback; in a body, it may be of a chunk or a trailer.
+        # An endless line reaches no callback; in a body, it may be of a chunk or a trailer.
         if heads == self._heads and in_body == self._in_body and self._silent > MAX_HEAD_BYTES:
             self._refuse(_head_too_large())
 
@@ -245,7 +245,7 @@ class _Client(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Behind a body, headers are of no use here.
+        # Trailers are ignored.
         if self._in_body:
             return
         self._headers.append((name, value))
@@ -260,18 +260,18 @@ class _Client(asyncio.Protocol):
             self._stop(_head_too_large())
         self._in_head, self._in_body, self._silent = False, True, 0
         self._heads += 1
-        # It is in flight while its body arrives, so that a drain waits for it.
-        if not self._front.draining:
+        # In flight while its body arrives, so a drain waits for it.
+        if not self._proxy.draining:
             self._admitted = True
             self._admissions += 1
-            self._front.active += 1
+            self._proxy.active += 1
 
     def on_body(self, body: bytes) -> None:
         if not self._body and not self._size:
             self._expect(BODY_SECONDS)
         self._silent = 0
         self._size += len(body)
-        # As the processes do: what is refused is received and dropped up to a bound, or the client sees a reset.
+        # As the processes do: read and drop a refused body up to a limit; closing earlier would reset the client.
         if self._size > MAX_BODY_BYTES:
             self._drop(_too_large())
             if self._size > DRAIN_SIZES * MAX_BODY_BYTES:
@@ -282,12 +282,12 @@ class _Client(asyncio.Protocol):
     def _hold(self) -> bool:
         """Count the bytes of the body that have arrived, or refuse the request if the server holds too many."""
         more = self._size - self._held if self._size > UNCOUNTED_BYTES else 0
-        if more and self._front.held_bytes + more > _MAX_HELD_BYTES:
-            self._drop(_overloaded(f"the bodies of other requests take {self._front.held_bytes} bytes"))
+        if more and self._proxy.held_bytes + more > _MAX_HELD_BYTES:
+            self._drop(_overloaded(f"the bodies of other requests take {self._proxy.held_bytes} bytes"))
             return False
         self._held += more
         self._held_bytes += more
-        self._front.held_bytes += more
+        self._proxy.held_bytes += more
         return True
 
     def _drop(self, error: ServingError) -> None:
@@ -298,7 +298,7 @@ class _Client(asyncio.Protocol):
 
     def _release(self, held: int) -> None:
         self._held_bytes -= held
-        self._front.held_bytes -= held
+        self._proxy.held_bytes -= held
 
     def on_message_complete(self) -> None:
         if self._timer is not None:
@@ -312,22 +312,22 @@ class _Client(asyncio.Protocol):
         )
         self._begin()
         if self._task is None:
-            self._task = self._loop.create_task(self._answer())
+            self._task = self._loop.create_task(self._serve())
         elif self._transport is not None:
-            # A client that does not wait for answers is not read from until it has them.
+            # Stop reading from a client that pipelines requests until it has its responses.
             self._transport.pause_reading()
             if len(self._waiting) > MAX_PIPELINED:
                 self._waiting[-1].keep_alive = False
                 self._ended = True
                 raise _StoppedError
 
-    async def _answer(self) -> None:
+    async def _serve(self) -> None:
         while self._waiting and self._transport is not None:
             request = self._waiting.popleft()
             if request.error is not None:
                 response = error_bytes(request.error)
             else:
-                response = await self._front.respond(
+                response = await self._proxy.respond(
                     request.method, request.url, request.headers, request.body, admitted=request.admitted
                 )
             if self._transport is None:
@@ -335,10 +335,10 @@ class _Client(asyncio.Protocol):
             self._release(request.held)
             if request.admitted:
                 self._admissions -= 1
-                self._front.active -= 1
+                self._proxy.active -= 1
             head, end, _ = response.partition(_END_OF_HEAD)
             self._transport.write(response if request.method != b"HEAD" else head + end)
-            if not request.keep_alive or self._front.draining:
+            if not request.keep_alive or self._proxy.draining:
                 self._ended = True
                 self._transport.close()
                 return
@@ -373,7 +373,7 @@ class _Client(asyncio.Protocol):
         raise _StoppedError
 
     def _refuse(self, error: ServingError) -> None:
-        """Answer an error behind the requests that have arrived, and close the connection."""
+        """Respond with an error after the requests that have arrived, and close the connection."""
         if self._ended or self._transport is None:
             return
         self._ended = True
@@ -386,7 +386,7 @@ class _Client(asyncio.Protocol):
 
 
 def error_bytes(error: ServingError) -> bytes:
-    """The whole response for an error."""
+    """Return the whole response for an error."""
     extra = f"Retry-After: {error.retry_after_seconds}\r\n" if error.retry_after_seconds is not None else ""
     return _response(error.status, msgspec.json.encode(error.body()), extra=extra)
 
@@ -399,8 +399,8 @@ def _head_too_large() -> ServingError:
     return ServingError(431, "head_too_large", f"the head is over {MAX_HEAD_BYTES} bytes; send less")
 
 
-def _nobody() -> ServingError:
-    return ServingError(503, "not_ready", "no process can answer; try again later", retry_after_seconds=1)
+def _none_ready() -> ServingError:
+    return ServingError(503, "not_ready", "no process is ready; try again later", retry_after_seconds=1)
 
 
 def _too_large() -> ServingError:
@@ -418,7 +418,7 @@ def _response(status: int, body: bytes, content_type: str = "application/json", 
 
 
 def _request(method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """The request anew, without what was meant for this connection only."""
+    """Return the request without hop-by-hop headers."""
     lines = [method + b" " + url + b" HTTP/1.1"]
     lines += [name + b": " + value for name, value in headers if name.lower() not in _HOP_BY_HOP]
     lines.append(b"content-length: %d\r\n\r\n" % len(body))
