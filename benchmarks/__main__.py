@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: renders every recorded result into benchmarks/README.md and its plots; measures nothing."""
+"""`python -m benchmarks`: render the recorded results into benchmarks/README.md and its plots, without measuring."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ a server of this project, since TensorFlow Serving's binary could not be had. A 
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Render everything and return the exit code."""
     for benchmark in BENCHMARKS:
         _plot(benchmark)
     README.write_text(rendered())
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def rendered() -> str:
-    """The whole page."""
+    """Return the text of the whole page."""
     parts = [_INTRODUCTION, _overview()]
     for benchmark in BENCHMARKS:
         picture = f"![{benchmark.axis}]({benchmark.picture})\n\n" if benchmark.bars is not None else ""
@@ -63,7 +63,7 @@ def _summary(benchmark: Benchmark) -> dict[str, Any]:
 
 
 def _targets(value: Any) -> tuple[int, int]:
-    """How many targets anywhere below are met, of how many."""
+    """Count the targets met, and all targets, anywhere below a value."""
     if isinstance(value, dict):
         own = [value["met"]] if "figure" in value or "name" in value else []
         below = [_targets(each) for each in value.values()]
@@ -76,7 +76,7 @@ def _targets(value: Any) -> tuple[int, int]:
 
 
 def _plot(benchmark: Benchmark) -> None:
-    """Bars of what is compared, best first; the same bytes for the same result."""
+    """Draw the comparison as bars, best first; the same result always gives the same bytes."""
     if benchmark.bars is None:
         return
     found = sorted(benchmark.bars(_summary(benchmark)), key=lambda bar: bar[1])

@@ -1,31 +1,28 @@
-"""A local account of a benchmark's own, and what the CDK's command line deploys into it."""
+"""A local account for one benchmark, and deployments into it with the CDK's command line."""
 
 import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import httpx
-import typer
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import last_lines, process_group
-from local_aws import cli
+from local_aws import lifecycle
 from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount, environment_variables
+from local_aws.status import endpoints
 
 _GUARD = 'cat >/dev/null; kill -s TERM "$1"'
-"""Stops the account once the pipe from this process closes, which it does even on SIGKILL."""
-_STATUS_SECONDS = 10
+"""Stops the account once the pipe from this process closes, which happens even on SIGKILL."""
 
 
 @contextlib.contextmanager
 def deployed(file: Path, cache: Path, folder: Path) -> Iterator[LocalAccount]:
-    """Deploys every stack of a deployment file, and destroys them after a block that ends without an error.
+    """Deploy every stack of a deployment file, and destroy them after a block that ends without an error.
 
-    The account and all that it holds end in any case. Its clients find it in this process's environment. Raises
-    BenchmarkError. folder: of the account's state and the commands' output, empty.
+    The account and everything in it end in any case. Clients find it through this process's environment. Raises
+    BenchmarkError.
+    folder: empty folder for the account's state and the output of commands.
     """
     common = ["--context", f"deployment={file}", "--output", str(folder / "cdk.out"), "--progress", "events"]
     with local_account(folder / "state", cache) as account:
@@ -33,30 +30,20 @@ def deployed(file: Path, cache: Path, folder: Path) -> Iterator[LocalAccount]:
         cdk("deploy", ["--all", "--require-approval", "never", *common], folder)
         yield account
         cdk("destroy", ["--all", "--force", *common], folder)
-        if left := endpoint_status(account):
+        if left := endpoints(account):
             raise BenchmarkError(f"cdk destroy left the endpoint {left[0]['endpoint']}")
-
-
-def endpoint_status(account: LocalAccount) -> list[dict[str, Any]]:
-    """What the hosting process tells of its endpoints and their replicas; errors of httpx pass through."""
-    answer = httpx.get(
-        f"{account.runtime_url}/_local/status", auth=account.auth(), timeout=_STATUS_SECONDS, trust_env=False
-    )
-    answer.raise_for_status()
-    found: list[dict[str, Any]] = answer.json()
-    return found
 
 
 @contextlib.contextmanager
 def local_account(state: Path, cache: Path) -> Iterator[LocalAccount]:
-    """An account in a new folder, which ends with the block; its clients find it in this process's environment.
+    """Run an account in a new folder until the block ends; clients find it through this process's environment.
 
     Raises BenchmarkError.
     """
     try:
-        account = cli.start(state, cache)
-    except typer.Exit:
-        raise BenchmarkError("the local account did not start; what it said is above") from None
+        account = lifecycle.start(state, cache)
+    except lifecycle.LocalAccountError as error:
+        raise BenchmarkError(str(error)) from error
     guard = subprocess.Popen(
         ["sh", "-c", _GUARD, "guard", str(account.supervisor_pid)],
         stdin=subprocess.PIPE,
@@ -65,17 +52,17 @@ def local_account(state: Path, cache: Path) -> Iterator[LocalAccount]:
     )
     try:
         with environment_variables(account.environment()):
-            # A profile of the user's would be looked up, and may name another account.
+            # A profile set by the user would be used, and may belong to another account.
             os.environ.pop("AWS_PROFILE", None)
             yield account
     finally:
-        cli.stop(state)
+        lifecycle.stop(state)
         guard.kill()
         guard.communicate()
 
 
 def cdk(command: str, arguments: list[str], folder: Path) -> None:
-    """Runs a command of the CDK with its output in `folder`; raises BenchmarkError with its last lines."""
+    """Run a CDK command with its output in `folder`; raises BenchmarkError with the output's last lines."""
     log = folder / f"cdk-{command}.log"
     line = ["cdk", command, *arguments, "--no-notices"]
     with process_group(line, cwd=ROOT, environment=os.environ, log=log) as process:

@@ -1,4 +1,4 @@
-"""A workload's own build, run as CodeBuild does."""
+"""Run a workload's own build as CodeBuild does."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from local_aws.account import ROOT
 
 
 def build(workload: str, recipe: Mapping[str, Any], cache: Path) -> Path:
-    """Builds a recipe, with the output on stderr; returns the folder of what it made. Raises BenchmarkError."""
+    """Build a recipe, with the output on stderr, and return the folder of the results; raises BenchmarkError."""
     variables = {
-        # A build that is told of a bucket would upload to it.
+        # A build that knows a bucket would upload to it.
         **{name: value for name, value in os.environ.items() if not name.startswith("ARTIFACT_")},
         "RECIPE": json.dumps(recipe),
         "INFERENCE_BUILD_CACHE": str(cache / "builds"),

@@ -1,4 +1,4 @@
-"""What there is to measure: each benchmark's command, rival and headline, read from its recorded result."""
+"""Catalog of the benchmarks: each one's command, rival and headline, read from its recorded result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,12 @@ Bars = Sequence[tuple[str, float]]
 class Benchmark:
     """One command and its result.
 
-    result: path of the JSON below `benchmarks/`, without its suffix. question: what a reader wants to know. slips:
-    which rival would be ahead if this project slipped. headline: the answer in a line. bars: what the plot compares,
-    with the name of its axis; None where a plot would show nothing.
+    result: path of the JSON file below `benchmarks/`, without its suffix.
+    question: what a reader wants to know.
+    slips: the rival that would be ahead if this project got slower.
+    headline: returns the answer in one line.
+    bars: returns the values of the plot; None if a plot would show nothing.
+    axis: label of the plot's axis.
     """
 
     title: str
@@ -28,7 +31,7 @@ class Benchmark:
 
     @property
     def picture(self) -> str:
-        """The plot's path below `benchmarks/`."""
+        """Path of the plot below `benchmarks/`."""
         return f"{self.result}.svg"
 
 
@@ -155,7 +158,7 @@ def _verification(summary: Summary) -> str:
 
 
 def _clock(summary: Summary) -> str:
-    synth, deploy = (_figure(summary, begins) for begins in ("synthesise", "deploy"))
+    synth, deploy = (_figure(summary, begins) for begins in ("synthesize", "deploy"))
     return f"synthesis {synth['median']:.1f} s; all workloads deployed, started and answering {deploy['median']:.0f} s"
 
 

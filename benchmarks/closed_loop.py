@@ -1,4 +1,4 @@
-"""A client that costs little: one thread that drives all connections, since it shares the servers' processors."""
+"""Low-overhead client: one thread drives all connections, because it shares the processors with the servers."""
 
 import selectors
 import socket
@@ -15,7 +15,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A NeuronCore and a model of it: where they are asked, and the whole requests, which are sent in turn."""
+    """A model on a NeuronCore: its address, and complete requests to send in turn."""
 
     name: str
     port: int
@@ -24,7 +24,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The latency of one request in seconds, and when its answer was complete, in time.perf_counter()'s seconds."""
+    """Latency of one request in seconds, and when its response was complete, in seconds of time.perf_counter()."""
 
     latency: float
     at: float
@@ -43,10 +43,10 @@ class _Connection:
 def closed_loop(
     targets: Sequence[Target], *, connections: int, seconds: float, warm_up: float
 ) -> dict[str, list[Answered]]:
-    """Each connection sends its next request when it has the last answer; connections are spread evenly over targets.
+    """Run connections that each send a request once the previous one is answered; spread them evenly over targets.
 
-    Returns what was answered after the warm-up, in seconds, by target. Raises BenchmarkError for an answer that is
-    none, and where a server answers nothing.
+    Returns the requests answered after the warm-up, by target; times are in seconds. Raises BenchmarkError for an
+    invalid response, and if a server does not respond.
     """
     answered: dict[str, list[Answered]] = {target.name: [] for target in targets}
     with selectors.DefaultSelector() as selector:
@@ -80,7 +80,7 @@ def _open(target: Target, feed: int, selector: selectors.BaseSelector) -> _Conne
 
 
 def _again(connection: _Connection, selector: selectors.BaseSelector) -> None:
-    """Sends the request on a new connection, as clients do when a kept-alive one ends; its latency counts on."""
+    """Resend the request on a new connection, as clients do when a kept-alive one closes; its latency includes both."""
     if connection.attempts >= _ATTEMPTS:
         raise BenchmarkError(f"{connection.target.name} closed {_ATTEMPTS} connections without an answer")
     connection.attempts += 1
@@ -102,7 +102,7 @@ def _send(connection: _Connection) -> None:
 
 
 def _receive(connection: _Connection, selector: selectors.BaseSelector) -> bool:
-    """Whether the answer is complete."""
+    """Receive data and return whether the response is complete."""
     received = connection.received
     try:
         data = connection.socket.recv(65536)

@@ -1,4 +1,4 @@
-"""What every benchmark's command line does around its measurement: signals, errors, exit codes, the last lines."""
+"""Shared parts of the benchmarks' command lines: signals, errors, exit codes and the final output."""
 
 import contextlib
 import datetime
@@ -16,7 +16,7 @@ from benchmarks.errors import BenchmarkError
 
 MISSED, NOT_MEASURED, INTERRUPTED = 1, 2, 130
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-"""Of a progress bar whose total is a number of steps."""
+"""Columns of a progress bar whose total is a number of steps."""
 
 
 class Judged(Protocol):
@@ -24,7 +24,7 @@ class Judged(Protocol):
 
     @property
     def met(self) -> bool:
-        """Whether every target is."""
+        """Whether every target is met."""
 
 
 _Result = TypeVar("_Result", bound=Judged)
@@ -34,9 +34,10 @@ _Result = TypeVar("_Result", bound=Judged)
 def measuring(
     *errors: type[Exception], interrupted: str = "everything is stopped, nothing is recorded"
 ) -> Iterator[None]:
-    """Ends the process with 2 and one line for a BenchmarkError, an OSError or one of `errors`, with 130 by a signal.
+    """Exit with 2 and one line for a BenchmarkError, an OSError or one of `errors`, and with 130 after a signal.
 
-    SIGTERM and SIGHUP interrupt like Ctrl-C, so that what was started is stopped. interrupted: what is then said.
+    SIGTERM and SIGHUP interrupt like Ctrl-C, so everything that was started is stopped.
+    interrupted: message after a signal.
     """
     for received in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(received, signal.default_int_handler)
@@ -58,7 +59,7 @@ def conclude(
     *,
     width: int = 140,
 ) -> None:
-    """Shows a result and where it is recorded; ends the process with 1 where a target is missed."""
+    """Show a result and the files it is recorded in; exit with 1 if a target is missed."""
     console = Console(width=width)
     show(result, console)
     names = " and ".join(path.name for path in written)
@@ -68,10 +69,10 @@ def conclude(
 
 
 def say(text: str) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     print(text, file=sys.stderr, flush=True)
 
 
 def today() -> str:
-    """The day, in UTC, as ISO 8601."""
+    """Return today's date in UTC, in ISO 8601."""
     return datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -1,4 +1,4 @@
-"""What keeps a benchmark from measuring."""
+"""Errors that prevent a measurement."""
 
 
 class BenchmarkError(RuntimeError):

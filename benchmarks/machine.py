@@ -1,4 +1,4 @@
-"""The machine that a result was measured on, without anything that tells it from others of its kind."""
+"""Description of the machine that a result was measured on, without anything that identifies that machine."""
 
 import os
 import platform
@@ -11,9 +11,10 @@ from containers.serving.memory import memory_limit_bytes
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a reader must know to judge a figure.
+    """Properties of a machine that a reader needs to judge a figure.
 
-    cores, memory_bytes: what this process may use. load_average: of the minute before the measurement, in processes.
+    cores, memory_bytes: resources available to this process.
+    load_average: load average over the minute before the measurement, in processes.
     """
 
     processor: str
@@ -25,7 +26,7 @@ class Machine:
 
     @classmethod
     def read(cls, cpuinfo: Path = Path("/proc/cpuinfo")) -> "Machine":
-        """This machine, now; Linux only."""
+        """Describe this machine now; Linux only."""
         return cls(
             processor=_model_name(cpuinfo),
             cores=available_cores(),
@@ -36,7 +37,7 @@ class Machine:
         )
 
     def describe(self) -> str:
-        """One line for a table's caption."""
+        """Return one line for a table's caption."""
         sets = ", ".join(self.instruction_sets) or "no vector extensions known"
         return (
             f"{self.processor}, {self.cores} cores ({sets}), {self.memory_bytes / 2**30:.0f} GiB, "

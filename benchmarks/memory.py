@@ -12,7 +12,7 @@ _SECONDS_BETWEEN = 0.3
 
 @dataclass(frozen=True, slots=True)
 class TreeMemory:
-    """A process and its descendants: how many, and the sums of their RSS and PSS."""
+    """Number of processes of a tree, a process and its descendants, and the sums of their RSS and PSS."""
 
     processes: int
     rss_bytes: int
@@ -20,18 +20,18 @@ class TreeMemory:
 
     @property
     def footprint_bytes(self) -> int:
-        """What the tree takes on a machine of its own, every page counted once.
+        """Memory that the tree would take on its own machine, with every page counted once.
 
-        That is the PSS of several processes, which share pages, and the RSS of a single one: its PSS leaves out its
-        part of pages, such as the interpreter's, that it shares with programs outside the tree.
+        For several processes, which share pages, this is the PSS. For a single one it is the RSS, because its PSS
+        excludes part of the pages, such as the interpreter's, that it shares with programs outside the tree.
         """
         return self.rss_bytes if self.processes == 1 else self.pss_bytes
 
 
 def tree_memory(pid: int) -> TreeMemory:
-    """The smallest of several readings, so that a process that comes and goes does not count.
+    """Return the smallest of several readings, so a short-lived process does not count.
 
-    Raises OSError where the kernel has no smaps_rollup.
+    Raises OSError if the kernel has no smaps_rollup.
     """
     readings = [_read(pid)]
     while len(readings) < _READINGS:

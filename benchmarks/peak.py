@@ -1,4 +1,4 @@
-"""What one core could do at the most in INT8: the roof over every quantized model."""
+"""Peak INT8 rate of one core: the upper limit for every quantized model."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ from containers.serving.cpu import instruction_sets
 
 
 def peak_gigaoperations(folder: Path) -> float | None:
-    """INT8 operations of one core in a second, measured; None without AVX-512 VNNI or a C compiler."""
+    """Measure the INT8 operations per second of one core, in 10**9; None without AVX-512 VNNI or a C compiler."""
     if "avx512_vnni" not in instruction_sets():
         return None
     program = folder / "peak"

@@ -1,4 +1,4 @@
-"""Processes of a benchmark that leave nothing behind."""
+"""Run a benchmark's processes without leaving any behind."""
 
 import contextlib
 import os
@@ -11,14 +11,14 @@ from local_aws.processes import kill_group
 
 _GRACE_SECONDS = 10.0
 _GUARD = 'cat >/dev/null; kill -s KILL -- "-$1"'
-"""Ends a process group once the pipe from this process closes, which it does even on SIGKILL."""
+"""Kills a process group once the pipe from this process closes, which happens even on SIGKILL."""
 
 
 @contextlib.contextmanager
 def process_group(
     command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a command in a process group of its own; at the end of the block, or of this process, the group ends.
+    """Run a command in its own process group, which ends with the block or with this process.
 
     Its output goes to `log`.
     """
@@ -32,7 +32,7 @@ def process_group(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    # The kernel's parent-death signal would reach the first process only, and a model server's workers outlive it.
+    # The kernel's parent-death signal only reaches the first process, and a model server's workers outlive it.
     guard = subprocess.Popen(
         ["sh", "-c", _GUARD, "guard", str(process.pid)],
         stdin=subprocess.PIPE,
@@ -52,7 +52,7 @@ def process_group(
 
 
 def last_lines(log: Path, count: int = 3) -> str:
-    """The last lines of a log in one, for an error message."""
+    """Return the last lines of a log joined into one, for an error message."""
     try:
         lines = log.read_text(errors="replace").split("\n")
     except OSError:

@@ -1,4 +1,4 @@
-"""How a result is shown and recorded: tables with verdicts, notes, and the same as Markdown beside JSON."""
+"""Show and record a result: tables with verdicts and notes, as Markdown and JSON."""
 
 import json
 import statistics
@@ -12,25 +12,25 @@ from rich.table import Table
 
 
 class Recorded(Protocol):
-    """A run's result."""
+    """The result of a run."""
 
     @property
     def date(self) -> str:
-        """ISO 8601."""
+        """Date in ISO 8601."""
 
     def title(self) -> str:
-        """What is compared, and where."""
+        """Say what is compared, and where."""
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out."""
+        """Say how the figures were measured, and what they leave out."""
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One table: its column names, those aligned to the right, and its rows; a last cell may be a verdict."""
+    """One table: its columns, those to align right, and its rows, whose last cell may be a verdict."""
 
     columns: Sequence[str]
     right: Sequence[str]
@@ -39,7 +39,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A ratio; at_least: its target, None for none."""
+    """A ratio; `at_least` is its target, or None."""
 
     figure: str
     value: float
@@ -53,7 +53,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure with its target in words, met or not; None without one."""
+    """A figure with its target in words, and whether it is met; None without a target."""
 
     figure: str
     value: float
@@ -61,27 +61,27 @@ class Figure:
     met: bool | None = None
 
     def cells(self) -> tuple[str, ...]:
-        """Its row in a sheet of figures."""
+        """Return its row in a table of figures."""
         return self.figure, digits(self.value), self.target, verdict(self.met)
 
 
 def at_most(figure: str, value: float, limit: float) -> Figure:
-    """A figure that should not be more."""
+    """Return a figure with an upper limit."""
     return Figure(figure, value, f"at most {limit:g}", value <= limit)
 
 
 def at_least(figure: str, value: float, limit: float) -> Figure:
-    """A figure that should not be less."""
+    """Return a figure with a lower limit."""
     return Figure(figure, value, f"at least {limit:g}", value >= limit)
 
 
 def percentile_ms(seconds: Sequence[float], percent: int) -> float:
-    """Milliseconds, by statistics.quantiles' inclusive method."""
+    """Return a percentile in milliseconds (statistics.quantiles, inclusive method)."""
     return statistics.quantiles(seconds, n=100, method="inclusive")[percent - 1] * 1000
 
 
 def show(result: Recorded, sheets: Sequence[Sheet], console: Console) -> None:
-    """Prints the tables and the notes."""
+    """Print the tables and the notes."""
     for number, sheet in enumerate(sheets):
         table = Table(title=None if number else result.title())
         for name in sheet.columns:
@@ -95,7 +95,7 @@ def show(result: Recorded, sheets: Sequence[Sheet], console: Console) -> None:
 
 
 def record(result: Recorded, sheets: Sequence[Sheet], folder: Path, stem: str) -> tuple[Path, Path]:
-    """Writes the result as JSON and as Markdown; a later run of the same stem replaces both."""
+    """Write the result as JSON and Markdown; a later run with the same stem replaces both."""
     folder.mkdir(parents=True, exist_ok=True)
     data, text = folder / f"{stem}.json", folder / f"{stem}.md"
     data.write_text(json.dumps(result.summary(), indent=2) + "\n")
@@ -108,10 +108,10 @@ def record(result: Recorded, sheets: Sequence[Sheet], folder: Path, stem: str) -
 
 
 def verdict(met: bool | None) -> str:
-    """The last cell of a row with a target; empty without one."""
+    """Return the last cell of a row with a target; empty without one."""
     return {True: "met", False: "missed", None: ""}[met]
 
 
 def digits(value: float) -> str:
-    """Three significant digits, and every digit before the point."""
+    """Format to three significant digits, keeping all digits before the decimal point."""
     return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"

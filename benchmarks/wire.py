@@ -1,4 +1,4 @@
-"""Plain HTTP on a socket, for clients that share the processor with what they measure."""
+"""Plain HTTP over a socket, for clients that share the processor with the server they measure."""
 
 import socket
 
@@ -9,13 +9,13 @@ _HEAD_END, _LENGTH = b"\r\n\r\n", b"content-length:"
 
 
 def post(path: str, body: bytes, content_type: str) -> bytes:
-    """A whole request."""
+    """Return a complete request."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}"
     return f"{head}\r\n\r\n".encode() + body
 
 
 def connect(port: int, name: str) -> socket.socket:
-    """A connection on the loopback interface that sends at once; raises BenchmarkError."""
+    """Open a loopback connection without Nagle's delay; raises BenchmarkError."""
     try:
         opened = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
     except OSError as error:
@@ -25,7 +25,7 @@ def connect(port: int, name: str) -> socket.socket:
 
 
 def answer_status(received: bytes | bytearray) -> int | None:
-    """The status of an answer that is complete, None until it is; raises BenchmarkError without Content-Length."""
+    """Return the status of a response once it is complete, else None; raises BenchmarkError without Content-Length."""
     head_end = received.find(_HEAD_END)
     if head_end < 0:
         return None

@@ -1,1 +1,1 @@
-"""How long a developer waits: synthesis, and a whole deployment into the local account."""
+"""Measure how long a developer waits: for synthesis, and for a whole deployment into the local account."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.developer_clock`: times synthesis, a deployment of every workload and the README's commands."""
+"""`python -m benchmarks.developer_clock`: time synthesis, a deployment of every workload and the README's commands."""
 
 import os
 import subprocess
@@ -16,8 +16,7 @@ from benchmarks.developer_clock.new_clone import run_commands
 from benchmarks.developer_clock.report import Result, record, show
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import Machine
-from local_aws.account import ACCOUNT_ID, REGION, ROOT, default_cache
-from local_aws.demo import AT_ONCE
+from local_aws.account import ACCOUNT_ID, CONCURRENT_STACKS, REGION, ROOT, default_cache
 
 _SILENT = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20"}
 
@@ -27,7 +26,7 @@ def main(
         Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
     ],
     deployment: Annotated[str, typer.Option(help="a name in deployments/, or a path")] = "dev",
-    times: Annotated[int, typer.Option(min=2, help="how often to synthesise, and to deploy after the first")] = 5,
+    times: Annotated[int, typer.Option(min=2, help="how often to synthesize, and to deploy after the first")] = 5,
     commands: Annotated[
         bool, typer.Option(help="run the demo and the tests in new clones too, which takes half an hour")
     ] = True,
@@ -35,10 +34,10 @@ def main(
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = Path(__file__).parent / "results",
 ) -> None:
-    """Times synthesis, a deployment of every workload with its builds in the cache, and the README's commands.
+    """Time synthesis, a deployment of every workload with its builds cached, and the README's commands.
 
-    Those run in new clones of what is committed. A first deployment fills the cache and does not count. Exits with 1
-    when a target is missed, and with 2 when nothing could be measured.
+    The commands run in new clones of the last commit. A first deployment fills the cache and does not count. Exits with
+    1 when a target is missed, and with 2 when nothing could be measured.
     """
     with measuring(), tempfile.TemporaryDirectory(prefix="developer-clock-") as name:
         result = _run(deployment, times, cache, Path(name), commands=commands)
@@ -89,10 +88,10 @@ def _context(deployment: str) -> str:
 
 
 def _deploy(deployment: str, cache: Path, folder: Path) -> tuple[float, float, float]:
-    """Seconds to start an account and bootstrap it, to deploy every stack, and to destroy them."""
+    """Return the seconds to start and bootstrap an account, to deploy every stack, and to destroy them."""
     folder.mkdir()
     common = ["--context", f"deployment={deployment}", "--output", str(folder / "cdk.out"), "--progress", "events"]
-    common += AT_ONCE
+    common += CONCURRENT_STACKS
     began = time.perf_counter()
     with local_account(folder / "state", cache):
         cdk("bootstrap", [f"aws://{ACCOUNT_ID}/{REGION}", "--app", ""], folder)

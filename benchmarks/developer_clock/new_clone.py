@@ -1,4 +1,4 @@
-"""The README's commands in new clones: what somebody waits who has nothing of this project yet, and what after that."""
+"""The README's commands in new clones: the wait for a developer who has nothing of this project yet, and after that."""
 
 import os
 import subprocess
@@ -16,7 +16,11 @@ _LONGEST_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """Seconds of each command. demo, tests: in a clone that has nothing. tests_again: with what the first one left."""
+    """Duration of each command in seconds.
+
+    demo, tests: in a new clone.
+    tests_again: in the same clone, with the results of the first run.
+    """
 
     demo: float
     tests: float
@@ -24,7 +28,7 @@ class Commands:
 
 
 def run_commands(folder: Path) -> Commands:
-    """Runs them one after another, in two clones of what is committed; raises BenchmarkError where one fails."""
+    """Run the commands one after another, in two clones of the last commit; raises BenchmarkError if one fails."""
     first, second = _clone(folder / "demo"), _clone(folder / "tests")
     return Commands(
         demo=_seconds("scripts/demo", first),
@@ -54,7 +58,7 @@ def _seconds(command: str, clone: Path) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """This process's, without what leads to this project's own environment."""
+    """Return this process's environment without references to this project's own Python environment."""
     own = (sys.prefix, str(ROOT))
     places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if not place.startswith(own)]
     rest = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}

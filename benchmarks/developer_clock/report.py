@@ -1,4 +1,4 @@
-"""The result: seconds of each step, targets, and whether they are met."""
+"""Result: seconds of each step, targets, and whether they are met."""
 
 import statistics
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ SYNTH_SECONDS, DEPLOY_SECONDS, DEMO_SECONDS, TESTS_SECONDS = 5.0, 60.0, 600.0, 6
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A step's seconds; at_most: its target, None for none."""
+    """Durations of one step in seconds; `at_most` is its target, or None."""
 
     figure: str
     seconds: tuple[float, ...]
@@ -26,7 +26,7 @@ class Line:
 
     @property
     def median(self) -> float:
-        """Of all rounds."""
+        """Median over all rounds, in seconds."""
         return statistics.median(self.seconds)
 
     @property
@@ -37,7 +37,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run on one machine. date: ISO 8601. Seconds of each round, by step. commands: None where they did not run."""
+    """One run on one machine, with the seconds of each round by step.
+
+    date: ISO 8601.
+    commands: None if they did not run.
+    """
 
     date: str
     machine: Machine
@@ -52,7 +56,7 @@ class Result:
     def lines(self) -> tuple[Line, ...]:
         """Every step."""
         steps = (
-            Line("synthesise all workloads", self.synth, SYNTH_SECONDS),
+            Line("synthesize all workloads", self.synth, SYNTH_SECONDS),
             Line("deploy all workloads, builds in the cache", self.deploy, DEPLOY_SECONDS),
             Line("start a local account and bootstrap it", self.up),
             Line("destroy all workloads", self.destroy),
@@ -72,7 +76,7 @@ class Result:
         return all(line.met is not False for line in self.lines)
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "label": "local",
             "date": self.date,
@@ -83,11 +87,11 @@ class Result:
         }
 
     def title(self) -> str:
-        """What is measured, and where."""
+        """Say what is measured, and where."""
         return f"The developer's clock: {self.deployment}, local"
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out; one sentence or two each."""
+        """Say how the figures were measured, and what they leave out; one or two sentences each."""
         notes = (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs.",
             "Synthesis is `python app.py` with assets hashed and templates written; deployment is `cdk deploy --all "
@@ -107,12 +111,12 @@ class Result:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints the table and its notes."""
+    """Print the table and its notes."""
     recorded.show(result, _sheets(result), console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Writes the result as JSON and as a Markdown table; a later run replaces both."""
+    """Write the result as JSON and as a Markdown table; a later run replaces both."""
     return recorded.record(result, _sheets(result), folder, "local")
 
 

@@ -1,1 +1,1 @@
-"""encoder: its engine beside other engines, and its server beside other servers of the same engine."""
+"""Compare encoder's engine with other engines, and its server with other servers of the same engine."""

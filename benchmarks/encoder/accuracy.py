@@ -1,4 +1,4 @@
-"""`python -m benchmarks.encoder.accuracy`: what INT8 costs on real questions, by engine."""
+"""`python -m benchmarks.encoder.accuracy`: measure the accuracy of INT8 on real questions, by engine."""
 
 import json
 import tempfile
@@ -19,16 +19,16 @@ from local_aws.account import ROOT, default_cache
 from model_build.encoder.squad import DatasetError, document
 
 ENGINES = ("vnni", "openvino", "onnxruntime")
-"""Ours first."""
+"""Engines to score, ours first."""
 _ADAPTER_SCORES = ROOT / "model_build/encoder/demo_model/adapter/scores.json"
 _LEAST_KEPT = 0.995
-"""Of FP32's F1. The build itself fails below 0.99, MLPerf's limit; here every engine is to be seen."""
+"""Target fraction of FP32's F1. The build itself fails below 0.99, MLPerf's limit, but here every engine is shown."""
 _NO_GATE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An engine's INT8 beside FP32 on the same questions; F1 and exact match in percent."""
+    """An engine's INT8 and FP32 scores on the same questions; F1 and exact match in percent."""
 
     engine: str
     questions: int
@@ -39,13 +39,16 @@ class Scored:
 
     @property
     def kept(self) -> float:
-        """INT8's F1 over FP32's."""
+        """INT8's F1 divided by FP32's."""
         return self.int8_f1 / self.fp32_f1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run on one machine. date: ISO 8601."""
+    """One run on one machine.
+
+    date: ISO 8601.
+    """
 
     date: str
     machine: Machine
@@ -53,7 +56,7 @@ class Result:
 
     @property
     def lines(self) -> tuple[Figure, ...]:
-        """What INT8 keeps of FP32's F1; ours has a target."""
+        """Fraction of FP32's F1 that INT8 keeps; ours has a target."""
         ours, *others = self.scored
         return (
             at_least(f"F1 kept by {ours.engine}", ours.kept, _LEAST_KEPT),
@@ -66,11 +69,11 @@ class Result:
         return all(line.met is not False for line in self.lines)
 
     def title(self) -> str:
-        """What is compared, and where."""
+        """Say what is compared, and where."""
         return "Accuracy of INT8 on SQuAD by engine, local"
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out; one sentence or two each."""
+        """Say how the figures were measured, and what they leave out; one or two sentences each."""
         return (
             f"Machine: {self.machine.describe()}.",
             "The demo model (MiniLM-L6 with a question-answering adapter) on SQuAD v1.1's development set: first the "
@@ -80,7 +83,7 @@ class Result:
         )
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "label": "local",
             "date": self.date,
@@ -101,7 +104,7 @@ def main(
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = Path(__file__).parent / "results",
 ) -> None:
-    """Builds the demo model with each engine and scores FP32 and INT8 on the same real questions.
+    """Build the demo model with each engine and score FP32 and INT8 on the same real questions.
 
     Exits with 1 when INT8 by our engine keeps less than 99.5 % of F1, and with 2 when nothing could be measured.
     """
@@ -127,9 +130,9 @@ def main(
 
 
 def _split(squad: Path, folder: Path) -> dict[str, str]:
-    """Articles to calibrate on and others to score, as the recipe's data; raises BenchmarkError.
+    """Return articles to calibrate on and others to score, as the recipe's data; raises BenchmarkError.
 
-    Scored are first those that the adapter never saw.
+    Articles that the adapter has never seen are scored first.
     """
     scores = json.loads(_ADAPTER_SCORES.read_text())
     unseen, calibrating = scores["evaluation"]["articles"], scores["calibration"]["articles"]
@@ -146,12 +149,12 @@ def _split(squad: Path, folder: Path) -> dict[str, str]:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints the tables and their notes."""
+    """Print the tables and their notes."""
     recorded.show(result, _sheets(result), console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Writes the result as JSON and as Markdown tables; a later run replaces both."""
+    """Write the result as JSON and as Markdown tables; a later run replaces both."""
     return recorded.record(result, _sheets(result), folder, "accuracy-local")
 
 

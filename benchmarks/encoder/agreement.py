@@ -1,4 +1,4 @@
-"""Whether engines answer alike: a faster engine that is wrong is not compared."""
+"""Check that engines give the same responses; a faster engine that is wrong is not compared."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,18 +11,18 @@ from benchmarks.errors import BenchmarkError
 Logits = Sequence[Sequence[float]]
 CHECKED_LENGTHS = (66, 203, LONGEST)
 LARGEST_DISTANCE: Mapping[str, float] = {"fp32": 0.01, "int8": 0.15}
-"""Of the logits from the reference's, by precision."""
+"""Largest distance of the logits from the reference's, by precision."""
 
 
 def distance(logits: Logits, reference: Logits) -> float:
-    """Root mean square of the differences, over the spread of the reference's logits; 0 is equal, 1 is unrelated."""
+    """Return the RMS of the differences over the spread of the reference's logits; 0 is equal, 1 is unrelated."""
     apart = sum(float(np.sum(np.subtract(a, b) ** 2)) for a, b in zip(logits, reference, strict=True))
     spread = sum(float(np.sum(np.subtract(each, np.mean(each)) ** 2)) for each in reference)
     return float(np.sqrt(apart / spread))
 
 
 def check(found: Sequence[tuple[Rival, Logits]]) -> dict[str, float]:
-    """Distances by the engine's name; raises BenchmarkError for one that is farther than its precision explains."""
+    """Return distances by engine name; raises BenchmarkError for one that is larger than its precision explains."""
     reference = next(logits for rival, logits in found if rival.name == REFERENCE)
     distances = {rival.name: distance(logits, reference) for rival, logits in found}
     for rival, _ in found:

@@ -1,4 +1,4 @@
-"""What is asked of an engine."""
+"""Batches to run on an engine."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,11 @@ from containers.serving.question_answering.windows import EncoderBatch
 _VOCABULARY = 30_522
 _SEPARATOR = 102
 Infer = Callable[[EncoderBatch], Any]
-"""Start and end logits of a batch, as arrays or tensors of shape (rows, tokens)."""
+"""Callable that returns a batch's start and end logits, as arrays or tensors of shape (rows, tokens)."""
 
 
 def batch(rows: int, length: int, padded: int, seed: int) -> EncoderBatch:
-    """Random tokens of a question and its context, padded with zeros that are masked."""
+    """Return random tokens of a question and its context, padded with masked zeros."""
     random = np.random.default_rng(seed)
     ids, mask, types = (np.zeros((rows, padded), dtype=np.int64) for _ in range(3))
     ids[:, :length] = random.integers(1000, _VOCABULARY, (rows, length))

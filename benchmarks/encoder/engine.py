@@ -1,4 +1,4 @@
-"""`python -m benchmarks.encoder.engine`: BERT-base's encoder by every engine, in turns, and what is left to gain."""
+"""`python -m benchmarks.encoder.engine`: compare engines on BERT-base and show what is left to gain."""
 
 import random
 import tempfile
@@ -40,10 +40,10 @@ def main(
         ),
     ] = None,
 ) -> None:
-    """Compares engines at batch 1 with the lengths of SQuAD: what INT8 gives, what no padding gives, and both.
+    """Compare engines at batch 1 with the lengths of SQuAD: what INT8 gives, what no padding gives, and both.
 
-    Builds the models first, and checks that all engines answer alike. Exits with 1 when a target is missed, and with
-    2 when nothing could be measured.
+    Builds the models first, and checks that all engines give the same responses. Exits with 1 when a target is missed,
+    and with 2 when nothing could be measured.
     """
     with measuring(), tempfile.TemporaryDirectory(prefix="encoder-") as name:
         folder = Path(name)
@@ -61,9 +61,9 @@ def main(
 
 
 def _measure(models: Models, threads: int, turns: int, folder: Path) -> tuple[Measured, ...]:
-    """Every engine in turn, over all lengths in an order that is new in each turn and the same for all.
+    """Run every engine in turn over all lengths, in an order that is new in each turn and the same for all.
 
-    Raises BenchmarkError for an engine that answers otherwise than the others.
+    Raises BenchmarkError for an engine that responds differently from the others.
     """
     seconds: dict[str, list[tuple[float, ...]]] = {rival.name: [] for rival in models.rivals}
     order = random.Random(0)
@@ -80,7 +80,7 @@ def _measure(models: Models, threads: int, turns: int, folder: Path) -> tuple[Me
         for _ in range(turns):
             lengths = order.sample(SQUAD_LENGTHS, len(SQUAD_LENGTHS))
             for worker in workers:
-                # What ran before has left the caches to itself.
+                # The previous engine has filled the caches; warm them up again.
                 worker.run(lengths[:2])
                 seconds[worker.rival.name].append(tuple(worker.run(lengths)))
                 progress.update(task, advance=1, refresh=True)
@@ -88,7 +88,7 @@ def _measure(models: Models, threads: int, turns: int, folder: Path) -> tuple[Me
 
 
 def _limit(models: Models, cores: int, folder: Path) -> Limit:
-    """Our engine at the longest length, by one thread and by all, in turns."""
+    """Run our engine at the longest length, on one thread and on all, in turns."""
     ours = next(rival for rival in RIVALS if rival.name == OURS)
     found: dict[int, list[float]] = {1: [], cores: []}
     with ExitStack() as stack:
@@ -98,7 +98,7 @@ def _limit(models: Models, cores: int, folder: Path) -> Limit:
         for _ in range(_LIMIT_RUNS):
             for threads, worker in workers.items():
                 found[threads] += worker.run([LONGEST] * 2)
-        # The roof is measured between, since a core's frequency follows its load.
+        # The peak is measured in between because a core's frequency depends on its load.
         peak = peak_gigaoperations(folder)
     return Limit(peak, tuple(found[1]), tuple(found[cores]), cores)
 

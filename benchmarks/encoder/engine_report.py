@@ -1,4 +1,4 @@
-"""The engines' result: milliseconds of each, ratios, targets, and whether they are met."""
+"""Result of the engines: latency of each in milliseconds, ratios, targets, and whether they are met."""
 
 import statistics
 from dataclasses import asdict, dataclass
@@ -20,7 +20,11 @@ _RATIO_COLUMNS = ("ratio", "value", "target", "verdict")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """An engine's turns: seconds of every length. distance: of its logits from eager FP32's, as `agreement` has it."""
+    """Turns of one engine.
+
+    turns: durations in seconds for every length.
+    distance: distance of its logits from eager FP32's, as defined in `agreement`.
+    """
 
     rival: Rival
     turns: tuple[tuple[float, ...], ...]
@@ -28,21 +32,21 @@ class Measured:
 
     @property
     def seconds(self) -> tuple[float, ...]:
-        """Of all turns."""
+        """Durations of all turns, in seconds."""
         return tuple(second for turn in self.turns for second in turn)
 
     @property
     def rate(self) -> float:
-        """Questions a second, of the median turn."""
+        """Questions per second of the median turn."""
         return statistics.median(self.rates)
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """Questions a second of each turn."""
+        """Questions per second of each turn."""
         return tuple(len(turn) / sum(turn) for turn in self.turns)
 
     def percentile_ms(self, percent: int) -> float:
-        """Of all turns, in milliseconds."""
+        """Return a percentile over all turns, in milliseconds."""
         return percentile_ms(self.seconds, percent)
 
 
@@ -50,8 +54,8 @@ class Measured:
 class Limit:
     """Our engine at the longest length.
 
-    peak: INT8 operations of one core in a second, in 10**9; None where it could not be measured. one, all: seconds of
-    each run by one thread and by a thread on each of `cores`.
+    peak: INT8 operations per second of one core, in 10**9; None if it could not be measured.
+    one, all: seconds per run on one thread, and with one thread on each of `cores`.
     """
 
     peak: float | None
@@ -61,18 +65,22 @@ class Limit:
 
     @property
     def share(self) -> float | None:
-        """Of the limit of one core, by one thread."""
+        """Fraction of one core's peak that one thread reaches; None without a peak."""
         return None if self.peak is None else operations(LONGEST) / statistics.median(self.one) / 1e9 / self.peak
 
     @property
     def scaling(self) -> float:
-        """How much faster all threads are than one."""
+        """Speedup of all threads over one."""
         return statistics.median(self.one) / statistics.median(self.all)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run on one machine. date: ISO 8601. left_out: a sentence for each rival that could not be measured."""
+    """One run on one machine.
+
+    date: ISO 8601.
+    left_out: one sentence for each rival that could not be measured.
+    """
 
     date: str
     machine: Machine
@@ -85,13 +93,13 @@ class Result:
         return next(each for each in self.measured if each.rival.name == name)
 
     def _best(self, *, padded: bool) -> Measured:
-        """The fastest FP32 engine."""
+        """Return the fastest FP32 engine."""
         found = [each for each in self.measured if each.rival.precision == "fp32" and bool(each.rival.pad) == padded]
         return max(found, key=lambda each: each.rate)
 
     @property
     def lines(self) -> tuple[Ratio, ...]:
-        """Every ratio; the first have targets."""
+        """Every ratio; the first ones have targets."""
         ours, padded = self._of(OURS), self._of(OURS_PADDED)
         best, best_padded = self._best(padded=False), self._best(padded=True)
         published = next(each for each in self.measured if each.rival.kind == "script")
@@ -120,7 +128,7 @@ class Result:
         return all(line.met is not False for line in self.lines)
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "label": "local",
             "date": self.date,
@@ -151,11 +159,11 @@ class Result:
         }
 
     def title(self) -> str:
-        """What is compared, and where."""
+        """Say what is compared, and where."""
         return f"BERT-base question answering at batch 1 by engine, {self.machine.cores} threads, local"
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out; one sentence or two each."""
+        """Say how the figures were measured, and what they leave out; one or two sentences each."""
         peak = self.limit.peak
         farthest = {
             precision: max(each.distance for each in self.measured if each.rival.precision == precision)
@@ -190,12 +198,12 @@ class Result:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints the tables and their notes."""
+    """Print the tables and their notes."""
     recorded.show(result, _sheets(result), console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Writes the result as JSON and as Markdown tables; a later run replaces both."""
+    """Write the result as JSON and as Markdown tables; a later run replaces both."""
     return recorded.record(result, _sheets(result), folder, "engine-local")
 
 

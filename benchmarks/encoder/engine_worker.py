@@ -1,7 +1,7 @@
-"""One engine in a process of its own: reads a JSON object a line, runs the lengths it names, answers with seconds.
+"""Run one engine in a separate process: read a JSON object per line, run its lengths, and respond with seconds.
 
-With `logits` it answers with those of the lengths instead. Run with KIND FOLDER THREADS as arguments; ends with its
-standard input.
+With `logits`, it responds with the logits of these lengths instead. Run it with KIND FOLDER THREADS as arguments. It
+ends when its standard input does.
 """
 
 import json
@@ -18,7 +18,7 @@ from containers.encoder.engines import load_engine, load_lanes
 
 
 def load(kind: str, folder: Path, threads: int) -> Infer:
-    """The engine of that kind; the product's own code where it is one of the product's."""
+    """Load an engine of that kind; the product's engines use the product's own code."""
     engine, _, way = kind.partition("_")
     if way == "lanes":
         return _lanes(engine, folder, threads)
@@ -43,14 +43,14 @@ def load(kind: str, folder: Path, threads: int) -> Infer:
 
 
 def _lanes(engine: str, folder: Path, threads: int) -> Infer:
-    """The same batch on a lane of every core at once: what is timed is as many batches as there are cores."""
+    """Run the same batch on a lane of every core at once, so one measured run covers one batch per core."""
     lanes = load_lanes(engine, folder, threads)
     pool = ThreadPoolExecutor(len(lanes))
     return lambda rows: list(pool.map(lambda lane: lane.infer(rows), lanes))
 
 
 def answer(infer: Infer, wanted: dict[str, Any]) -> dict[str, object]:
-    """Seconds of every length, or start logits and then end logits of every token of one row of each."""
+    """Return the seconds of every length, or the start and end logits of every token of one row of each."""
     seconds: list[float] = []
     logits: list[list[float]] = []
     for seed, length in enumerate(wanted["lengths"]):
@@ -67,7 +67,7 @@ def answer(infer: Infer, wanted: dict[str, Any]) -> dict[str, object]:
 
 
 def main(arguments: list[str]) -> None:
-    """Answers until its input ends."""
+    """Process requests until the input ends."""
     kind, folder, threads = arguments
     infer = load(kind, Path(folder), int(threads))
     print(json.dumps({"ready": True}), flush=True)

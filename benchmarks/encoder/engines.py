@@ -1,4 +1,4 @@
-"""The rivals: what runs them, and where their models come from."""
+"""The engines to compare: how they are run, and where their models come from."""
 
 import contextlib
 import json
@@ -19,17 +19,18 @@ from local_aws.account import ROOT
 from local_aws.environments import EnvironmentSetupError, environment
 
 REQUIREMENTS = Path(__file__).with_name("requirements-engines.txt")
-"""The build's environment with most engines in it."""
+"""Requirements of the build's environment, which includes most engines."""
 RANDOM_WEIGHTS = {"kind": "random", "seed": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """An engine with a model, on so many threads.
+    """An engine with a model.
 
-    kind: as engine_worker names it. build: engine and precision of the model it runs; None for PyTorch's own. pad:
-    what every question is padded to, None for its own length up to the next multiple of `bucket`. masked: whether the
-    padding is told from the question, which makes no difference to engines that compute it all the same.
+    kind: name of the engine in engine_worker.
+    build: engine and precision of the model it runs; None for PyTorch's own.
+    pad: length that every question is padded to; None for its own length up to the next multiple of `bucket`.
+    masked: whether the attention mask marks padding; engines that compute the padding anyway are not affected.
     """
 
     name: str
@@ -72,7 +73,8 @@ RIVALS: tuple[Rival, ...] = (
 class Models:
     """Folders of the models, by engine and precision, and the interpreter that has their engines.
 
-    pythons: other interpreters, by kind of engine. left_out: a sentence for each kind that has no model here.
+    pythons: other interpreters, by kind of engine.
+    left_out: one sentence for each kind without a model here.
     """
 
     python: Path
@@ -82,12 +84,12 @@ class Models:
 
     @property
     def rivals(self) -> tuple[Rival, ...]:
-        """Those that can run."""
+        """Engines that can run."""
         return tuple(rival for rival in RIVALS if rival.build is None or rival.build in self.folders)
 
 
 def make(cache: Path, folder: Path, engines: Sequence[str]) -> Models:
-    """Builds BERT-base's shape with random weights for each engine, as CodeBuild does; raises BenchmarkError."""
+    """Build BERT-base's architecture with random weights for each engine, as CodeBuild does; raises BenchmarkError."""
     try:
         python = environment(cache, "bert-engines", REQUIREMENTS) / "bin/python"
     except EnvironmentSetupError as error:
@@ -100,7 +102,7 @@ def make(cache: Path, folder: Path, engines: Sequence[str]) -> Models:
 
 
 def unpacked(built: Path, engine: str, folder: Path) -> dict[tuple[str, str], Path]:
-    """Folders of both models of a build, below `folder`."""
+    """Unpack both models of a build below `folder`, and return their folders."""
     found = {}
     for precision in ("fp32", "int8"):
         found[engine, precision] = folder / engine / precision
@@ -116,17 +118,17 @@ class Worker:
         self.rival, self._process, self._log = rival, process, log
 
     def run(self, lengths: Sequence[int], *, rows: int = 1) -> list[float]:
-        """Seconds of one batch of each length; raises BenchmarkError."""
+        """Return the seconds of one batch of each length; raises BenchmarkError."""
         found: list[float] = self._ask(lengths, rows, masked=self.rival.masked, logits=False)["seconds"]
         return found
 
     def logits(self, lengths: Sequence[int]) -> list[list[float]]:
-        """Start logits and then end logits of every token of one row of each length; raises BenchmarkError."""
+        """Return the start, then the end logits of every token, for one row of each length; raises BenchmarkError."""
         found: list[list[float]] = self._ask(lengths, 1, masked=True, logits=True)["logits"]
         return found
 
     def wait_ready(self) -> None:
-        """Until the model is loaded; raises BenchmarkError."""
+        """Wait until the model is loaded; raises BenchmarkError."""
         self._answer()
 
     def _ask(self, lengths: Sequence[int], rows: int, *, masked: bool, logits: bool) -> dict[str, Any]:
@@ -149,7 +151,7 @@ class Worker:
 
 @contextlib.contextmanager
 def running(rival: Rival, models: Models, threads: int, folder: Path) -> Iterator[Worker]:
-    """The engine in a process of its own, which ends with this one."""
+    """Run the engine in a separate process, which ends with this one."""
     model = models.folders[rival.build] if rival.build is not None else folder
     log = folder / f"{rival.name}-{threads}.log".replace(" ", "-")
     variables = {

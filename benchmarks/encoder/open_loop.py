@@ -1,4 +1,4 @@
-"""Requests at their own times, whatever the server does: one thread that costs little, since it shares the cores."""
+"""Send requests on a schedule, regardless of the server, from one low-overhead thread that shares its cores."""
 
 import random
 import selectors
@@ -16,7 +16,11 @@ _LAST_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """latency: seconds from the time at which the request was due to its whole answer. status: HTTP's; 0 for none."""
+    """The outcome of one request.
+
+    status: HTTP status; 0 without a response.
+    latency: seconds from the time at which the request was due to its complete response.
+    """
 
     status: int
     latency: float
@@ -32,7 +36,7 @@ class _Connection:
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
-    """Seconds after the start at which requests are due, at exponential intervals."""
+    """Yield the seconds after the start at which requests are due, at exponential intervals."""
     intervals = random.Random(seed)
     due = intervals.expovariate(rate)
     while due < seconds:
@@ -41,10 +45,12 @@ def arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
 
 
 def poisson(port: int, requests: Sequence[bytes], *, rate: float, seconds: float, seed: int) -> list[Answered]:
-    """Sends requests in turn at exponential intervals; each waits for nothing but a connection of its own.
+    """Send requests in turn at exponential intervals; each only waits for a connection of its own.
 
-    rate: requests a second. Raises BenchmarkError where the server takes no connection, or so many stay unanswered
-    that no connection is left.
+    rate: requests per second.
+
+    Raises BenchmarkError if the server accepts no connection, or if so many requests stay unanswered that no
+    connection is left.
     """
     times = arrivals(rate, seconds, seed)
     idle: list[_Connection] = []

@@ -1,13 +1,14 @@
-"""What waiting alone makes of an engine's times: whoever comes first is served first, by as many lanes as there are."""
+"""Effect of waiting alone on an engine's service times: first come, first served, on a number of lanes."""
 
 import heapq
 from collections.abc import Iterable, Sequence
 
 
 def first_come_first_served(due: Iterable[float], seconds: Sequence[float], lanes: int) -> list[float]:
-    """Seconds that each request takes, from when it was due.
+    """Return the seconds that each request takes from when it was due.
 
-    due: ascending. seconds: what a lane needs for each request; they are taken in turn.
+    due: due times in ascending order.
+    seconds: service times of a lane, used in turn.
     """
     free = [0.0] * lanes
     found = []

@@ -1,4 +1,4 @@
-"""Models of the engines that the product does not build, and of the one that takes an interpreter of its own."""
+"""Models of the engines that the product does not build, and of the one that needs its own interpreter."""
 
 import json
 import os
@@ -25,10 +25,10 @@ _NO_IPEX = (
 
 
 def with_rivals(models: Models, cache: Path, folder: Path, ipex: Path | None) -> Models:
-    """The models and those of the rivals, converted or compiled once and kept in `cache`; raises BenchmarkError.
+    """Add the rivals' models, converted or compiled once and kept in `cache`; raises BenchmarkError.
 
     ipex: an interpreter with model_build/encoder/requirements-ipex.txt, or a script that runs one; None leaves
-    that engine out.
+        that engine out.
     """
     folders, left_out = dict(models.folders), []
     folders["ctranslate2", "int8"] = _made(models.python, cache, "ct2")
@@ -40,14 +40,14 @@ def with_rivals(models: Models, cache: Path, folder: Path, ipex: Path | None) ->
     if ipex is None:
         left_out.append(_NO_IPEX)
         return replace(models, folders=folders, left_out=tuple(left_out))
-    # Everything runs in the project's folder; links are not followed, since an environment's interpreter is one.
+    # Commands run in the project's folder. Links are not resolved because an environment's interpreter is a link.
     ipex = ipex.absolute()
     folders |= _built_by(ipex, cache, folder)
     return replace(models, folders=folders, pythons={"ipex": ipex}, left_out=tuple(left_out))
 
 
 def _made(python: Path, cache: Path, module: str, *arguments: str) -> Path:
-    """What `benchmarks.encoder.rivals.MODULE ARGUMENTS FOLDER` writes on a processor like this one."""
+    """Return the output of `benchmarks.encoder.rivals.MODULE ARGUMENTS FOLDER`, cached per kind of processor."""
     inputs = {
         "arguments": arguments,
         "code": code_hash(_RIVALS),
@@ -79,7 +79,7 @@ def _built_by(ipex: Path, cache: Path, folder: Path) -> dict[tuple[str, str], Pa
 
 
 def _run(command: list[str], variables: Mapping[str, str], error: str) -> None:
-    """Runs a module of this project with its output on stderr; raises BenchmarkError."""
+    """Run a module of this project with its output on stderr; raises BenchmarkError."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARTIFACT_")}
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT), **variables}
     try:

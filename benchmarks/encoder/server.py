@@ -1,4 +1,4 @@
-"""`python -m benchmarks.encoder.server`: the server around the engine beside other servers of the same model."""
+"""`python -m benchmarks.encoder.server`: compare the server around the engine with other servers of the same model."""
 
 import random
 import statistics
@@ -26,11 +26,12 @@ from benchmarks.machine import Machine
 from local_aws.account import default_cache
 
 ALONE, BUSY = 1, 32
-"""Connections, each with one request at a time."""
+"""Numbers of connections, each with one request at a time."""
 _TURN_SECONDS, _SETTLE_SECONDS = 4.0, 1.0
 (_MODERATE, _MODERATE_SECONDS), (_OVERLOAD, _OVERLOAD_SECONDS) = (0.7, 40.0), (3.0, 8.0)
+"""Rates as fractions of each server's own maximum, and durations in seconds. Overload is short because servers that
+refuse nothing accumulate hundreds of requests in a few seconds."""
 _SEED = 0
-"""Of each server's own most; servers that refuse nothing gather hundreds of requests in a few seconds of overload."""
 _LANES_KIND = "vnni_lanes"
 _LANES_BATCHES = (1, 2, 4, 8)
 
@@ -44,7 +45,7 @@ def main(
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = Path(__file__).parent / "results",
 ) -> None:
-    """Compares servers of one INT8 model: latency alone, most requests a second, at 70 % of that, and at three times.
+    """Compare servers of one INT8 model: latency alone, most requests per second, at 70 % of that, and at three times.
 
     Builds the model first. Exits with 1 when a target is missed, and with 2 when nothing could be measured.
     """
@@ -97,7 +98,7 @@ def _run(cache: Path, turns: int, folder: Path) -> Result:
             found.resident_bytes = server.resident_bytes
             progress.update(task, advance=2, refresh=True)
     lane_seconds = [statistics.median(turns) for turns in zip(*lane_turns, strict=True)]
-    # The same order as the requests, which have these lengths.
+    # Use the same order as the requests, which have these lengths.
     random.Random(_SEED).shuffle(lane_seconds)
     due = arrivals(_MODERATE * measured[OURS].rate, _MODERATE_SECONDS, _SEED)
     return Result(
@@ -112,7 +113,7 @@ def _run(cache: Path, turns: int, folder: Path) -> Result:
 
 
 def _engines(stack: ExitStack, models: Models, cores: int, folder: Path) -> tuple[Worker, Worker]:
-    """The engine on all cores, and a lane of it on each."""
+    """Start the engine on all cores, and one lane of it on each core."""
     ours = next(rival for rival in RIVALS if rival.name == OUR_ENGINE)
     lanes = Rival(name="lanes", kind=_LANES_KIND, precision="int8", build=ours.build, bucket=ours.bucket)
     workers = (
@@ -125,7 +126,10 @@ def _engines(stack: ExitStack, models: Models, cores: int, folder: Path) -> tupl
 
 
 def _bare_rates(lone: Worker, lanes: Worker, cores: int, found: dict[str, list[float]]) -> None:
-    """Questions a second of the engine without a server: like lengths together, on all cores and on a lane of each."""
+    """Record the questions per second of the engine without a server, on all cores and with one lane per core.
+
+    Questions of similar lengths are batched together.
+    """
     for rows in _LANES_BATCHES:
         lengths = sorted(SQUAD_LENGTHS)[rows - 1 :: rows]
         count = rows * len(lengths)
@@ -146,7 +150,7 @@ def _turn(server: Server, found: Measured) -> None:
 
 
 def _drain(server: Server) -> None:
-    """Until the server has done what the last turn left behind: it goes on with requests whose client has gone."""
+    """Wait until the server has finished the previous turn's requests, including those whose client has gone."""
     for _ in range(3):
         closed_loop([server.target], connections=ALONE, seconds=0.1, warm_up=0)
 

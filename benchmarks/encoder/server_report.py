@@ -1,4 +1,4 @@
-"""The servers' result: latency and throughput of each beside the bare engine, targets, and whether they are met."""
+"""Result of the servers: latency and throughput compared with the bare engine, targets, and whether they are met."""
 
 import statistics
 from collections import Counter
@@ -23,36 +23,40 @@ _COLUMNS = (
 _RATIO_COLUMNS = ("figure", "value", "target", "verdict")
 _TURN_SECONDS = 4.0
 PATIENCE_SECONDS = 2.0
-"""After which an answer is of no use to whoever waits for it."""
+"""Time after which a response is of no use to its client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of requests at a rate that the server does not set."""
+    """Outcome of requests at a rate that does not depend on the server."""
 
     rate: float
     seconds: float
     answered: tuple[Answered, ...]
 
     def per_second(self, status: int) -> float:
-        """Answers of this status within PATIENCE_SECONDS, for each second that requests were sent."""
+        """Return the rate of responses with this status within PATIENCE_SECONDS, over the time of sending."""
         return sum(each.status == status and each.latency <= PATIENCE_SECONDS for each in self.answered) / self.seconds
 
     def percentile_ms(self, percent: int, status: int = 200) -> float | None:
-        """Of answers of that status, from when they were due; None with fewer than a hundred."""
+        """Return a latency percentile of responses with this status, from when they were due; None below a hundred."""
         found = [each.latency for each in self.answered if each.status == status]
         return percentile_ms(found, percent) if len(found) >= 100 else None
 
     @property
     def too_late(self) -> int:
-        """Neither answered nor refused within PATIENCE_SECONDS."""
+        """Number of requests that were neither answered nor refused within PATIENCE_SECONDS."""
         good = (each.status in (200, 503) and each.latency <= PATIENCE_SECONDS for each in self.answered)
         return len(self.answered) - sum(good)
 
 
 @dataclass(eq=False, slots=True)
 class Measured:
-    """A server's turns: latencies in seconds with one connection and with many; and both loads."""
+    """Turns of one server.
+
+    alone, busy: latencies in seconds, with one connection and with many.
+    moderate, overload: outcome of both open loops.
+    """
 
     name: str
     start_seconds: float
@@ -64,17 +68,17 @@ class Measured:
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """Answers a second of each busy turn."""
+        """Responses per second of each busy turn."""
         return tuple(len(turn) / _TURN_SECONDS for turn in self.busy)
 
     @property
     def rate(self) -> float:
-        """Of the median turn."""
+        """Responses per second of the median busy turn."""
         return statistics.median(self.rates)
 
     @property
     def alone_seconds(self) -> list[float]:
-        """Of all turns with one connection."""
+        """Latencies in seconds of all turns with one connection."""
         return [latency for turn in self.alone for latency in turn]
 
 
@@ -82,8 +86,10 @@ class Measured:
 class Result:
     """One run on one machine.
 
-    bare_seconds: of the engine for one row. bare_rates: its questions a second, by how. queued_seconds: what requests
-    at 70 % would take if lanes of the bare engine served them, first come, first served.
+    date: ISO 8601.
+    bare_seconds: seconds of the engine for one row.
+    bare_rates: questions per second of the engine, by how it is run.
+    queued_seconds: durations of the requests at 70 % if lanes of the bare engine served them, first come, first served.
     """
 
     date: str
@@ -96,14 +102,14 @@ class Result:
 
     @property
     def bare_best(self) -> tuple[str, float]:
-        """The fastest way to run the engine, and its questions a second."""
+        """Fastest way to run the engine, and its questions per second."""
         found = {name: statistics.median(rates) for name, rates in self.bare_rates.items()}
         best = max(found, key=found.__getitem__)
         return best, found[best]
 
     @property
     def lines(self) -> tuple[Figure, ...]:
-        """What the targets are about, all of our server."""
+        """Figures of our server, with their targets."""
         ours = next(each for each in self.measured if each.name == OURS)
         others = [each for each in self.measured if each.name != OURS]
         bare, (how, best) = statistics.fmean(self.bare_seconds), self.bare_best
@@ -138,7 +144,7 @@ class Result:
         return all(line.met is not False for line in self.lines)
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "label": "local",
             "date": self.date,
@@ -169,11 +175,11 @@ class Result:
         }
 
     def title(self) -> str:
-        """What is compared, and where."""
+        """Say what is compared, and where."""
         return f"Servers of one INT8 BERT-base on {self.machine.cores} cores, local"
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out; one sentence or two each."""
+        """Say how the figures were measured, and what they leave out; one or two sentences each."""
         queued = [percentile_ms(self.queued_seconds, percent) for percent in (50, 99)]
         rates = ", ".join(f"{name} {statistics.median(found):.1f}" for name, found in self.bare_rates.items())
         return (
@@ -210,12 +216,12 @@ def _summary(load: Load | None) -> dict[str, Any] | None:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints the tables and their notes."""
+    """Print the tables and their notes."""
     recorded.show(result, _sheets(result), console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Writes the result as JSON and as Markdown tables; a later run replaces both."""
+    """Write the result as JSON and as Markdown tables; a later run replaces both."""
     return recorded.record(result, _sheets(result), folder, "server-local")
 
 

@@ -33,7 +33,7 @@ class Environments:
 
     @classmethod
     def make(cls, cache: Path) -> "Environments":
-        """Installs both on first use, in `cache`; raises BenchmarkError."""
+        """Install both in `cache` on first use; raises BenchmarkError."""
         try:
             image = environment(cache, "image", ROOT / "containers/encoder/requirements-vnni.txt", "--no-deps")
             rivals = environment(cache, "bert-rivals", Path(__file__).with_name("requirements-rivals.txt"), "--no-deps")
@@ -44,7 +44,10 @@ class Environments:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. start_seconds: from its process's start to the first good answer of /ping."""
+    """A running server.
+
+    start_seconds: time from the start of its process to the first successful /ping.
+    """
 
     name: str
     target: Target
@@ -53,19 +56,19 @@ class Server:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory of all its processes."""
+        """Memory of all its processes, in bytes."""
         return sum(process.memory_info().rss for process in self._processes())
 
     @contextlib.contextmanager
     def awake(self) -> Iterator[None]:
-        """Lets it run for the block: some servers poll while nothing is asked, and all share the cores."""
+        """Let it run until the block ends; it rests otherwise, because some servers poll while idle."""
         for process in self._processes():
             process.resume()
         yield
         self.rest()
 
     def rest(self) -> None:
-        """Stops all its processes until it is awake."""
+        """Stop all its processes until `awake`."""
         for process in self._processes():
             process.suspend()
 
@@ -78,7 +81,7 @@ class Server:
 def serve(
     name: str, environments: Environments, model: Path, threads: int, bodies: list[bytes], folder: Path
 ) -> Iterator[Server]:
-    """A server of the model in `model`, by its name; raises BenchmarkError."""
+    """Run the named server with the model in `model`; raises BenchmarkError."""
     port, log = free_port(), folder / f"{name.partition(' ')[0].replace(chr(39), '')}.log"
     if name == OURS:
         python = environments.image

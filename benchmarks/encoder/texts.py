@@ -1,4 +1,4 @@
-"""Questions whose windows have the lengths of real ones, of words that were written for another benchmark."""
+"""Questions whose windows have the lengths of real ones, made of words from another benchmark."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ _QUESTION = "What did the captain of the ferry decide about the harbour?"
 
 
 def bodies(tokenizer: Path) -> list[bytes]:
-    """A request body for each of SQUAD_LENGTHS, of exactly so many tokens or a few more."""
+    """Return a request body for each of SQUAD_LENGTHS, with that many tokens or a few more."""
     windower = Windower.from_file(tokenizer, WindowLimits(max_seq_length=LONGEST))
     return [
         json.dumps({"question": _QUESTION, "context": _context(windower, length)}).encode() for length in SQUAD_LENGTHS
@@ -20,7 +20,7 @@ def bodies(tokenizer: Path) -> list[bytes]:
 
 
 def _context(windower: Windower, length: int) -> str:
-    """Words until the window is as long as wanted, one token short at the longest."""
+    """Join words until the window has the length, or is one token shorter."""
     words = itertools.cycle(word for _, context in PAIRS for word in context.split())
     context: list[str] = []
     while True:

@@ -1,1 +1,1 @@
-"""The load generator checked against a server of known behaviour, and what each of its clients can send."""
+"""Check the load generator against a server of known behavior, and measure what each of its clients can send."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.load_tests`: checks the load generator against a known server and records the result."""
+"""`python -m benchmarks.load_tests`: check the load generator against a known server and record the result."""
 
 import tempfile
 from pathlib import Path
@@ -21,9 +21,9 @@ def main(
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = Path(__file__).parent / "results",
 ) -> None:
-    """Measures a stall in both loops, rates that are sent, and what each client can send at the most.
+    """Measure a stall in both loops, the rates that are sent, and the most that each client can send.
 
-    Exits with 1 when something is not as expected, and with 2 when nothing could be measured.
+    Exits with 1 when a figure is not as expected, and with 2 when nothing could be measured.
     """
     with measuring():
         result = _run(stall_seconds, seconds)

@@ -1,4 +1,4 @@
-"""The runs: a stall in both loops, rates up to and beyond what the server can do, and clients as fast as they go."""
+"""Runs of the benchmark: a stall in both loops, rates up to and above the server's limit, and clients at full speed."""
 
 import json
 import os
@@ -23,7 +23,7 @@ CAPACITY, BEYOND = 100.0, 200.0
 CLIENT_USERS = 16
 CLIENTS = ("boto3", "fast", "http")
 BUSY = 0.9
-"""Use of a worker's core from which on the client is what limits a rate."""
+"""Utilization of a worker's core above which the client itself limits the rate."""
 ATTEMPTS = 3
 _ROW = b"170,0,0,0,86.817,86.8737,17.003,204.916,121.905,15.4492,141.918,97.2127,8.57152,6.78418,5.95732,2.96084,2,2"
 _REQUESTS = [Request(body=_ROW, content_type="text/csv", target_model="churn-xgb-AL.tar.gz")]
@@ -31,16 +31,17 @@ _TARGET = SageMakerTarget(endpoint="stub", variant="AllTraffic")
 
 
 def predicted_p99_ms(every: float = EVERY, stall: float = STALL) -> float:
-    """P99 in an open loop of a server that stalls so, its service time left out.
+    """Predict the P99 in an open loop of a server with such stalls, neglecting its service time.
 
-    A share stall/every of evenly spread arrivals finds it stalled, and waits for an evenly drawn part of the stall.
+    A fraction stall/every of evenly spread arrivals finds it stalled, and waits for a uniformly drawn part of the
+    stall.
     """
     return max(0.0, stall - 0.01 * every) * 1000
 
 
 @contextmanager
 def stub(*options: str) -> Iterator[str]:
-    """The server in a process of its own; its URL."""
+    """Run the server in a separate process and yield its URL."""
     with subprocess.Popen([sys.executable, "-m", "load_tests.stub", *options], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -53,7 +54,7 @@ def stub(*options: str) -> Iterator[str]:
 
 
 def stalls(folder: Path, seconds: float, done: Callable[[], object]) -> tuple[LoadResult, LoadResult]:
-    """The closed and the open loop on a server that stalls, each on one of its own."""
+    """Run the closed and the open loop, each on its own server that stalls."""
     options = ("--service", str(SERVICE), "--every", str(EVERY), "--stall", str(STALL))
     changes: tuple[dict[str, Any], ...] = (
         {"mode": "closed", "level": STALL_USERS},
@@ -68,7 +69,7 @@ def stalls(folder: Path, seconds: float, done: Callable[[], object]) -> tuple[Lo
 
 
 def rates(folder: Path, seconds: float, done: Callable[[], object]) -> list[LoadResult]:
-    """Open loops at rates that the server can do, and at twice what it can."""
+    """Run open loops at rates that the server can sustain, and at twice its limit."""
     found = []
     for rate in RATES:
         with stub("--service", str(SERVICE)) as url:
@@ -81,10 +82,10 @@ def rates(folder: Path, seconds: float, done: Callable[[], object]) -> list[Load
 
 
 def clients(folder: Path, seconds: float, done: Callable[[], object]) -> dict[str, list[LoadResult]]:
-    """Each client in a closed loop on one worker, as fast as it goes, on a server that takes no time.
+    """Run each client in a closed loop on one worker at full speed, on a server with no service time.
 
-    A run whose core was not busy says nothing of the client, since something else had the processor. It is repeated,
-    ATTEMPTS runs at the most, whatever its rate was; every run is kept, the last is the one that counts.
+    A run whose core was not busy says nothing about the client, because another process had the processor. Such a run
+    is repeated, up to ATTEMPTS runs, whatever its rate was. Every run is kept, and the last one counts.
     """
     found: dict[str, list[LoadResult]] = {}
     for client in CLIENTS:
@@ -101,7 +102,7 @@ def clients(folder: Path, seconds: float, done: Callable[[], object]) -> dict[st
 
 
 def client_is_the_limit(result: LoadResult) -> bool:
-    """Whether a run's rate is what the client can do."""
+    """Return whether the client limited a run's rate."""
     return result.saturation.cpu_mean > BUSY
 
 

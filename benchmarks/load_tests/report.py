@@ -1,4 +1,4 @@
-"""The result: what was expected of the server's known behaviour, what was found, and whether that is near enough."""
+"""Result: figures expected from the server's known behavior, the measured ones, and whether they are close enough."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One figure beside what was expected of it; met: None for one that nothing was expected of."""
+    """One figure and its expected value; `met` is None without an expectation."""
 
     run: str
     figure: str
@@ -49,7 +49,11 @@ class Line:
 class Result:
     """One run of the benchmark on one machine.
 
-    date: ISO 8601. beyond: the rate that the server cannot do. clients: every run of each, the last of which counts.
+    date: ISO 8601.
+    closed, opened: closed and open loop on the server that stalls.
+    rates: open loops at rates that the server can sustain.
+    beyond: open loop at a rate that the server cannot sustain.
+    clients: every run of each client, of which the last counts.
     """
 
     date: str
@@ -108,13 +112,13 @@ class Result:
 
     @property
     def met(self) -> bool:
-        """Whether all is as expected, and every client's rate is its own limit and not the server's."""
+        """Whether everything is as expected, and every client's rate is its own limit rather than the server's."""
         return all(line.met is not False for line in self.lines) and all(
             client_is_the_limit(runs[-1]) for runs in self.clients.values()
         )
 
     def sheets(self) -> list[Sheet]:
-        """What was expected and found, and the rates of the clients."""
+        """Return the expected and the measured figures, and the rates of the clients."""
         client_rows = []
         for client in CLIENTS:
             runs = self.clients[client]
@@ -143,7 +147,7 @@ class Result:
         ]
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "label": "local",
             "date": self.date,
@@ -165,11 +169,11 @@ class Result:
         }
 
     def title(self) -> str:
-        """What is compared, and where."""
-        return "load_tests against a server of known behaviour, local"
+        """Say what is compared, and where."""
+        return "load_tests against a server of known behavior, local"
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out."""
+        """Say how the figures were measured, and what they leave out."""
         return (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs.",
             f"Server: load_tests.stub, {1000 * SERVICE:g} ms a request, one at a time, on the same machine.",
@@ -185,12 +189,12 @@ class Result:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints tables and notes."""
+    """Print tables and notes."""
     recorded.show(result, result.sheets(), console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Writes JSON and Markdown; a later run replaces both."""
+    """Write JSON and Markdown; a later run replaces both."""
     return recorded.record(result, result.sheets(), folder, "load_tests")
 
 

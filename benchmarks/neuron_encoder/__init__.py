@@ -1,1 +1,1 @@
-"""neuron_encoder's server beside the published pattern, on timed virtual NeuronCores."""
+"""Compare neuron_encoder's server with the published pattern, on timed virtual NeuronCores."""

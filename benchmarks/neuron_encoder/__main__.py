@@ -1,4 +1,4 @@
-"""`python -m benchmarks.neuron_encoder`: measures the server beside the published pattern and records the result."""
+"""`python -m benchmarks.neuron_encoder`: compare the server with the published pattern and record the result."""
 
 import tempfile
 from pathlib import Path
@@ -29,7 +29,7 @@ def main(
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = Path(__file__).parent / "results",
 ) -> None:
-    """Compares neuron_encoder's server with the published pattern on timed virtual cores: throughput, latency, use.
+    """Compare neuron_encoder's server with the published pattern on timed virtual cores: throughput, latency, use.
 
     Exits with 1 when a target is missed, and with 2 when nothing could be measured.
     """

@@ -1,4 +1,4 @@
-"""What is measured: both servers under the same closed loop, in turns so that a drifting machine favours neither."""
+"""Measure both servers under the same closed loop, in alternating turns so machine drift affects both equally."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,15 +10,18 @@ from benchmarks.recorded import percentile_ms
 
 TURN_SECONDS = 3.0
 SETTLE_SECONDS = 0.5
-"""Of each turn, before anything counts: the other server has just had the processor."""
+"""Time at the start of each turn that does not count, because the other server was just using the processor."""
 WARM_UP_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of one server: answered requests, and what the cores, its processes and the client took of it.
+    """One turn of one server: its answered requests, and the processor time that they took.
 
-    busy: seconds by core. seconds: how long it lasted. latencies: seconds.
+    latencies: seconds.
+    seconds: duration of the turn.
+    busy: busy seconds of each core.
+    server_cpu, client_cpu: processor seconds of the server's processes and of the client.
     """
 
     latencies: tuple[float, ...]
@@ -36,45 +39,45 @@ class Measured:
 
     @property
     def seconds(self) -> float:
-        """That counted."""
+        """Total duration of the turns."""
         return sum(turn.seconds for turn in self.turns)
 
     @property
     def requests(self) -> int:
-        """Answered."""
+        """Number of answered requests."""
         return sum(len(turn.latencies) for turn in self.turns)
 
     @property
     def requests_per_second(self) -> float:
-        """Over all turns."""
+        """Rate over all turns."""
         return self.requests / self.seconds
 
     def percentile_ms(self, percent: int) -> float:
-        """Over all turns, in milliseconds, by statistics.quantiles' inclusive method."""
+        """Return a latency percentile over all turns, in milliseconds (statistics.quantiles, inclusive method)."""
         latencies = [latency for turn in self.turns for latency in turn.latencies]
         return percentile_ms(latencies, percent)
 
     @property
     def utilization(self) -> tuple[float, ...]:
-        """Share of the time that each core was busy, in percent."""
+        """Percentage of the time that each core was busy."""
         cores = zip(*(turn.busy for turn in self.turns), strict=True)
         return tuple(100 * sum(core) / self.seconds for core in cores)
 
     @property
     def server_cpu_ms(self) -> float:
-        """Processor time of the server for a request."""
+        """Processor time of the server per request, in milliseconds."""
         return 1000 * sum(turn.server_cpu for turn in self.turns) / self.requests
 
     @property
     def client_cpu_ms(self) -> float:
-        """Processor time of the client for a request."""
+        """Processor time of the client per request, in milliseconds."""
         return 1000 * sum(turn.client_cpu for turn in self.turns) / self.requests
 
 
 def measure(
     servers: Sequence[Server], *, connections: int, turns: int, on_turn: Callable[[], object]
 ) -> list[Measured]:
-    """Every server in turn, `turns` times; raises BenchmarkError."""
+    """Run every server in turn, `turns` times; raises BenchmarkError."""
     for server in servers:
         closed_loop(server.targets, connections=connections, seconds=WARM_UP_SECONDS, warm_up=0)
     found: list[list[Turn]] = [[] for _ in servers]

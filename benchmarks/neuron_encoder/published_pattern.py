@@ -1,11 +1,11 @@
-"""The published pattern of serving BERT on Inferentia, run with CORE PORT MODELS TOKENIZER as arguments.
+"""The published pattern for serving BERT on Inferentia, run with CORE PORT MODELS TOKENIZER as arguments.
 
-Written after aws-samples/best-practices-for-fastapi-on-inferentia: one process for each NeuronCore; a GET whose query
-has question and context; inside `async def`, the Hugging Face tokenizer pads to 128 tokens, the model is called for
-this one request, and the answer is put together from tokens. Hypercorn serves it, as there.
+It follows aws-samples/best-practices-for-fastapi-on-inferentia. There is one process per NeuronCore, and a request is a
+GET whose query has question and context. Inside `async def`, the Hugging Face tokenizer pads to 128 tokens, the model
+is called for this one request, and the answer is assembled from tokens. It is served by Hypercorn, as in the sample.
 
-In its favour: arrays are NumPy's and not torch tensors, and an unknown model is a 404 instead of an error. `/busy` is
-ours: seconds that the timed core was busy.
+Two differences favor it: arrays are NumPy's rather than torch tensors, and an unknown model is a 404 rather than an
+error. `/busy` is an addition for the benchmark: the seconds that the timed core was busy.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ logger = logging.getLogger()
 
 
 def create_app(neuron_core: int, models: int, tokenizer_file: str) -> FastAPI:
-    """The application of one NeuronCore with so many copies of the model."""
+    """Create the application of one NeuronCore with `models` copies of the model."""
     app = FastAPI()
     core = CoreGroup((neuron_core,))
     served = {f"model_{index}": TimedDevice(core) for index in range(models)}
@@ -69,7 +69,7 @@ def create_app(neuron_core: int, models: int, tokenizer_file: str) -> FastAPI:
 
 
 def main(arguments: list[str]) -> None:
-    """Serves until it is ended."""
+    """Serve until terminated."""
     core, port, models, tokenizer_file = arguments
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]

@@ -1,4 +1,4 @@
-"""Questions of about the length of the published server's default: a hundred tokens, padded to 128 by both servers."""
+"""Questions of about the published server's default length: a hundred tokens, which both servers pad to 128."""
 
 PAIRS: tuple[tuple[str, str], ...] = (
     (

@@ -1,4 +1,4 @@
-"""The result: figures of both servers, their ratio, the targets, and whether they are met."""
+"""Result: figures of both servers, their ratio, the targets, and whether they are met."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ _COLUMNS = ("figure", "unit", "ours", "published pattern", "ratio", "target", "v
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One figure of both servers. ratio: ours / theirs; target and met are None where there is no target."""
+    """One figure of both servers; `target` and `met` are None without a target."""
 
     figure: str
     unit: str
@@ -31,13 +31,16 @@ class Line:
 
     @property
     def ratio(self) -> float:
-        """How many times the published pattern's figure ours is."""
+        """Our figure divided by the published pattern's."""
         return self.ours / self.published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run on one machine. date: ISO 8601."""
+    """One run on one machine.
+
+    date: ISO 8601.
+    """
 
     date: str
     machine: Machine
@@ -72,7 +75,7 @@ class Result:
         return all(line.met is not False for line in self.lines)
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "label": "local, timed virtual NeuronCores",
             "date": self.date,
@@ -89,13 +92,13 @@ class Result:
         }
 
     def title(self) -> str:
-        """What is compared, and where."""
+        """Say what is compared, and where."""
         return (
             f"neuron_encoder beside the published pattern, {self.cores} virtual cores, {self.models} models each, local"
         )
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out."""
+        """Say how the figures were measured, and what they leave out."""
         return (
             f"Machine: {self.machine.describe()}. Both servers and the client share its cores. Local: a figure of "
             "another machine differs, ratios less so.",
@@ -117,12 +120,12 @@ class Result:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints the table and its notes."""
+    """Print the table and its notes."""
     recorded.show(result, [_sheet(result)], console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Writes the result as JSON and as a Markdown table; a later run of the same kind replaces both."""
+    """Write the result as JSON and as a Markdown table; a later run of the same kind replaces both."""
     return recorded.record(result, [_sheet(result)], folder, f"local-{result.cores}-cores-{result.models}-models")
 
 

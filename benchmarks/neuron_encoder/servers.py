@@ -1,4 +1,4 @@
-"""Starts the two servers on the same virtual NeuronCores, each in an environment of its own, on loopback ports."""
+"""Start both servers on the same virtual NeuronCores, each in its own environment, on loopback ports."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ class Environments:
 
     @classmethod
     def make(cls, cache: Path) -> "Environments":
-        """Installs all on first use, in `cache`; raises BenchmarkError."""
+        """Install everything in `cache` on first use; raises BenchmarkError."""
         try:
             container = environment(
                 cache, "image", ROOT / "containers/neuron_encoder/requirements-cpu.txt", "--no-deps"
@@ -61,7 +61,11 @@ class Environments:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. pids: its processes; busy: seconds that each virtual core was busy so far."""
+    """A running server.
+
+    pids: ids of its processes.
+    busy: returns the busy seconds of each virtual core so far.
+    """
 
     name: str
     targets: tuple[Target, ...]
@@ -69,7 +73,7 @@ class Server:
     busy: Callable[[], list[float]]
 
     def cpu_seconds(self) -> float:
-        """Processor time of all its processes so far."""
+        """Return the processor time of all its processes so far."""
         total = 0.0
         for pid in self.pids:
             root = psutil.Process(pid)
@@ -80,7 +84,7 @@ class Server:
 
 @contextlib.contextmanager
 def container(environments: Environments, cores: int, models: int, folder: Path) -> Iterator[Server]:
-    """This project's server, as its image starts it."""
+    """Run this project's server, as its image starts it."""
     _write_model(folder / "model", environments.tokenizer)
     front, first = free_port(), _free_ports(cores)
     variables = {
@@ -112,7 +116,7 @@ def container(environments: Environments, cores: int, models: int, folder: Path)
 
 @contextlib.contextmanager
 def published(environments: Environments, cores: int, models: int, folder: Path) -> Iterator[Server]:
-    """The published pattern: a process for each core, each with its own port."""
+    """Run the published pattern: one process per core, each on its own port."""
     folder.mkdir(parents=True, exist_ok=True)
     variables = _base_variables(environments.published, folder)
     with contextlib.ExitStack() as stack:
@@ -152,7 +156,7 @@ def _gets(core: int, model: int) -> Iterator[bytes]:
 
 
 def _write_model(folder: Path, tokenizer: Path) -> None:
-    """An archive of traced shapes without the traced files, which timed cores do not read."""
+    """Write an archive for traced shapes, without the traced files, which timed cores do not read."""
     folder.mkdir(parents=True)
     (folder / TOKENIZER_FILE).write_bytes(tokenizer.read_bytes())
     artifact = NeuronArtifact(
@@ -182,7 +186,7 @@ def _write_model(folder: Path, tokenizer: Path) -> None:
 
 
 def _free_ports(count: int) -> int:
-    """The first of so many ports in a row that nothing listens on now."""
+    """Return the first of `count` consecutive ports that are all free."""
     for _ in range(100):
         first = free_port()
         with contextlib.suppress(OSError, OverflowError), contextlib.ExitStack() as stack:

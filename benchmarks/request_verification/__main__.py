@@ -1,4 +1,4 @@
-"""`python -m benchmarks.request_verification`: what verifying signatures adds to a request, side by side."""
+"""`python -m benchmarks.request_verification`: measure the latency that verifying signatures adds to a request."""
 
 import contextlib
 import http.client
@@ -86,7 +86,7 @@ def _measured(key: Credential, ports: tuple[int, int], request: str, size: int, 
         if number % _RESIGN_EVERY == 0:
             body = number.to_bytes(8, "big") * (size // 8)
             headers = [_signed(key, port, body) for port in ports]
-        # The second server finds the processor warm, so they alternate.
+        # The second server benefits from a warm processor, so their order alternates.
         for which in (0, 1) if number % 2 else (1, 0):
             began = time.perf_counter()
             connections[which].request("POST", _PATH, body, headers[which])

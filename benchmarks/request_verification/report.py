@@ -1,4 +1,4 @@
-"""The result: latency with and without verification, and whether what it adds is within the target."""
+"""Result: latency with and without verification, and whether the added latency is within the target."""
 
 import statistics
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from benchmarks.machine import Machine
 from benchmarks.recorded import Sheet, verdict
 
 ADDED_MS = 0.3
-"""Most that verification may add to a request's P50."""
+"""Limit on the latency in milliseconds that verification adds to a request's P50."""
 _COLUMNS = ("request", "P50 ms, not verified", "P50 ms, verified", "added ms", "ratio", "n", "target", "verdict")
 
 
@@ -30,12 +30,12 @@ class Line:
 
     @property
     def p50(self) -> tuple[float, float]:
-        """Medians, not verified and verified."""
+        """Medians in milliseconds, not verified and verified."""
         return statistics.median(self.plain), statistics.median(self.verified)
 
     @property
     def added(self) -> float:
-        """What verification adds to the P50, in milliseconds."""
+        """Latency that verification adds to the P50, in milliseconds."""
         plain, verified = self.p50
         return verified - plain
 
@@ -47,7 +47,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run on one machine. date: ISO 8601."""
+    """One run on one machine.
+
+    date: ISO 8601.
+    """
 
     date: str
     machine: Machine
@@ -83,7 +86,7 @@ class Result:
         return "Verification of requests to the local account, local"
 
     def notes(self) -> tuple[str, ...]:
-        """Say how the figures came about, and what they leave out."""
+        """Say how the figures were measured, and what they leave out."""
         return (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs.",
             "Two processes serve the same ASGI application with uvicorn, as hosting is served, one of them behind the "

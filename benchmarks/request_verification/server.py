@@ -1,4 +1,4 @@
-"""The two servers that are compared: `python -m benchmarks.request_verification.server PORT STATE [verify]`."""
+"""The two servers to compare: `python -m benchmarks.request_verification.server PORT STATE [verify]`."""
 
 import sys
 from pathlib import Path
@@ -14,9 +14,8 @@ HOST = "127.0.0.1"
 _START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
 
 
-async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-    """Read the whole body, as every handler of the account does, and respond."""
-    del scope
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's interface
+    """Read the whole body, like every handler of the account, and respond."""
     while (await receive()).get("more_body", False):
         pass
     await send(_START)
@@ -24,7 +23,7 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until the process is stopped, in the way that hosting is served."""
+    """Serve until the process is stopped, in the same way that hosting is served."""
     port = int(arguments[0])
     verified = Authentication(answer, CredentialStore(Path(arguments[1])), f"{HOST}:{port}")
     app = verified if arguments[2:] == ["verify"] else answer

@@ -1,1 +1,1 @@
-"""saved_model: the best TensorFlow setting that the tuner finds beside OpenVINO INT8, from the same weights."""
+"""Compare the best TensorFlow setting that the tuner finds with OpenVINO INT8, from the same weights."""

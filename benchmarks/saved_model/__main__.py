@@ -1,4 +1,4 @@
-"""`python -m benchmarks.saved_model`: tunes TensorFlow, measures it beside OpenVINO INT8, and records the result."""
+"""`python -m benchmarks.saved_model`: tune TensorFlow, compare it with OpenVINO INT8, and record the result."""
 
 import tempfile
 from pathlib import Path
@@ -28,10 +28,10 @@ def main(
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = _HERE / "results",
 ) -> None:
-    """Compares the best TensorFlow setting with OpenVINO INT8 on this machine: images a second, IoU, overhead.
+    """Compare the best TensorFlow setting with OpenVINO INT8 on this machine: images per second, IoU, overhead.
 
-    Builds the model first, which trains for minutes unless the cache has it. Exits with 1 when a target is missed, and
-    with 2 when nothing could be measured.
+    Builds the model first, which trains for minutes unless it is cached. Exits with 1 when a target is missed, and with
+    2 when nothing could be measured.
     """
     with measuring(TrialFailedError, StartupError):
         say("building")

@@ -1,4 +1,4 @@
-"""OpenVINO INT8 without server and client: what serving is held against, and what the processor is."""
+"""Run OpenVINO INT8 without server and client, as the reference for serving and for the processor."""
 
 import math
 import statistics
@@ -15,15 +15,17 @@ from containers.saved_model.engine import OpenVinoSegmenter
 from containers.saved_model.images import to_floats
 from containers.saved_model.signature import MODEL_FILE
 from containers.serving.cpu import available_cores
-from load_tests import saved_model
+from load_tests.payloads import saved_model
 
 
 @dataclass(frozen=True, slots=True)
 class EngineFigures:
-    """What the engine does by itself.
+    """Figures of the engine by itself.
 
-    ms: of images on all cores, one after the other. per_second: images of each turn with one image on each core.
-    operations: of one image. peak: INT8 operations of one core in a second, in 10**9, None where not measured.
+    ms: duration of each image on all cores, one after the other, in milliseconds.
+    per_second: images per second of each turn with one image on each core.
+    operations: operations of one image.
+    peak: INT8 operations per second of one core, in 10**9; None if not measured.
     """
 
     ms: tuple[float, ...]
@@ -34,23 +36,23 @@ class EngineFigures:
 
     @property
     def p50_ms(self) -> float:
-        """Of one image on all cores."""
+        """Median duration of one image on all cores, in milliseconds."""
         return statistics.median(self.ms)
 
     @property
     def most_per_second(self) -> float:
-        """Median turn with one image on each core."""
+        """Images per second of the median turn with one image on each core."""
         return statistics.median(self.per_second)
 
     @property
     def share_of_peak(self) -> float | None:
-        """Part of all cores' INT8 operations that images on each core use."""
+        """Fraction of all cores' peak INT8 operations in use with one image on each core."""
         return None if self.peak is None else self.most_per_second * self.operations / (self.peak * 1e9 * self.cores)
 
 
 @dataclass
 class EngineAlone:
-    """The engine in this process, on as many threads as the container gives it."""
+    """The engine in this process, with as many threads as the container gives it."""
 
     model_dir: Path
     samples: Sequence[saved_model.Sample]
@@ -64,7 +66,7 @@ class EngineAlone:
         self._images = [to_floats(sample.pixels[None]) for sample in self.samples]
 
     def run(self, seconds: float) -> None:
-        """Adds one turn of each way to share the cores."""
+        """Add one turn for each way of sharing the cores."""
         self.ms += self._loop(self._all, seconds / 2)
         found: list[list[float]] = [[] for _ in range(self._cores)]
 
@@ -80,12 +82,12 @@ class EngineAlone:
         self.per_second.append(sum(map(len, found)) / (time.perf_counter() - began))
 
     def figures(self, peak: float | None) -> EngineFigures:
-        """Of all turns."""
+        """Return the figures over all turns."""
         done = operations(self.model_dir / MODEL_FILE)
         return EngineFigures(tuple(self.ms), tuple(self.per_second), done, peak, self._cores)
 
     def _loop(self, model: OpenVinoSegmenter, seconds: float) -> list[float]:
-        """Milliseconds of image after image for so long."""
+        """Return the milliseconds of consecutive images for `seconds`."""
         found: list[float] = []
         ends = time.perf_counter() + seconds
         while (began := time.perf_counter()) < ends:
@@ -95,15 +97,15 @@ class EngineAlone:
 
 
 def operations(model: Path) -> int:
-    """Multiplications and additions of one image's convolutions, those with padding counted as any other.
+    """Return the multiplications and additions of one image's convolutions, counting padding like any other pixel.
 
-    Raises RuntimeError for a file that OpenVINO does not read.
+    Raises RuntimeError for a file that OpenVINO cannot read.
     """
     total = 0
     for node in ov.Core().read_model(model).get_ordered_ops():
         if node.get_type_name() not in ("Convolution", "ConvolutionBackpropData"):
             continue
-        # A convolution uses its kernel at each pixel that it gives, a transposed one at each that it takes.
+        # A convolution applies its kernel to each output pixel, a transposed one to each input pixel.
         pixels = node.output(0) if node.get_type_name() == "Convolution" else node.input(0)
         total += 2 * math.prod(pixels.get_shape()[2:]) * math.prod(node.input(1).get_shape())
     return total

@@ -1,4 +1,4 @@
-"""What is measured: the tuner's sweep, then every server and form in turns, so that a drifting machine favours none."""
+"""Run the tuner's sweep, then every server and form in turns so machine drift affects all equally."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -16,24 +16,24 @@ from benchmarks.saved_model.engine_alone import EngineAlone, EngineFigures
 from benchmarks.saved_model.servers import Build, Environments, Server
 from benchmarks.saved_model.tune import ServerBench
 from containers.serving.cpu import available_cores
-from load_tests import saved_model
+from load_tests.payloads import saved_model
 from load_tests.traffic import Traffic, closed_loop, joined
 from load_tests.tuning.search import Plan, Sweep, Trial, sweep
 
 TUNED_FORM: saved_model.Form = "png"
-"""What the tuner sends: TensorFlow's quickest form, decoded in its own graph."""
+"""Form that the tuner sends: TensorFlow's fastest, decoded in its own graph."""
 ServerName = Literal["tensorflow", "int8", "int8_parallel"]
 FORMS: dict[ServerName, tuple[saved_model.Form, ...]] = {
     "tensorflow": ("png", "json"),
     "int8": ("png", "npy", "json"),
     "int8_parallel": ("png", "npy"),
 }
-"""int8: the container's default, which shares the cores by the load. int8_parallel: always an image on each core."""
+"""int8: the container's default, which shares the cores by load. int8_parallel: always one image on each core."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A server and the form in which it gets its images and gives its masks."""
+    """A server and the form of its images and masks."""
 
     server: ServerName
     form: saved_model.Form
@@ -41,7 +41,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One case: turns of several clients, turns of one client alone, and IoU."""
+    """Measurements of one case: turns of several clients, turns of a single client, and IoU."""
 
     loaded: tuple[Traffic, ...]
     alone: Traffic
@@ -49,13 +49,16 @@ class Measured:
 
     @property
     def images_per_second(self) -> float:
-        """Median turn of several clients."""
+        """Images per second of the median turn with several clients."""
         return statistics.median(turn.requests_per_second for turn in self.loaded)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything of one run. engine: OpenVINO INT8 without server and client."""
+    """Everything measured in one run.
+
+    engine: OpenVINO INT8 without server and client.
+    """
 
     sweep: Sweep
     clients: int
@@ -74,7 +77,7 @@ def measure(
     seconds: float,
     on_step: Callable[[str], object],
 ) -> Figures:
-    """Tunes TensorFlow, then measures its best setting beside OpenVINO INT8; raises BenchmarkError."""
+    """Tune TensorFlow, then compare its best setting with OpenVINO INT8; raises BenchmarkError."""
     samples = saved_model.read_samples(build.samples)
     bases = {name: folder / name for name in ("tensorflow", "openvino_int8")}
     for name, base in bases.items():
@@ -87,7 +90,7 @@ def measure(
         def on_trial(trial: Trial) -> None:
             on_step(f"  {trial.candidate.label}: {trial.ratio:.2f} times the defaults, {trial.outcome} {trial.reason}")
 
-        found = sweep(plan, bench, on_trial, on_start=lambda label: None)
+        found = sweep(plan, bench, on_trial, on_start=lambda _label: None)
         if found.best is None:
             raise BenchmarkError("the tuner found no TensorFlow setting that answers every request")
         on_step(f"best of TensorFlow: {found.best.candidate.label}")

@@ -1,4 +1,4 @@
-"""The result: figures of both servers, ratios, targets, and whether they are met."""
+"""Result: figures of both servers, ratios, targets, and whether they are met."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,19 +25,22 @@ _NAMES: dict[ServerName, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run, measured on one machine. date: ISO 8601."""
+    """One run on one machine.
+
+    date: ISO 8601.
+    """
 
     date: str
     machine: Machine
     figures: Figures
 
     def overhead_ms(self, case: Case) -> float:
-        """What an image costs one client alone besides OpenVINO's own time for it, by their medians."""
+        """Return the time per image for a single client in excess of OpenVINO's own time, by their medians."""
         return self.figures.cases[case].alone.percentile_ms(50) - self.figures.engine.p50_ms
 
     @property
     def lines(self) -> tuple[Ratio, ...]:
-        """Every ratio; the first are those with targets."""
+        """Every ratio; the first ones have targets."""
         rates = {case: measured.images_per_second for case, measured in self.figures.cases.items()}
         ious = {case: measured.iou for case, measured in self.figures.cases.items()}
         tensorflow = max((case for case in rates if case.server == "tensorflow"), key=rates.__getitem__)
@@ -76,7 +79,7 @@ class Result:
         return all(line.met is not False for line in self.lines)
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         figures, best = self.figures, self.figures.sweep.best
         assert best is not None
         return {
@@ -122,13 +125,13 @@ class Result:
         }
 
     def title(self) -> str:
-        """What is compared, and where."""
+        """Say what is compared, and where."""
         return (
             f"U-Net of {self.figures.parameters / 1e6:.1f} M parameters: TensorFlow tuned beside OpenVINO INT8, local"
         )
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out; one sentence or two each."""
+        """Say how the figures were measured, and what they leave out; one or two sentences each."""
         figures = self.figures
         return (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs, ratios less so.",
@@ -152,12 +155,12 @@ class Result:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints the tables and their notes."""
+    """Print the tables and their notes."""
     recorded.show(result, _sheets(result), console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Writes the result as JSON and as Markdown tables; a later run replaces both."""
+    """Write the result as JSON and as Markdown tables; a later run replaces both."""
     return recorded.record(result, _sheets(result), folder, "local")
 
 

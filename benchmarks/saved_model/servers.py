@@ -1,4 +1,4 @@
-"""Builds the models and starts the servers, each in an environment of its own and on a free loopback port."""
+"""Build the models and start the servers, each in its own environment and on a free loopback port."""
 
 import contextlib
 import http.client
@@ -18,7 +18,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.processes import last_lines, process_group
 from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_VARIABLE, WORKERS_VARIABLE
 from load_tests.closed_loop import Request
-from local_aws import stand_ins
+from local_aws import fake_images
 from local_aws.account import ROOT
 from local_aws.environments import EnvironmentSetupError, environment
 from local_aws.processes import free_port
@@ -28,7 +28,7 @@ RECIPE: Mapping[str, Any] = {
     "precisions": ["int8"],
     "png_signature": True,
 }
-"""The network at full size. Both servers take PNG, so that neither is held up by JSON."""
+"""The network at full size. Both servers accept PNG, so JSON slows neither down."""
 _IMAGE = "tensorflow-inference"
 _START_SECONDS = 120.0
 _ANSWER_SECONDS = 60.0
@@ -37,23 +37,23 @@ _IDLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What the build left: archives of both models, and its summary."""
+    """Output of the build: archives of both models, and its summary."""
 
     folder: Path
 
     @property
     def summary(self) -> dict[str, Any]:
-        """`summary.json`."""
+        """Content of `summary.json`."""
         found: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
         return found
 
     @property
     def samples(self) -> bytes:
-        """Images and masks as a zip."""
+        """Images and masks as a zip archive."""
         return (self.folder / "samples.zip").read_bytes()
 
     def extract(self, name: str, to: Path) -> Path:
-        """Writes an archive's files below `to/model`; returns that folder."""
+        """Write an archive's files below `to/model`, and return that folder."""
         target = to / "model"
         with tarfile.open(fileobj=io.BytesIO((self.folder / name / "model.tar.gz").read_bytes())) as archive:
             for member in archive.getmembers():
@@ -66,37 +66,37 @@ class Build:
 
 
 def build(cache: Path) -> Build:
-    """Runs the workload's build as CodeBuild does, with its output on stderr; raises BenchmarkError."""
+    """Run the workload's build as CodeBuild does, with its output on stderr; raises BenchmarkError."""
     return Build(builds.build("saved_model", RECIPE, cache))
 
 
 @dataclass(frozen=True, slots=True)
 class Environments:
-    """Interpreters: of the container's image, and of the TensorFlow stand-in."""
+    """Python interpreters of the container's image and of the fake TensorFlow Serving image."""
 
     openvino: Path
     tensorflow: Path
 
     @classmethod
     def make(cls, cache: Path) -> "Environments":
-        """Installs both on first use, in `cache`; raises BenchmarkError."""
+        """Install both in `cache` on first use; raises BenchmarkError."""
         try:
             image = environment(cache, "image", ROOT / "containers/saved_model/requirements.txt", "--no-deps")
-            stand_in = environment(cache, _IMAGE, stand_ins.STAND_INS[_IMAGE].requirements, "--no-deps")
+            stand_in = environment(cache, _IMAGE, fake_images.FAKES[_IMAGE].requirements, "--no-deps")
         except EnvironmentSetupError as error:
             raise BenchmarkError(str(error)) from error
         return cls(image / "bin/python", stand_in / "bin/python")
 
 
 class Server:
-    """A running server, and a kept-alive connection of each thread that asks it."""
+    """A running server, with one kept-alive connection per client thread."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._local = threading.local()
 
     def send(self, request: Request) -> bytes:
-        """The answer to an image; raises OSError or http.client.HTTPException for any but a good one."""
+        """Return the response to an image; raises OSError or http.client.HTTPException unless it succeeds."""
         status, body = self._ask(
             "POST", "/invocations", request.body, {"Content-Type": request.content_type, "Accept": request.accept}
         )
@@ -105,7 +105,7 @@ class Server:
         return body
 
     def pings(self) -> bool:
-        """Whether it can answer."""
+        """Return whether it can respond."""
         try:
             return self._ask("GET", "/ping", b"", {})[0] == http.HTTPStatus.OK
         except (OSError, http.client.HTTPException):
@@ -117,7 +117,7 @@ class Server:
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_ANSWER_SECONDS)
             self._local.connection = connection
         elif time.monotonic() - self._local.used > _IDLE_SECONDS:
-            # It opens again by itself; the server may have closed it by now.
+            # The connection reopens by itself; the server may have closed it in the meantime.
             connection.close()
         self._local.used = time.monotonic()
         try:
@@ -131,9 +131,9 @@ class Server:
 
 @contextlib.contextmanager
 def openvino(python: Path, base: Path, workers: int | None) -> Iterator[Server]:
-    """This project's container over `base/model`, as its image starts it; raises BenchmarkError.
+    """Run this project's container over `base/model`, as its image starts it; raises BenchmarkError.
 
-    workers: images computed at a time, None where the container is to decide.
+    workers: images computed at a time; None lets the container decide.
     """
     command = [str(python), "-m", "containers.saved_model", "serve"]
     given = {} if workers is None else {WORKERS_VARIABLE: str(workers)}
@@ -143,8 +143,8 @@ def openvino(python: Path, base: Path, workers: int | None) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def tensorflow(python: Path, base: Path, knobs: Mapping[str, str]) -> Iterator[Server]:
-    """The stand-in for SageMaker's TensorFlow Serving container over `base/model`; raises BenchmarkError."""
-    command = [str(python), "-m", stand_ins.STAND_INS[_IMAGE].package, "serve"]
+    """Run the fake of SageMaker's TensorFlow Serving container over `base/model`; raises BenchmarkError."""
+    command = [str(python), "-m", fake_images.FAKES[_IMAGE].package, "serve"]
     with _running("the TensorFlow stand-in", command, base, knobs) as server:
         yield server
 

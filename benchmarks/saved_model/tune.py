@@ -1,4 +1,4 @@
-"""The tuner's bench over servers of this machine: the stand-in with its defaults, and beside it every candidate."""
+"""The tuner's bench on local servers: the fake TensorFlow Serving with its defaults, and a second one per candidate."""
 
 import contextlib
 import http.client
@@ -9,22 +9,22 @@ from types import TracebackType
 from benchmarks.errors import BenchmarkError
 from benchmarks.saved_model import servers
 from benchmarks.saved_model.servers import Server
-from load_tests import saved_model
 from load_tests.closed_loop import Request
+from load_tests.payloads import saved_model
 from load_tests.traffic import Traffic, closed_loop, open_loop
 from load_tests.tuning.search import TrialFailedError
 from load_tests.tuning.space import Candidate
 
 ANSWER_IOU = 0.99
-"""Least overlap of a setting's first answer with the default setting's."""
+"""Smallest overlap (IoU) of a setting's first response with the default setting's."""
 _WARM_UP_SECONDS = 2.0
 _SEED = 7
 
 
 class ServerBench:
-    """A `load_tests.tuning.search.Bench`, which stops its servers at the end of its context.
+    """A `load_tests.tuning.search.Bench` that stops its servers at the end of its context.
 
-    clients, seconds: of a turn of the closed loop; the open loop takes three turns' time.
+    clients, seconds: clients and duration of one turn of the closed loop; the open loop takes the time of three turns.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ServerBench:
             self._current.close()
 
     def serve(self, candidate: Candidate) -> None:
-        """Starts a candidate in place of the last one; raises TrialFailedError."""
+        """Start a candidate in place of the previous one; raises TrialFailedError."""
         self._current.close()
         assert self._default is not None
         try:
@@ -71,19 +71,19 @@ class ServerBench:
         self._warm_up(self.server)
 
     def closed_loop(self) -> tuple[Traffic, Traffic]:
-        """One turn of the candidate, and one of the defaults."""
+        """Run one turn of the candidate and one of the defaults."""
         assert self.server is not None
         assert self._default is not None
         mine, theirs = (self._turn(server, self._seconds) for server in (self.server, self._default))
         return mine, theirs
 
     def open_loop(self, rate: float) -> Traffic:
-        """The candidate under a Poisson process of requests, the same for every candidate."""
+        """Run the candidate under Poisson traffic; every candidate gets the same arrivals."""
         assert self.server is not None
         return open_loop(self.server.send, self._requests, rate=rate, seconds=3 * self._seconds, seed=_SEED)
 
     def stop_default(self) -> None:
-        """Stops the server with the defaults, once the sweep is over; the last candidate goes on."""
+        """Stop the server with the defaults once the sweep is over; the last candidate keeps running."""
         self._stack.close()
 
     def _warm_up(self, server: Server) -> None:

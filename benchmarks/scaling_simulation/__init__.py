@@ -1,1 +1,1 @@
-"""The autoscaling simulation beside the local account's real scaling, its two modes, and its speed."""
+"""Compare the autoscaling simulation with the local account's real scaling, and its two modes and their speed."""

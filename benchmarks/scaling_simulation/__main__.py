@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scaling_simulation`: a real scale-out beside its simulation, and the simulation's two modes."""
+"""`python -m benchmarks.scaling_simulation`: compare the simulation with a real scale-out, and its two modes."""
 
 import tempfile
 from pathlib import Path
@@ -37,7 +37,7 @@ def main(
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = Path(__file__).parent / "results",
 ) -> None:
-    """Compares the simulation with real scaling in a local account of its own, and its modes with one another.
+    """Compare the simulation with real scaling in its own local account, and its modes with each other.
 
     Exits with 1 when a target is missed, and with 2 when nothing could be measured.
     """

@@ -28,9 +28,9 @@ from sizing.simulation.traffic import Trace
 TARGET = Target("watched", "AllTraffic")
 BOUNDS = Bounds(1, 4)
 POLICY = TargetTracking(600, scale_out_cooldown=60, scale_in_cooldown=300)
-"""600 invocations a minute and instance: half of what the container sustains."""
+"""600 invocations per minute per instance: half of what the container sustains."""
 TIME_SCALE = 60
-"""A minute of the alarms' time passes in a second."""
+"""A minute of the alarms' time passes in one second."""
 _RESOURCE = f"endpoint/{TARGET.endpoint}/variant/{TARGET.variant}"
 _ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/any"
 _IMAGE = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/timed:1"
@@ -42,7 +42,7 @@ _LOOK_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A run: looks at the endpoint, latencies in ms from the scheduled time, and failures."""
+    """A run: observations of the endpoint, latencies in ms from the scheduled time, and the number of failures."""
 
     trace: Trace
     looks: tuple[Look, ...]
@@ -50,20 +50,20 @@ class Watched:
     failed: int
 
     def percentile_ms(self, percent: float) -> float:
-        """Of the requests that were answered."""
+        """Return a latency percentile of the answered requests, in milliseconds."""
         return float(np.percentile(self.latencies_ms, percent))
 
 
 @contextlib.contextmanager
 def endpoint(cache: Path, folder: Path) -> Iterator[None]:
-    """An endpoint of one instance in a local account of its own, which ends with the block; raises BenchmarkError."""
+    """Run an endpoint with one instance in its own local account until the block ends; raises BenchmarkError."""
     with environment_variables({TIME_SCALE_VARIABLE: str(TIME_SCALE)}), local_account(folder / "state", cache):
         _deploy(folder)
         yield
 
 
 def service_times() -> ServiceTimes:
-    """What one client alone waits for an answer, which is the service and what lies around it."""
+    """Measure the response times of a single client, which include the service time and the overhead around it."""
     runtime = client()
     samples = []
     for _ in range(_ALONE):
@@ -74,7 +74,7 @@ def service_times() -> ServiceTimes:
 
 
 def starting_seconds() -> float:
-    """From asking for the most instances until they are in service; leaves the fewest behind."""
+    """Return the seconds from requesting the most instances until they are in service; then go back to the fewest."""
     begin = time.perf_counter()
     _resize(BOUNDS.maximum)
     took = time.perf_counter() - begin
@@ -83,7 +83,7 @@ def starting_seconds() -> float:
 
 
 def drive(trace: Trace, seed: int, on_look: Callable[[Look], object] = lambda _: None) -> Watched:
-    """Sends a trace's requests when they are due, whatever the answers, while target tracking scales the endpoint."""
+    """Send a trace's requests when they are due, regardless of responses, while target tracking scales the endpoint."""
     scaling = boto3.client("application-autoscaling")
     due = np.concatenate([times for _, times in trace.arrivals(np.random.default_rng(seed))]).tolist()
     sent = _Sent()
@@ -127,7 +127,7 @@ def drive(trace: Trace, seed: int, on_look: Callable[[Look], object] = lambda _:
 
 
 class _Sent:
-    """Requests so far."""
+    """Requests sent so far."""
 
     def __init__(self) -> None:
         self.begun = self.failed = 0
@@ -135,7 +135,7 @@ class _Sent:
         self._runtime = client(_CLIENTS)
 
     def send(self, due: list[float], begin: float, clients: ThreadPoolExecutor) -> None:
-        """Sends each request when it is due."""
+        """Send each request when it is due."""
         for seconds in due:
             time.sleep(max(0.0, begin + seconds - time.perf_counter()))
             self.begun += 1

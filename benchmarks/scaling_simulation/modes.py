@@ -1,4 +1,4 @@
-"""The simulation's two modes beside one another, and how long they take."""
+"""Compare the simulation's two modes, and measure their speed."""
 
 import time
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from sizing.simulation.traffic import Trace, constant, diurnal, failover, flash_
 
 EVENTS, DAY_RATE = 10_000_000, 1_000_000.0
 _SERVICE = ServiceTimes(((0.5, 35.7), (0.9, 48.9)))
-"""BERT in INT8 as published for c6i.2xlarge."""
+"""Service times of BERT in INT8, as published for c6i.2xlarge."""
 _QUICK = ServiceTimes(((0.5, 1.5), (0.99, 4.0)))
 _ROUTINGS: tuple[Routing, ...] = ("random", "least_outstanding")
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """A trace simulated both ways."""
+    """A trace simulated in both modes."""
 
     routing: Routing
     events: Result
@@ -30,7 +30,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What was simulated, of how many requests on how many instances at the most, and how long it took."""
+    """Duration of a simulation, with its requests and its maximum number of instances."""
 
     what: str
     requests: float
@@ -39,7 +39,7 @@ class Speed:
 
 
 def agreements(on_step: Callable[[str], object]) -> tuple[Agreement, ...]:
-    """Three traces with both routings on an endpoint that scales."""
+    """Simulate three traces with both routings on an endpoint that scales."""
     traces = (flash_crowd(50, 400, 14_400), failover(50, 150, 10_800), diurnal(20, 150, 86_400))
     found = []
     for trace in traces:
@@ -55,7 +55,7 @@ def agreements(on_step: Callable[[str], object]) -> tuple[Agreement, ...]:
 
 
 def speeds(on_step: Callable[[str], object]) -> tuple[Speed, ...]:
-    """Ten million requests one by one, and a day of a million a second."""
+    """Measure ten million requests one by one, and a day at a million requests per second."""
     found = []
     for routing in _ROUTINGS:
         on_step(f"{EVENTS:,} requests, {routing}")

@@ -1,4 +1,4 @@
-"""The result: what was foreseen beside what was seen, both modes, and speed, with targets."""
+"""Result: predictions compared with observations, both modes, and speed, with targets."""
 
 import statistics
 from collections.abc import Sequence
@@ -25,10 +25,11 @@ _COLUMNS = ("figure", "unit", "seen", "foreseen", "between", "beyond", "target",
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A figure seen, or by events, beside the one foreseen, or aggregated.
+    """A figure seen in a real run, or simulated by events, and the one predicted, or simulated in aggregate.
 
-    lowest, highest: of what was foreseen, over all seeds. off: how far outside of that range what was seen is; 0 within
-    it. most: the largest off that is taken, None for no target.
+    lowest, highest: range of the predictions over all seeds.
+    most: largest `off` that meets the target; None without a target.
+    relative: whether `off` is a fraction of the figure seen.
     """
 
     figure: str
@@ -42,7 +43,7 @@ class Line:
 
     @property
     def off(self) -> float | None:
-        """In the unit, or as a share of what was seen; None where either is missing."""
+        """Distance from the predicted range to the figure seen, in its unit or relative; None if either is missing."""
         if self.seen is None or self.lowest is None or self.highest is None:
             return None
         beyond = max(self.lowest - self.seen, 0.0) + min(self.highest - self.seen, 0.0)
@@ -60,7 +61,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run, measured on one machine. date: ISO 8601. foreseen: of each run, simulated with several seeds."""
+    """One run on one machine.
+
+    date: ISO 8601.
+    watched: real runs, each with its simulations with several seeds.
+    """
 
     date: str
     machine: Machine
@@ -85,11 +90,11 @@ class Result:
         return lines and all(each.seconds <= _limit(each) for each in self.speeds)
 
     def title(self) -> str:
-        """What is compared, and where."""
+        """Say what is compared, and where."""
         return "The autoscaling simulation beside the local account's scaling, local"
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out; one sentence or two each."""
+        """Say how the figures were measured, and what they leave out; one or two sentences each."""
         seeds = len(self.watched[0][1])
         return (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs.",
@@ -107,7 +112,7 @@ class Result:
         )
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "label": "local",
             "date": self.date,
@@ -125,12 +130,12 @@ class Result:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints the tables and their notes."""
+    """Print the tables and their notes."""
     recorded.show(result, _sheets(result), console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Writes the result as JSON and as Markdown tables; a later run replaces both."""
+    """Write the result as JSON and as Markdown tables; a later run replaces both."""
     return recorded.record(result, _sheets(result), folder, "local")
 
 
@@ -229,7 +234,7 @@ def _line(figure: str, unit: str, seen: float, foreseen: float, most: float | No
 
 
 def _changes(looks: Sequence[Look]) -> list[Look]:
-    """The first look and every one that saw another number of instances."""
+    """Return the first observation and every one with another number of instances."""
     return [
         look
         for before, look in zip([None, *looks], looks, strict=False)

@@ -1,4 +1,4 @@
-"""A container of known behaviour: one request at a time, each for a time drawn from a log-normal distribution."""
+"""A container of known behavior: it serves one request at a time, each for a log-normal random time."""
 
 import math
 import os
@@ -12,23 +12,23 @@ MEDIAN_SECONDS, SIGMA = 0.05, 0.3
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Headers and body leave in one packet: the second of two would wait for the first's acknowledgement.
+    # Send headers and body in one packet; the second of two would wait for the first one's acknowledgement.
     wbufsize = -1
     worker = threading.Lock()
 
     def do_GET(self) -> None:
-        """/ping, also while a request is served."""
+        """Answer /ping, even while a request is served."""
         self._answer(b"{}")
 
     def do_POST(self) -> None:
-        """/invocations, one at a time."""
+        """Answer /invocations, one request at a time."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self.worker:
             time.sleep(MEDIAN_SECONDS * math.exp(SIGMA * random.gauss(0, 1)))
         self._answer(b"{}")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing: thousands of lines would be the load."""
+        """Log nothing, because thousands of lines would be a load of their own."""
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)

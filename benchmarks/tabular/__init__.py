@@ -1,1 +1,1 @@
-"""tabular's container beside Multi Model Server, and its endpoint under hours of traffic."""
+"""Compare tabular's container with Multi Model Server, and run its endpoint under hours of traffic."""

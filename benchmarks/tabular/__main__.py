@@ -1,4 +1,4 @@
-"""`python -m benchmarks.tabular`: measures the container beside Multi Model Server and records the result."""
+"""`python -m benchmarks.tabular`: compare the container with Multi Model Server and record the result."""
 
 import contextlib
 import tempfile
@@ -39,9 +39,9 @@ def main(
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = Path(__file__).parent / "results",
 ) -> None:
-    """Compares tabular's container with Multi Model Server on this machine: load time, latency, memory, answers.
+    """Compare tabular's container with Multi Model Server on this machine: load time, latency, memory, responses.
 
-    Exits with 1 when a target is missed or answers differ, and with 2 when nothing could be measured.
+    Exits with 1 when a target is missed or responses differ, and with 2 when nothing could be measured.
     """
     with measuring(psutil.Error):
         result = _run(models, requests, packages, cache)
@@ -105,7 +105,7 @@ def _measure(
 
 @contextlib.contextmanager
 def _step(progress: Progress, description: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar, and the function that moves it one on."""
+    """Show a progress bar and yield the function that advances it."""
     task = progress.add_task(description, total=total)
     progress.refresh()
     yield lambda: progress.update(task, advance=1, refresh=True)

@@ -1,4 +1,4 @@
-"""What is measured: loading, answers and latency, in turns between servers so that a drifting machine favours none."""
+"""Measure loading, responses and latency, alternating between servers so machine drift affects all equally."""
 
 import itertools
 import math
@@ -14,39 +14,41 @@ from benchmarks.tabular.servers import Server
 
 TOLERANCE = 1e-6
 WARM_UP = 6000
-"""Requests to each server before latency counts: after so many, Java has compiled what it runs."""
+"""Requests to each server before latency counts, by which time Java has compiled the code that it runs."""
 TURN = 200
-"""Requests that a server answers before it is the next one's turn."""
+"""Requests to one server before it is the next one's turn."""
 LOAD_TURN = 4
-"""Models that a server loads before it is the next one's turn: the first in a turn still feels the other's work."""
+"""Models loaded by one server before it is the next one's turn; the first in a turn still feels the other's work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds that requests took, in the order they were sent."""
+    """Durations of requests in seconds, in the order they were sent."""
 
     seconds: tuple[float, ...]
 
     def percentile_ms(self, percent: int) -> float:
-        """A percentile in milliseconds, 1 to 99, by statistics.quantiles' inclusive method."""
+        """Return a percentile, 1 to 99, in milliseconds (statistics.quantiles, inclusive method)."""
         return percentile_ms(self.seconds, percent)
 
     @property
     def longest_ms(self) -> float:
-        """The longest in milliseconds."""
+        """Longest duration in milliseconds."""
         return max(self.seconds) * 1000
 
     def worst_turn_ms(self) -> float:
-        """The highest median of a turn, in milliseconds: how far the machine drifted."""
+        """Return the highest median of a turn in milliseconds, which shows how far the machine drifted."""
         turns = (self.seconds[start : start + TURN] for start in range(0, len(self.seconds), TURN))
         return max(map(statistics.median, turns)) * 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Answers of two servers to the same rows: how many, and the largest difference between them.
+    """Agreement of two servers' responses to the same rows.
 
-    largest_from_build: the largest difference of either from the answers that XGBoost gave when the models were built.
+    answers: number of responses.
+    largest: largest difference between the two servers.
+    largest_from_build: largest difference of either server from XGBoost's predictions during the build.
     """
 
     answers: int
@@ -55,12 +57,12 @@ class Agreement:
 
     @property
     def equal(self) -> bool:
-        """Whether every answer is within TOLERANCE of the other server's and of the build's."""
+        """Whether every response is within TOLERANCE of the other server's and of the build's prediction."""
         return max(self.largest, self.largest_from_build) <= TOLERANCE
 
 
 def load_all(servers: Sequence[Server], models: Models, on_step: Callable[[], object]) -> list[Times]:
-    """Loads every model into every server, one at a time; raises BenchmarkError."""
+    """Load every model into every server, one at a time; raises BenchmarkError."""
     taken: list[list[float]] = [[] for _ in servers]
     for first in range(0, len(models.models), LOAD_TURN):
         for server, times in zip(servers, taken, strict=True):
@@ -73,9 +75,9 @@ def load_all(servers: Sequence[Server], models: Models, on_step: Callable[[], ob
 
 
 def compare(servers: tuple[Server, Server], models: Models, on_step: Callable[[], object]) -> Agreement:
-    """Sends every model its own rows one at a time, and the rows of all states in one request.
+    """Send every model its own rows one at a time, and the rows of all states in one request.
 
-    Raises BenchmarkError where a server does not answer one number for a row.
+    Raises BenchmarkError if a server does not respond with one number per row.
     """
     everything = "\n".join(models.rows).encode()
     count, between, from_build = 0, [0.0], [0.0]
@@ -92,14 +94,14 @@ def compare(servers: tuple[Server, Server], models: Models, on_step: Callable[[]
 
 
 def turns(requests: int) -> int:
-    """Turns that hold so many requests."""
+    """Return the number of turns needed for that many requests."""
     return math.ceil(requests / TURN)
 
 
 def invoke_in_turns(
     servers: Sequence[Server], models: Models, requests: int, on_step: Callable[[], object]
 ) -> list[Times]:
-    """Sends each server `requests` single rows, rounded up to whole turns, all models after one another.
+    """Send each server `requests` single rows, rounded up to whole turns, cycling through all models.
 
     Every server gets the same rows in the same order. Raises BenchmarkError.
     """

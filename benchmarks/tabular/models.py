@@ -1,4 +1,4 @@
-"""The models and rows of the comparison, made by the project's own build."""
+"""Models and rows for the comparison, created by the project's own build."""
 
 import csv
 import os
@@ -14,12 +14,12 @@ from containers.tabular.features import FEATURES, MODEL_FILE, archive_name
 from local_aws.account import ROOT
 
 _BUILD_VARIABLES = frozenset({"RECIPE", "ARTIFACT_BUCKET", "ARTIFACT_PREFIX"})
-"""The build reads its options from these; a benchmark's models come from the recipe that it names."""
+"""Variables that configure the build; a benchmark passes its own recipe instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A state's extracted archive, its held-out rows as CSV without line ends, and XGBoost's answers to them."""
+    """A state's extracted archive, its held-out rows as CSV without line endings, and XGBoost's predictions."""
 
     name: str
     folder: Path
@@ -36,9 +36,9 @@ class Models:
 
 
 def run_build(folder: Path, recipe: str = "{}") -> Path:
-    """Builds every state's model by a recipe in JSON, from generated data unless it says otherwise.
+    """Build every state's model by a recipe in JSON, which uses generated data unless it says otherwise.
 
-    Returns the folder of `requests.csv` and `models/`; raises BenchmarkError.
+    Returns the folder with `requests.csv` and `models/`; raises BenchmarkError.
     """
     log, output = folder / "build.log", folder / "build"
     command = [
@@ -53,7 +53,7 @@ def run_build(folder: Path, recipe: str = "{}") -> Path:
 
 
 def build_models(count: int, folder: Path) -> Models:
-    """Builds every state's model from generated data and extracts the first `count`; raises BenchmarkError."""
+    """Build every state's model from generated data and extract the first `count`; raises BenchmarkError."""
     output = run_build(folder)
     with (output / "requests.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

@@ -1,4 +1,4 @@
-"""The result: figures of both servers, their ratio, the target, and whether it is met."""
+"""Result: figures of both servers, their ratio, the target, and whether it is met."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,7 +25,10 @@ _PACKAGES: Mapping[Packages, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured of one server: idle and loaded are its memory before and after all models and requests."""
+    """Measurements of one server.
+
+    idle, loaded: its memory before and after all models and requests.
+    """
 
     loads: Times
     invocations: Times
@@ -35,7 +38,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One figure of both servers, lower is better; at_least: the target for the ratio, None for none."""
+    """One figure of both servers, where lower is better; `at_least` is the target for the ratio, or None."""
 
     figure: str
     unit: str
@@ -45,7 +48,7 @@ class Line:
 
     @property
     def ratio(self) -> float:
-        """How many times less the container's is."""
+        """Multi Model Server's figure divided by the container's."""
         return self.mms / self.container
 
     @property
@@ -56,7 +59,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run, measured on one machine. date: ISO 8601; requests: of each server, after the warm-up."""
+    """One run on one machine.
+
+    date: ISO 8601.
+    requests: requests to each server, after the warm-up.
+    """
 
     date: str
     machine: Machine
@@ -70,7 +77,7 @@ class Result:
 
     @property
     def lines(self) -> tuple[Line, ...]:
-        """Every figure but the answers' agreement."""
+        """Every figure except the agreement of the responses."""
         ours, theirs = self.container, self.mms
         loaded = f"{self.models} models"
         return (
@@ -90,11 +97,11 @@ class Result:
 
     @property
     def met(self) -> bool:
-        """Whether every target is met and the answers are equal."""
+        """Whether every target is met and the responses are equal."""
         return self.agreement.equal and all(line.met is not False for line in self.lines)
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "label": "local",
             "date": self.date,
@@ -110,11 +117,11 @@ class Result:
         }
 
     def title(self) -> str:
-        """What is compared, and where."""
+        """Say what is compared, and where."""
         return f"tabular beside Multi Model Server, {self.models} models, {self.packages} packages, local"
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out; one sentence or two each."""
+        """Say how the figures were measured, and what they leave out; one or two sentences each."""
         return (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs, ratios less so.",
             f"Multi Model Server 1.1.11, {self.java}, JVM options of its own Docker image ({JVM_OPTIONS}), one worker "
@@ -132,12 +139,12 @@ class Result:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints the table and its notes."""
+    """Print the table and its notes."""
     recorded.show(result, [_sheet(result)], console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Writes the result as JSON and as a Markdown table; a later run of the same kind replaces both."""
+    """Write the result as JSON and as a Markdown table; a later run of the same kind replaces both."""
     return recorded.record(result, [_sheet(result)], folder, f"local-{result.models}-models-{result.packages}")
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.tabular.scale`: one container with 51, 1,000 and 10,000 models: does anything slow down?"""
+"""`python -m benchmarks.tabular.scale`: check that one container does not slow down with 51, 1,000 or 10,000 models."""
 
 import itertools
 import random
@@ -27,7 +27,7 @@ from model_build.tabular.schema import STATES
 
 COUNTS = (len(STATES), 1000, 10_000)
 SAMPLES = 300
-"""Of each operation at each count."""
+"""Samples of each operation at each number of models."""
 _PAGE = 100
 _CONNECTIONS = 16
 _BUSY_SECONDS = 8.0
@@ -42,7 +42,7 @@ def main(
         Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
     ] = Path(__file__).parent / "results",
 ) -> None:
-    """Measures loading, asking, listing and unloading by the number of models, memory, and requests a second of a core.
+    """Measure loading, invoking, listing and unloading by the number of models, memory, and requests per core-second.
 
     Exits with 1 when a target is missed, and with 2 when nothing could be measured.
     """
@@ -77,7 +77,7 @@ def _run(cache: Path, folder: Path) -> Result:
 
 
 def _count(server: Server, models: tuple[Model, ...], count: int, loads: list[float]) -> Counted:
-    """Every operation with so many models loaded, on models chosen anew each time."""
+    """Measure every operation with `count` models loaded, on models chosen anew each time."""
     chosen = random.Random(count)
     asked, unloaded, reloaded = [], [], []
     for _ in range(SAMPLES):
@@ -99,7 +99,7 @@ def _count(server: Server, models: tuple[Model, ...], count: int, loads: list[fl
 
 
 def _busy(server: Server, models: tuple[Model, ...]) -> float:
-    """Requests for each second of processor time that the server takes, with many connections and one model."""
+    """Return the requests per second of the server's processor time, with many connections and one model."""
     server.load("busy", models[0].folder)
     rows = itertools.islice(itertools.cycle(models[0].rows), 50)
     target = Target("busy", server.port, tuple(post("/models/busy/invoke", row.encode(), "text/csv") for row in rows))

@@ -1,4 +1,4 @@
-"""The result by the number of models: a curve that should be flat, memory, and requests a second of a core."""
+"""Result by the number of models: latencies that should stay flat, memory, and requests per core-second."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +13,15 @@ from benchmarks.recorded import Figure, Sheet, at_least, at_most
 _COLUMNS = ("models", "load ms", "ask ms", "list a page ms", "unload ms", "memory MB")
 _RATIO_COLUMNS = ("figure", "value", "target", "verdict")
 _FLAT = 1.5
-"""How much slower with ten thousand models than with 51 still counts as flat, on a machine that others use."""
+"""Largest ratio of latencies, ten thousand models to 51, that counts as flat on a machine that others use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Medians in milliseconds, by HTTP, with so many models loaded; resident_bytes of the server then."""
+    """Measurements by HTTP with `models` models loaded; times are medians in milliseconds.
+
+    resident_bytes: memory of the server.
+    """
 
     models: int
     resident_bytes: int
@@ -30,7 +33,11 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run on one machine. date: ISO 8601. empty_bytes: memory without any model."""
+    """One run on one machine.
+
+    date: ISO 8601.
+    empty_bytes: memory without any model.
+    """
 
     date: str
     machine: Machine
@@ -40,7 +47,7 @@ class Result:
 
     @property
     def lines(self) -> tuple[Figure, ...]:
-        """Every target."""
+        """Every figure with a target."""
         few, many, most = self.counted
         lines = [
             at_most("load a model from disk, median, ms", few.load_ms, 5),
@@ -60,7 +67,7 @@ class Result:
         return all(line.met for line in self.lines)
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "label": "local",
             "date": self.date,
@@ -72,11 +79,11 @@ class Result:
         }
 
     def title(self) -> str:
-        """What is measured, and where."""
+        """Say what is measured, and where."""
         return "tabular by the number of models, local"
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out; one sentence or two each."""
+        """Say how the figures were measured, and what they leave out; one or two sentences each."""
         return (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs, ratios less so.",
             "The container as its image starts it, one kept-alive connection, medians of 300 operations on models "
@@ -88,12 +95,12 @@ class Result:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints the tables and their notes."""
+    """Print the tables and their notes."""
     recorded.show(result, _sheets(result), console)
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Writes the result as JSON and as Markdown tables; a later run replaces both."""
+    """Write the result as JSON and as Markdown tables; a later run replaces both."""
     return recorded.record(result, _sheets(result), folder, "scale")
 
 

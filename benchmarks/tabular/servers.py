@@ -1,4 +1,4 @@
-"""Starts the two servers, each in an environment of its own and on a free loopback port."""
+"""Start both servers, each in its own environment and on a free loopback port."""
 
 import contextlib
 import http.client
@@ -22,10 +22,10 @@ from local_aws.environments import EnvironmentSetupError, environment
 from local_aws.processes import free_port
 
 Packages = Literal["lean", "built-in"]
-"""What XGBoost finds in the workers of Multi Model Server: NumPy and SciPy, or pandas and scikit-learn as well."""
+"""Packages available to XGBoost in Multi Model Server's workers: NumPy and SciPy, or also pandas and scikit-learn."""
 
 JVM_OPTIONS = "-Xmx128m -XX:-UseLargePages -XX:+UseG1GC -XX:MaxMetaspaceSize=32M -XX:MaxDirectMemorySize=10m"
-"""Those of Multi Model Server's own Docker image: by default the heap may take a quarter of the machine."""
+"""Options from Multi Model Server's own Docker image; by default, the heap may take a quarter of the machine."""
 _HERE = Path(__file__).parent
 _REQUIREMENTS: Mapping[Packages, Path] = {
     "lean": _HERE / "requirements-mms.txt",
@@ -34,19 +34,19 @@ _REQUIREMENTS: Mapping[Packages, Path] = {
 _CSV = {"Content-Type": "text/csv", "Accept": "text/csv"}
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 180.0
-"""Multi Model Server gives a worker 120 s to start."""
+"""Time limit for a response; Multi Model Server gives a worker 120 s to start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environments:
-    """Python environments: the container image's, and Multi Model Server's."""
+    """Python environments of the container's image and of Multi Model Server."""
 
     container: Path
     mms: Path
 
     @classmethod
     def make(cls, cache: Path, packages: Packages) -> "Environments":
-        """Installs both on first use, in `cache`; raises BenchmarkError."""
+        """Install both in `cache` on first use; raises BenchmarkError."""
         try:
             return cls(
                 environment(cache, "image", ROOT / "containers/tabular/requirements.txt", "--no-deps"),
@@ -57,31 +57,31 @@ class Environments:
 
 
 class Server:
-    """A running server and one kept-alive connection to it; both servers speak SageMaker's multi-model contract."""
+    """A running server and one kept-alive connection to it; both servers follow SageMaker's multi-model contract."""
 
     def __init__(self, pid: int, port: int) -> None:
         self.pid, self.port = pid, port
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
 
     def load(self, name: str, folder: Path) -> None:
-        """Loads a model; returns once it can answer. Raises BenchmarkError."""
+        """Load a model and return once it can respond; raises BenchmarkError."""
         body = json.dumps({"model_name": name, "url": str(folder)}).encode()
         self._request("POST", "/models", body, {"Content-Type": "application/json"})
 
     def invoke(self, name: str, body: bytes) -> bytes:
-        """The answer to CSV rows; raises BenchmarkError."""
+        """Return the response to CSV rows; raises BenchmarkError."""
         return self._request("POST", f"/models/{name}/invoke", body, _CSV)
 
     def unload(self, name: str) -> None:
-        """Unloads a model; raises BenchmarkError."""
+        """Unload a model; raises BenchmarkError."""
         self._request("DELETE", f"/models/{name}", b"", {})
 
     def list_models(self, limit: int) -> bytes:
-        """The first page of models; raises BenchmarkError."""
+        """Return the first page of models; raises BenchmarkError."""
         return self._request("GET", f"/models?limit={limit}", b"", {})
 
     def pings(self) -> bool:
-        """Whether the server answers that it is healthy."""
+        """Return whether the server reports that it is healthy."""
         try:
             self._request("GET", "/ping", b"", {})
         except BenchmarkError:
@@ -89,7 +89,7 @@ class Server:
         return True
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def _request(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
@@ -106,7 +106,7 @@ class Server:
 
 
 def java_version() -> str:
-    """The first line of `java -version`, of the Java that Multi Model Server takes; raises BenchmarkError."""
+    """Return the first line of `java -version`, for the Java that Multi Model Server uses; raises BenchmarkError."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which(f"{home}/bin/java" if home else "java")
     if java is None:
@@ -120,7 +120,7 @@ def java_version() -> str:
 
 @contextlib.contextmanager
 def container(python_environment: Path, folder: Path) -> Iterator[Server]:
-    """This project's container, as its image starts it."""
+    """Run this project's container, as its image starts it."""
     folder.mkdir(parents=True)
     port = free_port()
     variables = {
@@ -137,12 +137,12 @@ def container(python_environment: Path, folder: Path) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def multi_model_server(python_environment: Path, folder: Path) -> Iterator[Server]:
-    """Multi Model Server, configured for SageMaker's multi-model contract as the built-in container configures it."""
+    """Run Multi Model Server, configured for SageMaker's multi-model contract like the built-in container."""
     folder.mkdir(parents=True)
     port = _low_port()
-    # One address for both of its APIs, a model store that holds every path, and a handler for folders without a
-    # manifest are what SageMaker needs; asynchronous logging is in the configuration for SageMaker that MMS ships.
-    # One worker for each model, not preloaded, is the built-in container's choice; preloading takes more memory.
+    # SageMaker needs one address for both APIs, a model store that accepts every path, and a handler for folders
+    # without a manifest. Asynchronous logging is part of the configuration for SageMaker that MMS ships. One worker per
+    # model, not preloaded, is the built-in container's choice; preloading takes more memory.
     config = folder / "config.properties"
     config.write_text(
         f"vmargs={JVM_OPTIONS}\n"
@@ -159,7 +159,7 @@ def multi_model_server(python_environment: Path, folder: Path) -> Iterator[Serve
         **base,
         **{name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ},
         "PYTHONPATH": str(_HERE / "mms_handler"),
-        # Java's own temporary folder, where the workers' sockets are.
+        # Java's own temporary folder, which holds the workers' sockets.
         "TEMP": base["TMPDIR"],
     }
     command = [
@@ -171,7 +171,7 @@ def multi_model_server(python_environment: Path, folder: Path) -> Iterator[Serve
 
 
 def _low_port() -> int:
-    """A loopback port that nothing listens on now and that Multi Model Server accepts: it refuses those from 32768."""
+    """Return a free loopback port that Multi Model Server accepts; it rejects ports from 32768."""
     ports = range(20_000, 32_768)
     for port in random.sample(ports, k=100):
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.tabular.soak`: hours of traffic to a multi-model endpoint of the local account."""
+"""`python -m benchmarks.tabular.soak`: send hours of traffic to a multi-model endpoint of the local account."""
 
 import asyncio
 import tempfile
@@ -28,18 +28,18 @@ from benchmarks.tabular.soak_answers import Catalogue, contents
 from benchmarks.tabular.soak_memory import PROCESSES, Sampler, trend
 from benchmarks.tabular.soak_report import Options, Published, Reloaded, Result, record, show
 from benchmarks.tabular.soak_traffic import ADDED, SHIFTS, Plan, Soak
-from load_tests import tabular
+from load_tests.deployed import list_objects, read_object
+from load_tests.kinds.tabular import CONTAINER_MIB
+from load_tests.payloads import tabular
 from local_aws.account import default_cache
-from local_aws.deployed import list_objects, read_object
-from local_aws.size_tabular import CONTAINER_MIB
 from model_build.tabular.schema import STATES
 from sizing.instances import instance
 from sizing.working_set import Prediction, Workload, memory_for_models_mib, predict, zipf
 
 SLOTS = 20
-"""Models that fit at once."""
+"""Number of models that fit in memory at once."""
 _ADDED_RECIPE = '{"source": {"kind": "generated", "seed": 1}}'
-"""Other customers than the deployment's, so that an added model answers as no other does."""
+"""Recipe with other customers than the deployment's, so no other model gives the same responses as an added one."""
 _CLOUDWATCH_SECONDS = 60
 _REFRESH_SECONDS = 0.5
 _COLUMNS = (
@@ -65,9 +65,9 @@ def main(
         Path, typer.Option(help="folder of the recorded result", show_default="results beside the benchmark")
     ] = Path(__file__).parent / "results",
 ) -> None:
-    """Soaks a multi-model endpoint of a local account of its own: no wrong answer, no failed request, memory flat.
+    """Soak a multi-model endpoint in its own local account: no wrong response, no failed request, memory flat.
 
-    Exits with 1 when any of that is not so, and with 2 when nothing could be measured.
+    Exits with 1 when any of these fails, and with 2 when nothing could be measured.
     """
     options = Options(
         requests=requests,
@@ -96,7 +96,7 @@ def _run(options: Options, cache: Path, results: Path) -> tuple[Result, tuple[Pa
             progress.console.print("asking XGBoost for the right answers")
             soak = _prepare(endpoint, options, folder)
             result = _measure(endpoint, soak, options, machine, progress)
-            # What was measured stays true where the endpoint cannot be destroyed.
+            # Record the result first: it is valid even if the endpoint cannot be destroyed.
             written = record(result, results)
             progress.console.print("destroying the endpoint")
     return result, written
@@ -117,7 +117,7 @@ def _prepare(endpoint: SoakedEndpoint, options: Options, folder: Path) -> Soak:
         catalogue.begin_upload(name, content)
     rows = [tabular.request("", [customer]).body for customer in customers]
     plan = Plan(names, rows, requests=options.requests, zipf_exponent=options.zipf_exponent, seed=options.seed)
-    # What is added stays the only one of its kind, so that no other model's answer passes for its own.
+    # Added models are the only ones of their kind, so no other model's response can pass for theirs.
     return Soak(endpoint, catalogue, plan, customers=customers, to_add=other[:ADDED], pool=[*deployed, *other[ADDED:]])
 
 
@@ -150,7 +150,7 @@ def _measure(endpoint: SoakedEndpoint, soak: Soak, options: Options, machine: Ma
 
 
 async def _soak(soak: Soak, options: Options, progress: Progress) -> float:
-    """Runs the closed loop beside a bar; returns the seconds that it took."""
+    """Run the closed loop with a progress bar, and return its duration in seconds."""
     began = time.perf_counter()
     task = progress.add_task("soak", total=options.requests, rate="")
 
@@ -177,7 +177,7 @@ async def _soak(soak: Soak, options: Options, progress: Progress) -> float:
 
 
 def _reload(endpoint: SoakedEndpoint, soak: Soak, before: Published) -> Reloaded:
-    """Asks all models in turn, twice: each has been unloaded for the others when its turn comes again."""
+    """Invoke all models in turn, twice: each has been unloaded in favor of the others when its turn comes again."""
     models = len(soak.catalogue.names)
     asyncio.run(soak.sweep(reloaded=False))
     unloaded = _published(endpoint, before.hits.count + models)
@@ -194,7 +194,7 @@ def _reload(endpoint: SoakedEndpoint, soak: Soak, before: Published) -> Reloaded
 
 
 def _published(endpoint: SoakedEndpoint, requests: float) -> Published:
-    """What CloudWatch has once it has so many requests; what it has by then where it does not get them."""
+    """Return CloudWatch's metrics once they cover that many requests, or what there is at the time limit."""
     deadline = time.monotonic() + _CLOUDWATCH_SECONDS
     while True:
         answer = httpx.post(
@@ -219,7 +219,7 @@ def _predict(options: Options, published: Published, rate: float) -> Prediction:
 
 
 def _restarts(endpoint: SoakedEndpoint, before: Running) -> int:
-    """Processes that are others than before; where no container is ready, that one."""
+    """Count the processes that are not the same as before; without a ready container, count that one."""
     try:
         after = endpoint.running()
     except BenchmarkError:

@@ -1,4 +1,4 @@
-"""What every answer must be: XGBoost's own, of a model that was uploaded under the archive's name."""
+"""Check every response against XGBoost's own predictions, for a model uploaded under the archive's name."""
 
 import io
 import math
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 
 from benchmarks.errors import BenchmarkError
 from containers.tabular.features import MODEL_FILE
-from load_tests.tabular import Customer
+from load_tests.payloads.tabular import Customer
 from model_build.tabular.booster import predict
 
 TOLERANCE = 1e-6
-"""Largest difference from XGBoost's own answer."""
+"""Largest difference from XGBoost's own prediction."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Content:
-    """A model archive, and XGBoost's answers to all rows, in their order."""
+    """A model archive, and XGBoost's predictions for all rows, in order."""
 
     archive: bytes
     answers: tuple[float, ...]
 
 
 def contents(archives: Sequence[bytes], customers: Sequence[Customer]) -> list[Content]:
-    """Asks XGBoost itself about every archive's model; raises BenchmarkError for one without a model."""
+    """Run XGBoost itself on every archive's model; raises BenchmarkError for an archive without a model."""
     features = np.array([[float(value) for value in customer.features] for customer in customers], np.float32)
     return [Content(archive, _answers(archive, features)) for archive in archives]
 
@@ -42,7 +42,7 @@ def _answers(archive: bytes, features: NDArray[np.float32]) -> tuple[float, ...]
 
 @dataclass(slots=True)
 class _Entry:
-    """What was uploaded under a name, oldest first, and the oldest of it that may still be loaded."""
+    """Versions uploaded under a name, oldest first, and the oldest that may still be loaded."""
 
     versions: list[Content]
     oldest: int = 0
@@ -50,17 +50,17 @@ class _Entry:
 
 @dataclass(slots=True)
 class Catalogue:
-    """Every archive's name, and which of its versions an answer may come from.
+    """Names of all archives, and the versions that a response may come from.
 
-    A loaded model stays as it is when its archive is replaced, and a model that is loaded again is the archive's as it
-    is then. So an answer may come from any version that was uploaded before the answer arrived, but from none older
-    than a version that answered before the request was sent.
+    A loaded model stays the same when its archive is replaced; when it is loaded again, it comes from the archive as it
+    is then. So a response may come from any version uploaded before the response arrived, but from none older than a
+    version that responded before the request was sent.
     """
 
     replaced_meanwhile: int = 0
-    """Right answers of a model whose archive had been replaced."""
+    """Number of correct responses from a model whose archive had been replaced."""
     largest_difference: float = 0.0
-    """Of a right answer from XGBoost's own."""
+    """Largest difference of a correct response from XGBoost's own prediction."""
     _entries: dict[str, _Entry] = field(default_factory=dict)
 
     @property
@@ -70,32 +70,33 @@ class Catalogue:
 
     @property
     def replaced(self) -> tuple[str, ...]:
-        """The names whose archives were replaced, once or more often."""
+        """Names whose archives were replaced at least once."""
         return tuple(name for name, entry in self._entries.items() if len(entry.versions) > 1)
 
     def begin_upload(self, name: str, content: Content) -> None:
-        """Notes an upload before it begins: answers may be the new ones from then on."""
+        """Record an upload before it begins; from then on, responses may come from the new version."""
         if name in self._entries:
             self._entries[name].versions.append(content)
         else:
             self._entries[name] = _Entry([content])
 
     def current(self, name: str) -> Content:
-        """What was uploaded last under a name."""
+        """Return the content last uploaded under a name."""
         return self._entries[name].versions[-1]
 
     def oldest(self, name: str) -> int:
-        """The oldest version, counted from 0, that may answer a request sent now."""
+        """Return the oldest version, counted from 0, that may answer a request sent now."""
         return self._entries[name].oldest
 
     def latest(self, name: str) -> int:
-        """The version, counted from 0, that a model has which is loaded now."""
+        """Return the version, counted from 0, that a model loaded now has."""
         return len(self._entries[name].versions) - 1
 
     def mistake(self, name: str, rows: Sequence[int], answer: bytes, oldest: int) -> str | None:
-        """What is wrong with an answer to a request for which `oldest` was read as it was sent; None for a right one.
+        """Return what is wrong with a response, or None if it is correct.
 
         rows: indices of the rows that were sent.
+        oldest: value of `oldest` when the request was sent.
         """
         entry = self._entries[name]
         try:
@@ -111,7 +112,7 @@ class Catalogue:
         allowed = [index for index in fitting if index >= oldest]
         if not allowed:
             return "of a replaced version" if fitting else "of no version of the model"
-        # Where versions agree on these rows, the answer shows no more than the oldest of them.
+        # If several versions agree on these rows, the response only proves the oldest of them.
         entry.oldest = max(entry.oldest, allowed[0])
         self.largest_difference = max(self.largest_difference, min(differences[index] for index in allowed))
         self.replaced_meanwhile += allowed[-1] < len(entry.versions) - 1

@@ -1,4 +1,4 @@
-"""Memory of the account's processes over the soak, and whether it grows."""
+"""Memory of the account's processes during the soak, and whether it grows."""
 
 import contextlib
 import statistics
@@ -15,7 +15,7 @@ from benchmarks.memory import tree_memory
 from benchmarks.tabular.soak_account import Running
 
 SETTLED_FROM = 0.2
-"""Share of the soak after which memory must be flat: until then, pools and caches fill."""
+"""Fraction of the soak after which memory must be flat; before that, pools and caches fill."""
 _SECONDS_BETWEEN = 2.0
 _FEWEST_SAMPLES = 3
 ProcessName = Literal["container", "hosting", "emulator"]
@@ -24,7 +24,10 @@ PROCESSES: tuple[ProcessName, ...] = get_args(ProcessName)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Memory at a moment; requests: how many had been answered."""
+    """Memory at one time.
+
+    requests: requests answered so far.
+    """
 
     requests: int
     rss_bytes: int
@@ -33,10 +36,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A process's memory over the soak.
+    """Memory of a process over the soak.
 
-    growth_bytes: of the least-squares line through the RSS over the answered requests, from the first sample after
-    SETTLED_FROM of the soak to the last.
+    growth_bytes: growth of the least-squares line through RSS by answered requests, from the first sample after
+        SETTLED_FROM of the soak to the last.
     """
 
     samples: int
@@ -49,7 +52,7 @@ class Trend:
 
 
 def trend(samples: Sequence[Sample], requests: int) -> Trend:
-    """The trend over so many answered requests; where few samples are settled, of all of them."""
+    """Return the trend over that many answered requests; with few settled samples, over all samples."""
     settled = [sample for sample in samples if sample.requests >= SETTLED_FROM * requests]
     if len(settled) < _FEWEST_SAMPLES:
         settled = list(samples)
@@ -69,10 +72,11 @@ def trend(samples: Sequence[Sample], requests: int) -> Trend:
 
 
 class Sampler:
-    """Reads the memory of all three processes every few seconds, on a thread of its own.
+    """Thread that reads the memory of all three processes every few seconds.
 
-    running, answered: what runs, and how many requests are answered, at the moment. Where a process was started again,
-    the new one is read.
+    running, answered: return the running processes, and the number of answered requests so far.
+
+    If a process was restarted, the new one is read.
     """
 
     def __init__(self, running: Callable[[], Running], answered: Callable[[], int]) -> None:
@@ -83,7 +87,7 @@ class Sampler:
 
     @contextlib.contextmanager
     def sampling(self) -> Iterator[None]:
-        """Samples from before the block until after it; raises OSError or psutil.Error where nothing can be read."""
+        """Sample from before the block until after it; raises OSError or psutil.Error if nothing can be read."""
         self._sample()
         thread = threading.Thread(target=self._sample_forever, name="memory", daemon=True)
         thread.start()
@@ -113,7 +117,7 @@ class Sampler:
 
 def _read(name: ProcessName, pid: int) -> tuple[int, int]:
     if name == "hosting":
-        # The container is a child of it and counts for itself.
+        # The container is a child of this process and is measured separately.
         alone = psutil.Process(pid).memory_full_info()
         return alone.rss, alone.pss
     tree = tree_memory(pid)

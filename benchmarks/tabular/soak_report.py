@@ -1,4 +1,4 @@
-"""The soak's result: its figures, what each has to be, and whether it is."""
+"""Result of the soak: its figures, their targets, and whether they are met."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from load_tests.cloudwatch import INSTANCES, Totals, totals
 from sizing.working_set import Prediction
 
 GROWTH_LIMIT_BYTES = 3_000_000
-"""How much the container's memory may grow over the measured part; its code and first allocations take 50 MB."""
+"""Limit on the growth of the container's memory over the measured part; code and first allocations take 50 MB."""
 _COLUMNS = ("figure", "unit", "value", "target", "verdict")
 _MEMORY_COLUMNS = (
     "process", "RSS first", f"RSS after {SETTLED_FROM:.0%}", "RSS last", "RSS highest", "PSS last", "growth",
@@ -36,7 +36,7 @@ _OTHERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What was asked for: requests, concurrent clients, Zipf's exponent, seed, models at first, models that fit."""
+    """Options of the soak: requests, concurrent clients, Zipf exponent, seed, initial models, and models that fit."""
 
     requests: int
     clients: int
@@ -49,11 +49,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """CloudWatch's metrics of the soak's requests; times in microseconds.
+    """CloudWatch metrics of the soak's requests; times are in microseconds.
 
-    hits: ModelCacheHit, 1 or 0 for each request. waits: ModelLoadingWaitTime. downloads and loads:
-    ModelDownloadingTime and ModelLoadingTime, one for each load. unloads: ModelUnloadingTime, one for each eviction.
-    loaded: LoadedModelCount. latency: ModelLatency. server_errors: Invocation5XXErrors.
+    hits: ModelCacheHit, 1 or 0 per request.
+    waits: ModelLoadingWaitTime.
+    downloads, loads: ModelDownloadingTime and ModelLoadingTime, one sample per load.
+    unloads: ModelUnloadingTime, one sample per eviction.
+    loaded: LoadedModelCount.
+    latency: ModelLatency.
+    server_errors: Invocation5XXErrors.
     """
 
     hits: Totals
@@ -67,7 +71,7 @@ class Published:
 
     @classmethod
     def read(cls, target: Target) -> "Published":
-        """What CloudWatch has of an endpoint up to now."""
+        """Read an endpoint's metrics up to now."""
         return cls(
             hits=totals(target, "ModelCacheHit"),
             waits=totals(target, "ModelLoadingWaitTime"),
@@ -80,20 +84,22 @@ class Published:
         )
 
     def since(self, before: "Published") -> "Published":
-        """What was added after an earlier reading."""
+        """Return what was added after an earlier reading."""
         return Published(**{name: now.since(getattr(before, name)) for name, now in self.items()})
 
     def items(self) -> list[tuple[str, Totals]]:
-        """Every metric by its name here."""
+        """Return every metric with its name in this class."""
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reloaded:
-    """The end of the soak, when every model is unloaded and asked again.
+    """End of the soak, when every model is unloaded and invoked again.
 
-    models: asked. misses: of them, as CloudWatch has it. right: that answered as the version uploaded last.
-    replaced, replaced_right: of the models whose archives were replaced.
+    models: models invoked.
+    misses: cache misses among them, from CloudWatch.
+    right: models that responded as the version uploaded last.
+    replaced, replaced_right: the same for models whose archives were replaced.
     """
 
     models: int
@@ -107,7 +113,8 @@ class Reloaded:
 class Figure:
     """One line of the table.
 
-    value: None where no request was answered. met: whether the value is as the target says, None without a target.
+    value: None if no request was answered.
+    met: whether the value meets the target; None without a target.
     """
 
     name: str
@@ -121,9 +128,12 @@ class Figure:
 class Result:
     """One soak on one machine.
 
-    date: ISO 8601. seconds: of the closed loop. done: its requests that were answered or failed. replaced_meanwhile:
-    right answers of a model that was loaded before its archive was replaced. largest_difference: of a right answer
-    from XGBoost's own. restarts: processes that ended and were started again.
+    date: ISO 8601.
+    seconds: duration of the closed loop.
+    done: its requests that were answered or failed.
+    replaced_meanwhile: correct responses from a model loaded before its archive was replaced.
+    largest_difference: largest difference of a correct response from XGBoost's own prediction.
+    restarts: processes that ended and were restarted.
     """
 
     date: str
@@ -142,7 +152,7 @@ class Result:
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """Every figure but the processes' memory."""
+        """Every figure except the processes' memory."""
         tally, published, wanted = self.tally, self.published, self.options.requests
         unknown = tally.refused[UNKNOWN_MODEL.code]
         asked = published.hits.count - unknown
@@ -187,11 +197,11 @@ class Result:
 
     @property
     def met(self) -> bool:
-        """Whether every figure is as it has to be."""
+        """Whether every figure meets its target."""
         return all(figure.met is not False for figure in self.figures)
 
     def summary(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "label": "local",
             "date": self.date,
@@ -210,11 +220,11 @@ class Result:
         }
 
     def title(self) -> str:
-        """What was soaked, and where."""
+        """Say what was soaked, and where."""
         return f"tabular soak, {self.options.models} models in {self.options.slots} places, local"
 
     def notes(self) -> tuple[str, ...]:
-        """How the figures came about, and what they leave out; a few sentences each."""
+        """Say how the figures were measured, and what they leave out; a few sentences each."""
         options, tally = self.options, self.tally
         mistakes = "; ".join(f"{count} {kind}" for kind, count in (tally.wrong + tally.failed).most_common()) or "none"
         return (
@@ -257,7 +267,7 @@ class Result:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints both tables and the notes."""
+    """Print both tables and the notes."""
     table = Table(title=result.title())
     for index, name in enumerate(_COLUMNS):
         table.add_column(name, justify="right" if index == 2 else "left")
@@ -276,7 +286,7 @@ def show(result: Result, console: Console) -> None:
 
 
 def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Writes the result as JSON and as Markdown tables; a later soak replaces both."""
+    """Write the result as JSON and as Markdown tables; a later soak replaces both."""
     folder.mkdir(parents=True, exist_ok=True)
     data, text = folder / "soak.json", folder / "soak.md"
     data.write_text(json.dumps(result.summary(), indent=2) + "\n")
@@ -334,7 +344,7 @@ def _percent(part: float, whole: float) -> float | None:
 
 
 def _digits(value: float | None) -> str:
-    """Three significant digits, and every digit before the point; two of what is below a thousandth."""
+    """Format to three significant digits, keeping all digits before the decimal point; two below a thousandth."""
     if value is None:
         return "-"
     if 0 < abs(value) < 1e-3:

@@ -18,33 +18,33 @@ from botocore.exceptions import BotoCoreError, ClientError
 from benchmarks.tabular.soak_account import SoakedEndpoint
 from benchmarks.tabular.soak_answers import Catalogue, Content
 from containers.tabular.features import archive_name
-from load_tests import tabular
 from load_tests.closed_loop import Request, client, invoke
+from load_tests.payloads import tabular
 from sizing.working_set import zipf
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 SHIFTS = 10
-"""Equal parts of the soak, each with another order of popularity."""
+"""Equal parts of the soak, each with a different order of popularity."""
 ADDED, REPLACED = 20, 100
-"""Models that are added, and archives that are replaced, during the soak."""
+"""Number of models added, and of archives replaced, during the soak."""
 BAD_SHARE = 0.01
-"""Requests that are wrong on purpose, half of either kind."""
+"""Fraction of requests that are invalid on purpose, half of each kind."""
 BOTO3_EVERY = 1000
-"""One request in so many goes through the AWS SDK."""
+"""One in this many requests goes through the AWS SDK."""
 SIZES = ((0.80, 1, 1), (0.18, 2, 10), (0.02, 60, 120))
-"""Share of the requests, and fewest and most rows of one; the container computes the largest on another thread."""
+"""Fraction of the requests, and minimum and maximum rows of one; the container runs the largest on another thread."""
 _GIVE_UP = 100
-"""Failed requests after which the soak ends: each may have taken a minute."""
+"""Number of failed requests that ends the soak; each may have taken a minute."""
 _TIMEOUT_SECONDS = 70
-"""InvokeEndpoint itself gives up after 60 s."""
+"""InvokeEndpoint itself times out after 60 s."""
 _EXAMPLES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The error that a bad request must get: AWS's code, the HTTP status, and the container's where it is its own."""
+    """The error expected for an invalid request: AWS's code, the HTTP status, and the container's status if any."""
 
     code: str
     status: int
@@ -73,11 +73,15 @@ class _Reply:
 
 @dataclass(slots=True)
 class Tally:
-    """What came of the requests.
+    """Outcome of the requests.
 
-    seconds: of every request that got the answer or the refusal it had to. wrong, failed: by what was wrong with
-    them; examples: of both. refused: bad requests that were refused as they must be, by AWS's code. rows: of the right
-    answers. added, replaced: archives. added_answered: added models that were asked and answered rightly.
+    seconds: durations of all requests with the expected response or refusal.
+    rows: rows of the correct responses.
+    wrong, failed: number of wrong responses and of failures, by what was wrong.
+    refused: invalid requests that were refused as expected, by AWS's code.
+    added, replaced: number of archives added and replaced.
+    added_answered: added models that were invoked and responded correctly.
+    examples: examples of wrong responses and failures.
     """
 
     seconds: "array[float]" = field(default_factory=lambda: array("d"))
@@ -95,20 +99,20 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Requests that were answered, rightly or not, or failed."""
+        """Number of requests that were answered, correctly or not, or failed."""
         return len(self.seconds) + self.wrong.total() + self.failed.total()
 
 
 class Plan:
-    """Which models are asked how often, and what is uploaded when; the same for the same seed, but for an upload's end.
+    """Plan of the requests and uploads; equal seeds give equal plans, except for when an upload ends.
 
-    The traffic is always Zipf's over as many names as there were at first. Each part of the soak draws them and their
-    order from all that there are; an added model takes the place of another until the next part.
+    Traffic always follows Zipf's law over the initial number of names. Each part of the soak draws the names and their
+    order from all that exist. An added model takes another one's place until the next part.
     """
 
     def __init__(self, names: Sequence[str], rows: Sequence[bytes], *, requests: int, zipf_exponent: float, seed: int):
         self.requests = requests
-        # Uploads end at another moment in every run, which must not draw other requests.
+        # Uploads end at a different time in every run; this must not change the requests.
         self._random, self._changes = random.Random(seed), random.Random(-1 - seed)
         self._names, self._rows = list(names), rows
         self._weights = list(itertools.accumulate(zipf(len(names), zipf_exponent).probabilities))
@@ -116,7 +120,7 @@ class Plan:
         self._sent = 0
 
     def draw(self) -> tuple[int, _Question] | None:
-        """The next request and its number, from 0; None when all were drawn."""
+        """Return the next request and its number, from 0; None when there are no more."""
         if self._sent == self.requests:
             return None
         number = self._sent
@@ -126,23 +130,23 @@ class Plan:
         return number, self._question()
 
     def uploads_at(self, number: int) -> Iterator[str]:
-        """What is uploaded when the request of that number is sent: `add` or `replace`, each at most once."""
+        """Yield the uploads to start with the request of that number: `add` or `replace`, each at most once."""
         if number in _spread(self.requests, ADDED, 0.25):
             yield "add"
         if number in _spread(self.requests, REPLACED, 0.5):
             yield "replace"
 
     def enter(self, name: str) -> None:
-        """Gives an added model the popularity of another, which nobody asks for until the next part."""
+        """Give an added model the popularity of another, which gets no requests until the next part."""
         self._names.append(name)
         self._ranked[self._changes.randrange(len(self._ranked))] = name
 
     def name_to_replace(self) -> str:
-        """A name that is asked for now, any alike."""
+        """Return one of the names in use, all equally likely."""
         return self._changes.choice(self._ranked)
 
     def content_to_upload(self, pool: Sequence[Content], current: Content) -> Content:
-        """Any of the pool but what is there."""
+        """Return any content of the pool except the current one."""
         return self._changes.choice([content for content in pool if content is not current])
 
     def _question(self) -> _Question:
@@ -159,7 +163,7 @@ class Plan:
 
 
 def _spread(requests: int, times: int, offset: float) -> range:
-    """The numbers of `times` requests at equal distances, the first after `offset` of a distance."""
+    """Return the numbers of `times` evenly spaced requests, the first after `offset` of a distance."""
     step = max(1, requests // times)
     return range(int(step * offset), step * times, step)
 
@@ -184,9 +188,9 @@ class Soak:
         self._uploads: asyncio.Queue[str] = asyncio.Queue()
 
     async def run(self, clients: int, on_part: Callable[[int], object]) -> None:
-        """Sends the plan's requests, `clients` at a time, and returns when all uploads are done too.
+        """Send the plan's requests, `clients` at a time, and return once all uploads are also done.
 
-        on_part is told the part that begins, from 0.
+        on_part: called with the number, from 0, of each part that begins.
         """
         runtime = client()
         async with asyncio.TaskGroup() as everything:
@@ -198,9 +202,9 @@ class Soak:
             uploader.cancel()
 
     async def sweep(self, *, reloaded: bool) -> set[str]:
-        """Asks every model there is for all rows, one after another; returns the names of those that answered rightly.
+        """Invoke every model with all rows, one after another; return the names of those that responded correctly.
 
-        reloaded: only the version that was uploaded last is right.
+        reloaded: whether only the version uploaded last is correct.
         """
         right: set[str] = set()
         rows = tuple(range(len(self._customers)))
@@ -314,7 +318,7 @@ def _session(clients: int) -> aiohttp.ClientSession:
 
 
 def _lost(error: Exception) -> _Reply:
-    """What stands for the answer where there is none."""
+    """Return a placeholder for a missing response."""
     return _Reply(0, str(error).encode(), type(error).__name__)
 
 

@@ -1,4 +1,4 @@
-"""PyTorch's BERT-base with random weights: those of the build's `random` source, so that all engines agree."""
+"""PyTorch's BERT-base with the random weights of the build's `random` source, so all engines agree."""
 
 import torch
 from transformers import BertConfig, BertForQuestionAnswering
@@ -10,19 +10,19 @@ from model_build.encoder.engines import LogitsOnly, example_inputs
 
 
 def random_bert(attention: str = "sdpa") -> BertForQuestionAnswering:
-    """In FP32; attention is the transformers name: "sdpa" or "eager"."""
+    """Create the model in FP32; `attention` is the transformers name, "sdpa" or "eager"."""
     torch.manual_seed(0)
     model = BertForQuestionAnswering(BertConfig(attn_implementation=attention))
     return model.eval()
 
 
 def tensors(batch: EncoderBatch) -> tuple[torch.Tensor, ...]:
-    """The model's inputs, in its order."""
+    """Return the model's inputs, in its order."""
     return tuple(torch.from_numpy(array) for array in batch.arrays().values())
 
 
 def load(kind: str, threads: int) -> Infer:
-    """`eager`, or `script`: traced at the published length, as it was published."""
+    """Load `eager`, or `script`, which is traced at the published length, as in the published recipe."""
     torch.set_num_threads(threads)
     model: torch.nn.Module = LogitsOnly(random_bert("eager" if kind == "script" else "sdpa")).eval()
     if kind == "script":

@@ -1,6 +1,6 @@
-"""CTranslate2 in INT8: weights per output, activations token by token as they come, attention in floats.
+"""CTranslate2 in INT8: weights quantized per output, activations dynamically per token, attention in floats.
 
-Run with FOLDER as the argument to convert the model into it.
+Run it with FOLDER as the argument to convert the model into that folder.
 """
 
 import sys
@@ -19,9 +19,9 @@ _HEAD_FILE = "head.npz"
 
 
 def convert(folder: Path) -> None:
-    """Writes the encoder, by CTranslate2's own converter, and the head that it does not have."""
+    """Write the encoder, with CTranslate2's own converter, and the head that CTranslate2 does not support."""
     model = random_bert()
-    # The converter reads a pooling layer, which question answering leaves out; it costs one token's product.
+    # The converter expects a pooling layer, which question answering has not; it costs one token's product.
     encoder = type(model.bert)(model.config)
     encoder.load_state_dict(model.bert.state_dict(), strict=False)
     spec = BertLoader().get_model_spec(encoder)
@@ -36,7 +36,7 @@ def convert(folder: Path) -> None:
 
 
 def load(folder: Path, threads: int) -> Infer:
-    """The encoder on `threads` threads, and its head in NumPy; rows keep their own lengths."""
+    """Load the encoder on `threads` threads, and its head in NumPy; rows keep their own lengths."""
     encoder = ctranslate2.Encoder(
         str(folder), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads
     )

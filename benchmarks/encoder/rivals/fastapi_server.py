@@ -1,6 +1,6 @@
-"""FastAPI as its documentation shows: a pydantic body and a plain function, which runs on a thread.
+"""A FastAPI server as its documentation shows: a pydantic body and a plain function, which runs on a thread.
 
-Run with FOLDER PORT THREADS as arguments.
+Run it with FOLDER PORT THREADS as arguments.
 """
 
 import sys
@@ -22,7 +22,7 @@ class Item(BaseModel):
 
 
 def create_app(model: Model) -> FastAPI:
-    """The application."""
+    """Create the application."""
     app, turn = FastAPI(), threading.Lock()
 
     @app.get("/ping")

@@ -1,6 +1,6 @@
-"""PyTorch Inductor, compiled ahead of time for any length: FP32, and INT8 as torchao's export quantization makes it.
+"""PyTorch Inductor, compiled ahead of time for any length, in FP32 and in INT8 with torchao's export quantization.
 
-Run with PRECISION and FOLDER as arguments to compile the model into the folder; that takes a C++ compiler.
+Run it with PRECISION and FOLDER as arguments to compile the model into the folder, which needs a C++ compiler.
 """
 
 import sys
@@ -22,17 +22,17 @@ _LONGEST_POSITION = 512
 
 
 def compile_into(precision: str, folder: Path) -> None:
-    """Writes one shared library for all lengths; precision is "fp32" or "int8"."""
+    """Write one shared library for all lengths; precision is "fp32" or "int8"."""
     with torch.no_grad():
         program = _exported(LogitsOnly(random_bert()).eval())
         if precision == "int8":
             program = _exported(_quantized(program))
-        # Freezing is what lays the weights out for oneDNN's products.
+        # Freezing makes Inductor lay the weights out for oneDNN's matrix products.
         aoti_compile_and_package(program, package_path=str(folder / _FILE), inductor_configs={"freezing": True})
 
 
 def load(folder: Path, threads: int) -> Infer:
-    """The compiled model on `threads` OpenMP threads."""
+    """Load the compiled model on `threads` OpenMP threads."""
     torch.set_num_threads(threads)
     model = aoti_load_package(str(folder / _FILE))
 
@@ -50,7 +50,7 @@ def _exported(model: torch.nn.Module) -> ExportedProgram:
 
 
 def _quantized(program: ExportedProgram) -> torch.nn.Module:
-    """Linear layers in INT8 with static scales, which Inductor runs faster than it measures those of each input."""
+    """Quantize linear layers to INT8 with static scales, which Inductor runs faster than dynamic ones."""
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
         X86InductorQuantizer,

@@ -1,6 +1,6 @@
-"""LitServe as its documentation shows, with its batching on.
+"""A LitServe server as its documentation shows, with batching enabled.
 
-Run with FOLDER PORT THREADS as arguments.
+Run it with FOLDER PORT THREADS as arguments.
 """
 
 import sys
@@ -15,30 +15,26 @@ _LARGEST_BATCH, _BATCH_SECONDS = 8, 0.01
 
 
 class QuestionAnswering(litserve.LitAPI):
-    """Decodes, answers a batch at once, encodes."""
+    """API that decodes requests, answers a batch at once, and encodes responses."""
 
     def __init__(self, folder: Path, threads: int) -> None:
         super().__init__(max_batch_size=_LARGEST_BATCH, batch_timeout=_BATCH_SECONDS, api_path="/invocations")
         self._folder, self._threads = folder, threads
 
-    def setup(self, device: str) -> None:
-        """Loads the model in the worker's process."""
-        del device
+    def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's interface
+        """Load the model in the worker's process."""
         self._model = Model(self._folder, self._threads)
 
-    def decode_request(self, request: dict[str, Any], **rest: Any) -> tuple[str, str]:
-        """The pair of texts."""
-        del rest
+    def decode_request(self, request: dict[str, Any], **rest: Any) -> tuple[str, str]:  # noqa: ARG002 - as in setup
+        """Return the pair of texts."""
         return request["question"], request["context"]
 
-    def predict(self, inputs: list[tuple[str, str]], **rest: Any) -> list[Answer]:
-        """Answers of one batch."""
-        del rest
+    def predict(self, inputs: list[tuple[str, str]], **rest: Any) -> list[Answer]:  # noqa: ARG002 - as in setup
+        """Return the answers of one batch."""
         return self._model.answer(inputs)
 
-    def encode_response(self, output: Answer, **rest: Any) -> Answer:
-        """The answer as it is."""
-        del rest
+    def encode_response(self, output: Answer, **rest: Any) -> Answer:  # noqa: ARG002 - as in setup
+        """Return the answer unchanged."""
         return output
 
 

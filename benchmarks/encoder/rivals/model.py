@@ -1,4 +1,4 @@
-"""What both rivals run: our engine, the tokenizer and the span search, with no padding in their favour."""
+"""The model that both rivals run: our engine, the tokenizer and the span search, without padding, in their favor."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ class Model:
         self._tokenizer.enable_padding()
 
     def answer(self, pairs: Sequence[tuple[str, str]]) -> list[Answer]:
-        """The best span of each question's context, all in one batch; for one caller at a time."""
+        """Return the best span of each question's context, all in one batch; for one caller at a time."""
         encoded = self._tokenizer.encode_batch(list(pairs))
         ids, mask, types = (
             np.array([getattr(each, name) for each in encoded], dtype=np.int64)

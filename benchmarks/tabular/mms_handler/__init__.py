@@ -1,1 +1,1 @@
-"""On the PYTHONPATH of Multi Model Server's workers."""
+"""Folder on the PYTHONPATH of Multi Model Server's workers."""

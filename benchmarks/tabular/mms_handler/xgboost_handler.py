@@ -1,7 +1,7 @@
-"""Serves one XGBoost model in a worker of Multi Model Server, as lean as it can be.
+"""Serve one XGBoost model in a worker of Multi Model Server with as little overhead as possible.
 
-SageMaker's built-in container wraps the same calls in the sagemaker-inference toolkit, imports more, and makes a
-DMatrix of every request, which takes three times as long as `inplace_predict`.
+SageMaker's built-in container wraps the same calls in the sagemaker-inference toolkit and imports more. It also creates
+a DMatrix for every request, which takes three times as long as `inplace_predict`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ import xgboost
 
 _MODEL_FILE = "xgboost-model"
 _boosters: list[xgboost.Booster] = []
-"""The worker's one model; MMS calls a function, so that it can live nowhere else."""
+"""The worker's only model; it is global because MMS calls a function."""
 
 
 def handle(data: Sequence[Mapping[str, Any]] | None, context: Any) -> list[str] | None:
-    """MMS's entry point: without data it loads the worker's model, then it answers one CSV text for each request."""
+    """Load the worker's model if there is no data, else return one CSV text per request; MMS's entry point."""
     if data is None:
-        # One row is too little work for two threads, and every model has a process of its own.
+        # One row is too little work for two threads, and every model has its own process.
         booster = xgboost.Booster({"nthread": 1})
         booster.load_model(Path(context.system_properties["model_dir"]) / _MODEL_FILE)
         _boosters.append(booster)

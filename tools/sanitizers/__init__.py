@@ -1,0 +1,1 @@
+"""Builds of the encoder with sanitizers, and their driver."""
