@@ -4,6 +4,15 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sizing import profiles
+from stacks.settings import deployment, pipeline
+from tests import by_kind
+
+# A shipped deployment's own names are for its users to choose, so tests that read one by name get others.
+deployment.DEPLOYMENTS = by_kind.folder()
+pipeline.PIPELINES = by_kind.folder() / "pipelines"
+profiles.RECORDED = by_kind.folder() / "profiles.json"
+
 # What an example takes says nothing on a machine that runs other tests beside.
 settings.register_profile("beside others", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("beside others")

@@ -20,6 +20,7 @@ from load_tests.signed_requests import SignedRequests
 from local_aws.account import (
     ACCOUNT_ID,
     CACHE_VARIABLE,
+    CONCURRENT_STACKS,
     OWNER_VARIABLE,
     REGION,
     ROOT,
@@ -28,7 +29,6 @@ from local_aws.account import (
     environment_variables,
 )
 from local_aws.dashboard import reading
-from local_aws.demo import AT_ONCE
 
 # The CDK's validation of templates takes twice what their synthesis takes; tests/infrastructure has it done once.
 UNVALIDATED = {"CDK_VALIDATION": "false"}
@@ -72,7 +72,7 @@ def bootstrap() -> None:
 def deploy(path: Path) -> "subprocess.CompletedProcess[str]":
     """Deploys every stack of a deployment file."""
     return cdk(
-        "deploy", "--all", "--require-approval", "never", "--progress", "events", *AT_ONCE,
+        "deploy", "--all", "--require-approval", "never", "--progress", "events", *CONCURRENT_STACKS,
         "--context", f"deployment={path}", "--output", str(_assembly(path)),
     )  # fmt: skip
 
@@ -86,7 +86,7 @@ def bring_up(path: Path) -> None:
 
 def destroy(path: Path) -> "subprocess.CompletedProcess[str]":
     """Destroys every stack of a deployment file, by the templates of its last deployment."""
-    return cdk("destroy", "--all", "--force", *AT_ONCE, "--app", str(_assembly(path)))
+    return cdk("destroy", "--all", "--force", *CONCURRENT_STACKS, "--app", str(_assembly(path)))
 
 
 def _assembly(path: Path) -> Path:

@@ -248,7 +248,8 @@ def test_a_hostile_page_in_a_browser_reads_writes_and_builds_nothing(
     assert nothing_happened(planted)
 
 
-def test_the_user_does_what_the_page_could_not(account: LocalAccount, planted: Path) -> None:
+@pytest.mark.usefixtures("account")
+def test_the_user_does_what_the_page_could_not(planted: Path) -> None:
     """The attack is a real one: with a signature the same requests build."""
     client = boto3.client("codebuild")
     client.create_project(**project(planted))
@@ -270,7 +271,8 @@ def in_a_users_shell(state: Path, command: str, timeout: float = 300) -> "subpro
     )  # fmt: skip
 
 
-def test_boto3_and_the_cdks_command_line_with_its_own_handlers_work(account: LocalAccount, state: Path) -> None:
+@pytest.mark.usefixtures("account")
+def test_boto3_and_the_cdks_command_line_with_its_own_handlers_work(state: Path) -> None:
     done = in_a_users_shell(
         state, 'python -c \'import boto3; print(boto3.client("sts").get_caller_identity()["Account"])\''
     )
@@ -279,8 +281,9 @@ def test_boto3_and_the_cdks_command_line_with_its_own_handlers_work(account: Loc
     assert boto3.client("cloudformation").describe_stacks(StackName="CDKToolkit")["Stacks"]
 
 
+@pytest.mark.usefixtures("account")
 @pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI is not installed: pip install awscli")
-def test_the_aws_cli_works(account: LocalAccount, state: Path, tmp_path: Path) -> None:
+def test_the_aws_cli_works(state: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(os.urandom(2**20))
     done = in_a_users_shell(
         state,
@@ -310,7 +313,8 @@ except SendFailedError as error:
 """
 
 
-def test_locusts_fast_client_works(account: LocalAccount, state: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("account")
+def test_locusts_fast_client_works(state: Path, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(FAST_CLIENT)
     done = in_a_users_shell(state, f"cd {ROOT}; PYTHONPATH=. python {tmp_path / 'script.py'}")
     # Hosting itself has looked for the endpoint.
@@ -333,7 +337,8 @@ def test_the_sagemaker_sdk_works(account: LocalAccount, state: Path, tmp_path: P
     assert done.stdout.strip().endswith("[] []")
 
 
-def test_a_presigned_url_is_followed_by_anybody_until_it_expires(account: LocalAccount) -> None:
+@pytest.mark.usefixtures("account")
+def test_a_presigned_url_is_followed_by_anybody_until_it_expires() -> None:
     s3 = boto3.client("s3", config=Config(signature_version="s3v4"))
     s3.create_bucket(Bucket="presigned")
     s3.put_object(Bucket="presigned", Key="a key", Body=b"content")
@@ -348,7 +353,8 @@ def test_a_presigned_url_is_followed_by_anybody_until_it_expires(account: LocalA
     s3.delete_bucket(Bucket="presigned")
 
 
-def test_an_assumed_role_and_a_users_key_are_known_to_hosting_too(account: LocalAccount) -> None:
+@pytest.mark.usefixtures("account")
+def test_an_assumed_role_and_a_users_key_are_known_to_hosting_too() -> None:
     iam = boto3.client("iam")
     trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}]}
     iam.create_role(RoleName="caller", AssumeRolePolicyDocument=json.dumps(trust))
@@ -373,7 +379,8 @@ def test_an_assumed_role_and_a_users_key_are_known_to_hosting_too(account: Local
     iam.delete_role(RoleName="caller")
 
 
-def test_the_keys_and_all_else_are_readable_by_their_owner_only(account: LocalAccount, state: Path) -> None:
+@pytest.mark.usefixtures("account")
+def test_the_keys_and_all_else_are_readable_by_their_owner_only(state: Path) -> None:
     assert state.stat().st_mode & 0o077 == 0
     open_ones = [path for path in state.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o077]
     assert [path.name for path in open_ones if path.name != ".made-by-sagemaker-inference-stacks"] == []

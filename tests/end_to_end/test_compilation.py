@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from local_aws import stand_ins
+from local_aws import fake_images
 from local_aws.account import ROOT, LocalAccount
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
@@ -35,7 +35,7 @@ print(serve.structured_input_signature[1]["image"].shape, float(mask[0, 0, 0, 0]
 
 def python(script: str, argument: Path) -> str:
     """Runs a few lines where TensorFlow is."""
-    command, *_ = stand_ins.neo_compiler(ROOT / ".cache")
+    command, *_ = fake_images.neo_compiler(ROOT / ".cache")
     done = subprocess.run(
         [command, "-c", script, str(argument)], capture_output=True, text=True, timeout=300, check=False
     )
@@ -44,7 +44,7 @@ def python(script: str, argument: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def graph(account: LocalAccount, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def graph(account: LocalAccount, tmp_path_factory: pytest.TempPathFactory) -> bytes:  # noqa: ARG001 - needs a running account
     """The graph of a SavedModel, whose archive is in the account's S3 as model.tar.gz."""
     folder = tmp_path_factory.mktemp("saved")
     python(MAKE, folder / "model/1")
@@ -96,13 +96,14 @@ def test_a_compiled_model_is_another_graph_of_one_shape_that_answers_alike_and_s
     assert "Neo did not compile it" in (tmp_path / "NOTICE.txt").read_text()
 
 
-def test_a_model_and_a_shape_that_do_not_go_together_fail_with_the_reason(graph: bytes) -> None:
+@pytest.mark.usefixtures("graph")
+def test_a_model_and_a_shape_that_do_not_go_together_fail_with_the_reason() -> None:
     job = compiled("other-name", {"input": [1, 4, 4, 3]})
     assert job["CompilationJobStatus"] == "FAILED"
     assert job["FailureReason"] == (
-        "ClientError: InputConfiguration: DataInputConfig names input, and the model takes image"
+        "ClientError: InputConfiguration: DataInputConfig names input, but the model takes image"
     )
     job = compiled("other-size", {"image": [1, 8, 8, 3]})
-    assert "shape of 'image' is [1, 8, 8, 3], and the model takes (None, 4, 4, 3)" in job["FailureReason"]
+    assert "shape of 'image' is [1, 8, 8, 3], but the model takes (None, 4, 4, 3)" in job["FailureReason"]
     rows = boto3.client("sagemaker").list_compilation_jobs(StatusEquals="FAILED")["CompilationJobSummaries"]
     assert {row["CompilationJobName"] for row in rows} == {"other-name", "other-size"}

@@ -1,5 +1,6 @@
 """encoder through the local account: the real CDK command line, builds, replicas and clients, in this order."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -14,13 +15,15 @@ from typing import Any
 from urllib.parse import urlparse
 
 import boto3
+import httpx
 import psutil
 import pytest
 import yaml
 from botocore.exceptions import ClientError
 
+from commands.demo.encoder import AMAZON, QUESTION
+from load_tests.signed_requests import SignedRequests
 from local_aws.account import LocalAccount
-from local_aws.demo.encoder import AMAZON, QUESTION
 from tests.local_account import (
     assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
@@ -50,7 +53,7 @@ def deployment_file(folder: Path, **recipe: Any) -> Path:
     alarms = {"p99_model_latency_ms": 20000, "server_errors": 1000}
     endpoints = {"demo": {"model": "minilm_demo", "variants": variants, "alarms": alarms}}
     bert = {"models": {"minilm_demo": model}, "endpoints": endpoints}
-    path.write_text(yaml.safe_dump({"environment": "e2e", "workloads": {"encoder": bert}}))
+    path.write_text(yaml.safe_dump({"environment": "e2e", "workloads": {"encoder": {"kind": "encoder", **bert}}}))
     return path
 
 
@@ -99,7 +102,7 @@ class Load:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:
+def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:  # noqa: ARG001 - needs a running account
     bring_up(deployment_file(folder))
     yield
 
@@ -123,7 +126,7 @@ def test_unmodified_boto3_and_its_waiter_work() -> None:
         "FP32": 1,
         "INT8": 1,
     }
-    listed = sagemaker.list_endpoints(NameContains="bert", StatusEquals="InService")["Endpoints"]
+    listed = sagemaker.list_endpoints(NameContains="encoder", StatusEquals="InService")["Endpoints"]
     assert [endpoint["EndpointName"] for endpoint in listed] == [ENDPOINT]
     assert sagemaker.list_models(MaxResults=1)["NextToken"]
 
@@ -150,7 +153,7 @@ def test_the_aws_cli_works(tmp_path: Path) -> None:
         (b"hello", 400, "not JSON"),
         (b'{"question": 1, "context": "x"}', 400, "Expected `str`"),
         (b'{"question": "", "context": "x"}', 400, "question is empty"),
-        (json.dumps({"question": "q", "context": "word " * 50_000}).encode(), 400, "context has"),
+        (json.dumps({"question": "q", "context": "word " * 50_000}).encode(), 400, "this item has 250001 characters"),
     ],
 )
 def test_a_clients_mistake_is_a_model_error_with_the_containers_words(body: bytes, status: int, part: str) -> None:
@@ -186,14 +189,16 @@ def test_odd_text_is_answered() -> None:
 def test_a_slow_client_holds_up_nobody() -> None:
     url = urlparse(os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"])
     assert url.hostname is not None
-    slow = http.client.HTTPConnection(url.hostname, url.port)
-    slow.putrequest("POST", f"/endpoints/{ENDPOINT}/invocations")
-    slow.putheader("Content-Length", str(len(BODY)))
-    slow.endheaders(BODY[:10].encode())
-    assert invoke(TargetVariant="INT8")["Body"].read()
-    slow.send(BODY[10:].encode())
-    assert slow.getresponse().status == 200
-    slow.close()
+    path = f"/endpoints/{ENDPOINT}/invocations"
+    (signed,) = SignedRequests(os.environ).auth_flow(httpx.Request("POST", url.geturl() + path, content=BODY))
+    with contextlib.closing(http.client.HTTPConnection(url.hostname, url.port)) as slow:
+        slow.putrequest("POST", path, skip_host=True)
+        for name, value in signed.headers.items():
+            slow.putheader(name, value)
+        slow.endheaders(BODY[:10].encode())
+        assert invoke(TargetVariant="INT8")["Body"].read()
+        slow.send(BODY[10:].encode())
+        assert slow.getresponse().status == 200
 
 
 def test_every_metric_on_the_dashboards_was_measured() -> None:
@@ -219,7 +224,7 @@ def test_a_killed_replica_comes_back_under_load() -> None:
     (variant,) = [v for e in endpoint_status() for v in e["variants"] if v["name"] == "INT8"]
     assert variant["restarts"] == 1
     assert "died" in variant["note"]
-    assert "another was started" in variant["note"]
+    assert "a replacement was started" in variant["note"]
 
 
 def test_a_changed_recipe_is_rebuilt_and_replaces_the_model_without_a_failed_request(folder: Path) -> None:
@@ -239,7 +244,7 @@ def test_a_failing_build_rolls_back_and_says_why_while_the_endpoint_serves_on(fo
     with Load("INT8") as load:
         done = deploy(deployment_file(folder, source={"kind": "folder", "path": "/nowhere/model"}))
     assert done.returncode != 0
-    assert "it has no config.json; give a save_pretrained folder" in " ".join((done.stdout + done.stderr).split())
+    assert "it has no config.json; set a save_pretrained folder" in " ".join((done.stdout + done.stderr).split())
     assert load.failures == []
     (stack,) = boto3.client("cloudformation").describe_stacks(StackName="E2e-Encoder")["Stacks"]
     assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"

@@ -108,7 +108,7 @@ def refused(**members: str) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def endpoint(account: LocalAccount, state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def endpoint(account: LocalAccount, state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:  # noqa: ARG001 - needs a running account
     """An endpoint of up to two instances without a model, and models of an image that is one small script."""
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "server.py").write_text(SERVER)
@@ -186,7 +186,7 @@ def test_copies_are_processes_on_as_many_instances_as_they_need() -> None:
     set_copies(3)
     assert len(set(replica_pids(ENDPOINT, COMPONENT))) == 3
     assert instances() == (2, 2)
-    with pytest.raises(ClientError, match=r"they need 3 instances of ml\.c6i\.large and there are 2 at the most"):
+    with pytest.raises(ClientError, match=r"they need 3 instances of ml\.c6i\.large, and the limit is 2"):
         set_copies(5)
     assert described()["RuntimeConfig"]["DesiredCopyCount"] == 3
 
@@ -423,7 +423,8 @@ def test_copies_log_where_sagemaker_puts_it() -> None:
     assert f"/aws/sagemaker/Endpoints/{ENDPOINT}" not in groups()
 
 
-def test_copies_come_back_after_the_hosting_process_has_died(account: LocalAccount, state: Path) -> None:
+@pytest.mark.usefixtures("account")
+def test_copies_come_back_after_the_hosting_process_has_died(state: Path) -> None:
     (hosting,) = (row for row in json.loads((state / "processes.json").read_text()) if row["name"] == "hosting")
     os.kill(hosting["pid"], signal.SIGKILL)
 

@@ -60,7 +60,7 @@ def test_a_killed_supervisor_takes_its_processes_along_and_is_explained(tmp_path
     assert left == []
     told = inference(state, "local", "status")
     assert told.returncode == 1
-    assert "it is gone, and with it what it ran" in told.stdout
+    assert "it died, and its processes with it" in told.stdout
     assert inference(state, "local", "down").returncode == 0
     assert not state.exists()
 

@@ -1,4 +1,4 @@
-"""The load generator against a server of known behaviour: one request after another, and stalls at known times."""
+"""The load generator against a server of known behavior: one request after another, and stalls at known times."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def plan(url: str, **changes: Any) -> Plan:
 
 
 def measured(
-    folder: Path, made: Plan, on_event: Callable[[Mapping[str, Any]], object] = lambda event: None
+    folder: Path, made: Plan, on_event: Callable[[Mapping[str, Any]], object] = lambda _event: None
 ) -> LoadResult:
     return run(made, REQUESTS, folder, on_event)
 

@@ -1,4 +1,4 @@
-"""neuron_encoder through the local account: two virtual NeuronCores with two copies of the model each, in this order."""
+"""neuron_encoder in the local account: two virtual NeuronCores with two copies of the model each, in this order."""
 
 import json
 import socket
@@ -13,16 +13,17 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from load_tests import encoder, neuron_encoder
+from commands.demo.encoder import AMAZON, QUESTION
 from load_tests.gates import ErrorGate, LostGate
+from load_tests.kinds.neuron_encoder import copy_paths
 from load_tests.launch import run
 from load_tests.neuron_metrics import read_cores
+from load_tests.payloads import encoder
 from load_tests.plan import HttpTarget, Plan
+from load_tests.report.model import Report
 from load_tests.result import LoadResult
 from local_aws.account import LocalAccount
-from local_aws.demo.encoder import AMAZON, QUESTION
 from local_aws.processes import free_port
-from local_aws.report.model import Report
 from tests.local_account import (
     assert_every_metric_on_the_dashboards_was_measured,
     assert_nothing_is_deployed,
@@ -57,12 +58,14 @@ def deployment_file(folder: Path) -> Path:
             }
         },
     }
-    path.write_text(yaml.safe_dump({"environment": "e2e", "workloads": {"neuron_encoder": neuron}}))
+    path.write_text(
+        yaml.safe_dump({"environment": "e2e", "workloads": {"neuron_encoder": {"kind": "neuron_encoder", **neuron}}})
+    )
     return path
 
 
 @pytest.fixture(scope="module", autouse=True)
-def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:
+def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:  # noqa: ARG001 - needs a running account
     bring_up(deployment_file(folder))
     yield
 
@@ -147,7 +150,7 @@ def drive(folder: Path, *urls: str) -> LoadResult:
         endpoint=ENDPOINT,
         location="local",
         machine="test",
-        target=HttpTarget(urls=urls, paths=neuron_encoder.pairs((0, 1), 2)),
+        target=HttpTarget(urls=urls, paths=copy_paths((0, 1), 2)),
         feed="",
         client="fast",
         level=4 * len(urls),
@@ -156,7 +159,7 @@ def drive(folder: Path, *urls: str) -> LoadResult:
         seconds=4,
         gates=(ErrorGate(limit=0), LostGate(limit=0)),
     )
-    return run(plan, neuron_encoder.requests(), folder)
+    return run(plan, encoder.requests(), folder)
 
 
 def test_a_dead_port_is_a_failure_and_never_looks_fast(tmp_path: Path) -> None:
@@ -176,7 +179,8 @@ def load(state: Path, folder: Path, *options: str) -> tuple[int, LoadResult]:
     file = folder / "load.json"
     file.unlink(missing_ok=True)
     done = inference(
-        state, "load-test", "neuron_encoder", "--deployment", str(folder / "e2e.yaml"), "--users", "4", "--duration", "2",
+        state, "load-test", "neuron_encoder", "--deployment", str(folder / "e2e.yaml"), "--users", "4",
+        "--duration", "2",
         "--warm-up", "1", "--json", str(file), *options,
     )  # fmt: skip
     assert file.exists(), done.stderr
@@ -232,7 +236,7 @@ def test_the_report_says_what_was_measured_where_and_when_and_what_became_worse(
     assert candidate.alone is not None and candidate.busy is not None
     assert candidate.alone.samples > 0 and candidate.busy.users == 8
     assert group.sized[0].instances is not None and group.scaling is not None
-    assert "pretended on processors: no figure of Inferentia" in (tmp_path / "report.html").read_text()
+    assert "emulated on CPU; not an Inferentia result" in (tmp_path / "report.html").read_text()
     assert f"### neuron_encoder: {ENDPOINT}/AllTraffic" in (tmp_path / "report.md").read_text()
 
     same = report(state, folder, tmp_path, "--no-measure", "--compare", str(tmp_path / "report.json"))
@@ -247,7 +251,7 @@ def test_the_report_says_what_was_measured_where_and_when_and_what_became_worse(
 
     unknown = report(state, folder, tmp_path, "encoder")
     assert unknown.returncode == 2
-    assert "workload 'encoder' is not in" in unknown.stderr
+    assert "workload is 'encoder': choose from neuron_encoder" in unknown.stderr
 
 
 def test_every_metric_on_the_dashboards_was_measured() -> None:

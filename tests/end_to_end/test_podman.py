@@ -20,8 +20,8 @@ from containers.tabular.features import FEATURES, MODEL_FILE
 from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount
 from local_aws.podman import base_image, engine
 from local_aws.podman.state import HOSTING, owner
-from tests import tiny_models
 from tests.local_account import endpoint_status, inference, replica_pids, running_account, runtime, wait_until
+from tools import tiny_models
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 ENDPOINT, VARIANT, BUCKET = "in-podman", "AllTraffic", "podman-models"
@@ -51,7 +51,7 @@ def podman() -> engine.Podman:
 
 
 @pytest.fixture(scope="module")
-def account(podman: engine.Podman, state: Path) -> Iterator[LocalAccount]:
+def account(podman: engine.Podman, state: Path) -> Iterator[LocalAccount]:  # noqa: ARG001 - skips where Podman is missing
     with running_account(state, INFERENCE_LOCAL_ENGINE="podman") as running:
         yield running
 

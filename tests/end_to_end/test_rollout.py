@@ -30,8 +30,10 @@ from load_tests.signed_requests import SignedRequests
 from local_aws.account import ACCOUNT_ID, REGION, LocalAccount
 from local_aws.hosting.images import Image
 from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps
-from stacks.guardrails import Guardrails
-from stacks.hosting_settings import EndpointAlarms
+from stacks.resources import SharedResources
+from stacks.settings.endpoint import SingleVariantEndpoint
+from stacks.settings.guardrails import Guardrails
+from stacks.settings.hosting import EndpointAlarms
 from tests.local_account import replica_pids, runtime, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
@@ -91,20 +93,26 @@ def template(model: str, guardrails: Guardrails, folder: Path) -> str:
     made = sagemaker.CfnModel(
         stack, "Model", execution_role_arn=f"arn:aws:iam::{ACCOUNT_ID}:role/any", primary_container=container
     )
+    bucket = s3.Bucket.from_bucket_name(stack, "Artifacts", BUCKET)
     RealtimeEndpoint(
         stack,
         "Endpoint",
         endpoint_name=ENDPOINT,
         variants=[VariantProps(name=VARIANT, model=made, instance_type="ml.c6i.large", instance_count=INSTANCES)],
-        alarms=EndpointAlarms(p99_model_latency_ms=1000, server_errors=20),
-        scaling=None,
-        guardrails=guardrails,
-        data_capture=None,
-        artifacts=s3.Bucket.from_bucket_name(stack, "Artifacts", BUCKET),
-        key=kms.Key.from_key_arn(
-            stack, "Key", f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/00000000-0000-0000-0000-000000000000"
+        settings=SingleVariantEndpoint(
+            instance_type="ml.c6i.large",
+            instance_count=INSTANCES,
+            alarms=EndpointAlarms(p99_model_latency_ms=1000, server_errors=20),
+            guardrails=guardrails,
         ),
-        alerts=sns.Topic.from_topic_arn(stack, "Alerts", f"arn:aws:sns:{REGION}:{ACCOUNT_ID}:any"),
+        resources=SharedResources(
+            artifacts=bucket,
+            access_logs=bucket,
+            key=kms.Key.from_key_arn(
+                stack, "Key", f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/00000000-0000-0000-0000-000000000000"
+            ),
+            alerts=sns.Topic.from_topic_arn(stack, "Alerts", f"arn:aws:sns:{REGION}:{ACCOUNT_ID}:any"),
+        ),
     )
     written: dict[str, Any] = app.synth().get_stack_by_name(STACK).template
     return json.dumps(written)
@@ -201,7 +209,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def deployed(account: LocalAccount, state: Path, folder: Path) -> Iterator[None]:
+def deployed(account: LocalAccount, state: Path, folder: Path) -> Iterator[None]:  # noqa: ARG001 - needs a running account
     """The endpoint with the model `first`."""
     (folder / "server.py").write_text(SERVER)
     Image(str(folder), "/", (sys.executable, str(folder / "server.py")), {}, sys.prefix).save(state, "tiny:1")
@@ -265,7 +273,7 @@ def test_an_update_during_which_the_hosting_process_dies_is_reported_as_failed(f
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not stack_status().endswith("IN_PROGRESS"), 60, "the end of the update")
     assert stack_status() == "UPDATE_ROLLBACK_COMPLETE"
-    assert f"it serves {before} and not " in failure()
+    assert f"it serves {before} instead of " in failure()
     wait_until(lambda: endpoint()["EndpointStatus"] == "InService", 30, "the endpoint")
     assert endpoint()["EndpointConfigName"] == before
 

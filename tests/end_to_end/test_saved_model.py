@@ -1,4 +1,4 @@
-"""saved_model through the local account: TensorFlow Serving's stand-in, Neo's, and OpenVINO, in this order."""
+"""saved_model through the local account: the fakes of TensorFlow Serving and Neo, and OpenVINO, in this order."""
 
 import csv
 import io
@@ -19,10 +19,10 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from load_tests import saved_model
 from load_tests.closed_loop import Target, invoke
+from load_tests.deployed import read_object, stack_outputs
+from load_tests.payloads import saved_model
 from local_aws.account import CACHE_VARIABLE, ROOT, STATE_VARIABLE, LocalAccount
-from local_aws.deployed import read_object, stack_outputs
 from sizing.autoscaling import Bounds, TargetTracking
 from sizing.service_times import ServiceTimes
 from sizing.simulation.endpoint import Endpoint, Tracking
@@ -34,7 +34,8 @@ from sizing.simulation.observed import (
     read_moments,
     traffic_of,
 )
-from stacks.settings import Deployment, UnetEndpoint
+from stacks.settings.deployment import Deployment
+from stacks.settings.saved_model import SavedModelEndpoint
 from tests.local_account import (
     INFERENCE,
     assert_every_metric_on_the_dashboards_was_measured,
@@ -87,12 +88,14 @@ def deployment_file(folder: Path) -> Path:
             "scaled": {"server": "openvino", "precision": "int8", "scaling": scaling},
         },
     }
-    path.write_text(yaml.safe_dump({"environment": "e2e", "workloads": {"saved_model": unet}}))
+    path.write_text(
+        yaml.safe_dump({"environment": "e2e", "workloads": {"saved_model": {"kind": "saved_model", **unet}}})
+    )
     return path
 
 
 @pytest.fixture(scope="module", autouse=True)
-def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:
+def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:  # noqa: ARG001 - needs a running account
     bring_up(deployment_file(folder))
     yield
 
@@ -141,13 +144,13 @@ def test_every_form_of_an_image_gives_the_same_mask(
         assert pixels_alike(first, other) > 0.999
 
 
-def test_what_neo_made_here_says_that_it_is_a_stand_in_and_answers_as_the_original(
+def test_what_neo_made_here_says_that_it_is_a_fake_and_answers_as_the_original(
     folder: Path, samples: list[saved_model.Sample]
 ) -> None:
     assert pixels_alike(masks(NEO, samples[:4], "json"), masks(TENSORFLOW, samples[:4], "json")) > 0.995
     outputs = stack_outputs(Deployment.load(folder / "e2e.yaml"), "saved_model")
     told = json.dumps({name: value for name, value in outputs.items() if name.startswith("Neo")})
-    assert "stand-in" in told
+    assert "fake of SageMaker Neo" in told
     jobs = boto3.client("sagemaker").list_compilation_jobs()["CompilationJobSummaries"]
     assert [job["CompilationJobStatus"] for job in jobs] == ["COMPLETED"]
     assert {status["endpoint"] for status in endpoint_status()} == {
@@ -155,7 +158,7 @@ def test_what_neo_made_here_says_that_it_is_a_stand_in_and_answers_as_the_origin
     }, "the endpoint that checked the compiled model is gone"
 
 
-def test_the_status_calls_every_stand_in_by_its_name(state: Path) -> None:
+def test_the_status_calls_every_fake_by_its_name(state: Path) -> None:
     done = inference(state, "local", "status")
     assert done.returncode == 0, done.stdout
     notes = {
@@ -164,7 +167,7 @@ def test_the_status_calls_every_stand_in_by_its_name(state: Path) -> None:
         if status["variants"][0]["note"]
     }
     assert set(notes) == {TENSORFLOW.endpoint, NEO.endpoint}
-    assert all("stand-in" in note for note in notes.values())
+    assert all("a fake of" in note for note in notes.values())
 
 
 def npy(array: Any) -> bytes:
@@ -219,15 +222,16 @@ def test_a_clients_mistake_is_a_clear_error_and_the_server_goes_on(
 
 def test_the_tuner_finds_settings_that_a_deployment_takes(state: Path, folder: Path, tmp_path: Path) -> None:
     done = inference(
-        state, "tune", "saved_model", "--deployment", str(folder / "e2e.yaml"), "--seconds", "0.5", "--open-seconds", "1",
+        state, "tune", "saved_model", "--deployment", str(folder / "e2e.yaml"), "--seconds", "0.5",
+        "--open-seconds", "1",
         "--candidate", "{}", "--candidate", '{"intra_op_parallelism": 1, "instance_count": 2}',
         "--output", str(tmp_path),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "stand-in" in done.stdout
+    assert "fake" in done.stdout
     written = tmp_path / TENSORFLOW.endpoint
     best = yaml.safe_load((written / "best.yaml").read_text())["workloads"]["saved_model"]["endpoints"]["tensorflow"]
-    assert UnetEndpoint.model_validate(best).server == "tensorflow_serving"
+    assert SavedModelEndpoint.model_validate(best).server == "tensorflow_serving"
     with (written / "trials.csv").open() as file:
         tried = {row["settings"] for row in csv.DictReader(file)}
     assert tried == {"defaults", "intra-op 1, processes 2"}
@@ -255,7 +259,7 @@ def test_an_interrupted_tuner_leaves_no_endpoint(state: Path, folder: Path, tmp_
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130, told
-    assert "interrupted: the endpoint beside is removed" in told
+    assert "interrupted: the tuning endpoint is removed" in told
     assert_no_tuning_endpoint()
 
 

@@ -15,21 +15,33 @@ from typing import Any, Literal
 import boto3
 import httpx
 import pytest
-import yaml
 from botocore.exceptions import ClientError
 from PIL import Image
 
+from commands.demo.tabular import TOLERANCE, ask_all
 from containers.tabular.features import archive_name
-from load_tests import tabular
 from load_tests.closed_loop import Target
 from load_tests.cloudwatch import INSTANCES, SAGEMAKER, read_model_cache, totals
+from load_tests.deployed import list_objects, read_object, stack_outputs
+from load_tests.payloads import tabular
 from load_tests.result import LoadResult
 from local_aws.account import ACCOUNT_ID, LocalAccount
-from local_aws.demo.tabular import TOLERANCE, ask_all
-from local_aws.deployed import list_objects, read_object, stack_outputs
 from model_build.tabular.generate import generate
 from model_build.tabular.recipe import GeneratedSource
-from stacks.settings import Deployment
+from stacks.settings.deployment import Deployment
+from tests.end_to_end.tabular_deployment import (
+    LARGE,
+    ROW,
+    SAMPLE_BUCKET,
+    SAMPLE_KEY,
+    SCALED,
+    SMALL,
+    ask,
+    deployment_file,
+    get,
+    instances,
+    put,
+)
 from tests.local_account import (
     INFERENCE,
     assert_every_metric_on_the_dashboards_was_measured,
@@ -46,37 +58,10 @@ from tests.local_account import (
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 # A minute of the alarms' time passes in a second, so that scaling can be watched.
 ACCOUNT_ENVIRONMENT = {"INFERENCE_LOCAL_TIME_SCALE": "60"}
-SAMPLE_BUCKET, SAMPLE_KEY = "sagemaker-sample-files", "datasets/tabular/synthetic/churn.txt"
-SMALL, LARGE, SCALED = (Target(f"e2e-tabular-{key}", "AllTraffic") for key in ("small", "large", "scaled"))
-ROW = "71,37,129.4,104,231.3,96,201.6,95,8.9,3,2,0,0,1,0,1"
-
-
-def deployment_file(folder: Path) -> Path:
-    path = folder / "e2e.yaml"
-    scaling = {
-        "min_capacity": 1,
-        "max_capacity": 2,
-        "target_invocations_per_instance": 120,
-        "scale_in_cooldown_seconds": 60,
-        "scale_out_cooldown_seconds": 30,
-    }
-    churn = {
-        "recipe": {"source": {"kind": "s3"}},
-        "memory_per_model_mib": 235,
-        "endpoints": {
-            "small": {"instance_type": "ml.c5.xlarge"},
-            "large": {"instance_type": "ml.c5.2xlarge"},
-            "scaled": {"instance_type": "ml.c5.large", "scaling": scaling},
-        },
-    }
-    budget = {"monthly_usd": 100, "email": "ml-platform@example.com"}
-    document = {"environment": "e2e", "workloads": {"tabular": churn}, "budget": budget, "load_test": {}}
-    path.write_text(yaml.safe_dump(document))
-    return path
 
 
 @pytest.fixture(scope="module", autouse=True)
-def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:
+def deployed(account: LocalAccount, folder: Path) -> Iterator[None]:  # noqa: ARG001 - needs a running account
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket=SAMPLE_BUCKET)
     table = generate(GeneratedSource(customers=1530, seed=3))
@@ -95,27 +80,6 @@ def models(deployed: None, folder: Path) -> str:
 @pytest.fixture(scope="module")
 def customers(models: str) -> list[tabular.Customer]:
     return tabular.read_customers(read_object(models.removesuffix("models/") + "requests.csv"))
-
-
-def put(models: str, name: str, body: bytes) -> None:
-    bucket, _, prefix = models.removeprefix("s3://").partition("/")
-    boto3.client("s3").put_object(Bucket=bucket, Key=prefix + name, Body=body)
-
-
-def get(models: str, name: str) -> bytes:
-    bucket, _, prefix = models.removeprefix("s3://").partition("/")
-    return boto3.client("s3").get_object(Bucket=bucket, Key=prefix + name)["Body"].read()
-
-
-def ask(target: Target, archive: str, body: str | bytes = ROW, **members: str) -> float:
-    arguments: dict[str, Any] = {"ContentType": "text/csv", "TargetModel": archive, **members}
-    answer = runtime().invoke_endpoint(EndpointName=target.endpoint, Body=body, **arguments)
-    return float(answer["Body"].read())
-
-
-def instances(target: Target) -> int:
-    (variant,) = boto3.client("sagemaker").describe_endpoint(EndpointName=target.endpoint)["ProductionVariants"]
-    return variant["CurrentInstanceCount"]
 
 
 @pytest.mark.parametrize("target", [SMALL, LARGE], ids=["small", "large"])
@@ -145,7 +109,7 @@ def test_the_smaller_instance_evicts_and_the_larger_does_not(models: str, custom
 @pytest.mark.parametrize("requests", ["uniform", "zipf"])
 def test_the_working_set_calculator_predicts_what_the_endpoints_do(state: Path, folder: Path, requests: str) -> None:
     done = inference(
-        state, "size", "tabular", "--deployment", str(folder / "e2e.yaml"), "--requests", requests,
+        state, "working-set", "tabular", "--deployment", str(folder / "e2e.yaml"), "--requests", requests,
         "--check", "--check-requests", "1000", "--endpoint", "small", "--endpoint", "large",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
@@ -262,13 +226,11 @@ def test_a_clients_mistake_is_a_clear_error(members: dict[str, str], code: str, 
 
 
 def test_a_multi_model_endpoint_wants_a_target_model() -> None:
-    with pytest.raises(ClientError, match="TargetModel is needed"):
+    with pytest.raises(ClientError, match="TargetModel is missing"):
         runtime().invoke_endpoint(EndpointName=LARGE.endpoint, ContentType="text/csv", Body=ROW)
 
 
-def test_a_killed_replica_comes_back_and_its_models_are_loaded_again(
-    models: str, customers: list[tabular.Customer]
-) -> None:
+def test_a_killed_replica_comes_back_and_its_models_are_loaded_again(customers: list[tabular.Customer]) -> None:
     (victim,) = replica_pids(LARGE.endpoint, LARGE.variant)
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: replica_pids(LARGE.endpoint, LARGE.variant) not in ([], [victim]), 60, "the restart")
@@ -321,7 +283,7 @@ def test_a_load_test_on_fargate_leaves_its_result_and_no_task(state: Path, folde
     result = LoadResult.read(tmp_path / "result.json")
     assert (result.passed, result.location, len(result.workers), result.workers_lost) == (True, "local", 2, 0)
     assert result.total.answered > 0
-    assert "3 tasks took" in done.stderr and "which on Fargate would cost $" in done.stderr
+    assert "3 tasks used" in done.stderr and "which on Fargate would cost $" in done.stderr
     url = stack_outputs(Deployment.load(folder / "e2e.yaml"), "load_test")["Results"]
     assert {key.rpartition("/")[2] for key in list_objects(url)} == {"plan.json", "feed.jsonl", "result.json"}
     assert tasks_of_load_tests("RUNNING") == []

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount
+from tests import by_kind
 from tests.local_account import UNVALIDATED, inference, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
@@ -56,7 +57,7 @@ class Place:
         return self.cdk("deploy", "--all", "--require-approval", "never", "--progress", "events")
 
     def remains(self) -> "subprocess.CompletedProcess[str]":
-        return inference(Path(self.account.state), "remains", "--deployment", str(self.deployment))
+        return inference(Path(self.account.state), "leftovers", "--deployment", str(self.deployment))
 
 
 def write(path: Path, document: dict[str, Any]) -> Path:
@@ -68,10 +69,10 @@ def write(path: Path, document: dict[str, Any]) -> Path:
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Place]]:
     folder = tmp_path_factory.mktemp("two")
     churn = {"recipe": RECIPE, "endpoints": {"churn": {"instance_type": "ml.c5.xlarge"}}}
-    prod = yaml.safe_load((ROOT / "deployments/prod-local.yaml").read_text())
+    prod = yaml.safe_load(by_kind.file("prod-local").read_text())
     prod["workloads"]["tabular"]["recipe"] = RECIPE
     files = (
-        write(folder / "dev.yaml", {"environment": "dev", "workloads": {"tabular": churn}}),
+        write(folder / "dev.yaml", {"environment": "dev", "workloads": {"tabular": {"kind": "tabular", **churn}}}),
         write(folder / "prod.yaml", prod),
     )
     states = [folder / f"{path.stem}-state" for path in files]
@@ -140,7 +141,7 @@ def test_two_alarms_of_an_endpoint_are_one_message(places: tuple[Place, Place]) 
 def test_what_stands_is_listed_and_should_not_be_there(places: tuple[Place, Place]) -> None:
     done = places[0].remains()
     assert done.returncode == 1
-    assert "dev-tabular-churn" in done.stdout and "should not be there" in done.stderr
+    assert "dev-tabular-churn" in done.stdout and "are unexpected" in done.stderr
 
 
 def test_destroying_dev_leaves_its_key_for_seven_days_and_the_bootstrap_and_prod_untouched(

@@ -113,11 +113,11 @@ class Load:
         self._threads.shutdown(wait=True)
         self._client.close()
 
-    def since(self, moment: float, where: Callable[[Ask], bool] = lambda ask: True) -> list[Met]:
+    def since(self, moment: float, where: Callable[[Ask], bool] = lambda _ask: True) -> list[Met]:
         """Of the requests that were due from then on, those that have ended."""
         return [met for met in list(self.met) if met.due >= moment and where(met.ask)]
 
-    def all_right(self, count: int = 30, where: Callable[[Ask], bool] = lambda ask: True) -> None:
+    def all_right(self, count: int = 30, where: Callable[[Ask], bool] = lambda _ask: True) -> None:
         """Waits for so many answers to requests from now on, and fails unless every one of them is right."""
         now = time.monotonic()
         wait_until(lambda: len(self.since(now, where)) >= count, 60, f"{count} answers")

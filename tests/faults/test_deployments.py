@@ -36,11 +36,14 @@ Report = Callable[[Measured], None]
 
 @pytest.fixture(scope="module")
 def apps(folder: Path) -> dict[str, Path]:
-    """The deployment with either instance type, synthesised once."""
+    """The deployment with either instance type, synthesized once."""
     made = {}
     for instance_type in (SMALL, LARGE):
         endpoint = {"instance_type": instance_type, "guardrails": {"bake_seconds": BAKE_SECONDS}}
-        document = {"environment": "faults", "workloads": {"tabular": {"endpoints": {"only": endpoint}}}}
+        document = {
+            "environment": "faults",
+            "workloads": {"tabular": {"kind": "tabular", "endpoints": {"only": endpoint}}},
+        }
         path = folder / f"{instance_type}.yaml"
         path.write_text(yaml.safe_dump(document))
         made[instance_type] = folder / f"{instance_type}.out"

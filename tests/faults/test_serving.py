@@ -6,115 +6,30 @@ import hashlib
 import json
 import resource
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import boto3
-import httpx
 import pytest
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
 
 from containers.serving.contract import ARCHIVE_HASH_VARIABLE, MANIFEST_FILE, MANIFEST_HASH_VARIABLE
 from containers.tabular.features import FEATURES, MODEL_FILE
 from load_tests.closed_loop import Request, Target
-from local_aws.account import ACCOUNT_ID, REGION, S3_URL_VARIABLE, LocalAccount
-from tests import tiny_models
+from local_aws.account import ACCOUNT_ID, S3_URL_VARIABLE, LocalAccount
 from tests.faults import endpoints
 from tests.faults.endpoints import BUCKET, VARIANT, Model
 from tests.faults.load import ANSWERED, REFUSED, Ask, Load, Measured
+from tests.faults.slow_store import SlowStore
 from tests.local_account import running_account, runtime, wait_until
+from tools import tiny_models
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 
 Report = Callable[[Measured], None]
 STATES = ("CA", "NY", "TX", "FL", "OH", "WA")
 ROW = ",".join(str(number) for number in range(len(FEATURES))).encode()
-
-
-_SIGNED_ANEW = frozenset(
-    {"host", "connection", "authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"}
-)
-
-
-class SlowStore:
-    """S3 with a fault in it: a way to the emulator's that is late, fails, or breaks off in the middle of a body."""
-
-    def __init__(self) -> None:
-        self.behind = ""
-        self.delay = 0.0
-        self.mode = "whole"
-        self.keys = ""
-        store = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def pass_on(self) -> None:
-                store.pass_on(self)
-
-            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def pass_on(self, handler: BaseHTTPRequestHandler) -> None:
-        sent = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-        signed = self._signed(handler, sent)
-        answer = httpx.request(
-            handler.command, self.behind + handler.path, content=sent, headers=signed, trust_env=False, timeout=60
-        )
-        status, body, cut = answer.status_code, answer.content, False
-        if self.keys and self.keys in handler.path:
-            time.sleep(self.delay)
-            if self.mode == "fails":
-                status, body = 500, b"<Error><Code>InternalError</Code><Message>try again</Message></Error>"
-            cut = self.mode == "cut" and handler.command == "GET"
-        handler.send_response(status)
-        for name, value in answer.headers.items():
-            if name.lower() not in ("content-length", "connection", "transfer-encoding", "date", "server"):
-                handler.send_header(name, value)
-        length = len(body) if handler.command != "HEAD" else int(answer.headers.get("content-length", 0))
-        handler.send_header("Content-Length", str(length))
-        handler.end_headers()
-        if handler.command != "HEAD":
-            handler.wfile.write(body[: len(body) // 2] if cut else body)
-        handler.close_connection = cut
-
-    def _signed(self, handler: BaseHTTPRequestHandler, body: bytes) -> dict[str, str]:
-        """Sign a request anew, since its signature is for this store's own address."""
-        kept = {name: value for name, value in handler.headers.items() if name.lower() not in _SIGNED_ANEW}
-        request = AWSRequest(handler.command, self.behind + handler.path, headers=kept, data=body)
-        key = boto3.Session().get_credentials()
-        assert key is not None
-        S3SigV4Auth(key, "s3", REGION).add_auth(request)
-        return dict(request.headers.items())
-
-    @contextlib.contextmanager
-    def fault(self, keys: str, mode: str = "whole", delay: float = 0.0) -> Iterator[None]:
-        """For objects whose key has that in it, for as long as the block runs."""
-        self.keys, self.mode, self.delay = keys, mode, delay
-        try:
-            yield
-        finally:
-            self.mend()
-
-    def mend(self) -> None:
-        """Ends the fault."""
-        self.keys, self.mode, self.delay = "", "whole", 0.0
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +166,7 @@ def test_a_disk_that_takes_nothing_more_fails_what_writes_and_nothing_else(state
         began = time.monotonic()
         resource.prlimit(hosting, resource.RLIMIT_FSIZE, (0, hard))
         try:
-            with pytest.raises(Exception, match=r"ServiceUnavailable.*the disk does not take"):
+            with pytest.raises(Exception, match=r"ServiceUnavailable.*the disk could not store"):
                 asking_model("TX")
             endpoints.create(
                 "late", Model("tiny", endpoints.put("late/model.tar.gz", endpoints.packed({"name.txt": b"late"})))
@@ -307,7 +222,7 @@ def test_models_that_do_not_all_fit_on_the_disk_take_turns_there(
         with Load([*rights, asking("steady")], 20) as load:
             began = time.monotonic()
             load.all_right(3 * len(STATES), at("models"))
-        assert outcomes(load, lambda ask: True) == {ANSWERED}
+        assert outcomes(load, lambda _ask: True) == {ANSWERED}
         report(load.account("six models on a disk for three", time.monotonic() - began))
     restart_models()
 
@@ -431,7 +346,7 @@ def test_an_update_to_an_archive_whose_sha256_does_not_match_leaves_the_old_vers
         began = time.monotonic()
         boto3.client("sagemaker").update_endpoint(EndpointName="masks", EndpointConfigName="corrupt")
         recovery = load.right_again(began, lambda: _described("masks")["EndpointStatus"] == "InService")
-    assert outcomes(load, lambda ask: True) == {ANSWERED}
+    assert outcomes(load, lambda _ask: True) == {ANSWERED}
     described = _described("masks")
     assert "model.bin is corrupt: sha256" in described["FailureReason"]
     assert described["EndpointConfigName"] == "masks"
@@ -456,7 +371,7 @@ def test_a_swapped_artifact_is_refused_by_hosting_and_by_the_container_in_one_li
         ("archive", swapped, reported, "is not the archive that was built: sha256"),
         ("library", swapped, by_container, "manifest.json is not the one that was built: sha256"),
         ("unlisted", empty, by_container, "manifest.json is not the one that was built: sha256"),
-        ("nothing", empty, {}, "manifest.json lists no file"),
+        ("nothing", empty, {}, "manifest.json lists no files"),
     )
     for name, content, environment, _ in cases:
         data = endpoints.put(f"swapped-{name}/model.tar.gz", endpoints.packed(content))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import fuzz_container
-from tests.fuzz.__main__ import main
-from tests.fuzz.run import Finding, Violation, judge, save
-from tests.fuzz.servers import SERVERS, running
-from tests.fuzz.wire import Connection, Reply, Request, WireError, replies_to
+from tools.fuzz import fuzz_container
+from tools.fuzz.__main__ import main
+from tools.fuzz.run import Finding, Violation, judge, save
+from tools.fuzz.servers import SERVERS, running
+from tools.fuzz.wire import Connection, Reply, Request, WireError, replies_to
 
 REQUESTS = 500
 pytestmark = pytest.mark.timeout(300)
@@ -62,10 +62,10 @@ def test_an_answer_to_head_has_no_body_and_the_connection_goes_on(path: str, neu
 @pytest.mark.parametrize(
     ("request_", "reply", "said"),
     [
-        (Request("POST", "/invocations"), Reply(500, {}, b'{"error": {"code": "c", "message": "m"}}'), "is a 500"),
-        (Request("POST", "/invocations"), Reply(503, {}, b'{"error": {"code": "c", "message": "m"}}'), "is a 503"),
-        (Request("POST", "/invocations"), Reply(507, {}, b'{"error": {"code": "c", "message": "m"}}'), "is a 507"),
-        (Request("POST", "/invocations"), Reply(307, {}, b""), "is a 307"),
+        (Request("POST", "/invocations"), Reply(500, {}, b'{"error": {"code": "c", "message": "m"}}'), "status is 500"),
+        (Request("POST", "/invocations"), Reply(503, {}, b'{"error": {"code": "c", "message": "m"}}'), "status is 503"),
+        (Request("POST", "/invocations"), Reply(507, {}, b'{"error": {"code": "c", "message": "m"}}'), "status is 507"),
+        (Request("POST", "/invocations"), Reply(307, {}, b""), "status is 307"),
         (Request("POST", "/invocations"), Reply(404, {}, b"Not Found"), "without a code and a message"),
         (Request("POST", "/invocations"), Reply(400, {}, b"Traceback (most recent call last)"), "server's own code"),
         (Request("POST", "/invocations"), Reply(200, {"content-type": "application/json"}, b'{"score": NaN}'), "NaN"),
@@ -86,16 +86,16 @@ def test_stated_refusals_are_none_of_it() -> None:
 
 def test_a_finding_is_kept_as_the_bytes_that_bring_it_about(tmp_path: Path) -> None:
     raw = Request("POST", "/invocations", (), bytes(range(256))).raw()
-    (path,) = save([Finding("encoder", "the answer is a 500", raw, 7)], tmp_path)
+    (path,) = save([Finding("encoder", "the status is 500", raw, 7)], tmp_path)
     first, *lines = path.read_text().splitlines()
-    assert first == "# encoder, seed 7: the answer is a 500"
+    assert first == "# encoder, seed 7: the status is 500"
     assert bytes.fromhex("".join(lines)) == raw
 
 
 def test_a_server_that_says_nothing_is_told_from_one_that_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        with pytest.raises(WireError, match=r"no answer within 0\.2 s"), Connection(port, 0.2) as connection:
+        with pytest.raises(WireError, match=r"no response within 0\.2 s"), Connection(port, 0.2) as connection:
             connection.ask(Request("GET", "/ping"))
 
 

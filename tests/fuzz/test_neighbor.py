@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import neighbor as neighbor_module
-from tests.fuzz.neighbor import Neighbor
-from tests.fuzz.servers import SERVERS, Running
-from tests.fuzz.wire import Request
+from tools.fuzz import neighbor as neighbor_module
+from tools.fuzz.neighbor import Neighbor
+from tools.fuzz.servers import SERVERS, Running
+from tools.fuzz.wire import Request
 
 WAIT_SECONDS = 20
 
@@ -42,7 +42,7 @@ def test_a_neighbor_that_waits_too_long_is_found(tmp_path: Path, monkeypatch: py
     with socket.create_server(("127.0.0.1", 0)) as silent:
         running = Listening(tmp_path, silent.getsockname()[1])
         with Neighbor(running, Request("GET", "/ping")) as neighbor:
-            assert "no answer within 0.2 s" in found(neighbor)
+            assert "no response within 0.2 s" in found(neighbor)
         assert neighbor.peak_mib == 123.0
 
 
@@ -55,4 +55,4 @@ def test_a_neighbor_that_is_answered_wrongly_is_found(tmp_path: Path) -> None:
         with connection:
             connection.recv(1000)
             connection.sendall(b"HTTP/1.1 507 Insufficient Storage\r\ncontent-length: 0\r\n\r\n")
-            assert "was answered 507" in found(neighbor)
+            assert "got 507" in found(neighbor)

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from tests import by_kind
+
 ROOT = Path(__file__).parents[2]
 FIGURE = "security figure"
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """A synthesised deployment."""
+    """A synthesized deployment."""
 
     folder: Path
 
@@ -62,8 +64,8 @@ def run_app(
 
 
 @pytest.fixture(scope="session")
-def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Assembly]:
-    """Synthesises a deployment, or `pipeline=NAME`, once for each set of arguments, for all workers of a run.
+def synthesize(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Assembly]:
+    """Synthesizes a deployment, or `pipeline=NAME`, once for each set of arguments, for all workers of a run.
 
     The CDK validates the templates of what is shipped, and not those of a file that a test writes: it takes twice as
     long as the rest.
@@ -80,7 +82,12 @@ def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Assemb
                 kind, _, named = deployment.rpartition("=")
                 if label or environment or "/" in named:
                     environment["CDK_VALIDATION"] = "false"
-                result = run_app(output, named, {kind: named} if kind else None, **environment)
+                result = run_app(
+                    output,
+                    named if kind or "/" in named else str(by_kind.file(named)),
+                    {kind: named} if kind else None,
+                    **environment,
+                )
                 assert result.returncode == 0, result.stderr
                 done.touch()
         return Assembly(output)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.infrastructure.conftest import Assembly
 
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 DEPLOYMENTS = ("dev", "prod", "published")
 
 
@@ -23,9 +23,9 @@ def members(rule: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_every_endpoint_has_one_alarm_over_its_others_that_alone_notifies(
-    synthesise: Synthesise, deployment: str
+    synthesize: Synthesize, deployment: str
 ) -> None:
-    assembly = synthesise(deployment)
+    assembly = synthesize(deployment)
     composites = assembly.resources("AWS::CloudWatch::CompositeAlarm")
     names = [composite["Properties"]["AlarmName"] for composite in composites.values()]
     endpoints = [each["Properties"]["EndpointName"] for each in assembly.resources("AWS::SageMaker::Endpoint").values()]
@@ -47,16 +47,16 @@ def test_every_endpoint_has_one_alarm_over_its_others_that_alone_notifies(
         assert "docs/runbook.md#any" in composite["Properties"]["AlarmDescription"]
 
 
-def test_updates_roll_back_by_the_alarms_that_name_the_fault(synthesise: Synthesise) -> None:
-    assembly = synthesise("prod")
+def test_updates_roll_back_by_the_alarms_that_name_the_fault(synthesize: Synthesize) -> None:
+    assembly = synthesize("prod")
     composites = {path.partition("/")[2] for path in assembly.resources("AWS::CloudWatch::CompositeAlarm")}
     for endpoint in assembly.resources("AWS::SageMaker::Endpoint").values():
         watched = endpoint["Properties"]["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
         assert not composites & {alarm["AlarmName"]["Ref"] for alarm in watched}
 
 
-def test_production_mails_about_anomalies_in_what_bears_its_tag(synthesise: Synthesise) -> None:
-    prod = synthesise("prod")
+def test_production_mails_about_anomalies_in_what_bears_its_tag(synthesize: Synthesize) -> None:
+    prod = synthesize("prod")
     ((path, monitor),) = prod.resources("AWS::CE::AnomalyMonitor").items()
     assert monitor["Properties"]["MonitorType"] == "CUSTOM"
     assert json.loads(monitor["Properties"]["MonitorSpecification"]) == {
@@ -69,5 +69,5 @@ def test_production_mails_about_anomalies_in_what_bears_its_tag(synthesise: Synt
     assert json.loads(properties["ThresholdExpression"])["Dimensions"]["Values"] == ["100"]
 
 
-def test_without_the_setting_nobody_looks_for_anomalies(synthesise: Synthesise) -> None:
-    assert not synthesise("dev").resources("AWS::CE::AnomalyMonitor")
+def test_without_the_setting_nobody_looks_for_anomalies(synthesize: Synthesize) -> None:
+    assert not synthesize("dev").resources("AWS::CE::AnomalyMonitor")

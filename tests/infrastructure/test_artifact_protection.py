@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from stacks.constructs.artifact_writers import writer_path
-from stacks.settings import DEPLOYMENTS as FOLDER
-from stacks.settings import Deployment, DeploymentError
+from stacks.settings.deployment import DEPLOYMENTS as FOLDER
+from stacks.settings.deployment import Deployment, DeploymentError
 from tests.infrastructure.conftest import Assembly
 
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 DEPLOYMENTS = ("dev", "prod", "published")
 WRITES = {"s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"}
 
@@ -55,39 +55,39 @@ def role(path: str, name: str = "Dev-ModelBuild-Role-ABC") -> str:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_every_workload_is_written_by_its_own_builds_and_by_what_empties_it(
-    synthesise: Synthesise, deployment: str
+    synthesize: Synthesize, deployment: str
 ) -> None:
-    assembly = synthesise(deployment)
+    assembly = synthesize(deployment)
     settings = Deployment.load(FOLDER / f"{deployment}.yaml")
-    for workload in settings.workloads.enabled:
+    for workload in settings.workloads:
         own = role(writer_path(settings.environment, workload))
         for key in (f"{workload}/demo/0123/summary.json", f"cache/{workload}", f"cache/{workload}/environment"):
             assert not denied(assembly, key, own)
             assert not denied(assembly, key, role(writer_path(settings.environment, "emptying")))
             for other in ("Admin", "sagemaker-inference-stacks/other/role"):
                 assert denied(assembly, key, role("/", other)), f"{other} may write {key}"
-            for another in settings.workloads.enabled:
+            for another in settings.workloads:
                 if another != workload:
                     assert denied(assembly, key, role(writer_path(settings.environment, another)))
     assert all(set(statement["Action"]) >= WRITES for statement in denials(assembly))
     assert all(statement["Principal"] == {"AWS": "*"} for statement in denials(assembly))
 
 
-def test_an_archive_is_replaced_by_nobody_but_a_build(synthesise: Synthesise) -> None:
+def test_an_archive_is_replaced_by_nobody_but_a_build(synthesize: Synthesize) -> None:
     for key in ("encoder/demo/0123/int8/model.tar.gz", "saved_model/unet/0123/openvino/model.tar.gz"):
-        assert denied(synthesise("dev"), key, role("/", "Admin"))
+        assert denied(synthesize("dev"), key, role("/", "Admin"))
 
 
-def test_models_of_a_multi_model_endpoint_are_uploaded_by_whom_iam_allows(synthesise: Synthesise) -> None:
-    assert not denied(synthesise("dev"), "tabular/by_state/0123/models/churn-xgb-XX.tar.gz", role("/", "Publisher"))
+def test_models_of_a_multi_model_endpoint_are_uploaded_by_whom_iam_allows(synthesize: Synthesize) -> None:
+    assert not denied(synthesize("dev"), "tabular/by_state/0123/models/churn-xgb-XX.tar.gz", role("/", "Publisher"))
 
 
-def test_or_by_the_uploaders_that_a_deployment_names_and_by_nobody_else(synthesise: Synthesise, tmp_path: Path) -> None:
+def test_or_by_the_uploaders_that_a_deployment_names_and_by_nobody_else(synthesize: Synthesize, tmp_path: Path) -> None:
     text = (FOLDER / "prod-local.yaml").read_text()
     uploader = "arn:aws:iam::123456789012:role/model-publisher"
     path = tmp_path / "uploaders.yaml"
     path.write_text(text.replace("  tabular:\n", f"  tabular:\n    model_uploaders: [{uploader}]\n", 1))
-    assembly = synthesise(str(path))
+    assembly = synthesize(str(path))
     key = "tabular/by_state/0123/models/churn-xgb-XX.tar.gz"
     assert not denied(assembly, key, uploader)
     assert denied(assembly, key, "arn:aws:iam::123456789012:role/Admin")
@@ -104,9 +104,9 @@ def test_an_uploader_is_a_role_or_a_user(tmp_path: Path, uploader: str) -> None:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_the_roles_that_write_artifacts_are_known_to_the_bucket_by_their_path(
-    synthesise: Synthesise, deployment: str
+    synthesize: Synthesize, deployment: str
 ) -> None:
-    assembly = synthesise(deployment)
+    assembly = synthesize(deployment)
     for name, resource in assembly.resources("AWS::IAM::Role").items():
         builds = "codebuild.amazonaws.com" in json.dumps(resource["Properties"]["AssumeRolePolicyDocument"])
         if builds and '"s3:PutObject"' in json.dumps(resource["Properties"].get("Policies", [])):
@@ -117,8 +117,8 @@ def test_the_roles_that_write_artifacts_are_known_to_the_bucket_by_their_path(
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_sagemaker_and_codebuild_take_on_roles_for_this_account_only(synthesise: Synthesise, deployment: str) -> None:
-    for name, resource in synthesise(deployment).resources("AWS::IAM::Role").items():
+def test_sagemaker_and_codebuild_take_on_roles_for_this_account_only(synthesize: Synthesize, deployment: str) -> None:
+    for name, resource in synthesize(deployment).resources("AWS::IAM::Role").items():
         for statement in resource["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
             service = plain(statement["Principal"].get("Service", ""))
             if service.startswith(("sagemaker.", "codebuild.")):
@@ -128,8 +128,8 @@ def test_sagemaker_and_codebuild_take_on_roles_for_this_account_only(synthesise:
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_every_model_is_held_to_the_hashes_that_its_build_reported(synthesise: Synthesise, deployment: str) -> None:
-    for name, model in synthesise(deployment).resources("AWS::SageMaker::Model").items():
+def test_every_model_is_held_to_the_hashes_that_its_build_reported(synthesize: Synthesize, deployment: str) -> None:
+    for name, model in synthesize(deployment).resources("AWS::SageMaker::Model").items():
         container = model["Properties"]["PrimaryContainer"]
         if container.get("Mode") == "MultiModel" or "Compiled" in json.dumps(container["ModelDataUrl"]):
             continue

@@ -38,7 +38,7 @@ def deployment(tmp_path: Path) -> str:
             {
                 "environment": "small",
                 "load_test": {},
-                "workloads": {"tabular": {"endpoints": {"all": {"instance_type": "ml.c5.xlarge"}}}},
+                "workloads": {"tabular": {"kind": "tabular", "endpoints": {"all": {"instance_type": "ml.c5.xlarge"}}}},
             }
         )
     )

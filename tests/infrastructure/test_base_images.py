@@ -38,26 +38,26 @@ def with_images(name: str, tmp_path: Path, **given: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["dev", "published"])
-def test_every_image_has_the_base_of_its_kind(name: str, synthesise: Callable[..., Assembly], tmp_path: Path) -> None:
+def test_every_image_has_the_base_of_its_kind(name: str, synthesize: Callable[..., Assembly], tmp_path: Path) -> None:
     given = with_images(name, tmp_path, base=BASE, neuron_base=NEURON_BASE)
-    found = [source["dockerBuildArgs"] for source in images(synthesise(given, "bases").folder)]
+    found = [source["dockerBuildArgs"] for source in images(synthesize(given, "bases").folder)]
     assert found
     for arguments in found:
         assert arguments["BASE_IMAGE"] == (NEURON_BASE if arguments.get("DEVICE") == "neuron" else BASE)
 
 
 def test_production_on_a_tag_is_warned_with_the_setting_and_the_way_to_the_digest(
-    synthesise: Callable[..., Assembly],
+    synthesize: Callable[..., Assembly],
 ) -> None:
-    (warning,) = {text for text in warnings(synthesise("prod").folder) if text.startswith("images.")}
+    (warning,) = {text for text in warnings(synthesize("prod").folder) if text.startswith("images.")}
     assert "images.base is not set" in warning and "docker buildx imagetools inspect python:3.11-slim" in warning
 
 
-def test_production_on_a_digest_is_not_warned(synthesise: Callable[..., Assembly], tmp_path: Path) -> None:
-    output = synthesise(with_images("prod", tmp_path, base=BASE), "base").folder
+def test_production_on_a_digest_is_not_warned(synthesize: Callable[..., Assembly], tmp_path: Path) -> None:
+    output = synthesize(with_images("prod", tmp_path, base=BASE), "base").folder
     assert not {text for text in warnings(output) if text.startswith("images.")}
 
 
-def test_a_moving_revision_is_warned_of(synthesise: Callable[..., Assembly]) -> None:
+def test_a_moving_revision_is_warned_of(synthesize: Callable[..., Assembly]) -> None:
     for name in ("prod", "published"):
-        assert any("source.revision is 'main'" in text for text in warnings(synthesise(name).folder)), name
+        assert any("source.revision is 'main'" in text for text in warnings(synthesize(name).folder)), name

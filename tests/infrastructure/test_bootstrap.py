@@ -5,8 +5,8 @@ import subprocess
 import pytest
 import yaml
 
-from stacks.bootstrap import REPOSITORY, hardened
 from tests.infrastructure.conftest import ROOT
+from tools.bootstrap import REPOSITORY, hardened
 
 
 @pytest.fixture(scope="module")

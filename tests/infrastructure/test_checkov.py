@@ -1,4 +1,4 @@
-"""checkov over every synthesised template: what it finds is fixed, or in checkov/accepted.yaml with a reason."""
+"""checkov over every synthesized template: what it finds is fixed, or in checkov/accepted.yaml with a reason."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from local_aws.environments import environment
 from tests.infrastructure.conftest import ROOT, Assembly
 
 HERE = Path(__file__).parent / "checkov"
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ def accepts(entry: dict[str, str], failure: Failure) -> bool:
 
 
 def test_checkov_finds_nothing_that_is_not_accepted_and_nothing_accepted_is_left_over(
-    checkov: Path, synthesise: Synthesise, figure: Callable[[str], None]
+    checkov: Path, synthesize: Synthesize, figure: Callable[[str], None]
 ) -> None:
     templates = [
         path
         for deployment in (
             "dev", "prod", "published", str(Path(__file__).with_name("private_network.yaml")), "pipeline=main"
         )
-        for path in sorted(synthesise(deployment).folder.glob("*.template.json"))
+        for path in sorted(synthesize(deployment).folder.glob("*.template.json"))
     ]  # fmt: skip
     summary, failures = run(checkov, templates)
     entries = accepted()

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from dashboards.body import MAX_BODY_BYTES, AlarmWidget, DashboardBody, MetricWidget, Source, TextWidget
-from stacks.settings import Deployment
+from stacks.settings.deployment import Deployment
 from tests.infrastructure.conftest import Assembly
 from tests.infrastructure.test_neo import plain
 
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 DEPLOYMENTS = ("dev", "prod", "published")
 
 
@@ -26,14 +26,14 @@ def bodies(assembly: Assembly) -> dict[str, DashboardBody]:
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_each_workload_has_a_dashboard_and_all_have_one_together(synthesise: Synthesise, deployment: str) -> None:
-    names = [*Deployment.named(deployment).workloads.enabled, "overview"]
-    assert set(bodies(synthesise(deployment))) == {f"{deployment}-{name.replace('_', '-')}" for name in names}
+def test_each_workload_has_a_dashboard_and_all_have_one_together(synthesize: Synthesize, deployment: str) -> None:
+    names = [*Deployment.named(deployment).workloads, "overview"]
+    assert set(bodies(synthesize(deployment))) == {f"{deployment}-{name.replace('_', '-')}" for name in names}
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_every_endpoint_variant_and_component_is_shown_with_its_alarms(synthesise: Synthesise, deployment: str) -> None:
-    assembly = synthesise(deployment)
+def test_every_endpoint_variant_and_component_is_shown_with_its_alarms(synthesize: Synthesize, deployment: str) -> None:
+    assembly = synthesize(deployment)
     shown: set[tuple[str, str]] = set()
     headings, alarms = set(), set()
     for name, body in bodies(assembly).items():
@@ -64,6 +64,6 @@ def test_every_endpoint_variant_and_component_is_shown_with_its_alarms(synthesis
     assert alarms
 
 
-def test_the_overview_refers_to_no_other_stack(synthesise: Synthesise) -> None:
-    template: dict[str, Any] = synthesise("dev").templates()["Dev-Monitoring"]
+def test_the_overview_refers_to_no_other_stack(synthesize: Synthesize) -> None:
+    template: dict[str, Any] = synthesize("dev").templates()["Dev-Monitoring"]
     assert "Fn::ImportValue" not in json.dumps(template)

@@ -11,11 +11,12 @@ import pytest
 
 from tests.infrastructure.conftest import Assembly
 
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 DEPLOYMENT = """
 environment: zero
 workloads:
   saved_model:
+    kind: saved_model
     recipe: {preset: demo}
     endpoints:
       asleep:
@@ -37,10 +38,10 @@ COMPONENT = "zero-saved-model-asleep"
 
 
 @pytest.fixture(scope="module")
-def assembly(synthesise: Synthesise, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+def assembly(synthesize: Synthesize, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     path = tmp_path_factory.mktemp("deployment") / "zero.yaml"
     path.write_text(DEPLOYMENT)
-    return synthesise(str(path))
+    return synthesize(str(path))
 
 
 def properties(assembly: Assembly, kind: str, start: str) -> dict[str, Any]:

@@ -8,26 +8,27 @@ from typing import Any
 import pytest
 import yaml
 
-from stacks.settings import Deployment
+from stacks.settings.deployment import Deployment
 from tests.infrastructure.conftest import Assembly
 from tests.infrastructure.test_neo import plain
 from tests.infrastructure.test_templates import statements
 
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 STACK = "Published-LoadTest"
 
 
 @pytest.fixture(scope="module")
-def assembly(synthesise: Synthesise) -> Assembly:
-    return synthesise("published")
+def assembly(synthesize: Synthesize) -> Assembly:
+    return synthesize("published")
 
 
 @pytest.fixture(scope="module")
-def in_a_vpc(synthesise: Synthesise, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+def in_a_vpc(synthesize: Synthesize, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     path = tmp_path_factory.mktemp("deployment") / "shared.yaml"
     vpc = {"subnet_ids": ["subnet-1", "subnet-2"], "security_group_ids": ["sg-1"]}
     workloads = {
         "saved_model": {
+            "kind": "saved_model",
             "recipe": {"preset": "demo"},
             "endpoints": {
                 "parts": {
@@ -40,7 +41,7 @@ def in_a_vpc(synthesise: Synthesise, tmp_path_factory: pytest.TempPathFactory) -
     }
     settings = {"vpc": vpc, "vcpus": 2, "memory_gib": 8}
     path.write_text(yaml.safe_dump({"environment": "shared", "workloads": workloads, "load_test": settings}))
-    return synthesise(str(path))
+    return synthesize(str(path))
 
 
 def within(assembly: Assembly, kind: str, stack: str = STACK) -> list[dict[str, Any]]:
@@ -54,9 +55,9 @@ def task(assembly: Assembly, stack: str = STACK) -> dict[str, Any]:
     return found
 
 
-def test_deployments_without_load_tests_have_no_such_stack(synthesise: Synthesise) -> None:
+def test_deployments_without_load_tests_have_no_such_stack(synthesize: Synthesize) -> None:
     for deployment in ("dev", "prod"):
-        assert not [name for name in synthesise(deployment).templates() if name.endswith("LoadTest")]
+        assert not [name for name in synthesize(deployment).templates() if name.endswith("LoadTest")]
 
 
 def test_tasks_have_no_root_no_capabilities_and_no_file_to_write(assembly: Assembly) -> None:
@@ -97,9 +98,8 @@ def test_a_task_may_invoke_just_the_endpoints_of_its_deployment(assembly: Assemb
     published = Deployment.named("published")
     names = {
         published.endpoint_name(workload, key)
-        for workload, settings in published.workloads.enabled.items()
-        for key, endpoint in settings.endpoints.items()
-        if getattr(endpoint, "hosting", "sagemaker") == "sagemaker"
+        for workload, settings in published.workloads.items()
+        for key in settings.sagemaker_endpoints
     }
     invoked = statements(assembly, f"{STACK}/TaskRole")["sagemaker:InvokeEndpoint"]
     assert {plain(json.loads(each)).rpartition(":endpoint/")[2] for each in invoked} == names
@@ -197,13 +197,13 @@ def test_logs_are_encrypted_with_the_deployments_key_and_end_with_the_stack(asse
         assert any(arn.endswith(f":log-group:{group}") for arn in contexts)
 
 
-def test_what_a_test_leaves_in_the_bucket_ends_after_a_month(assembly: Assembly, synthesise: Synthesise) -> None:
+def test_what_a_test_leaves_in_the_bucket_ends_after_a_month(assembly: Assembly, synthesize: Synthesize) -> None:
     (artifacts,) = [
         bucket["Properties"] for name, bucket in assembly.resources("AWS::S3::Bucket").items() if "/Artifacts" in name
     ]
     (rule,) = [r for r in artifacts["LifecycleConfiguration"]["Rules"] if r.get("Id") == "LoadTests"]
     assert (rule["Prefix"], rule["ExpirationInDays"], rule["Status"]) == ("load-tests/", 30, "Enabled")
-    assert "LoadTests" not in json.dumps(synthesise("dev").resources("AWS::S3::Bucket"))
+    assert "LoadTests" not in json.dumps(synthesize("dev").resources("AWS::S3::Bucket"))
 
 
 def test_the_image_is_made_of_the_load_generator_and_nothing_else(assembly: Assembly) -> None:

@@ -10,11 +10,12 @@ import pytest
 from tests.infrastructure.conftest import Assembly, run_app
 from tests.infrastructure.test_templates import SERVING, statements
 
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 NEO = """
 environment: neo
 workloads:
   saved_model:
+    kind: saved_model
     recipe: {preset: demo}
     endpoints:
       gpu:
@@ -44,8 +45,8 @@ def write(path: Path, *changes: tuple[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def assembly(synthesise: Synthesise, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    return synthesise(write(tmp_path_factory.mktemp("deployment") / "neo.yaml"))
+def assembly(synthesize: Synthesize, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    return synthesize(write(tmp_path_factory.mktemp("deployment") / "neo.yaml"))
 
 
 def plain(value: Any) -> str:
@@ -147,8 +148,8 @@ def test_the_roles_of_a_compilation_may_do_only_this(assembly: Assembly) -> None
 def test_the_handler_reaches_its_own_jobs_and_checks_and_passes_their_roles_only(
     assembly: Assembly,
 ) -> None:
-    starts = statements(assembly, "Neo-ModelBuild/CompilerOnEventRole")
-    waits = statements(assembly, "Neo-ModelBuild/CompilerIsCompleteRole")
+    starts = statements(assembly, "Neo-ModelBuild/SavedModelCompilerOnEventRole")
+    waits = statements(assembly, "Neo-ModelBuild/SavedModelCompilerIsCompleteRole")
     assert {action for action in starts if action.startswith(TASKS)} == {
         "sagemaker:CreateCompilationJob", "sagemaker:DescribeCompilationJob", "sagemaker:StopCompilationJob",
         "sagemaker:DeleteCompilationJob", "s3:ListBucket",
@@ -185,7 +186,7 @@ def test_the_handler_reaches_its_own_jobs_and_checks_and_passes_their_roles_only
 
 
 def test_only_what_is_compiled_changes_where_it_goes(
-    assembly: Assembly, synthesise: Synthesise, tmp_path: Path
+    assembly: Assembly, synthesize: Synthesize, tmp_path: Path
 ) -> None:
     def prefixes(made: Assembly) -> dict[str, str]:
         return {name: properties["Prefix"] for name, properties in compiled(made).items()}
@@ -196,10 +197,10 @@ def test_only_what_is_compiled_changes_where_it_goes(
     limits = (gpu, f"{gpu}, tolerance: {{mean_difference: 0.001}}, max_runtime_seconds: 900")
     size = ("ml.g4dn.16xlarge", "ml.g4dn.xlarge")
     version = (cpu, f"{cpu}, framework_version: 1.15.3")
-    after = prefixes(synthesise(write(tmp_path / "changed.yaml", limits, size, version)))
+    after = prefixes(synthesize(write(tmp_path / "changed.yaml", limits, size, version)))
     assert [name for name in before if after[name] != before[name]] == ["Cpu"]
     recipe = ("{preset: demo}", "{preset: demo, seed: 7}")
-    assert not set(prefixes(synthesise(write(tmp_path / "recipe.yaml", recipe))).values()) & set(before.values())
+    assert not set(prefixes(synthesize(write(tmp_path / "recipe.yaml", recipe))).values()) & set(before.values())
 
 
 def test_a_version_that_neo_does_not_compile_is_refused_at_synth(tmp_path: Path) -> None:
@@ -210,6 +211,6 @@ def test_a_version_that_neo_does_not_compile_is_refused_at_synth(tmp_path: Path)
     assert "Traceback" not in done.stderr
 
 
-def test_without_neo_there_is_no_compiler(synthesise: Synthesise) -> None:
-    names = list(synthesise("prod").resources("AWS::Lambda::Function"))
+def test_without_neo_there_is_no_compiler(synthesize: Synthesize) -> None:
+    names = list(synthesize("prod").resources("AWS::Lambda::Function"))
     assert not [name for name in names if "Compiler" in name]

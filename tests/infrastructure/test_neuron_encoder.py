@@ -13,11 +13,12 @@ from tests.infrastructure.conftest import Assembly, run_app
 from tests.infrastructure.test_neo import plain
 from tests.infrastructure.test_templates import SERVING, statements
 
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 NEURON = """
 environment: neuron
 workloads:
   neuron_encoder:
+    kind: neuron_encoder
     models:
       traced: {source: {kind: demo}}
       virtual: {source: {kind: demo}, target: cpu}
@@ -45,8 +46,8 @@ def write(path: Path, *changes: tuple[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def assembly(synthesise: Synthesise, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    return synthesise(write(tmp_path_factory.mktemp("deployment") / "neuron.yaml"))
+def assembly(synthesize: Synthesize, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    return synthesize(write(tmp_path_factory.mktemp("deployment") / "neuron.yaml"))
 
 
 def only(assembly: Assembly, kind: str) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def test_the_group_is_checked_by_its_load_balancer_over_two_zones(assembly: Asse
     assert (targets["HealthCheckPath"], targets["Port"], targets["TargetType"]) == ("/ping", 8080, "instance")
 
 
-def test_a_fleet_follows_the_utilisation_of_its_neuron_cores(assembly: Assembly) -> None:
+def test_a_fleet_follows_the_utilization_of_its_neuron_cores(assembly: Assembly) -> None:
     policy = only(assembly, "AWS::AutoScaling::ScalingPolicy")
     assert policy["PolicyType"] == "TargetTrackingScaling"
     tracking = policy["TargetTrackingConfiguration"]
@@ -267,7 +268,7 @@ def test_the_build_traces_where_there_is_memory_and_reads_the_code_that_it_share
     assert not (source.parent / "saved_model").exists()
 
 
-def test_an_older_machine_image_zones_and_https_are_settings(synthesise: Synthesise, tmp_path: Path) -> None:
+def test_an_older_machine_image_zones_and_https_are_settings(synthesize: Synthesize, tmp_path: Path) -> None:
     settings = (
         "inf2.24xlarge, image_id: ami-0123456789abcdef0, availability_zones: [us-east-1a, us-east-1c], "
         'certificate_arn: "arn:aws:acm:us-east-1:123456789012:certificate/abc"'
@@ -275,7 +276,7 @@ def test_an_older_machine_image_zones_and_https_are_settings(synthesise: Synthes
     path = write(
         tmp_path / "other.yaml", ("inf2.24xlarge, max_instances: 3", f"{settings}, max_instances: 1")
     )  # fmt: skip
-    changed = synthesise(path)
+    changed = synthesize(path)
     assert launched(changed)["ImageId"] == "ami-0123456789abcdef0"
     zones = {subnet["Properties"]["AvailabilityZone"] for subnet in changed.resources("AWS::EC2::Subnet").values()}
     assert zones == {"us-east-1a", "us-east-1c"}
@@ -284,7 +285,7 @@ def test_an_older_machine_image_zones_and_https_are_settings(synthesise: Synthes
     assert not changed.resources("AWS::AutoScaling::ScalingPolicy"), "a fleet of one size has nothing to track"
 
 
-def test_inf1_has_no_guardrails_and_a_warning_at_synth(synthesise: Synthesise, tmp_path: Path) -> None:
+def test_inf1_has_no_guardrails_and_a_warning_at_synth(synthesize: Synthesize, tmp_path: Path) -> None:
     path = write(
         tmp_path / "inf1.yaml",
         ("traced: {source: {kind: demo}}", "traced: {source: {kind: demo}, target: inf1, lengths: [128, 256], "
@@ -292,15 +293,15 @@ def test_inf1_has_no_guardrails_and_a_warning_at_synth(synthesise: Synthesise, t
         ("ml.inf2.8xlarge", "ml.inf1.2xlarge, guardrails: off"),
         ("inf2.24xlarge", "inf1.6xlarge, image_id: ami-0123456789abcdef0"),
     )  # fmt: skip
-    assembly = synthesise(path)
+    assembly = synthesize(path)
     endpoint = next(e for n, e in assembly.resources("AWS::SageMaker::Endpoint").items() if "/Real" in n)
     assert "DeploymentConfig" not in endpoint["Properties"]
     written = " ".join(file.read_text() for file in assembly.folder.glob("*.json"))
     assert "target is 'inf1', a legacy setting" in written
 
 
-def test_twice_gives_the_same_bytes(synthesise: Synthesise, assembly: Assembly, tmp_path: Path) -> None:
-    again = synthesise(write(tmp_path / "neuron.yaml"))
+def test_twice_gives_the_same_bytes(synthesize: Synthesize, assembly: Assembly, tmp_path: Path) -> None:
+    again = synthesize(write(tmp_path / "neuron.yaml"))
     for path in assembly.folder.glob("*.template.json"):
         assert path.read_bytes() == (again.folder / path.name).read_bytes()
 

@@ -11,11 +11,14 @@ import pytest
 import yaml
 
 from load_tests.gates import parse_gate
-from stacks.pipeline_settings import Pipeline
-from stacks.settings import DeploymentError
+from stacks.naming import camel
+from stacks.settings.deployment import DeploymentError
+from stacks.settings.pipeline import Pipeline
+from tests import by_kind
 from tests.infrastructure.conftest import ROOT, run_app
 
 Template = dict[str, Any]
+ENCODER, TABULAR = by_kind.shipped_name("encoder"), by_kind.shipped_name("tabular")
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +61,13 @@ def test_a_push_is_tested_deployed_to_dev_loaded_approved_and_deployed_to_prod_i
     assert list(stages) == ["Source", "Build", "UpdatePipeline", "Assets", "Dev", "Approval", "Prod"]
     order = {action["Name"]: action["RunOrder"] for action in stages["Dev"]["Actions"]}
     loads = {name: at for name, at in order.items() if name.startswith("LoadTest-")}
-    assert set(loads) == {"LoadTest-Tabular-Large", "LoadTest-Encoder-Demo"}
+    assert set(loads) == {f"LoadTest-{camel(TABULAR)}-Large", f"LoadTest-{camel(ENCODER)}-Demo"}
     assert min(loads.values()) > max(at for name, at in order.items() if name not in loads)
     (approval,) = stages["Approval"]["Actions"]
     assert approval["ActionTypeId"]["Category"] == "Approval"
 
 
-def test_the_build_runs_the_tests_and_synthesises_this_pipeline(template: Template) -> None:
+def test_the_build_runs_the_tests_and_synthesizes_this_pipeline(template: Template) -> None:
     text = commands(template, "BuildSynth")
     assert text.index("scripts/test") < text.index("scripts/synth pipeline=main")
     for script in re.findall(r"scripts/[\w-]+", text):
@@ -72,9 +75,9 @@ def test_the_build_runs_the_tests_and_synthesises_this_pipeline(template: Templa
 
 
 def test_a_load_test_decides_by_its_gates_and_its_exit_code(template: Template) -> None:
-    text = commands(template, "LoadTestTabularLarge")
+    text = commands(template, f"LoadTest{camel(TABULAR)}Large")
     (command,) = (shlex.split(line) for line in yaml.safe_load(text))
-    assert command[:2] == ["scripts/load-test", "tabular"]
+    assert command[:2] == ["scripts/load-test", TABULAR]
     assert "--rate" in command and command[command.index("--deployment") + 1] == "dev"
     gates = [command[at + 1] for at, part in enumerate(command) if part == "--gate"]
     assert gates == ["p99<=100", "errors<=0.1%", "rate>=99%"]
@@ -83,13 +86,15 @@ def test_a_load_test_decides_by_its_gates_and_its_exit_code(template: Template) 
 
 
 def test_a_load_test_may_ask_its_endpoint_and_no_other(template: Template) -> None:
-    (policy,) = (each for name, each in resources(template, "AWS::IAM::Policy").items() if "LoadTestTabular" in name)
+    construct = f"LoadTest{camel(TABULAR)}"
+    (policy,) = (each for name, each in resources(template, "AWS::IAM::Policy").items() if construct in name)
     (asked,) = (
         statement["Resource"]
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
         if statement["Action"] == "sagemaker:InvokeEndpoint"
     )
-    assert all(str(each).count("/dev-tabular-large") == 1 for each in asked)
+    endpoint = f"/dev-{TABULAR}-large".replace("_", "-")
+    assert all(str(each).count(endpoint) == 1 for each in asked)
 
 
 def test_prod_rolls_back_when_it_fails_or_an_endpoint_alarms_in_the_half_hour_after(stages: Mapping[str, Any]) -> None:
@@ -97,7 +102,8 @@ def test_prod_rolls_back_when_it_fails_or_an_endpoint_alarms_in_the_half_hour_af
     (condition,) = stages["Prod"]["OnSuccess"]["Conditions"]
     assert condition["Result"] == "ROLLBACK"
     watched = [rule["Configuration"] for rule in condition["Rules"]]
-    assert {each["AlarmName"] for each in watched} == {"prod-encoder-qa-any", "prod-tabular-churn-any"}
+    endpoints = (f"prod-{ENCODER}-qa", f"prod-{TABULAR}-churn")
+    assert {each["AlarmName"] for each in watched} == {f"{name.replace('_', '-')}-any" for name in endpoints}
     assert {(each["AlarmStates"], each["WaitTime"]) for each in watched} == {("ALARM", "30")}
     assert "OnFailure" not in stages["Approval"], "who refuses an update has not asked for the one before"
 
@@ -156,7 +162,7 @@ GOOD: dict[str, Any] = {
     "source": {"connection_arn": CONNECTION, "repository": "example/stacks"},
     "dev": {"deployment": "dev"},
     "prod": {"deployment": "prod"},
-    "load_tests": [{"workload": "tabular", "users": 2, "gates": ["errors<=1%"]}],
+    "load_tests": [{"workload": TABULAR, "users": 2, "gates": ["errors<=1%"]}],
 }
 WRONG: Mapping[str, tuple[dict[str, Any], str]] = {
     "a production of another profile": ({"prod": {"deployment": "published"}}, "name one of profile prod"),
@@ -166,11 +172,11 @@ WRONG: Mapping[str, tuple[dict[str, Any], str]] = {
         "load_tests.0.workload is 'nothing': choose one of encoder",
     ),
     "a load test where nothing can run": (
-        {"load_tests": [{"workload": "tabular", "users": 2, "gates": ["errors<=1%"], "on": "fargate"}]},
+        {"load_tests": [{"workload": TABULAR, "users": 2, "gates": ["errors<=1%"], "on": "fargate"}]},
         "dev has no load_test: add it, or use machine",
     ),
     "a load test without a load": (
-        {"load_tests": [{"workload": "tabular", "gates": ["errors<=1%"]}]},
+        {"load_tests": [{"workload": TABULAR, "gates": ["errors<=1%"]}]},
         "rate is None and users None: give one of them",
     ),
     "a certain place from anywhere": (

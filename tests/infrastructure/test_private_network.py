@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from stacks.endpoint_checks import check
+from stacks.checks.endpoints import check
 from tests.infrastructure.conftest import Assembly, run_app
 
 PRIVATE = Path(__file__).with_name("private_network.yaml")
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 
 
 @pytest.fixture(scope="module")
-def assembly(synthesise: Synthesise) -> Assembly:
-    return synthesise(str(PRIVATE))
+def assembly(synthesize: Synthesize) -> Assembly:
+    return synthesize(str(PRIVATE))
 
 
 def properties(assembly: Assembly, kind: str) -> dict[str, dict[str, Any]]:
@@ -121,12 +121,12 @@ def test_every_role_has_the_permissions_boundary(assembly: Assembly) -> None:
 
 
 def test_a_boundary_reaches_the_roles_that_the_cdk_makes_for_a_bucket_that_is_emptied(
-    synthesise: Synthesise, tmp_path: Path
+    synthesize: Synthesize, tmp_path: Path
 ) -> None:
     text = (Path(__file__).parents[2] / "deployments/dev.yaml").read_text()
     bounded = tmp_path / "bounded.yaml"
     arn = "arn:aws:iam::123456789012:policy/boundary"
     bounded.write_text(f"permissions_boundary: {arn}\n{text}")
-    roles = properties(synthesise(str(bounded)), "AWS::IAM::Role")
+    roles = properties(synthesize(str(bounded)), "AWS::IAM::Role")
     assert any("CustomS3AutoDeleteObjects" in name for name in roles)
     assert {role["PermissionsBoundary"] for role in roles.values()} == {arn}

@@ -7,11 +7,12 @@ import pytest
 
 from tests.infrastructure.conftest import Assembly
 
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 DEPLOYMENT = """
 environment: ways
 workloads:
   encoder:
+    kind: encoder
     models: {demo: {source: {kind: demo}}}
     endpoints:
       shadowed:
@@ -22,12 +23,14 @@ workloads:
         scaling: {min_capacity: 2, max_capacity: 4, target_invocations_per_instance: 100}
         guardrails: {traffic: canary, step: 1}
   tabular:
+    kind: tabular
     endpoints:
       whole: {instance_count: 1}
       canary: {instance_count: 4, guardrails: {traffic: canary, step: 1, bake_seconds: 300, keep_seconds: 60}}
       linear: {instance_count: 4, guardrails: {traffic: linear, timeout_seconds: 3600}}
       rolling: {instance_count: 4, guardrails: {traffic: rolling, step: 25%}}
   saved_model:
+    kind: saved_model
     endpoints:
       copies:
         server: openvino
@@ -38,10 +41,10 @@ workloads:
 
 
 @pytest.fixture(scope="module")
-def assembly(synthesise: Synthesise, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+def assembly(synthesize: Synthesize, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     path = tmp_path_factory.mktemp("deployment") / "ways.yaml"
     path.write_text(DEPLOYMENT)
-    return synthesise(str(path))
+    return synthesize(str(path))
 
 
 def endpoint(assembly: Assembly, name: str) -> dict[str, Any]:
@@ -144,8 +147,8 @@ def test_copies_of_an_inference_component_go_out_in_batches_of_the_size_set(asse
     assert policy["MaximumBatchSize"] == {"Type": "COPY_COUNT", "Value": 1}
 
 
-def test_production_begins_with_a_canary_of_one_instance_that_bakes_ten_minutes(synthesise: Synthesise) -> None:
-    endpoints = synthesise("prod").resources("AWS::SageMaker::Endpoint")
+def test_production_begins_with_a_canary_of_one_instance_that_bakes_ten_minutes(synthesize: Synthesize) -> None:
+    endpoints = synthesize("prod").resources("AWS::SageMaker::Endpoint")
     assert len(endpoints) == 2
     for resource in endpoints.values():
         routing = resource["Properties"]["DeploymentConfig"]["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]

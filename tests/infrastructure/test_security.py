@@ -11,12 +11,13 @@ import pytest
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
 
-from stacks.constructs.acknowledged import acknowledge, acknowledge_wildcards
-from stacks.endpoint_checks import RULES, check
-from stacks.nag import Report, examine
-from tests.infrastructure.conftest import ROOT, Assembly, run_app
+from stacks.checks.endpoints import RULES, check
+from stacks.checks.nag import Report, examine
+from stacks.checks.nag_acknowledgements import acknowledge, acknowledge_wildcards
+from tests import by_kind
+from tests.infrastructure.conftest import Assembly, run_app
 
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 Templates = dict[str, dict[str, Any]]
 DEPLOYMENTS = ("dev", "prod", "published")
 
@@ -89,9 +90,9 @@ def test_no_acknowledgement_accepts_every_wildcard_at_once(topic: sns.Topic) -> 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_what_is_shipped_keeps_to_every_rule_of_this_project(
-    synthesise: Synthesise, deployment: str, figure: Callable[[str], None]
+    synthesize: Synthesize, deployment: str, figure: Callable[[str], None]
 ) -> None:
-    templates = synthesise(deployment).templates()
+    templates = synthesize(deployment).templates()
     assert not check(templates, profile="prod" if deployment == "prod" else "dev")
     resources = sum(len(template.get("Resources", {})) for template in templates.values())
     figure(f"endpoint checks: {deployment}: {resources} resources, {len(RULES)} rules, 0 violations")
@@ -198,9 +199,9 @@ VIOLATIONS: Mapping[str, tuple[str, Callable[[Templates], Any]]] = {
 
 
 @pytest.mark.parametrize("violation", VIOLATIONS)
-def test_a_rule_finds_its_violation_and_says_where(synthesise: Synthesise, violation: str) -> None:
+def test_a_rule_finds_its_violation_and_says_where(synthesize: Synthesize, violation: str) -> None:
     rule, plant = VIOLATIONS[violation]
-    templates = copy.deepcopy(synthesise("prod").templates())
+    templates = copy.deepcopy(synthesize("prod").templates())
     plant(templates)
     found = check(templates, profile="prod")
     assert rule in {each.rule for each in found}
@@ -211,17 +212,17 @@ def test_every_rule_has_a_violation_that_it_finds() -> None:
     assert {rule for rule, _ in VIOLATIONS.values()} == set(RULES)
 
 
-def test_a_digest_pins_an_image_and_so_does_a_numbered_release_of_aws(synthesise: Synthesise) -> None:
-    templates = copy.deepcopy(synthesise("prod").templates())
+def test_a_digest_pins_an_image_and_so_does_a_numbered_release_of_aws(synthesize: Synthesize) -> None:
+    templates = copy.deepcopy(synthesize("prod").templates())
     container = first(templates, "AWS::SageMaker::Model")["PrimaryContainer"]
     container["Image"] = f"registry.example/serving@sha256:{'0' * 64}"
     assert not check(templates, profile="prod")
-    images = synthesise("published").resources("AWS::SageMaker::Model").values()
+    images = synthesize("published").resources("AWS::SageMaker::Model").values()
     assert "sagemaker-xgboost:3.0-5" in str([image["Properties"]["PrimaryContainer"] for image in images])
 
 
 def test_a_violation_stops_the_synth_and_what_another_deployment_left_in_the_folder_does_not(tmp_path: Path) -> None:
-    text = (ROOT / "deployments/prod.yaml").read_text()
+    text = by_kind.file("prod").read_text()
     unguarded = tmp_path / "unguarded.yaml"
     unguarded.write_text(text.replace("guardrails: *canary", "guardrails: off"))
     done = run_app(tmp_path / "out", str(unguarded), CDK_VALIDATION="false")
@@ -231,16 +232,16 @@ def test_a_violation_stops_the_synth_and_what_another_deployment_left_in_the_fol
     assert run_app(tmp_path / "out", "dev", CDK_VALIDATION="false").returncode == 0
 
 
-def test_a_development_endpoint_may_have_one_instance(synthesise: Synthesise) -> None:
-    templates = copy.deepcopy(synthesise("prod").templates())
+def test_a_development_endpoint_may_have_one_instance(synthesize: Synthesize) -> None:
+    templates = copy.deepcopy(synthesize("prod").templates())
     variant(templates)["InitialInstanceCount"] = 1
     assert not check(templates, profile="dev")
 
 
 def test_alarms_may_publish_to_the_encrypted_topic_whose_own_policy_would_else_let_nobody(
-    synthesise: Synthesise,
+    synthesize: Synthesize,
 ) -> None:
-    (policy,) = synthesise("prod").resources("AWS::SNS::TopicPolicy").values()
+    (policy,) = synthesize("prod").resources("AWS::SNS::TopicPolicy").values()
     statements = {each["Sid"]: each for each in policy["Properties"]["PolicyDocument"]["Statement"]}
     assert statements["AlarmsMayPublish"]["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
     assert statements["AlarmsMayPublish"]["Condition"] == {
@@ -249,13 +250,13 @@ def test_alarms_may_publish_to_the_encrypted_topic_whose_own_policy_would_else_l
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_every_log_group_is_encrypted_with_the_deployments_key(synthesise: Synthesise, deployment: str) -> None:
-    groups = synthesise(deployment).resources("AWS::Logs::LogGroup")
+def test_every_log_group_is_encrypted_with_the_deployments_key(synthesize: Synthesize, deployment: str) -> None:
+    groups = synthesize(deployment).resources("AWS::Logs::LogGroup")
     assert [name for name, group in groups.items() if "KmsKeyId" not in group["Properties"]] == []
 
 
-def test_a_load_balancers_requests_are_logged_where_it_can_write(synthesise: Synthesise) -> None:
-    assembly = synthesise("published")
+def test_a_load_balancers_requests_are_logged_where_it_can_write(synthesize: Synthesize) -> None:
+    assembly = synthesize("published")
     (balancer,) = assembly.resources("AWS::ElasticLoadBalancingV2::LoadBalancer").values()
     attributes = {each["Key"]: each["Value"] for each in balancer["Properties"]["LoadBalancerAttributes"]}
     assert attributes["access_logs.s3.enabled"] == "true"

@@ -1,4 +1,4 @@
-"""What the synthesised templates promise."""
+"""What the synthesized templates promise."""
 
 import json
 import subprocess
@@ -9,31 +9,32 @@ from typing import Any
 
 import pytest
 
+from tests import by_kind
 from tests.infrastructure.conftest import Assembly, run_app
 
-Synthesise = Callable[..., Assembly]
+Synthesize = Callable[..., Assembly]
 DEPLOYMENTS = ("dev", "prod", "published")
 
 
-def test_prod_needs_no_network_and_twice_gives_the_same_bytes(synthesise: Synthesise) -> None:
-    first, second = synthesise("prod"), synthesise("prod", "again")
+def test_prod_needs_no_network_and_twice_gives_the_same_bytes(synthesize: Synthesize) -> None:
+    first, second = synthesize("prod"), synthesize("prod", "again")
     names = sorted(path.name for path in first.folder.glob("*.template.json"))
     assert names == sorted(path.name for path in second.folder.glob("*.template.json"))
     for name in names:
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
 
 
-def test_the_local_account_gets_the_templates_that_aws_gets(synthesise: Synthesise) -> None:
-    aws = synthesise("dev", CDK_DEFAULT_ACCOUNT="123456789012", CDK_DEFAULT_REGION="eu-west-1")
-    local = synthesise(
+def test_the_local_account_gets_the_templates_that_aws_gets(synthesize: Synthesize) -> None:
+    aws = synthesize("dev", CDK_DEFAULT_ACCOUNT="123456789012", CDK_DEFAULT_REGION="eu-west-1")
+    local = synthesize(
         "dev", CDK_DEFAULT_ACCOUNT="000000000000", CDK_DEFAULT_REGION="us-east-1", AWS_ENDPOINT_URL="http://127.0.0.1:1"
     )
     assert aws.templates() == local.templates()
 
 
 @pytest.mark.parametrize("deployment", [*DEPLOYMENTS, "pipeline=main"])
-def test_cfn_lint_finds_no_error(synthesise: Synthesise, deployment: str) -> None:
-    templates = [str(path) for path in synthesise(deployment).folder.glob("*.template.json")]
+def test_cfn_lint_finds_no_error(synthesize: Synthesize, deployment: str) -> None:
+    templates = [str(path) for path in synthesize(deployment).folder.glob("*.template.json")]
     # W3005: the CDK states dependencies that a reference implies already. W6001: an output that a person
     # pastes holds the bucket of another stack. E3703: the style of Fn::Join, where the CDK names an action's role.
     done = subprocess.run(
@@ -91,8 +92,8 @@ SERVING = {
         ("published", "Published-Tabular/Role", {"s3:ListBucket"}),
     ],
 )
-def test_an_execution_role_may_do_only_this(synthesise: Synthesise, deployment: str, role: str, more: set[str]) -> None:
-    granted = statements(synthesise(deployment), role)
+def test_an_execution_role_may_do_only_this(synthesize: Synthesize, deployment: str, role: str, more: set[str]) -> None:
+    granted = statements(synthesize(deployment), role)
     assert set(granted) == SERVING | more
     # These two have no resource-level permission in IAM.
     assert {action for action, resources in granted.items() if "*" in resources} == {
@@ -101,30 +102,30 @@ def test_an_execution_role_may_do_only_this(synthesise: Synthesise, deployment: 
     }
 
 
-def test_an_execution_role_names_its_own_archives_log_groups_and_alarms(synthesise: Synthesise) -> None:
-    demo = statements(synthesise("dev"), "Dev-Encoder/DemoRole")
+def test_an_execution_role_names_its_own_archives_log_groups_and_alarms(synthesize: Synthesize) -> None:
+    demo = statements(synthesize("dev"), "Dev-Encoder/DemoRole")
     assert all("/model.tar.gz" in archive for archive in demo["s3:GetObject"])
     assert all("dev-encoder-demo" in arn for arn in demo["logs:PutLogEvents"] + demo["cloudwatch:DescribeAlarms"])
-    churn = statements(synthesise("dev"), "Dev-Tabular/Role")
+    churn = statements(synthesize("dev"), "Dev-Tabular/Role")
     assert ["/models/*" in archive for archive in churn["s3:GetObject"]] == [True]
     assert all("dev-tabular-" in arn for arn in churn["logs:PutLogEvents"] + churn["cloudwatch:DescribeAlarms"])
 
 
-def test_a_build_may_read_the_foreign_objects_of_its_recipe_and_write_its_own_prefix(synthesise: Synthesise) -> None:
-    build = statements(synthesise("prod"), "Prod-ModelBuild/TabularBuildRole")
+def test_a_build_may_read_the_foreign_objects_of_its_recipe_and_write_its_own_prefix(synthesize: Synthesize) -> None:
+    build = statements(synthesize("prod"), "Prod-ModelBuild/TabularBuildRole")
     read = [resource for resource in build["s3:GetObject"] if "tabular/synthetic/churn.txt" in resource]
     assert len(read) == 2
     assert all("sagemaker-sample-files/" in resource for resource in read)
     written = {resource.rpartition(', "/')[2].removesuffix('"]]}') for resource in build["s3:PutObject"]}
     assert written == {"tabular/*", "cache/tabular", "cache/tabular/*"}
-    offline = statements(synthesise("dev"), "Dev-ModelBuild/TabularBuildRole")
+    offline = statements(synthesize("dev"), "Dev-ModelBuild/TabularBuildRole")
     assert not any("sagemaker-sample-files" in resource for resource in offline["s3:GetObject"])
 
 
 def test_every_model_of_a_multi_model_endpoint_is_under_one_prefix_and_one_model_serves_both_sizes(
-    synthesise: Synthesise,
+    synthesize: Synthesize,
 ) -> None:
-    assembly = synthesise("dev")
+    assembly = synthesize("dev")
     (model,) = (m for name, m in assembly.resources("AWS::SageMaker::Model").items() if "Tabular" in name)
     container = model["Properties"]["PrimaryContainer"]
     assert container["Mode"] == "MultiModel"
@@ -140,8 +141,8 @@ def published_scaling(assembly: Assembly, stack: str, kind: str) -> list[dict[st
     return [resource for name, resource in found if name.startswith(f"Published-{stack}/")]
 
 
-def test_the_published_unet_comparison_has_its_knobs_its_image_and_its_scaling(synthesise: Synthesise) -> None:
-    assembly = synthesise("published")
+def test_the_published_unet_comparison_has_its_knobs_its_image_and_its_scaling(synthesize: Synthesize) -> None:
+    assembly = synthesize("published")
     containers = {
         name.partition("/")[2]: model["Properties"]["PrimaryContainer"]
         for name, model in assembly.resources("AWS::SageMaker::Model").items()
@@ -159,9 +160,9 @@ def test_the_published_unet_comparison_has_its_knobs_its_image_and_its_scaling(s
 
 
 def test_the_published_churn_comparison_runs_the_builtin_image_under_the_published_scaling(
-    synthesise: Synthesise,
+    synthesize: Synthesize,
 ) -> None:
-    assembly = synthesise("published")
+    assembly = synthesize("published")
     (model,) = (m for name, m in assembly.resources("AWS::SageMaker::Model").items() if "Tabular" in name)
     assert "/sagemaker-xgboost:3.0-5" in json.dumps(model["Properties"]["PrimaryContainer"]["Image"])
     targets = published_scaling(assembly, "Tabular", "ScalableTarget")
@@ -176,8 +177,8 @@ def test_the_published_churn_comparison_runs_the_builtin_image_under_the_publish
         }
 
 
-def test_steps_and_schedules_stand_beside_target_tracking(synthesise: Synthesise, tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "deployments/dev.yaml").read_text()
+def test_steps_and_schedules_stand_beside_target_tracking(synthesize: Synthesize, tmp_path: Path) -> None:
+    text = by_kind.file("dev").read_text()
     scaled = tmp_path / "scaled.yaml"
     scaled.write_text(
         text.replace(
@@ -193,7 +194,7 @@ def test_steps_and_schedules_stand_beside_target_tracking(synthesise: Synthesise
             morning: {schedule: "cron(0 7 * * ? *)", timezone: Europe/Paris, min_capacity: 2, max_capacity: 4}""",
         )
     )
-    assembly = synthesise(str(scaled))
+    assembly = synthesize(str(scaled))
 
     def churn(kind: str) -> dict[str, dict[str, Any]]:
         return {name: r for name, r in assembly.resources(kind).items() if name.startswith("Dev-Tabular/")}
@@ -224,6 +225,7 @@ UNET = """
 environment: unet
 workloads:
   saved_model:
+    kind: saved_model
     recipe: {preset: demo}
     endpoints:
       tuned:
@@ -245,10 +247,10 @@ def without_hashes(environment: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in environment.items() if not name.endswith("_SHA256")}
 
 
-def test_unet_serves_one_build_by_the_container_of_aws_and_by_our_own(synthesise: Synthesise, tmp_path: Path) -> None:
+def test_unet_serves_one_build_by_the_container_of_aws_and_by_our_own(synthesize: Synthesize, tmp_path: Path) -> None:
     path = tmp_path / "unet.yaml"
     path.write_text(UNET)
-    assembly = synthesise(str(path))
+    assembly = synthesize(str(path))
     assert len(assembly.resources("Custom::BuiltArtifact")) == 1
     models = {
         name.partition("/")[2]: model["Properties"]["PrimaryContainer"]
@@ -274,8 +276,8 @@ def test_unet_serves_one_build_by_the_container_of_aws_and_by_our_own(synthesise
     assert all("repository/tensorflow-inference" in arn for arn in role["ecr:BatchGetImage"])
 
 
-def test_the_role_of_what_can_be_tuned_may_log_for_the_endpoint_beside_it(synthesise: Synthesise) -> None:
-    assembly = synthesise("dev")
+def test_the_role_of_what_can_be_tuned_may_log_for_the_endpoint_beside_it(synthesize: Synthesize) -> None:
+    assembly = synthesize("dev")
     logging = {
         key: json.dumps(statements(assembly, f"Dev-SavedModel/{key}Role")["logs:PutLogEvents"])
         for key in ("Tuned", "Int8", "Scaled")
@@ -284,31 +286,31 @@ def test_the_role_of_what_can_be_tuned_may_log_for_the_endpoint_beside_it(synthe
     assert "-tune" not in logging["Int8"] + logging["Scaled"]
 
 
-def test_a_knob_without_effect_is_a_warning_at_synth(synthesise: Synthesise, tmp_path: Path) -> None:
+def test_a_knob_without_effect_is_a_warning_at_synth(synthesize: Synthesize, tmp_path: Path) -> None:
     path = tmp_path / "unet.yaml"
     path.write_text(UNET)
-    written = [file.read_text() for file in synthesise(str(path)).folder.glob("*.json")]
+    written = [file.read_text() for file in synthesize(str(path)).folder.glob("*.json")]
     (metadata,) = (text for text in written if "aws:cdk:warning" in text)
     assert metadata.count("aws:cdk:warning") == 1
     assert "gunicorn_workers is 64: the Python service" in metadata
 
 
-def test_each_engine_has_an_image_of_its_own(synthesise: Synthesise, tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "deployments/dev.yaml").read_text()
+def test_each_engine_has_an_image_of_its_own(synthesize: Synthesize, tmp_path: Path) -> None:
+    text = by_kind.file("dev").read_text()
     both = tmp_path / "both.yaml"
     both.write_text(text.replace("{kind: random, seed: 0}}", "{kind: random, seed: 0}, engine: onnxruntime}"))
     images = {
         name: json.dumps(model["Properties"]["PrimaryContainer"]["Image"])
-        for name, model in synthesise(str(both)).resources("AWS::SageMaker::Model").items()
-        if "Encoder" in name
+        for name, model in synthesize(str(both)).resources("AWS::SageMaker::Model").items()
+        if name.startswith("Dev-Encoder/")
     }
     assert len(images) == 4
     assert len(set(images.values())) == 2
     assert len({image for name, image in images.items() if "/Demo" in name}) == 1
 
 
-def test_the_builder_functions_may_do_only_this(synthesise: Synthesise) -> None:
-    assembly = synthesise("dev")
+def test_the_builder_functions_may_do_only_this(synthesize: Synthesize) -> None:
+    assembly = synthesize("dev")
     logging = {"logs:CreateLogStream", "logs:PutLogEvents"}
     listing = logging | {"s3:ListBucket", "s3:ListBucketVersions", "kms:Decrypt", "s3:GetObject"}
     assert set(statements(assembly, "Dev-ModelBuild/ArtifactBuilderOnEventRole")) == listing | {
@@ -323,9 +325,9 @@ def test_the_builder_functions_may_do_only_this(synthesise: Synthesise) -> None:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_only_endpoints_are_named_so_that_every_change_can_replace_the_rest(
-    synthesise: Synthesise, deployment: str
+    synthesize: Synthesize, deployment: str
 ) -> None:
-    assembly = synthesise(deployment)
+    assembly = synthesize(deployment)
     for kind, name in (("Model", "ModelName"), ("EndpointConfig", "EndpointConfigName")):
         assert all(name not in r["Properties"] for r in assembly.resources(f"AWS::SageMaker::{kind}").values())
     for endpoint in assembly.resources("AWS::SageMaker::Endpoint").values():
@@ -336,8 +338,8 @@ def test_only_endpoints_are_named_so_that_every_change_can_replace_the_rest(
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_every_endpoint_is_isolated_encrypted_and_rolls_back_on_alarms(synthesise: Synthesise, deployment: str) -> None:
-    assembly = synthesise(deployment)
+def test_every_endpoint_is_isolated_encrypted_and_rolls_back_on_alarms(synthesize: Synthesize, deployment: str) -> None:
+    assembly = synthesize(deployment)
     for model in assembly.resources("AWS::SageMaker::Model").values():
         assert model["Properties"]["EnableNetworkIsolation"] is True
     for config in assembly.resources("AWS::SageMaker::EndpointConfig").values():
@@ -351,8 +353,8 @@ def test_every_endpoint_is_isolated_encrypted_and_rolls_back_on_alarms(synthesis
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_buckets_are_private_encrypted_and_tls_only(synthesise: Synthesise, deployment: str) -> None:
-    assembly = synthesise(deployment)
+def test_buckets_are_private_encrypted_and_tls_only(synthesize: Synthesize, deployment: str) -> None:
+    assembly = synthesize(deployment)
     buckets = assembly.resources("AWS::S3::Bucket")
     assert len(buckets) == 2
     for bucket in buckets.values():
@@ -364,20 +366,20 @@ def test_buckets_are_private_encrypted_and_tls_only(synthesise: Synthesise, depl
     assert all(key["Properties"]["EnableKeyRotation"] for key in keys)
 
 
-def test_destroy_removes_dev_and_keeps_the_data_of_prod(synthesise: Synthesise) -> None:
+def test_destroy_removes_dev_and_keeps_the_data_of_prod(synthesize: Synthesize) -> None:
     for deployment, policy in (("dev", "Delete"), ("prod", "Retain")):
-        buckets = synthesise(deployment).resources("AWS::S3::Bucket").values()
+        buckets = synthesize(deployment).resources("AWS::S3::Bucket").values()
         assert {bucket["DeletionPolicy"] for bucket in buckets} == {policy}
     for deployment, kept in (("dev", "Delete"), ("prod", "RetainExceptOnCreate")):
-        built = synthesise(deployment).resources("Custom::BuiltArtifact").values()
+        built = synthesize(deployment).resources("Custom::BuiltArtifact").values()
         assert {each["DeletionPolicy"] for each in built} == {kept}, "its deletion would empty what the bucket keeps"
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_every_function_and_endpoint_logs_into_a_group_that_ends_with_its_stack(
-    synthesise: Synthesise, deployment: str
+    synthesize: Synthesize, deployment: str
 ) -> None:
-    assembly = synthesise(deployment)
+    assembly = synthesize(deployment)
     groups = assembly.resources("AWS::Logs::LogGroup")
     assert {group["DeletionPolicy"] for group in groups.values()} == {"Delete"}
     assert all(group["Properties"]["RetentionInDays"] == 30 for group in groups.values())
@@ -389,8 +391,8 @@ def test_every_function_and_endpoint_logs_into_a_group_that_ends_with_its_stack(
         assert f"/aws/sagemaker/Endpoints/{endpoint['Properties']['EndpointName']}" in named
 
 
-def test_prod_scales_captures_and_has_a_budget(synthesise: Synthesise) -> None:
-    prod = synthesise("prod")
+def test_prod_scales_captures_and_has_a_budget(synthesize: Synthesize) -> None:
+    prod = synthesize("prod")
     targets = {
         target["Properties"]["ResourceId"]: target
         for target in prod.resources("AWS::ApplicationAutoScaling::ScalableTarget").values()
@@ -409,19 +411,18 @@ def test_prod_scales_captures_and_has_a_budget(synthesise: Synthesise) -> None:
     assert len(prod.resources("AWS::Budgets::Budget")) == 1
 
 
-def test_a_change_of_recipe_changes_the_artifact_and_nothing_else_does(synthesise: Synthesise, tmp_path: Path) -> None:
+def test_a_change_of_recipe_changes_the_artifact_and_nothing_else_does(synthesize: Synthesize, tmp_path: Path) -> None:
     def prefixes(assembly: Assembly) -> dict[str, str]:
         resources = assembly.resources("Custom::BuiltArtifact").values()
         return {r["Properties"]["Prefix"].rpartition("/")[0]: r["Properties"]["Prefix"] for r in resources}
 
-    root = Path(__file__).parents[2]
-    text = (root / "deployments/dev.yaml").read_text()
+    text = by_kind.file("dev").read_text()
     tagged, changed = tmp_path / "tagged.yaml", tmp_path / "changed.yaml"
     tagged.write_text(text.replace("project: sagemaker", "team: ml, project: sagemaker"))
     changed.write_text(text.replace("max_seq_length: 320", "max_seq_length: 256"))
-    before = prefixes(synthesise("dev"))
-    assert prefixes(synthesise(str(tagged))) == before
-    after = prefixes(synthesise(str(changed)))
+    before = prefixes(synthesize("dev"))
+    assert prefixes(synthesize(str(tagged))) == before
+    after = prefixes(synthesize(str(changed)))
     assert [name for name in before if after[name] != before[name]] == ["encoder/minilm_demo"]
 
 

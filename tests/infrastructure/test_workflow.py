@@ -94,11 +94,11 @@ def diff(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_difference_of_two_synths_is_told_without_network_or_credentials(
-    synthesise: Callable[..., Assembly], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    synthesize: Callable[..., Assembly], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     for side in ("before", "after"):
-        shutil.copytree(synthesise("prod").folder, tmp_path / side / "prod", symlinks=True)
+        shutil.copytree(synthesize("prod").folder, tmp_path / side / "prod", symlinks=True)
     path = tmp_path / "after/prod/Prod-Tabular.template.json"
     template = json.loads(path.read_text())
     for resource in template["Resources"].values():
@@ -113,7 +113,7 @@ def test_the_difference_of_two_synths_is_told_without_network_or_credentials(
     assert done.stdout.count("<details>") == 1 and "[-] 5" in done.stdout and "[+] 8" in done.stdout
 
 
-def test_a_folder_that_was_not_synthesised_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_was_not_synthesized_is_an_error(tmp_path: Path) -> None:
     done = diff(str(tmp_path), str(tmp_path), "prod")
     assert done.returncode == 1
     assert "has no templates; copy cdk.out there after scripts/synth prod" in done.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sanitizers.encoder import (
+from tools.sanitizers.encoder import (
     ADDRESS,
     INSTALL,
     THREAD,

@@ -71,7 +71,7 @@ def test_a_worker_answers_with_the_logits_of_tokens_and_not_of_padding() -> None
 
 
 def test_a_worker_times_each_length() -> None:
-    found = answer(lambda batch: None, ASKED | {"logits": False})
+    found = answer(lambda _batch: None, ASKED | {"logits": False})
     assert [len(each) for each in found.values() if isinstance(each, list)] == [2]
     assert list(found) == ["seconds"]
 

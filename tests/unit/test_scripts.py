@@ -88,7 +88,7 @@ def test_a_build_makes_an_interrupted_environment_again_and_leaves_anybodys_fold
     for refused in ("work", "link"):
         done = new_environment(tmp_path / refused)
         assert (done.returncode, done.stdout) == (1, "")
-        assert "was not made by a build" in done.stderr
+        assert "was not created by a build" in done.stderr
     assert (tmp_path / "work/file").exists()
     assert (tmp_path / "venv/bin/python").exists()
 

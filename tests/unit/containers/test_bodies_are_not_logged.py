@@ -11,8 +11,8 @@ import pytest
 
 from containers.serving.app import Answer, Invocation, ServingOptions, create_app
 from containers.serving.errors import where_it_failed
-from tests.fuzz.servers import SERVERS, Running, running
-from tests.fuzz.wire import Connection, Request
+from tools.fuzz.servers import SERVERS, Running, running
+from tools.fuzz.wire import Connection, Request
 
 PRIVATE = "Quixotic7141"
 """In every body, and in nothing else."""

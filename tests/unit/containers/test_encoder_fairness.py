@@ -272,7 +272,7 @@ def test_the_image_drops_the_windows_of_a_client_that_closes_its_connection() ->
 
 def test_a_request_whose_client_left_while_it_waited_for_a_thread_is_not_tokenized() -> None:
     class NeverAsked:
-        def answer(self, *arguments: object, **options: object) -> list[object]:
+        def answer(self, *_arguments: object, **_options: object) -> list[object]:
             raise AssertionError
 
     cancellation = Cancellation()

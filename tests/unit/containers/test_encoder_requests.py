@@ -125,7 +125,7 @@ def test_a_request_of_more_windows_than_one_may_cost_is_a_400_that_names_the_ite
     # 600 tokens are 14 windows of this model, so the tenth item passes the limit.
     assert error["field"] == "[9].context"
     assert error["message"].startswith(
-        f"the first 10 of 64 items need 140 windows of the encoder; a request may have {MAX_WINDOWS}."
+        f"the first 10 of 64 items need 140 windows of the encoder; a request may have at most {MAX_WINDOWS}."
     )
     assert "Send fewer items or shorter contexts" in error["message"]
 
@@ -161,7 +161,7 @@ def test_text_of_more_characters_than_a_request_may_have_is_refused_before_it_is
     assert response.status_code == 400
     error = response.json()["error"]
     assert (error["code"], error["field"]) == ("context_too_long", name)
-    assert f"a request may have {MAX_CHARACTERS}. Send" in error["message"]
+    assert f"a request may have at most {MAX_CHARACTERS}. Send" in error["message"]
 
 
 def test_the_characters_of_all_items_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +260,7 @@ def test_a_client_that_never_finishes_its_body_gets_a_408() -> None:
             "type": "http", "method": "POST", "path": "/invocations", "raw_path": b"/invocations", "query_string": b"",
             "headers": [], "http_version": "1.1", "scheme": "http", "server": ("container", 80), "client": None,
         }  # fmt: skip
-        app = create_app(lambda invocation: Answer(b""), ServingOptions(body_timeout_seconds=0.05))
+        app = create_app(lambda _invocation: Answer(b""), ServingOptions(body_timeout_seconds=0.05))
         await app(scope, receive, collect)  # type: ignore[arg-type]
         assert sent[0]["status"] == 408
 
@@ -270,7 +270,7 @@ def test_a_client_that_never_finishes_its_body_gets_a_408() -> None:
 def test_a_failure_in_the_model_is_a_500_without_a_traceback_and_the_next_request_is_served() -> None:
     calls = iter([RuntimeError("secret detail"), None])
 
-    def fails_once(invocation: Invocation) -> Answer:
+    def fails_once(_invocation: Invocation) -> Answer:
         if error := next(calls):
             raise error
         return Answer(b"fine")

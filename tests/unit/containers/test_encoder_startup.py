@@ -20,8 +20,8 @@ from containers.serving.contract import MANIFEST_FILE
 from containers.serving.errors import StartupError
 from containers.serving.manifest import sha256
 from containers.serving.question_answering.windows import Windower, WindowLimits
-from tests.tiny_models import save_neuron_encoder
-from tests.vnni_models import TINY, FloatBert, rewrite, runnable_library
+from tools.tiny_models import save_neuron_encoder
+from tools.vnni_models import TINY, FloatBert, rewrite, runnable_library
 
 LIMITS = WindowLimits(64, 16, 16)
 
@@ -104,7 +104,7 @@ def test_weights_whose_metadata_disagree_end_the_start(
     vnni_archive: Path, metadata: dict[str, str | None], said: str
 ) -> None:
     rewrite(vnni_archive, metadata=metadata)
-    change_manifest(vnni_archive, lambda manifest: None)
+    change_manifest(vnni_archive, lambda _manifest: None)
 
     assert said in serve(vnni_archive)
 
@@ -113,7 +113,7 @@ def test_weights_whose_metadata_disagree_end_the_start(
 def test_a_tokenizer_with_more_words_than_the_model_ends_the_start(request: pytest.FixtureRequest, engine: str) -> None:
     archive: Path = request.getfixturevalue("archive" if engine == "openvino" else "vnni_archive")
     vocabulary_of(archive, 100)
-    change_manifest(archive, lambda manifest: None)
+    change_manifest(archive, lambda _manifest: None)
 
     assert "the tokenizer's highest token id plus one is 101" in serve(archive)
 
@@ -121,7 +121,7 @@ def test_a_tokenizer_with_more_words_than_the_model_ends_the_start(request: pyte
 def test_windows_longer_than_the_models_positions_end_the_start(vnni_archive: Path) -> None:
     change_manifest(vnni_archive, lambda manifest: manifest["recipe"].update(max_seq_length=81))
 
-    assert "max_seq_length is 81, model.safetensors has embeddings of 80" in serve(vnni_archive)
+    assert "max_seq_length is 81, model.safetensors has 80 embeddings" in serve(vnni_archive)
 
 
 def test_an_engine_that_does_not_exist_ends_the_start(archive: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_model_that_fails_when_it_runs_ends_the_start(archive: Path) -> None:
     weights = np.frombuffer((archive / "model.bin").read_bytes(), dtype=np.uint8).copy()
     weights[:] = 0xFF
     (archive / "model.bin").write_bytes(weights.tobytes())
-    change_manifest(archive, lambda manifest: None)
+    change_manifest(archive, lambda _manifest: None)
 
     assert "the model does not run" in serve(archive) or "cannot load the model" in serve(archive)
 
@@ -154,7 +154,7 @@ def test_a_model_without_berts_inputs_is_refused(archive: Path) -> None:
     xml = (archive / "model.xml").read_text()
     (archive / "model.xml").write_text(xml.replace("input_ids", "pixels"))
 
-    with pytest.raises(StartupError, match=r"model\.xml has inputs .*pixels.*: it must have inputs of input_ids"):
+    with pytest.raises(StartupError, match=r"model\.xml has inputs .*pixels.*: it must have inputs among input_ids"):
         load_engine("openvino", archive, 1)
 
 
@@ -173,7 +173,7 @@ def test_a_model_without_berts_inputs_is_refused(archive: Path) -> None:
 def test_a_damaged_tokenizer_is_refused_with_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / TOKENIZER_FILE).write_bytes(content)
 
-    with pytest.raises(StartupError, match=r"tokenizer\.json is no tokenizer that can be served") as raised:
+    with pytest.raises(StartupError, match=r"tokenizer\.json is not a usable tokenizer") as raised:
         Windower.from_file(tmp_path / TOKENIZER_FILE, LIMITS)
     assert "\n" not in str(raised.value)
 
@@ -183,7 +183,7 @@ def test_a_tokenizer_that_fails_on_an_unknown_word_is_refused(tmp_path: Path) ->
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(tmp_path / TOKENIZER_FILE))
 
-    with pytest.raises(StartupError, match=r"tokenizer\.json is no tokenizer that can be served \(.*\[UNK\]"):
+    with pytest.raises(StartupError, match=r"tokenizer\.json is not a usable tokenizer \(.*\[UNK\]"):
         Windower.from_file(tmp_path / TOKENIZER_FILE, LIMITS)
 
 

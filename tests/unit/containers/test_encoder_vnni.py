@@ -12,7 +12,7 @@ from containers.encoder.engines.vnni import VnniEngine
 from containers.serving.cpu import instruction_sets
 from containers.serving.question_answering.windows import EncoderBatch, Window
 from model_build.encoder.vnni.weights import quantize_rows
-from tests.vnni_models import BASE, TINY, FloatBert, runnable_library
+from tools.vnni_models import BASE, TINY, FloatBert, runnable_library
 
 needs_vnni = pytest.mark.skipif(
     "avx512_vnni" not in instruction_sets(), reason="this processor has no AVX-512 VNNI, and emulation takes minutes"
@@ -138,10 +138,10 @@ def test_lanes_share_the_weights_and_run_at_the_same_time(folders: dict[str, Pat
 @pytest.mark.parametrize(
     ("ids", "types", "named"),
     [
-        ([5, 97], [0, 0], "input_ids: 5 to 97 given, the model has 0 to 96"),
-        ([-1, 5], [0, 0], "input_ids: -1 to 5 given, the model has 0 to 96"),
-        ([5, 6], [0, 2], "token_type_ids: 0 to 2 given, the model has 0 to 1"),
-        ([5] * 81, [0] * 81, "positions: 80 to 80 given, the model has 0 to 79"),
+        ([5, 97], [0, 0], "input_ids are 5 to 97, the model has 0 to 96"),
+        ([-1, 5], [0, 0], "input_ids are -1 to 5, the model has 0 to 96"),
+        ([5, 6], [0, 2], "token_type_ids are 0 to 2, the model has 0 to 1"),
+        ([5] * 81, [0] * 81, "positions are 80 to 80, the model has 0 to 79"),
     ],
 )
 def test_what_the_model_has_no_embedding_of_is_refused(
@@ -156,7 +156,7 @@ def test_what_the_model_has_no_embedding_of_is_refused(
 def test_a_row_of_nothing_but_padding_is_refused(tiny: Engine) -> None:
     zeros = np.zeros((1, 4), dtype=np.int64)
 
-    with pytest.raises(ValueError, match="positions: -1 to -1 given"):
+    with pytest.raises(ValueError, match="positions are -1 to -1"):
         tiny(1).infer(EncoderBatch(zeros, zeros, zeros))
 
 

@@ -16,7 +16,7 @@ from containers.encoder.engines import load_engine, vnni
 from containers.encoder.engines.vnni import LIBRARY_FILE, VERSION, WEIGHTS_FILE, EncoderShape, VnniEngine
 from containers.serving.errors import StartupError
 from containers.serving.question_answering.windows import EncoderBatch
-from tests.vnni_models import TINY, FloatBert, rewrite, runnable_library
+from tools.vnni_models import TINY, FloatBert, rewrite, runnable_library
 
 _BERT = FloatBert.random(TINY)
 HIDDEN, WORDS = TINY.hidden, TINY.words
@@ -145,7 +145,7 @@ def test_weights_that_are_cut_off_are_refused(model: Path, kept: int) -> None:
     whole = (model / WEIGHTS_FILE).read_bytes()
     (model / WEIGHTS_FILE).write_bytes(whole[:kept])
 
-    assert "is no safetensors file" in refused(model)
+    assert "is not a safetensors file" in refused(model)
 
 
 @pytest.mark.parametrize(
@@ -182,20 +182,20 @@ def changed(library: Path, at: int, value: bytes) -> bytes:
 
 def test_a_library_for_another_processor_or_that_is_none_is_refused(model: Path, library: Path) -> None:
     for content, said in (
-        (b"", "is no ELF library"),
-        (b"\x7fELF", "is no ELF library"),
-        (b"#!/bin/sh\n" * 20, "is no ELF library"),
+        (b"", "is not an ELF library"),
+        (b"\x7fELF", "is not an ELF library"),
+        (b"#!/bin/sh\n" * 20, "is not an ELF library"),
         (
             changed(library, 18, struct.pack("<H", 183)),
-            "is no library for 64-bit x86 (ELF class 2, byte order 1, type 3",
+            "is not a library for 64-bit x86 (ELF class 2, byte order 1, type 3",
         ),
-        (changed(library, 4, b"\x01"), "is no library for 64-bit x86 (ELF class 1"),
-        (changed(library, 5, b"\x02"), "is no library for 64-bit x86 (ELF class 2, byte order 2"),
-        (changed(library, 16, struct.pack("<H", 2)), "is no library for 64-bit x86"),
+        (changed(library, 4, b"\x01"), "is not a library for 64-bit x86 (ELF class 1"),
+        (changed(library, 5, b"\x02"), "is not a library for 64-bit x86 (ELF class 2, byte order 2"),
+        (changed(library, 16, struct.pack("<H", 2)), "is not a library for 64-bit x86"),
         (changed(library, 32, struct.pack("<Q", 2**40)), "is damaged: it has no program headers"),
-        (changed(library, 56, struct.pack("<H", 0)), "is damaged: it has nothing to load"),
-        (library.read_bytes()[:4096], "is cut off: it has 4096 bytes"),
-        (library.read_bytes()[: library.stat().st_size // 2], "is cut off"),
+        (changed(library, 56, struct.pack("<H", 0)), "is damaged: it has no loadable or no dynamic segment"),
+        (library.read_bytes()[:4096], "is truncated: it has 4096 bytes"),
+        (library.read_bytes()[: library.stat().st_size // 2], "is truncated"),
     ):
         (model / LIBRARY_FILE).write_bytes(content)
         message = refused(model)
@@ -215,7 +215,7 @@ def compiled_c(folder: Path, source: str) -> Path:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("int other;", "is of another version, without encoder_abi_version"),
+        ("int other;", "has no encoder_abi_version, so another version built it"),
         (
             "int encoder_abi_version = 1; char encoder_instruction_set[16];",
             f"has version 1, this image runs version {VERSION}",
@@ -246,9 +246,9 @@ def test_a_tokenizer_or_a_window_larger_than_the_model_is_refused(model: Path) -
     assert isinstance(engine, VnniEngine)
 
     engine.check_fits(TINY.words, TINY.positions)
-    with pytest.raises(StartupError, match=r"highest token id plus one is 98, model\.safetensors has embeddings of 97"):
+    with pytest.raises(StartupError, match=r"highest token id plus one is 98, model\.safetensors has 97 embeddings"):
         engine.check_fits(98, TINY.positions)
-    with pytest.raises(StartupError, match=r"max_seq_length is 81, model\.safetensors has embeddings of 80"):
+    with pytest.raises(StartupError, match=r"max_seq_length is 81, model\.safetensors has 80 embeddings"):
         engine.check_fits(TINY.words, 81)
 
 

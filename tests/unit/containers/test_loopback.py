@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from containers.neuron_encoder.front import Front
+from containers.neuron_encoder.reverse_proxy import ReverseProxy
 from containers.serving.loopback import LoopbackOnly, refusal
 
 
-async def answered(request: Request) -> Response:
+async def answered(_request: Request) -> Response:
     return Response("answered")
 
 
@@ -55,13 +55,13 @@ def test_the_front_of_neuron_encoder_does_the_same(name: bytes) -> None:
     async def metrics() -> bytes:
         return b""
 
-    front = Front([], {}, metrics)
+    proxy = ReverseProxy([], {}, metrics)
     headers = [(b"Host", b"127.0.0.1:8080")]
     for loopback, expected in ((False, b"200"), (True, b"403")):
-        front.loopback = loopback
-        response = asyncio.run(front.respond(b"GET", b"/metrics", [*headers, (name, b"https://example.com")], b""))
+        proxy.loopback = loopback
+        response = asyncio.run(proxy.respond(b"GET", b"/metrics", [*headers, (name, b"https://example.com")], b""))
         assert response.split()[1] == expected
-    assert asyncio.run(front.respond(b"GET", b"/metrics", headers, b"")).split()[1] == b"200"
+    assert asyncio.run(proxy.respond(b"GET", b"/metrics", headers, b"")).split()[1] == b"200"
 
 
 def test_where_sagemaker_connects_nothing_is_refused() -> None:

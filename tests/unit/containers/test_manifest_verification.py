@@ -64,9 +64,9 @@ def test_an_archive_with_an_empty_file_list_is_refused(folder: Path, monkeypatch
     empty = vouch(folder, {})
     assert "not the one that was built" in refusal(folder)
     monkeypatch.setenv(MANIFEST_HASH_VARIABLE, empty)
-    assert "lists no file" in refusal(folder)
+    assert "lists no files" in refusal(folder)
     monkeypatch.delenv(MANIFEST_HASH_VARIABLE)
-    assert "lists no file" in refusal(folder)
+    assert "lists no files" in refusal(folder)
 
 
 def test_a_manifest_with_other_bytes_and_the_same_content_is_refused(folder: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_manifest_with_other_bytes_and_the_same_content_is_refused(folder: Pat
 def test_a_file_that_the_manifest_does_not_list_is_refused(folder: Path, name: str) -> None:
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"x")
-    assert f"{name} is in the model archive and not in its manifest.json" in refusal(folder)
+    assert f"{name} is in the model archive but not in its manifest.json" in refusal(folder)
 
 
 def test_a_link_is_no_file(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -117,6 +117,6 @@ def test_a_folder_that_cannot_be_listed_is_no_empty_one(folder: Path, monkeypatc
         scandir = os.scandir
         monkeypatch.setattr(os, "scandir", unlistable)
     try:
-        assert "cannot be read whole: Permission denied" in refusal(folder)
+        assert "cannot read the whole model archive: Permission denied" in refusal(folder)
     finally:
         (folder / "weights").chmod(0o755)

@@ -1,93 +1,18 @@
 """SageMaker's multi-model contract: what each call answers, through the ASGI application and stand-in models."""
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
-from containers.serving import multi_model
-from containers.serving.app import Answer, Invocation, ServingOptions
+from containers.serving.app import Answer, Invocation
 from containers.serving.contract import MAX_BODY_BYTES
-from containers.serving.multi_model import LoadedModel, MemoryBudget, ModelLoadError, create_multi_model_app
-
-T = TypeVar("T")
-ROOMY = MemoryBudget(limit_bytes=2**50, base_bytes=0)
-WAIT_SECONDS = 20
-"""How long a test waits for what must happen; nothing waits so long unless it is broken."""
-
-
-@dataclass
-class Echo:
-    """A model that answers its archive's name and the body."""
-
-    name: str
-    size_bytes: int = 0
-
-    def invoke(self, invocation: Invocation) -> Answer:
-        return Answer(f"{self.name}: ".encode() + invocation.body)
-
-
-def echo(folder: Path) -> Echo:
-    return Echo(folder.parent.name)
-
-
-@dataclass
-class Gate:
-    """A point where threads stop until the test lets them go on."""
-
-    arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    opened: threading.Event = field(default_factory=threading.Event)
-
-    def stop(self) -> None:
-        self.arrived.release()
-        assert self.opened.wait(WAIT_SECONDS)
-
-    async def reached(self) -> None:
-        assert await asyncio.to_thread(self.arrived.acquire, timeout=WAIT_SECONDS)
-
-
-def container(load: Callable[[Path], LoadedModel] = echo, budget: MemoryBudget = ROOMY, **options: Any) -> ASGIApp:
-    return create_multi_model_app(load, budget, ServingOptions(**options))
-
-
-def talk(app: ASGIApp, scenario: Callable[[httpx.AsyncClient], Awaitable[T]]) -> T:
-    async def go() -> T:
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://container", timeout=None) as client:
-            return await scenario(client)
-
-    return asyncio.run(go())
-
-
-async def load(client: httpx.AsyncClient, name: str, url: str | None = None) -> httpx.Response:
-    return await client.post("/models", json={"model_name": name, "url": url or f"/opt/ml/models/{name}/model"})
-
-
-async def ask(client: httpx.AsyncClient, name: str, body: bytes = b"?") -> httpx.Response:
-    return await client.post(f"/models/{quote(name, safe='')}/invoke", content=body)
-
-
-async def unload(client: httpx.AsyncClient, name: str) -> httpx.Response:
-    return await client.delete(f"/models/{quote(name, safe='')}")
-
-
-async def names(client: httpx.AsyncClient, **query: str | int) -> list[str]:
-    return [model["modelName"] for model in (await client.get("/models", params=query)).json()["models"]]
-
-
-def error(response: httpx.Response) -> dict[str, str]:
-    assert response.headers["content-type"] == "application/json"
-    told: dict[str, str] = response.json()["error"]
-    return told
+from containers.serving.multi_model import ModelLoadError
+from tests.unit.containers.multi_model_client import Echo, ask, container, echo, error, load, names, talk, unload
 
 
 def test_a_model_is_loaded_asked_described_and_unloaded() -> None:
@@ -148,7 +73,7 @@ def test_a_name_that_no_path_can_hold_is_a_400(name: str) -> None:
     assert error(response) == {
         "code": "invalid_field",
         "field": "model_name",
-        "message": f"model_name is {name!r}: it needs a character, and no slash",
+        "message": f"model_name is {name!r}: it must not be empty or contain a slash",
     }
 
 
@@ -180,7 +105,7 @@ def test_a_model_that_is_loaded_already_is_a_409_and_stays_as_it_is() -> None:
         assert error(again) == {
             "code": "model_already_loaded",
             "field": "model_name",
-            "message": "model 'ohio' is loaded already",
+            "message": "model 'ohio' is already loaded",
         }
         assert (await ask(client, "ohio")).content == b"ohio: ?"
 
@@ -227,111 +152,6 @@ def test_a_loader_that_breaks_is_a_json_500_without_a_traceback_and_the_others_k
     talk(container(breaks), scenario)
 
 
-def test_a_loader_that_finds_no_memory_is_a_507_so_that_sagemaker_unloads_and_asks_again() -> None:
-    def exhausts(folder: Path) -> Echo:
-        if folder.parent.name == "large":
-            raise MemoryError
-        return echo(folder)
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        await load(client, "good")
-        refused = await load(client, "large")
-        assert refused.status_code == 507
-        assert error(refused)["code"] == "insufficient_memory"
-        assert error(refused)["message"].endswith("least recently used: good")
-        assert (await ask(client, "good")).status_code == 200
-
-    talk(container(exhausts), scenario)
-
-
-TWO_FIT = MemoryBudget(limit_bytes=2**50, base_bytes=0, reservation_bytes=2**48 + 2**47)
-"""Room for two models and not for three, whatever this process itself uses."""
-
-
-def test_a_model_that_does_not_fit_is_a_507_that_names_counts_and_whom_to_unload() -> None:
-    async def scenario(client: httpx.AsyncClient) -> None:
-        assert [(await load(client, name)).status_code for name in ("ohio", "utah")] == [200, 200]
-        await ask(client, "ohio")
-        refused = await load(client, "iowa")
-        assert refused.status_code == 507
-        assert error(refused)["code"] == "insufficient_memory"
-        free = TWO_FIT.model_bytes - 2 * TWO_FIT.reservation_bytes
-        assert error(refused)["message"] == (
-            f"the model counts {TWO_FIT.reservation_bytes} bytes, {free} of {2**50} are free; least recently used: utah"
-        )
-        assert await names(client) == ["ohio", "utah"]
-
-    talk(container(budget=TWO_FIT), scenario)
-
-
-def test_a_model_that_did_not_fit_fits_after_another_is_unloaded() -> None:
-    async def scenario(client: httpx.AsyncClient) -> list[int]:
-        calls = [load(client, "ohio"), load(client, "utah"), load(client, "iowa"), unload(client, "ohio")]
-        statuses = [(await call).status_code for call in calls]
-        return [*statuses, (await load(client, "iowa")).status_code, (await ask(client, "iowa")).status_code]
-
-    assert talk(container(budget=TWO_FIT), scenario) == [200, 200, 507, 200, 200, 200]
-
-
-def test_memory_that_a_refused_or_broken_load_held_is_free_again() -> None:
-    def breaks(folder: Path) -> Echo:
-        match folder.parent.name:
-            case "broken":
-                raise RuntimeError
-            case "damaged":
-                raise ModelLoadError("damaged")
-            case "larger than its file":
-                return Echo("", size_bytes=2**50)
-        return echo(folder)
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        for name, status in (("broken", 500), ("damaged", 400), ("larger than its file", 507)):
-            assert [(await load(client, name)).status_code for _ in range(5)] == [status] * 5
-        assert [(await load(client, name)).status_code for name in ("ohio", "utah", "iowa")] == [200, 200, 507]
-
-    talk(container(breaks, TWO_FIT), scenario)
-
-
-def test_a_first_model_that_never_fits_is_told_to_take_a_larger_instance() -> None:
-    response = talk(container(budget=MemoryBudget(limit_bytes=100, base_bytes=95)), lambda client: load(client, "ohio"))
-    assert response.status_code == 507
-    assert error(response)["message"].endswith("no model is loaded, use a larger instance")
-
-
-def test_an_archive_larger_than_the_memory_is_refused_by_its_size_on_disk_before_it_is_read(tmp_path: Path) -> None:
-    (tmp_path / "model").write_bytes(b"x" * 1001)
-
-    def never(folder: Path) -> Echo:
-        raise AssertionError(folder)
-
-    budget = MemoryBudget(limit_bytes=1000, base_bytes=0, headroom=0)
-    response = talk(container(never, budget), lambda client: load(client, "ohio", str(tmp_path)))
-    assert response.status_code == 507
-    assert "counts 1001 bytes" in error(response)["message"]
-
-
-def test_memory_that_requests_have_taken_is_not_given_to_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    resident = 0
-    monkeypatch.setattr(multi_model, "resident_bytes", lambda: resident)
-
-    async def scenario(client: httpx.AsyncClient) -> list[int]:
-        nonlocal resident
-        statuses = [(await load(client, "ohio")).status_code]
-        resident = 960
-        statuses.append((await load(client, "utah")).status_code)
-        resident = 0
-        return [*statuses, (await load(client, "utah")).status_code]
-
-    budget = MemoryBudget(limit_bytes=1000, base_bytes=0, reservation_bytes=10)
-    assert talk(container(budget=budget), scenario) == [200, 507, 200]
-
-
-def test_the_first_model_is_loaded_however_much_the_process_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multi_model, "resident_bytes", lambda: 2**60)
-    budget = MemoryBudget(limit_bytes=1000, base_bytes=0, reservation_bytes=10)
-    assert talk(container(budget=budget), lambda client: load(client, "ohio")).status_code == 200
-
-
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_describing_or_unloading_a_model_that_is_not_there_is_a_404(method: str) -> None:
     response = talk(container(), lambda client: client.request(method, "/models/ohio"))
@@ -373,7 +193,7 @@ def test_other_paths_and_methods_are_json_errors_that_list_the_contract(method: 
     response = talk(container(), lambda client: client.request(method, url))
     assert response.status_code == status
     assert error(response)["message"] == (
-        f"{method} {url}: this container answers GET /ping, POST and GET /models, GET and DELETE "
+        f"{method} {url}: this container serves GET /ping, POST and GET /models, GET and DELETE "
         "/models/{model_name}, and POST /models/{model_name}/invoke"
     )
 
@@ -388,7 +208,8 @@ def test_a_body_over_six_mebibytes_is_a_413(url: str) -> None:
     assert response.status_code == 413
     assert response.headers["connection"] == "close"
     assert (
-        error(response)["message"] == f"the body is over {MAX_BODY_BYTES} bytes, SageMaker's limit; send less at once"
+        error(response)["message"]
+        == f"the body is over {MAX_BODY_BYTES} bytes, SageMaker's limit; send a smaller request"
     )
 
 
@@ -463,29 +284,6 @@ def test_a_slow_client_is_told_how_long_it_had() -> None:
     assert error(response)["message"].startswith("the body did not arrive within 0.01 s; send it faster")
 
 
-def test_a_full_queue_is_a_503_with_retry_after_and_loses_nothing() -> None:
-    gate = Gate()
-
-    class Slow(Echo):
-        def invoke(self, invocation: Invocation) -> Answer:
-            gate.stop()
-            return super().invoke(invocation)
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        await load(client, "ohio")
-        waiting = [asyncio.create_task(ask(client, "ohio", body)) for body in (b"1", b"2")]
-        await gate.reached()
-        refused = await ask(client, "ohio")
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-        assert error(refused)["message"] == "2 requests are waiting; try again later"
-        assert (await client.get("/ping")).status_code == 200
-        gate.opened.set()
-        assert [answer.content for answer in await asyncio.gather(*waiting)] == [b"ohio: 1", b"ohio: 2"]
-        assert (await ask(client, "ohio")).status_code == 200
-
-    talk(container(lambda folder: Slow("ohio"), queue_capacity=2), scenario)
-
-
 def test_a_failure_in_a_model_is_a_500_without_a_traceback_and_all_keep_serving() -> None:
     class FailsOnX(Echo):
         def invoke(self, invocation: Invocation) -> Answer:
@@ -502,246 +300,6 @@ def test_a_failure_in_a_model_is_a_500_without_a_traceback_and_all_keep_serving(
         assert [(await ask(client, name)).status_code for name in ("ohio", "utah")] == [200, 200]
 
     talk(container(lambda folder: FailsOnX(folder.parent.name)), scenario)
-
-
-def test_one_model_loaded_twice_at_once_is_read_once_and_gives_one_200_and_one_409() -> None:
-    gate, reads = Gate(), []
-
-    def slow(folder: Path) -> Echo:
-        reads.append(folder)
-        gate.stop()
-        return echo(folder)
-
-    async def scenario(client: httpx.AsyncClient) -> list[int]:
-        both = [asyncio.create_task(load(client, "ohio")) for _ in range(2)]
-        await gate.reached()
-        gate.opened.set()
-        return [answer.status_code for answer in await asyncio.gather(*both)]
-
-    assert sorted(talk(container(slow), scenario)) == [200, 409]
-    assert len(reads) == 1
-
-
-def test_a_second_load_of_a_model_whose_first_failed_tries_for_itself() -> None:
-    gate = Gate()
-    tries = iter([ModelLoadError("half an archive"), None])
-
-    def fails_once(folder: Path) -> Echo:
-        failure = next(tries)
-        gate.stop()
-        if failure:
-            raise failure
-        return echo(folder)
-
-    async def scenario(client: httpx.AsyncClient) -> list[int]:
-        both = [asyncio.create_task(load(client, "ohio")) for _ in range(2)]
-        await gate.reached()
-        gate.opened.set()
-        return [answer.status_code for answer in await asyncio.gather(*both)]
-
-    assert sorted(talk(container(fails_once), scenario)) == [200, 400]
-
-
-def test_loading_delays_neither_ping_nor_the_list_nor_models_that_are_there() -> None:
-    gate = Gate()
-
-    def slow(folder: Path) -> Echo:
-        if folder.parent.name != "ohio":
-            gate.stop()
-        return echo(folder)
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        await load(client, "ohio")
-        coming = [asyncio.create_task(load(client, name)) for name in ("utah", "iowa", "maine", "texas")]
-        await gate.reached()
-        await gate.reached()
-        assert (await client.get("/ping")).status_code == 200
-        assert [(await ask(client, "ohio", b"?" * size)).status_code for size in (0, 1, 100_000)] == [200] * 3
-        assert await names(client) == ["ohio"]
-        assert (await client.get("/models/utah")).status_code == 404
-        assert (await ask(client, "utah")).status_code == 404
-        assert (await unload(client, "utah")).status_code == 404
-        gate.opened.set()
-        assert [answer.status_code for answer in await asyncio.gather(*coming)] == [200] * 4
-        assert await names(client) == ["iowa", "maine", "ohio", "texas", "utah"]
-
-    talk(container(slow), scenario)
-
-
-def test_a_slow_disk_under_a_new_archive_delays_no_model_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate()
-
-    def slow_disk(folder: Path) -> int:
-        if folder.parent.name != "ohio":
-            gate.stop()
-        return 0
-
-    monkeypatch.setattr(multi_model, "_size_on_disk", slow_disk)
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        await load(client, "ohio")
-        coming = asyncio.create_task(load(client, "utah"))
-        await gate.reached()
-        assert (await ask(client, "ohio")).status_code == 200
-        gate.opened.set()
-        assert (await coming).status_code == 200
-
-    talk(container(), scenario)
-
-
-def test_a_model_unloaded_while_it_answers_finishes_its_answer() -> None:
-    gate = Gate()
-
-    class Slow(Echo):
-        def invoke(self, invocation: Invocation) -> Answer:
-            gate.stop()
-            return super().invoke(invocation)
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        await load(client, "ohio")
-        answer = asyncio.create_task(ask(client, "ohio", b"churn?"))
-        await gate.reached()
-        assert (await unload(client, "ohio")).status_code == 200
-        assert (await ask(client, "ohio")).status_code == 404
-        gate.opened.set()
-        assert ((await answer).status_code, (await answer).content) == (200, b"ohio: churn?")
-
-    talk(container(lambda folder: Slow("ohio")), scenario)
-
-
-def test_of_two_loads_at_once_that_do_not_fit_together_one_is_a_507() -> None:
-    gate = Gate()
-
-    def slow(folder: Path) -> Echo:
-        gate.stop()
-        return echo(folder)
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        first = asyncio.create_task(load(client, "ohio"))
-        await gate.reached()
-        second = await load(client, "utah")
-        assert second.status_code == 507
-        gate.opened.set()
-        assert (await first).status_code == 200
-        assert await names(client) == ["ohio"]
-
-    one_fits = MemoryBudget(limit_bytes=2**50, base_bytes=0, reservation_bytes=2**49)
-    talk(container(slow, one_fits), scenario)
-
-
-def test_of_two_loads_that_turn_out_larger_than_their_files_one_is_a_507() -> None:
-    gate = Gate()
-
-    def slow(folder: Path) -> Echo:
-        gate.stop()
-        return Echo(folder.parent.name, size_bytes=2**49)
-
-    async def scenario(client: httpx.AsyncClient) -> list[int]:
-        both = [asyncio.create_task(load(client, name)) for name in ("ohio", "utah")]
-        await gate.reached()
-        await gate.reached()
-        gate.opened.set()
-        return [answer.status_code for answer in await asyncio.gather(*both)]
-
-    assert sorted(talk(container(slow), scenario)) == [200, 507]
-
-
-def test_the_list_is_in_order_of_names_and_says_where_each_came_from() -> None:
-    async def scenario(client: httpx.AsyncClient) -> Any:
-        for name in ("utah", "Iowa", "ohio"):
-            await load(client, name)
-        await ask(client, "utah")
-        return (await client.get("/models")).json()
-
-    assert talk(container(), scenario) == {
-        "models": [{"modelName": name, "modelUrl": f"/opt/ml/models/{name}/model"} for name in ("Iowa", "ohio", "utah")]
-    }
-
-
-@pytest.mark.parametrize(
-    ("count", "limit", "pages"),
-    [(0, 2, [0]), (1, 2, [1]), (2, 2, [2]), (3, 2, [2, 1]), (4, 2, [2, 2]), (3, 1, [1, 1, 1]), (3, 1000, [3])],
-)
-def test_a_page_has_a_token_only_when_more_follow(count: int, limit: int, pages: list[int]) -> None:
-    async def scenario(client: httpx.AsyncClient) -> list[int]:
-        for number in range(count):
-            await load(client, f"model {number}")
-        lengths, query = [], {"limit": str(limit)}
-        while True:
-            page = (await client.get("/models", params=query)).json()
-            lengths.append(len(page["models"]))
-            if "nextPageToken" not in page:
-                return lengths
-            query["next_page_token"] = page["nextPageToken"]
-
-    assert talk(container(), scenario) == pages
-
-
-def test_a_page_without_a_limit_holds_a_thousand() -> None:
-    async def scenario(client: httpx.AsyncClient) -> None:
-        for number in range(1001):
-            await load(client, f"{number:04}")
-        page = (await client.get("/models")).json()
-        assert len(page["models"]) == 1000
-        assert await names(client, next_page_token=page["nextPageToken"]) == ["1000"]
-
-    talk(container(), scenario)
-
-
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(
-    st.sets(st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1), max_size=12),
-    st.integers(1, 14),
-)
-def test_the_pages_of_any_limit_together_are_the_list(loaded: set[str], limit: int) -> None:
-    async def scenario(client: httpx.AsyncClient) -> list[str]:
-        for name in loaded:
-            assert (await load(client, name, "/m")).status_code == 200
-        listed: list[str] = []
-        query: dict[str, str] = {"limit": str(limit)}
-        while True:
-            page = (await client.get("/models", params=query)).json()
-            listed += [model["modelName"] for model in page["models"]]
-            if "nextPageToken" not in page:
-                return listed
-            query["next_page_token"] = page["nextPageToken"]
-
-    assert talk(container(), scenario) == sorted(loaded)
-
-
-def test_models_that_come_and_go_between_pages_neither_repeat_nor_hide_others() -> None:
-    async def scenario(client: httpx.AsyncClient) -> None:
-        for name in ("b", "d", "f", "h"):
-            await load(client, name)
-        first = (await client.get("/models", params={"limit": 2})).json()
-        assert [model["modelName"] for model in first["models"]] == ["b", "d"]
-        for name in ("a", "e"):
-            await load(client, name)
-        for name in ("d", "f"):
-            await unload(client, name)
-        assert await names(client, next_page_token=first["nextPageToken"]) == ["e", "h"]
-        assert await names(client) == ["a", "b", "e", "h"]
-
-    talk(container(), scenario)
-
-
-@pytest.mark.parametrize("limit", ["0", "-1", "1001", "ten", "", "1.5", "1e2", "9" * 5000])
-def test_a_limit_out_of_range_is_a_400(limit: str) -> None:
-    response = talk(container(), lambda client: client.get("/models", params={"limit": limit}))
-    assert response.status_code == 400
-    assert (error(response)["code"], error(response)["field"]) == ("invalid_field", "limit")
-    assert error(response)["message"].endswith("it must be 1 to 1000")
-
-
-@pytest.mark.parametrize("token", ["!", "!!!!", "b2hpbw", "b2hpbw==b2hpbw==", "_w==", "ohio", "b2 hpbw==", "ü"])
-def test_a_token_that_no_list_gave_is_a_400_and_never_the_first_page_again(token: str) -> None:
-    response = talk(container(), lambda client: client.get("/models", params={"next_page_token": token}))
-    assert response.status_code == 400
-    assert error(response) == {
-        "code": "invalid_field",
-        "field": "next_page_token",
-        "message": f"next_page_token is {token!r}: send one that this list gave, or none",
-    }
 
 
 def test_ping_answers_with_and_without_models() -> None:

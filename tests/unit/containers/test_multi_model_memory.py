@@ -110,4 +110,4 @@ def test_a_container_too_small_for_any_model_starts_and_says_so(
 ) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "1000")
     command._create()
-    assert "no model fits: 0 of 1000 bytes are left for models" in caplog.text
+    assert "no model fits: 0 of 1000 bytes are available for models" in caplog.text

@@ -115,7 +115,7 @@ def test_unused_memory_is_collected_and_returned_to_the_system() -> None:
 
 
 def test_a_libc_without_malloc_trim_only_collects(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_library(name: object) -> object:
+    def no_library(_name: object) -> object:
         return object()
 
     memory._malloc_trim_of_libc.cache_clear()
@@ -155,7 +155,7 @@ def test_a_name_or_url_longer_than_any_is_a_400_that_names_both_lengths(field: s
     assert response.json()["error"] == {
         "code": "invalid_field",
         "field": field,
-        "message": f"{field} has 1000000 characters: it may have {MAX_TEXT}",
+        "message": f"{field} has 1000000 characters: it may have at most {MAX_TEXT}",
     }
 
 

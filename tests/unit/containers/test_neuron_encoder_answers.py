@@ -128,7 +128,7 @@ def send(
 ) -> list[httpx.Response]:
     """All requests at once, as POST of JSON or of bytes."""
 
-    async def use(app: FastAPI, gate: Gate) -> list[httpx.Response]:
+    async def use(app: FastAPI, _gate: Gate) -> list[httpx.Response]:
         async with client(app) as http:
             return await asyncio.gather(
                 *(
@@ -239,7 +239,7 @@ def test_a_body_over_the_limit_is_a_413(folder: Path) -> None:
 
 
 def test_another_media_type_is_a_415_and_other_paths_are_json_errors(folder: Path) -> None:
-    async def use(app: FastAPI, gate: Gate) -> list[httpx.Response]:
+    async def use(app: FastAPI, _gate: Gate) -> list[httpx.Response]:
         async with client(app) as http:
             return [
                 await http.post("/invocations", content=b"a", headers={"content-type": "text/csv"}),
@@ -292,7 +292,7 @@ def test_a_failure_in_the_model_is_a_500_and_the_next_request_is_served(folder: 
                 raise RuntimeError("secret detail")
             return self._device.run(batch)
 
-    async def use(app: FastAPI, gate: Gate) -> list[httpx.Response]:
+    async def use(app: FastAPI, _gate: Gate) -> list[httpx.Response]:
         found = []
         async with client(app) as http:
             for failing in (True, False):
@@ -306,7 +306,7 @@ def test_a_failure_in_the_model_is_a_500_and_the_next_request_is_served(folder: 
 
 
 def test_metrics_count_requests_failures_batches_and_the_cores_busy_time(folder: Path) -> None:
-    async def use(app: FastAPI, gate: Gate) -> str:
+    async def use(app: FastAPI, _gate: Gate) -> str:
         async with client(app) as http:
             await http.post("/predictions_neuron_core_3/model_1", json=items(1)[0])
             await http.post("/predictions_neuron_core_3/model_9", json=items(1)[0])

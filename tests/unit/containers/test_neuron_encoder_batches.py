@@ -53,7 +53,7 @@ class Copy:
 class Nobody:
     """Takes no notice of batches."""
 
-    def batch(self, model: int, length: int, rows: int, size: int) -> None:
+    def batch(self, _model: int, _length: int, rows: int, size: int) -> None:
         assert rows <= size
 
 
@@ -113,7 +113,7 @@ async def _infer(scheduler: Scheduler, model: int, windows: list[Window]) -> obj
 
 
 def test_a_lone_window_goes_to_an_idle_core_at_once() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, core: Core, _now: list[float]) -> None:
         core.let(1)
         (start, end), *rest = await scheduler.infer(0, [window(10)])
         assert (len(start), len(end), rest) == (10, 10, [])
@@ -123,7 +123,7 @@ def test_a_lone_window_goes_to_an_idle_core_at_once() -> None:
 
 
 def test_what_comes_while_the_core_works_is_one_batch_in_the_smallest_shape_that_holds_it() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, core: Core, _now: list[float]) -> None:
         tasks = await asked(scheduler, 1) + await asked(scheduler, 3)
         core.let(2)
         await asyncio.gather(*tasks)
@@ -134,7 +134,7 @@ def test_what_comes_while_the_core_works_is_one_batch_in_the_smallest_shape_that
 
 
 def test_a_batch_takes_the_shape_that_does_most_windows_a_second() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, core: Core, _now: list[float]) -> None:
         tasks = await asked(scheduler, 1) + await asked(scheduler, 3)
         core.let(3)
         await asyncio.gather(*tasks)
@@ -144,7 +144,7 @@ def test_a_batch_takes_the_shape_that_does_most_windows_a_second() -> None:
 
 
 def test_a_full_batch_is_at_the_core_before_it_is_free() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, core: Core, _now: list[float]) -> None:
         tasks = await asked(scheduler, 1) + await asked(scheduler, 6)
         assert scheduler.waiting(0) == 2
         core.let(3)
@@ -155,7 +155,7 @@ def test_a_full_batch_is_at_the_core_before_it_is_free() -> None:
 
 
 def test_windows_go_to_the_shortest_length_that_holds_them() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, core: Core, _now: list[float]) -> None:
         core.let(2)
         await scheduler.infer(0, [window(16)])
         await scheduler.infer(0, [window(17)])
@@ -187,7 +187,7 @@ def test_the_fuller_batch_goes_first_until_another_is_past_its_deadline() -> Non
 
 
 def test_a_full_queue_refuses_with_retry_after_and_one_model_does_not_fill_anothers() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, core: Core, _now: list[float]) -> None:
         tasks = await asked(scheduler, 3)
         with pytest.raises(ServingError, match="2 windows of this model are waiting") as raised:
             await scheduler.infer(0, [window()])
@@ -200,7 +200,7 @@ def test_a_full_queue_refuses_with_retry_after_and_one_model_does_not_fill_anoth
 
 
 def test_a_request_larger_than_the_queue_is_served_when_nothing_waits() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, core: Core, _now: list[float]) -> None:
         core.let(3)
         assert len(await scheduler.infer(0, [window() for _ in range(9)])) == 9
 
@@ -208,7 +208,7 @@ def test_a_request_larger_than_the_queue_is_served_when_nothing_waits() -> None:
 
 
 def test_windows_that_nobody_waits_for_any_more_are_not_run() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, core: Core, _now: list[float]) -> None:
         running = await asked(scheduler, 1)
         left = await asked(scheduler, 3)
         stays = await asked(scheduler, 1, tokens=20)
@@ -223,7 +223,7 @@ def test_windows_that_nobody_waits_for_any_more_are_not_run() -> None:
 
 
 def test_windows_of_one_request_keep_their_order_over_several_batches() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, core: Core, _now: list[float]) -> None:
         core.let(10)
         lengths = [10, 30, 12, 31, 5, 17, 16, 3]
         logits = await scheduler.infer(0, [window(tokens) for tokens in lengths])

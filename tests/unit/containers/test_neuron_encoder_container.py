@@ -165,8 +165,8 @@ def test_sagemakers_path_and_every_core_answer_on_the_one_port(container: Contai
     ("path", "message"),
     [
         ("/predictions_neuron_core_9/model_0", "no NeuronCore 9: there are 0, 1"),
-        ("/predictions_neuron_core_1/model_5", "this process has /predictions_neuron_core_1/model_0"),
-        ("/elsewhere", "this container answers GET /ping, POST /invocations"),
+        ("/predictions_neuron_core_1/model_5", "this process serves /predictions_neuron_core_1/model_0"),
+        ("/elsewhere", "this container serves GET /ping, POST /invocations"),
     ],
 )
 def test_what_is_not_there_is_a_404_that_says_what_is(container: Container, path: str, message: str) -> None:
@@ -246,7 +246,7 @@ def test_a_process_that_dies_is_started_again_while_the_others_answer(container:
     )
     restarts = [line for line in container.get("/metrics").text.splitlines() if "process_restarts_total{" in line]
     assert sum(float(line.split()[-1]) for line in restarts) == 1
-    assert "ended with exit code -9; it starts again in 0.5 s" in container.log.read_text()
+    assert "exited with code -9; it restarts in 0.5 s" in container.log.read_text()
 
 
 def test_a_process_that_hangs_is_ended_and_started_again_while_its_requests_go_elsewhere(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_process_that_hangs_is_ended_and_started_again_while_its_requests_go_e
         first.suspend()
         assert all(container.post("/invocations", ITEM).status_code == 200 for _ in range(4))
         wait_for(lambda: not container.ready())
-        assert "is silent for 2 s and is ended" in container.log.read_text()
+        assert "did not respond for 2 s; killing it" in container.log.read_text()
         wait_for(container.ready)
         assert all(
             container.post(f"/predictions_neuron_core_{core}/model_0", ITEM).status_code == 200 for core in range(CORES)
@@ -273,7 +273,7 @@ def test_what_else_listens_on_a_port_is_taken_for_no_process_of_this_container(
     ]
     variables = {"NEURON_ENCODER_VIRTUAL_CORES": "1", "NEURON_ENCODER_FIRST_PORT": str(taken)}
     with running(
-        tmp_path / "ml", until=lambda other: "starts again in 1.0 s" in other.log.read_text(), **variables
+        tmp_path / "ml", until=lambda other: "restarts in 1.0 s" in other.log.read_text(), **variables
     ) as other:
         assert other.get("/ping").status_code == 503
         assert other.post("/invocations", ITEM).status_code == 503

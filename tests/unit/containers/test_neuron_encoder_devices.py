@@ -70,7 +70,7 @@ def test_an_artifact_survives_its_file(tmp_path: Path) -> None:
     [
         ({"inputs": ["input_ids", "attention_mask"]}, "inputs are input_ids, attention_mask: they must be"),
         ({"buckets": []}, "at least one shape"),
-        ({"buckets": [{"length": 8, "batch": 1, "file": "a"}] * 2}, "each only once"),
+        ({"buckets": [{"length": 8, "batch": 1, "file": "a"}] * 2}, "each shape only once"),
         ({"buckets": [{"length": 0, "batch": 1, "file": "a"}]}, "length is 0"),
         ({"buckets": [{"length": 8, "batch": 1, "file": "../a"}]}, "inside the archive"),
         ({"cores_per_copy": 0}, "cores_per_copy must be 1 or more"),
@@ -228,7 +228,7 @@ def test_without_the_sdk_the_image_says_which_base_it_needs(monkeypatch: pytest.
 
 
 def test_an_artifact_of_one_target_is_not_run_on_another(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="traced for inf2: the device cpu runs those of target cpu"):
+    with pytest.raises(StartupError, match="traced for inf2: the device cpu runs only artifacts of target cpu"):
         load_device("cpu", tmp_path, artifact(), CoreGroup((0,)), threads=1)
     with pytest.raises(StartupError, match="the artifact is of target cpu"):
         load_device("neuron", tmp_path, artifact(target="cpu"), CoreGroup((0,)), threads=1)

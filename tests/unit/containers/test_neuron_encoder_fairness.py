@@ -73,7 +73,7 @@ def test_a_small_request_of_any_length_is_next_but_for_what_is_at_the_core(small
 
 
 def test_a_small_request_is_next_among_large_ones_that_have_had_turns() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, core: Core, _now: list[float]) -> None:
         large = [await asked(scheduler, 8) for _ in range(10)]
         core.let(30)
         for _ in range(2000):
@@ -91,7 +91,7 @@ def test_a_small_request_is_next_among_large_ones_that_have_had_turns() -> None:
 
 
 def test_windows_of_a_request_that_was_cancelled_leave_the_queue_at_once() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, core: Core, _now: list[float]) -> None:
         running = await asked(scheduler, 1)
         left = await asked(scheduler, 90)
         assert scheduler.waiting(0) == 89
@@ -107,7 +107,7 @@ def test_windows_of_a_request_that_was_cancelled_leave_the_queue_at_once() -> No
 
 
 def test_a_window_that_fits_no_traced_length_leaves_nothing_of_its_request_behind() -> None:
-    async def use(scheduler: Scheduler, core: Core, now: list[float]) -> None:
+    async def use(scheduler: Scheduler, _core: Core, _now: list[float]) -> None:
         with pytest.raises(ValueError, match="33 tokens, the longest traced length is 32"):
             await scheduler.infer(0, [window(10), window(33)])
         assert scheduler.waiting(0) == 0
@@ -189,7 +189,7 @@ def test_a_request_of_too_many_windows_is_refused_and_a_large_one_is_cut_no_furt
         threads = TokenizerThreads(windower, 1)
         try:
             # Each item of 800 words has about 60 windows; 64 of them are more than what is cut at once.
-            with pytest.raises(RequestTooLongError, match=f"a request may have {MAX_WINDOWS}") as raised:
+            with pytest.raises(RequestTooLongError, match=f"a request may have at most {MAX_WINDOWS}") as raised:
                 await threads.windows([Item(f"q{number}", "w " * 800) for number in range(64)])
             assert raised.value.code == "too_many_windows"
             assert windower.questions == [f"q{number}" for number in range(raised.value.item + 1)]

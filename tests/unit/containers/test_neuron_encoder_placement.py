@@ -114,13 +114,17 @@ def test_visible_cores_and_devices_are_as_the_runtime_takes_them() -> None:
 @pytest.mark.parametrize(
     ("instance_type", "demand", "parts"),
     [
-        ("inf2.xlarge", Demand(copies=3), ["copies is 3", "holds 2", "use inf2.24xlarge"]),
+        ("inf2.xlarge", Demand(copies=3), ["copies is 3", "fits 2", "use inf2.24xlarge"]),
         ("inf2.xlarge", Demand(cores_per_copy=4), ["cores_per_copy is 4", "has 2 NeuronCores", "use inf2.24xlarge"]),
-        ("inf2.24xlarge", Demand(cores_per_copy=5), ["groups of 5 of 12", "leave some idle", "1, 2, 4, 6, 12"]),
-        ("inf2.24xlarge", Demand(cores_per_copy=3), ["lie across devices of 2 unevenly"]),
+        ("inf2.24xlarge", Demand(cores_per_copy=5), ["groups of 5 of the 12", "leave some idle", "1, 2, 4, 6, 12"]),
+        ("inf2.24xlarge", Demand(cores_per_copy=3), ["split devices of 2 cores unevenly"]),
         ("inf2.48xlarge", Demand(copies=25), ["copies is 25", "no inf2 has more"]),
-        ("inf1.xlarge", Demand(host_bytes=3 * GIB), ["3.0 GiB on the host", "room for 2", "use inf1.2xlarge"]),
-        ("inf2.xlarge", Demand(host_bytes=20 * GIB), ["room for 0; use inf2.8xlarge"]),
+        (
+            "inf1.xlarge",
+            Demand(host_bytes=3 * GIB),
+            ["3.0 GiB of host memory each", "enough for 2", "use inf1.2xlarge"],
+        ),
+        ("inf2.xlarge", Demand(host_bytes=20 * GIB), ["enough for 0; use inf2.8xlarge"]),
         ("inf1.xlarge", Demand(models=3, device_bytes=GIB), ["models is 3", "8 GiB for 4 NeuronCores", "at most 2"]),
         ("inf2.xlarge", Demand(models=0), ["models is 0"]),
         ("inf2.xlarge", Demand(copies=0), ["copies is 0"]),
@@ -135,9 +139,7 @@ def test_what_does_not_fit_is_said_with_what_would(instance_type: str, demand: D
 
 
 def test_an_instance_without_neuron_cores_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"instance_type is 'ml\.c6i\.xlarge': choose a Neuron instance of inf1\.xlarge"
-    ):
+    with pytest.raises(ValueError, match=r"instance_type is 'ml\.c6i\.xlarge': choose a Neuron instance: inf1\.xlarge"):
         place("ml.c6i.xlarge", Demand())
 
 

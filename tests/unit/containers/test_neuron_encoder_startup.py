@@ -58,16 +58,16 @@ def test_sagemakers_safe_ports_are_taken_unless_a_port_is_set() -> None:
     ("variables", "message"),
     [
         ({"DEVICE": "gpu"}, "NEURON_ENCODER_DEVICE is 'gpu': it must be one of neuron, cpu, timed"),
-        ({"DEVICE": "timed"}, "set NEURON_ENCODER_VIRTUAL_CORES to the number of cores to pretend"),
+        ({"DEVICE": "timed"}, "set NEURON_ENCODER_VIRTUAL_CORES to the number of cores to emulate"),
         ({"VIRTUAL_CORES": "2"}, "NEURON_ENCODER_VIRTUAL_CORES is 2 with real devices"),
-        ({"DEVICE": "cpu", "VIRTUAL_CORES": "2", "INSTANCE_TYPE": "inf2.xlarge"}, "is for real devices"),
+        ({"DEVICE": "cpu", "VIRTUAL_CORES": "2", "INSTANCE_TYPE": "inf2.xlarge"}, "applies only to real devices"),
         ({"INSTANCE_TYPE": "c6i.xlarge"}, "it must be one of inf1.xlarge"),
         ({"MODELS": "0"}, "NEURON_ENCODER_MODELS is '0': it must be a whole number from 1"),
         ({"MODELS": "٣"}, "NEURON_ENCODER_MODELS is '٣'"),
         ({"QUEUE_CAPACITY": "9" * 5000}, "NEURON_ENCODER_QUEUE_CAPACITY is '999"),
         ({"BATCH_DEADLINE_MS": "nan"}, "NEURON_ENCODER_BATCH_DEADLINE_MS is 'nan': it must be milliseconds"),
         ({"FIRST_PORT": "80"}, "NEURON_ENCODER_FIRST_PORT is '80': it must be from 1024 to 65535"),
-        ({"MODEL": "2"}, "NEURON_ENCODER_MODEL is no setting: choose among NEURON_ENCODER_BATCH_DEADLINE_MS"),
+        ({"MODEL": "2"}, "NEURON_ENCODER_MODEL is not a setting: the settings are NEURON_ENCODER_BATCH_DEADLINE_MS"),
     ],
 )
 def test_nonsense_is_refused_with_one_line(variables: dict[str, str], message: str) -> None:
@@ -114,15 +114,15 @@ def test_of_sizes_with_the_same_devices_the_hosts_processors_decide(tmp_path: Pa
 @pytest.mark.parametrize(
     ("variables", "traced", "count", "message"),
     [
-        ({}, artifact(), 0, "no Neuron device (/dev/neuron0) is here: use an instance of inf2"),
+        ({}, artifact(), 0, "this machine has no Neuron device (/dev/neuron0): use an instance of inf2"),
         ({}, artifact("cpu"), 1, "the artifact is traced for cpu and NEURON_ENCODER_DEVICE is neuron"),
-        ({}, artifact(), 2, "2 Neuron devices (4 cores of inf2) are visible, which no size has"),
-        ({"INSTANCE_TYPE": "ml.inf2.24xlarge"}, artifact(), 1, "with 6 Neuron devices, 1 are here"),
+        ({}, artifact(), 2, "2 Neuron devices (4 cores of inf2) are visible, but no instance size has that number"),
+        ({"INSTANCE_TYPE": "ml.inf2.24xlarge"}, artifact(), 1, "with 6 Neuron devices, but 1 are visible"),
         ({"COPIES": "3"}, artifact(), 1, "copies is 3: inf2.xlarge has 2 NeuronCores"),
-        ({"MODELS": "9"}, artifact(device_bytes=2 * GIB), 1, "models is 9 of 2.0 GiB on the accelerator"),
-        ({"DEVICE": "timed", "VIRTUAL_CORES": "3", "CORES_PER_COPY": "2"}, artifact(), 0, "is no multiple of it"),
-        ({"DEVICE": "timed", "VIRTUAL_CORES": "2", "COPIES": "3"}, artifact(), 0, "hold 2 of 1 each"),
-        ({"DEVICE": "timed", "VIRTUAL_CORES": "2", "FIRST_PORT": "65535"}, artifact(), 0, "need as many ports"),
+        ({"MODELS": "9"}, artifact(device_bytes=2 * GIB), 1, "models is 9 at 2.0 GiB of accelerator memory each"),
+        ({"DEVICE": "timed", "VIRTUAL_CORES": "3", "CORES_PER_COPY": "2"}, artifact(), 0, "must be a multiple of it"),
+        ({"DEVICE": "timed", "VIRTUAL_CORES": "2", "COPIES": "3"}, artifact(), 0, "fit 2 copies of 1 each"),
+        ({"DEVICE": "timed", "VIRTUAL_CORES": "2", "FIRST_PORT": "65535"}, artifact(), 0, "need consecutive ports"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_one_line(

@@ -144,7 +144,7 @@ def test_bodies_that_arrive_in_parts_take_places_and_whole_ones_take_none() -> N
         await asyncio.sleep(0)
         error = await refusal(limited.read(Client(b"part", end=False).request))
         assert (error.status, error.retry_after_seconds) == (503, 1)
-        assert "2 bodies have arrived in part, the limit is 2" in error.message
+        assert "2 bodies have partly arrived, the limit is 2" in error.message
         assert await limited.read(Client(b"whole").request) == b"whole"
         for client in (*slow, silent):
             client.send(b"end", more=False)
@@ -212,7 +212,7 @@ class Tracked:
 def test_what_a_failed_request_held_is_freed_without_the_collector(failure: Exception) -> None:
     found: list[weakref.ref[Tracked]] = []
 
-    def fail(invocation: Invocation) -> Answer:
+    def fail(_invocation: Invocation) -> Answer:
         held = Tracked()
         found.append(weakref.ref(held))
         try:

@@ -1,4 +1,4 @@
-"""What connections may take of a server: of uvicorn's with its limits, and of neuron_encoder's front."""
+"""What connections may take of a server: of uvicorn's with its limits, and of the reverse proxy of neuron_encoder."""
 
 import asyncio
 import contextlib
@@ -12,8 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from containers.neuron_encoder import front as front_module
-from containers.neuron_encoder.front import Front
+from containers.neuron_encoder import reverse_proxy
+from containers.neuron_encoder.reverse_proxy import ReverseProxy
 from containers.neuron_encoder.upstream import Reply, Upstream
 from containers.serving import connections
 from containers.serving.app import Answer, Invocation, ServingOptions, create_app
@@ -85,12 +85,12 @@ async def uvicorn_server() -> AsyncIterator[Server]:
 
 
 @contextlib.asynccontextmanager
-async def neuron_front() -> AsyncIterator[Server]:
-    """neuron_encoder's front of a process that answers the body."""
+async def neuron_proxy() -> AsyncIterator[Server]:
+    """The reverse proxy in front of a process that responds with the body."""
     opened = asyncio.Event()
 
     class Echoing(Upstream):
-        async def ask(self, request: bytes, seconds: float) -> Reply:
+        async def ask(self, request: bytes, _seconds: float) -> Reply:
             body = request.partition(b"\r\n\r\n")[2]
             server.asked.append(body)
             if body == b"wait":
@@ -105,15 +105,15 @@ async def neuron_front() -> AsyncIterator[Server]:
 
     upstream = Echoing("echo", lambda: 0)
     upstream.ready = True
-    shared = Front([upstream], {b"0": upstream}, metrics)
+    shared = ReverseProxy([upstream], {b"0": upstream}, metrics)
     listening = await asyncio.get_running_loop().create_server(shared.connection, "127.0.0.1", 0)
-    server = Server(front_module, listening.sockets[0].getsockname()[1], opened, lambda: shared.connections)
+    server = Server(reverse_proxy, listening.sockets[0].getsockname()[1], opened, lambda: shared.connections)
     async with listening:
         yield server
     assert (shared.active, shared.held_bytes) == (0, 0), "what connections held is given back"
 
 
-@pytest.fixture(params=[uvicorn_server, neuron_front])
+@pytest.fixture(params=[uvicorn_server, neuron_proxy])
 def start(request: pytest.FixtureRequest) -> Start:
     chosen: Start = request.param
     return chosen
@@ -145,7 +145,7 @@ def error(received: bytes) -> dict[str, str]:
 
 
 def patch(monkeypatch: pytest.MonkeyPatch, name: str, value: object) -> None:
-    for module in (connections, front_module):
+    for module in (connections, reverse_proxy):
         monkeypatch.setattr(module, name, value, raising=False)
 
 
@@ -343,7 +343,7 @@ def test_a_client_that_does_not_read_its_response_is_let_go(start: Start, monkey
 
 
 def test_bodies_over_the_fronts_bytes_are_503s_until_others_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_module, "_MAX_HELD_BYTES", 6 * MIB)
+    monkeypatch.setattr(reverse_proxy, "_MAX_HELD_BYTES", 6 * MIB)
 
     async def scenario(server: Server) -> None:
         _, slow = await server.connect()
@@ -358,7 +358,7 @@ def test_bodies_over_the_fronts_bytes_are_503s_until_others_are_answered(monkeyp
         await until(lambda: not server.open())
         assert statuses(await server.answer(post(bytes(6 * MIB), b"Connection: close"))) == [200]
 
-    run(neuron_front, scenario)
+    run(neuron_proxy, scenario)
 
 
 @pytest.mark.parametrize(
@@ -377,4 +377,4 @@ def test_the_front_answers_what_it_cannot_read_or_did_not_expect(request_: bytes
         assert statuses(received)[0] in (status, 400)
         assert error(received)
 
-    run(neuron_front, scenario)
+    run(neuron_proxy, scenario)

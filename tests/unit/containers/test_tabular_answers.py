@@ -214,9 +214,9 @@ def test_a_tree_that_was_pruned_after_growing_is_answered_as_xgboost_answers(tab
     [
         ({"booster": "gblinear", "updater": "coord_descent"}, "the booster is 'gblinear': only gbtree is served here"),
         ({"booster": "dart"}, "the booster is 'dart': only gbtree is served here"),
-        ({"objective": "count:poisson"}, "the objective is 'count:poisson': served are"),
-        ({"objective": "rank:pairwise"}, "the objective is 'rank:pairwise': served are"),
-        ({"objective": "multi:softprob", "num_class": 2}, "the objective is 'multi:softprob': served are"),
+        ({"objective": "count:poisson"}, "the objective is 'count:poisson': only"),
+        ({"objective": "rank:pairwise"}, "the objective is 'rank:pairwise': only"),
+        ({"objective": "multi:softprob", "num_class": 2}, "the objective is 'multi:softprob': only"),
     ],
 )
 def test_a_model_of_another_kind_is_refused_with_what_to_use_instead(
@@ -231,7 +231,7 @@ def test_a_model_of_another_kind_is_refused_with_what_to_use_instead(
 def test_a_model_of_several_outputs_is_refused(table: Table) -> None:
     labels = np.stack([table.labels, 1 - table.labels], axis=1)
     model = bytes(trained(table, labels, rounds=1, objective="reg:squarederror").save_raw("ubj"))
-    with pytest.raises(ModelError, match="several outputs: one is served here; use container: builtin"):
+    with pytest.raises(ModelError, match="several outputs: only one is served here; use container: builtin"):
         read_model(model)
 
 
@@ -244,12 +244,14 @@ def test_a_model_that_splits_on_categories_is_refused(table: Table) -> None:
         nthread=1,
     )
     booster = xgb.train({"nthread": 1, "max_cat_to_onehot": 1, "min_child_weight": 0}, data, 1)
-    with pytest.raises(ModelError, match="tree 0 splits on categories: use container: builtin"):
+    with pytest.raises(
+        ModelError, match="tree 0 has categorical splits, which are not served here: use container: builtin"
+    ):
         read_model(bytes(booster.save_raw("ubj")))
 
 
 def test_a_model_without_a_tree_is_refused(table: Table) -> None:
-    with pytest.raises(ModelError, match="has no tree: train at least one round"):
+    with pytest.raises(ModelError, match="has no trees: train at least one round"):
         read_model(bytes(trained(table, rounds=0).save_raw("ubj")))
 
 

@@ -113,7 +113,7 @@ def test_a_deeper_tree_is_refused_with_its_number_and_the_limit(encode: Callable
 def test_a_tree_whose_nodes_lead_to_each_other_twice_ends_at_the_first() -> None:
     looping = chain(50)
     looping["left_children"] = looping["right_children"].copy()
-    with pytest.raises(ModelError, match="tree 0: node 2 is no child"):
+    with pytest.raises(ModelError, match="tree 0: node 2 is not a valid child"):
         read_model(encoded(document(looping)))
 
 
@@ -180,14 +180,16 @@ def test_more_nodes_than_any_model_may_have_are_refused_before_they_become_objec
     nodes = MAX_NODES + 1
     # One leaf, and nodes that no row reaches.
     leaves = tree(np.full(nodes, -1), np.full(nodes, -1))
-    with pytest.raises(ModelError, match=f"the model has {nodes} nodes by tree 0: .* any {MAX_NODES}; train fewer"):
+    with pytest.raises(
+        ModelError, match=f"the model has {nodes} nodes up to tree 0: .* any file {MAX_NODES}; train fewer"
+    ):
         read_model(encoded(document(leaves)))
 
 
 def test_more_nodes_than_a_file_of_its_size_may_have_are_refused() -> None:
     narrow = {"left_children", "right_children", "split_indices", "default_left", "split_type", "split_conditions"}
     small = {name: array.astype("u1") for name, array in full(6).items() if name in narrow}
-    with pytest.raises(ModelError, match=r"a file of its size may have \d+, and any"):
+    with pytest.raises(ModelError, match=r"a file of its size may have \d+, any file"):
         read_model(encoded(document(*[small] * 2000)))
 
 

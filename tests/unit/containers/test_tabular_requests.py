@@ -200,7 +200,7 @@ def test_an_accept_that_no_answer_meets_is_a_406_that_names_both(models: Path, a
     assert refusal(post(models, CSV_ROW, accept), 406) == {
         "code": "not_acceptable",
         "field": "Accept",
-        "message": f"Accept is '{accept}'; this model answers text/csv and application/json",
+        "message": f"Accept is '{accept}'; this model returns text/csv and application/json",
     }
 
 
@@ -222,7 +222,7 @@ def test_a_request_without_a_media_type_is_csv(models: Path) -> None:
 def test_a_body_without_a_row_is_a_400_that_names_the_features_in_order(models: Path, body: str) -> None:
     assert refusal(post(models, body)) == {
         "code": "no_rows",
-        "message": f"the body has no row; send one per line: {ORDER}",
+        "message": f"the body has no rows; send one per line: {ORDER}",
     }
 
 
@@ -262,7 +262,7 @@ def test_text_where_a_number_belongs_is_a_400_that_names_row_feature_and_text(mo
     assert refusal(post(models, f"{CSV_ROW}\n{bad}")) == {
         "code": "not_a_number",
         "field": "row 2.day_mins",
-        "message": f"row 2: day_mins is {cell!r}; send a number, or nothing where it is missing",
+        "message": f"row 2: day_mins is {cell!r}; send a number, or leave it empty if it is missing",
     }
 
 
@@ -275,8 +275,8 @@ def test_a_number_that_float32_does_not_hold_is_a_400_that_names_row_and_feature
     assert refusal(post(models, f"{CSV_ROW}\n{CSV_ROW.replace('265.1', cell)}")) == {
         "code": "not_a_number",
         "field": "row 2.day_mins",
-        "message": "row 2: day_mins is infinite, or beyond what float32 holds; "
-        "send a number, or nothing where it is missing",
+        "message": "row 2: day_mins is infinite, or too large for float32; "
+        "send a number, or leave it empty if it is missing",
     }
 
 
@@ -304,7 +304,7 @@ def test_a_number_that_float32_does_not_hold_is_a_400_that_names_row_and_feature
         (b'{"instances": [{"day_mins": "1"}]}', "invalid_field", "instances[0][...]", "got `str`"),
         (b'{"instances": [[1, 2]]}', "wrong_length", "row 1", "row 1 has 2 values; send 16"),
         (b'{"instances": [{}, []]}', "wrong_length", "row 2", "row 2 has 0 values; send 16"),
-        (b'{"instances": [{"day_mins": 1e39}]}', "not_a_number", "row 1.day_mins", "beyond what float32 holds"),
+        (b'{"instances": [{"day_mins": 1e39}]}', "not_a_number", "row 1.day_mins", "too large for float32"),
         (b'{"instances": [{}, {"day_min": 1}]}', "unknown_feature", "instances[1]", "has 'day_min'; features are"),
         (b'{"instances": [{"Day Mins": 1}]}', "unknown_feature", "instances[0]", f"features are {ORDER}"),
     ],

@@ -86,7 +86,7 @@ def test_a_request_is_cut_until_it_needs_more_windows_than_it_may_have() -> None
     pairs = [("w1", sentence(30))] * 3
     assert [len(windows) for windows in windower().windows_of_request(pairs, 6)] == [2, 2, 2]
     with pytest.raises(
-        RequestTooLongError, match=r"the first 3 of 3 items need 6 windows .* a request may have 5"
+        RequestTooLongError, match=r"the first 3 of 3 items need 6 windows .* a request may have at most 5"
     ) as raised:
         windower().windows_of_request(pairs, 5)
     assert (raised.value.code, raised.value.item) == ("too_many_windows", 2)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-import dashboards.neuron_encoder
+import dashboards.neuron_fleet
 import dashboards.overview
 from dashboards.body import Calculation, DashboardBody, MetricWidget, Source, compose
 from dashboards.endpoint import INSTANCES, SERVING, Endpoint, Target, Variant, rows
@@ -158,7 +158,7 @@ def test_the_overview_sums_over_all_endpoints_in_expressions_that_stay_short() -
 
 @pytest.mark.parametrize("target", [60.0, None])
 def test_a_fleet_shows_every_neuroncore_and_what_scaling_keeps(target: float | None) -> None:
-    fleet = dashboards.neuron_encoder.Fleet(
+    fleet = dashboards.neuron_fleet.Fleet(
         name="f",
         namespace="NeuronEncoder",
         cores=range(12),
@@ -168,7 +168,7 @@ def test_a_fleet_shows_every_neuroncore_and_what_scaling_keeps(target: float | N
         target_group="targetgroup/f/1",
         usd_per_hour=0.9,
     )
-    body = DashboardBody.model_validate(compose(dashboards.neuron_encoder.rows(fleet, REGION)))
+    body = DashboardBody.model_validate(compose(dashboards.neuron_fleet.rows(fleet, REGION)))
     cores, *others = [widget.properties for widget in body.widgets if isinstance(widget, MetricWidget)]
     assert [one.dimensions[-1] for one in cores.series if isinstance(one, Source)] == [
         ("NeuronCore", str(core)) for core in range(12)

@@ -67,8 +67,8 @@ class FakeAccount:
     tasks: list[FakeTask] = field(default_factory=list)
     lines: dict[str, list[str]] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    refuse: Callable[[dict[str, Any]], str | None] = lambda request: None
-    fail: Callable[[dict[str, Any]], str | None] = lambda request: None
+    refuse: Callable[[dict[str, Any]], str | None] = lambda _request: None
+    fail: Callable[[dict[str, Any]], str | None] = lambda _request: None
     answer_lost: bool = False
     stops: bool = True
 
@@ -112,7 +112,7 @@ class FakeAccount:
             raise ClientError({"Error": {"Code": "NoSuchKey", "Message": key}}, operation)
         return {"Body": io.BytesIO(self.objects[key])}
 
-    def _RunTask(self, request: dict[str, Any]) -> Any:
+    def _RunTask(self, request: dict[str, Any]) -> Any:  # noqa: N802 - boto3's name
         if error := self.refuse(request):
             raise ClientError({"Error": {"Code": "ClientException", "Message": error}}, "RunTask")
         assert [each["name"] for each in request["overrides"]["containerOverrides"]] == [CONTAINER]
@@ -126,7 +126,7 @@ class FakeAccount:
             raise ClientError({"Error": {"Code": "ServerException", "Message": "who knows"}}, "RunTask")
         return {"tasks": [{"taskArn": task.arn} for task in started], "failures": []}
 
-    def _DescribeTasks(self, request: dict[str, Any]) -> Any:
+    def _DescribeTasks(self, request: dict[str, Any]) -> Any:  # noqa: N802 - boto3's name
         self.turn(self)
         assert len(request["tasks"]) <= 100
         return {
@@ -146,12 +146,12 @@ class FakeAccount:
             ]
         }
 
-    def _ListTasks(self, request: dict[str, Any]) -> Any:
+    def _ListTasks(self, request: dict[str, Any]) -> Any:  # noqa: N802 - boto3's name
         assert set(request) <= {"cluster", "startedBy"}, "startedBy must be the only filter"
         found = [task for task in self.tasks if task.request["startedBy"] == request["startedBy"]]
         return {"taskArns": [task.arn for task in found if task.status != "STOPPED"]}
 
-    def _StopTask(self, request: dict[str, Any]) -> Any:
+    def _StopTask(self, request: dict[str, Any]) -> Any:  # noqa: N802 - boto3's name
         if not self.stops:
             raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not yours"}}, "StopTask")
         for task in self.tasks:
@@ -159,7 +159,7 @@ class FakeAccount:
                 task.stop(request["reason"], "UserInitiated", 143)
         return {"task": {}}
 
-    def _GetLogEvents(self, request: dict[str, Any]) -> Any:
+    def _GetLogEvents(self, request: dict[str, Any]) -> Any:  # noqa: N802 - boto3's name
         lines = self.lines.get(request["logStreamName"], [])
         first = int(request.get("nextToken", "0"))
         return {"events": [{"message": line} for line in lines[first:]], "nextForwardToken": str(len(lines))}

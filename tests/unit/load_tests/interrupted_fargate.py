@@ -39,7 +39,7 @@ def interrupted(received: signal.Signals, folder: Path) -> Seen:
     def interrupt(event: Any) -> None:
         nonlocal sent
         if event["event"] == "connected" or event.get("text") == "stopping the tasks":
-            account.turn = lambda fake: None
+            account.turn = lambda _fake: None
             sent += 1
             signal.raise_signal(received)
 

@@ -52,7 +52,7 @@ def loaded(
     notes: list[str],
     made: Plan | None = None,
     capacity: Capacity = SPOT,
-    on_event: Callable[[Any], object] = lambda event: None,
+    on_event: Callable[[Any], object] = lambda _event: None,
 ) -> FargateRun:
     return run(made or plan(), REQUESTS, folder, CLUSTER, capacity, on_event, notes.append)
 
@@ -115,7 +115,8 @@ def test_no_task_has_a_public_address(account: FakeAccount, tmp_path: Path, note
         }
 
 
-def test_events_are_passed_on_and_words_are_not(account: FakeAccount, tmp_path: Path, notes: list[str]) -> None:
+@pytest.mark.usefixtures("account")
+def test_events_are_passed_on_and_words_are_not(tmp_path: Path, notes: list[str]) -> None:
     told: list[Any] = []
     loaded(tmp_path, notes, on_event=told.append)
     assert [event for event in told if event["event"] != "status"] == [
@@ -147,7 +148,7 @@ def test_where_the_setting_says_so_what_spot_has_no_room_for_runs_at_full_price(
     loaded(tmp_path, notes, plan(workers=3), FALLING_BACK)
     workers = account.of("worker")
     assert (len(workers), sum(task.spot for task in workers)) == (3, spot)
-    assert notes == [f"no Fargate Spot capacity: of the workers, {3 - spot} at full price"]
+    assert notes == [f"no Fargate Spot capacity: running {3 - spot} of the workers at full price"]
 
 
 def test_a_worker_that_spot_never_placed_is_replaced_at_full_price(
@@ -162,7 +163,7 @@ def test_a_worker_that_spot_never_placed_is_replaced_at_full_price(
     account.turn = turn
     loaded(tmp_path, notes, capacity=FALLING_BACK)
     assert [task.spot for task in account.of("worker")] == [True, False]
-    assert notes == ["no Fargate Spot capacity: of the workers, 1 at full price"]
+    assert notes == ["no Fargate Spot capacity: running 1 of the workers at full price"]
 
 
 def test_a_worker_that_cannot_begin_ends_the_test_with_its_reason_and_last_words(
@@ -177,7 +178,7 @@ def test_a_worker_that_cannot_begin_ends_the_test_with_its_reason_and_last_words
 
     account.turn = turn
     expected = (
-        r"worker task 1 stopped: Essential container exited, exit code 2; it said: .*error: AccessDenied; its log"
+        r"worker task 1 stopped: Essential container exited, exit code 2; its last output: .*AccessDenied; its log"
     )
     with pytest.raises(LoadTestError, match=expected):
         loaded(tmp_path, notes)
@@ -198,11 +199,11 @@ def test_a_master_without_a_result_is_told_with_its_last_words(
         if not fake.of("worker"):
             ordinary_course(fake)
         else:
-            fake.say(fake.master, "error: 0 of 1 workers came")
+            fake.say(fake.master, "error: 0 of 1 workers connected")
             fake.master.stop("Essential container exited", exit_code=2)
 
     account.turn = turn
-    with pytest.raises(LoadTestError, match=r"exit code 2; it said: .*0 of 1 workers came"):
+    with pytest.raises(LoadTestError, match=r"exit code 2; its last output: .*0 of 1 workers connected"):
         loaded(tmp_path, notes)
     assert still_running(account) == []
 
@@ -210,7 +211,7 @@ def test_a_master_without_a_result_is_told_with_its_last_words(
 @pytest.mark.parametrize(
     ("reason", "code", "exit_code", "told"),
     [
-        ("Your Spot Task was interrupted.", "SpotInterruption", 143, "Fargate Spot took a worker away: worker task 1"),
+        ("Your Spot Task was interrupted.", "SpotInterruption", 143, "Fargate Spot reclaimed a worker: worker task 1"),
         ("Essential container exited", "EssentialContainerExited", 137, "a worker was lost: worker task 1 stopped"),
     ],
 )
@@ -244,7 +245,7 @@ def test_a_signal_stops_every_task_and_a_second_one_does_not_keep_it_from_that(
         signals=2,
         interrupted=True,
         stopped=["the load test is over"] * 13,
-        notes=["interrupted: the tasks are stopped"],
+        notes=["interrupted: stopping the tasks"],
         handlers_are_back=True,
     )
 
@@ -273,15 +274,15 @@ def test_tasks_that_cannot_be_stopped_are_named_and_the_first_error_is_told(
     with pytest.raises(LoadTestError, match="no credentials"):
         loaded(tmp_path, notes)
     assert "not yours" in notes[0]
-    assert "may run on and be billed: aws ecs stop-task --cluster c --task arn:task/c/0" in notes[1]
+    assert "may still run and be billed: aws ecs stop-task --cluster c --task arn:task/c/0" in notes[1]
 
 
 def test_a_master_that_never_ends_is_stopped(
     account: FakeAccount, tmp_path: Path, notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fargate, "_START_SECONDS", 0.05)
-    account.turn = lambda fake: None
-    with pytest.raises(LoadTestError, match=r"does not listen after 0\.05 s: its task is RUNNING"):
+    account.turn = lambda _fake: None
+    with pytest.raises(LoadTestError, match=r"is not listening after 0\.05 s: its task is RUNNING"):
         loaded(tmp_path, notes)
     assert still_running(account) == []
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from load_tests.closed_loop import Request
 from load_tests.collect import Collector, judge
-from load_tests.feed import read_feed, write_feed
 from load_tests.gates import ErrorGate, Gate, GateError, LatencyGate, LostGate, RateGate, parse_gate, with_defaults
+from load_tests.payloads.file import read_feed, write_feed
 from load_tests.plan import HttpTarget, Plan, SageMakerTarget, share
 from load_tests.profiles import PROFILES, profile
 from load_tests.recorder import Recorder
@@ -273,10 +273,10 @@ def test_users_are_spread_evenly_over_places_and_requests_over_workers() -> None
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"workers": 5}, "4 users at the most"),
+        ({"workers": 5}, "at most 4 users"),
         ({"mode": "open", "workers": 5, "max_in_flight": 4}, "max_in_flight is 4 for 5 workers"),
-        ({"mode": "open", "requests": 100}, "requests ends a closed loop"),
-        ({"pause": (2.0, 1.0)}, "give the shorter first"),
+        ({"mode": "open", "requests": 100}, "requests applies to a closed loop only"),
+        ({"pause": (2.0, 1.0)}, "give the shorter pause first"),
     ],
 )
 def test_a_plan_that_cannot_be_run_says_why(changes: dict[str, Any], part: str) -> None:

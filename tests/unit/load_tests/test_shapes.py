@@ -65,9 +65,9 @@ def test_a_trace_can_be_cut_short() -> None:
         ("seconds,rate\n0,many\n", "columns seconds and rate"),
         ("seconds,rate\n1,5\n", "begin at 0"),
         ("seconds,rate\n0,5\n0,6\n", "each second once"),
-        ("seconds,rate\n0,-5\n", "below 0"),
-        ("seconds,rate\n0,nan\n", "below 0 or none"),
-        ("seconds,users\n0,0\n", "no users at all"),
+        ("seconds,rate\n0,-5\n", "negative or not finite"),
+        ("seconds,rate\n0,nan\n", "negative or not finite"),
+        ("seconds,users\n0,0\n", "only zeros in column users"),
     ],
 )
 def test_a_trace_that_cannot_be_replayed_says_why(text: str, part: str) -> None:

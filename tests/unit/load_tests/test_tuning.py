@@ -11,10 +11,10 @@ from load_tests.traffic import Traffic
 from load_tests.tuning import report, space
 from load_tests.tuning.search import Plan, Sweep, Trial, TrialFailedError, sweep
 from load_tests.tuning.space import Candidate
-from stacks.settings import UnetEndpoint
-from stacks.tensorflow_serving import TensorFlowServing
+from stacks.settings.saved_model import SavedModelEndpoint
+from stacks.settings.tensorflow_serving import TensorFlowServing
 
-ENDPOINT = UnetEndpoint(server="tensorflow_serving")
+ENDPOINT = SavedModelEndpoint(server="tensorflow_serving")
 PLAN = Plan(vcpus=2, clients=4, inference_script=False)
 
 
@@ -55,7 +55,7 @@ class FakeBench:
 
 
 def run(bench: FakeBench, plan: Plan = PLAN) -> Sweep:
-    return sweep(plan, bench, on_trial=lambda trial: None, on_start=lambda label: None)
+    return sweep(plan, bench, on_trial=lambda _trial: None, on_start=lambda _label: None)
 
 
 def outcome(found: Sweep, label: str) -> tuple[str, str]:
@@ -193,7 +193,7 @@ def test_a_gain_within_the_noise_is_called_so() -> None:
 def test_the_snippet_is_a_deployment_with_the_best_settings() -> None:
     best = Trial(space.candidate(TensorFlowServing(intra_op_parallelism=1, instance_count=2)), "measured")
     found = yaml.safe_load(report.snippet(best, "saved_model", "tuned", ENDPOINT))
-    endpoint = UnetEndpoint.model_validate(found["workloads"]["saved_model"]["endpoints"]["tuned"])
+    endpoint = SavedModelEndpoint.model_validate(found["workloads"]["saved_model"]["endpoints"]["tuned"])
     assert endpoint.knobs == best.candidate.knobs
 
 

@@ -136,11 +136,11 @@ def test_an_s3_that_fails_is_told_from_an_archive_that_is_not_there(tmp_path: Pa
 def test_a_disk_that_does_not_take_an_archive_is_told_from_a_damaged_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[ModelDataError]
 ) -> None:
-    def full(*arguments: object) -> int:
+    def full(*_arguments: object) -> int:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(artifacts, "_copy", full)
-    with pytest.raises(kind, match=r"the disk does not take s3://bucket/model\.tar\.gz") as raised:
+    with pytest.raises(kind, match=r"the disk could not store s3://bucket/model\.tar\.gz") as raised:
         fetched_from(tmp_path, Bucket(packed((entry("a.txt"), b"a"))))
     assert type(raised.value) is kind
     assert list(tmp_path.iterdir()) == []

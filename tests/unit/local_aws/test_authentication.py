@@ -93,7 +93,7 @@ def account(tmp_path: Path) -> Account:
     return Account(store, store.issue(DEPLOYER), handler, Authentication(handler, store, ADDRESS, Protocol.S3))
 
 
-class Captured(Exception):
+class CapturedError(Exception):
     """A request that a client was about to send."""
 
 
@@ -108,10 +108,10 @@ def captured(key: Credential, service: str, call: Callable[[Any], object]) -> AW
 
     def stop(request: AWSPreparedRequest, **_: Any) -> None:
         seen.append(request)
-        raise Captured
+        raise CapturedError
 
     client.meta.events.register("before-send", stop)
-    with pytest.raises(Captured):
+    with pytest.raises(CapturedError):
         call(client)
     return seen[0]
 

@@ -29,7 +29,7 @@ class Services:
 
 @pytest.fixture(autouse=True)
 def services(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boto3, "client", lambda name: Services())
+    monkeypatch.setattr(boto3, "client", lambda _name: Services())
 
 
 def value(reference: str, kind: str = "SECRETS_MANAGER") -> str:

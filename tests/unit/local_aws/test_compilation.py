@@ -14,10 +14,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.environments import EnvironmentSetupError
-from local_aws.hosting.compilation import CompilationJobs
+from local_aws.fake_images.neo import __main__ as compiler
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
-from local_aws.stand_ins.neo import __main__ as compiler
 
 DEADLINE_SECONDS = 20
 COPIES = """
@@ -35,16 +34,16 @@ class FakeS3:
         self.objects: dict[str, bytes] = {}
         self.stored_with: dict[str, dict[str, Any]] = {}
 
-    def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:
+    def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - boto3's names
         if f"{Bucket}/{Key}" not in self.objects:
             raise ClientError({"Error": {"Code": "NoSuchKey", "Message": f"no {Key}"}}, "GetObject")
         self._chunks = [self.objects[f"{Bucket}/{Key}"]]
         return {"Body": self, "ETag": '"tag"'}
 
-    def iter_chunks(self, size: int) -> list[bytes]:
+    def iter_chunks(self, _size: int) -> list[bytes]:
         return self._chunks
 
-    def put_object(self, Bucket: str, Key: str, Body: Any, **arguments: Any) -> None:
+    def put_object(self, Bucket: str, Key: str, Body: Any, **arguments: Any) -> None:  # noqa: N803 - boto3's names
         self.objects[f"{Bucket}/{Key}"] = Body.read()
         self.stored_with[f"{Bucket}/{Key}"] = arguments
 
@@ -58,7 +57,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> FakeS3:
         member.size = 5
         tar.addfile(member, io.BytesIO(b"graph"))
     made.objects["b/in/model.tar.gz"] = content.getvalue()
-    monkeypatch.setattr(boto3, "client", lambda name: made)
+    monkeypatch.setattr(boto3, "client", lambda _name: made)
     return made
 
 
@@ -86,10 +85,7 @@ class Account:
 
     def __init__(self, state: Path, script: str = COPIES, command: Callable[[], tuple[str, ...]] | None = None) -> None:
         (state / "tmp").mkdir(exist_ok=True)
-        self.plane = ControlPlane(state)
-        self.plane._compilations = CompilationJobs(
-            state, self.plane, command or (lambda: (sys.executable, "-c", script))
-        )
+        self.plane = ControlPlane(state, compiler=command or (lambda: (sys.executable, "-c", script)))
 
     def __call__(self, operation: str, **asked: Any) -> dict[str, Any]:
         return self.plane.handle(operation, asked)
@@ -180,7 +176,8 @@ def test_a_job_that_fails_says_why(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_a_stopped_job_ends_and_only_then_may_be_deleted(tmp_path: Path, s3: FakeS3) -> None:
+@pytest.mark.usefixtures("s3")
+def test_a_stopped_job_ends_and_only_then_may_be_deleted(tmp_path: Path) -> None:
     async def work() -> None:
         account = Account(tmp_path, "import time; time.sleep(60)")
         account("CreateCompilationJob", **request())
@@ -200,8 +197,9 @@ def test_a_stopped_job_ends_and_only_then_may_be_deleted(tmp_path: Path, s3: Fak
     run(work())
 
 
+@pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 10, 50])
-def test_a_job_is_stopped_at_whatever_moment(tmp_path: Path, s3: FakeS3, turns: int) -> None:
+def test_a_job_is_stopped_at_whatever_moment(tmp_path: Path, turns: int) -> None:
     async def work() -> None:
         account = Account(tmp_path, "import time; time.sleep(60)")
         account("CreateCompilationJob", **request())
@@ -214,7 +212,8 @@ def test_a_job_is_stopped_at_whatever_moment(tmp_path: Path, s3: FakeS3, turns: 
     run(work())
 
 
-def test_jobs_outlive_the_process_and_unfinished_ones_begin_anew(tmp_path: Path, s3: FakeS3) -> None:
+@pytest.mark.usefixtures("s3")
+def test_jobs_outlive_the_process_and_unfinished_ones_begin_anew(tmp_path: Path) -> None:
     async def begin() -> None:
         account = Account(tmp_path, "import time; time.sleep(60)")
         account("CreateCompilationJob", **request("unfinished"))
@@ -237,6 +236,7 @@ def test_jobs_outlive_the_process_and_unfinished_ones_begin_anew(tmp_path: Path,
     run(go_on())
 
 
+@pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -256,14 +256,15 @@ def test_jobs_outlive_the_process_and_unfinished_ones_begin_anew(tmp_path: Path,
     ],
 )
 def test_what_the_api_does_not_take_is_refused_as_aws_words_it(
-    tmp_path: Path, s3: FakeS3, changes: dict[str, Any], told: str
+    tmp_path: Path, changes: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(ApiError, match=told) as raised:
         Account(tmp_path)("CreateCompilationJob", **request(**changes))
     assert raised.value.code == "ValidationException"
 
 
-def test_a_name_is_for_one_job(tmp_path: Path, s3: FakeS3) -> None:
+@pytest.mark.usefixtures("s3")
+def test_a_name_is_for_one_job(tmp_path: Path) -> None:
     async def work() -> None:
         account = Account(tmp_path)
         account("CreateCompilationJob", **request())
@@ -279,7 +280,7 @@ def test_a_name_is_for_one_job(tmp_path: Path, s3: FakeS3) -> None:
 @pytest.mark.parametrize(
     ("shapes", "told"),
     [
-        ("image", "is no JSON"),
+        ("image", "is not JSON"),
         ("[1, 2]", "must name inputs"),
         ("{}", "must name inputs"),
         ('{"image": 1}', "shape of 'image' is 1"),
@@ -287,7 +288,7 @@ def test_a_name_is_for_one_job(tmp_path: Path, s3: FakeS3) -> None:
         ('{"image": ["1"]}', "positive numbers"),
     ],
 )
-def test_the_stand_in_refuses_shapes_that_are_none(
+def test_the_fake_compiler_refuses_shapes_that_are_none(
     tmp_path: Path, shapes: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in/model/1").mkdir(parents=True)
@@ -299,7 +300,7 @@ def test_the_stand_in_refuses_shapes_that_are_none(
 
 
 @pytest.mark.parametrize("names", [[], ["a/1", "b/1"]])
-def test_the_stand_in_compiles_exactly_one_model(
+def test_the_fake_compiler_compiles_exactly_one_model(
     tmp_path: Path, names: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in names:

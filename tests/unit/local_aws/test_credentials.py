@@ -91,7 +91,7 @@ def test_the_folder_around_a_cache_keeps_its_mode_and_a_new_one_is_private(tmp_p
 def test_a_link_is_not_made_private_through(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(NotADirectoryError, match="is a link"):
+    with pytest.raises(NotADirectoryError, match="is a symbolic link"):
         make_private(tmp_path / "link")
     assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o755
 

@@ -87,7 +87,7 @@ def test_a_metric_is_read_once_however_often_it_is_drawn_and_expressions_are_eva
     again, p99, refused = drawn["lines"]
     assert again["points"] == ((60, 1000.0), (120, 2500.0))
     assert (p99["points"], p99["side"]) == (((60, 1.0), (120, 2.5)), "right")
-    assert "MEDIAN of 1 arguments" in refused["note"]
+    assert "MEDIAN with 1 arguments" in refused["note"]
     assert drawn["limits"] == [{"value": 5, "label": "limit", "side": "left"}]
     json.dumps(drawn)
 
@@ -103,7 +103,7 @@ def test_a_dashboard_that_is_not_there_is_refused_with_those_that_are(stubbed: t
     client, stubber = stubbed
     stubber.add_client_error("get_dashboard", "ResourceNotFound")
     stubber.add_response("list_dashboards", {"DashboardEntries": [{"DashboardName": "dev-overview"}]}, {})
-    with pytest.raises(DashboardError, match="no dashboard 'other': there are dev-overview"):
+    with pytest.raises(DashboardError, match="no dashboard 'other'; deployed: dev-overview"):
         body(client, "other")
 
 
@@ -111,5 +111,5 @@ def test_a_foreign_body_is_refused_with_what_is_not_drawn(stubbed: tuple[Any, St
     client, stubber = stubbed
     foreign = {"widgets": [{"type": "log", "x": 0, "y": 0, "width": 6, "height": 6, "properties": {}}]}
     stubber.add_response("get_dashboard", {"DashboardBody": json.dumps(foreign)}, {"DashboardName": "x"})
-    with pytest.raises(DashboardError, match="is not one that this page draws"):
+    with pytest.raises(DashboardError, match="cannot be drawn by this page"):
         body(client, "x")

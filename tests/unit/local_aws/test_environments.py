@@ -87,7 +87,7 @@ def test_the_exports_are_the_shells(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "help_"), [("uv", "INFERENCE_INSTALLER=pip leaves it to pip"), ("pip", "pip install failed")]
+    ("by", "help_"), [("uv", "set INFERENCE_INSTALLER=pip to use pip"), ("pip", "pip install failed")]
 )
 def test_an_environment_that_cannot_be_made_says_why(
     by: str, help_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -115,7 +115,7 @@ def test_an_interrupted_environment_is_made_again_and_anybodys_folder_is_left_al
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
-    monkeypatch.setattr("local_aws.environments._install", lambda cache, folder, *options: made.append(folder))
+    monkeypatch.setattr("local_aws.environments._install", lambda _cache, folder, *_options: made.append(folder))
     (tmp_path / "requirements.txt").write_text("pip==1\n")
     folder = environment(tmp_path / "cache", "a", tmp_path / "requirements.txt")
     (folder / "ready").unlink()
@@ -125,7 +125,7 @@ def test_an_interrupted_environment_is_made_again_and_anybodys_folder_is_left_al
     for name in ("ready", MARKER):
         (folder / name).unlink()
     (folder / "work").write_text("of somebody")
-    with pytest.raises(EnvironmentSetupError, match="this project did not make"):
+    with pytest.raises(EnvironmentSetupError, match="this project did not create"):
         environment(tmp_path / "cache", "a", tmp_path / "requirements.txt")
     assert (folder / "work").exists()
     assert len(made) == 2

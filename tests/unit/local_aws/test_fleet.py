@@ -50,8 +50,8 @@ class Container:
         if self.killed:
             self.dead = True
 
-    async def start(self, timeout_seconds: float) -> None:
-        match behaviour[str(self.spec.model_dir)]:
+    async def start(self, _timeout_seconds: float) -> None:
+        match behavior[str(self.spec.model_dir)]:
             case "broken":
                 raise ReplicaFailedError("the container ended with exit code 3")
             case "odd":
@@ -63,18 +63,18 @@ class Container:
     async def stop(self) -> None:
         self.ready = False
 
-    def last_lines(self, count: int = 3) -> str:
+    def last_lines(self, _count: int = 3) -> str:
         return "its last line"
 
 
 made: list[Container] = []
-behaviour: dict[str, str] = {}
+behavior: dict[str, str] = {}
 
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     made.clear()
-    behaviour.clear()
+    behavior.clear()
     monkeypatch.setattr(fleet, "Replica", Container)
     monkeypatch.setattr(fleet, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(fleet, "_MEMORY_SECONDS", 0.01)
@@ -82,7 +82,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def variant(name: str, count: int = 2) -> VariantFleet:
-    behaviour[name] = "fine"
+    behavior[name] = "fine"
     return VariantFleet(name, ReplicaSpec(IMAGE, name, None, {}, "ml.c5.large"), count, 1.0, 10.0)
 
 
@@ -112,20 +112,18 @@ def test_a_dead_replica_that_a_request_noticed_first_is_replaced_too(tmp_path: P
 
 
 @pytest.mark.parametrize("trouble", ["broken", "odd", "silent"])
-def test_a_variant_whose_replicas_do_not_start_keeps_no_other_from_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
-) -> None:
+def test_a_variant_whose_replicas_do_not_start_keeps_no_other_from_its_own(tmp_path: Path, trouble: str) -> None:
     async def test() -> None:
         first, second = variant("first", 1), variant("second", 1)
         running = Fleet("endpoint", tmp_path, [first, second], lambda: None)
         await running.start()
-        behaviour["first"] = trouble
+        behavior["first"] = trouble
         for each in list(made):
             each.dead = True
         await until(lambda: len(second.ready) == 1 and len(of("first")) > 1)
         assert first.ready == []
         if trouble != "silent":
-            behaviour["first"] = "fine"
+            behavior["first"] = "fine"
             await until(lambda: len(first.ready) == 1)
         await running.stop()
         assert first.replicas == second.replicas == []

@@ -33,7 +33,7 @@ class Replica:
     running: bool = True
     models: Any = None
 
-    async def start(self, timeout_seconds: float) -> None:
+    async def start(self, _timeout_seconds: float) -> None:
         if self.spec.model_dir == "broken":
             raise ReplicaFailedError("the container ended with exit code 3")
         self.ready = True
@@ -41,13 +41,13 @@ class Replica:
     async def stop(self) -> None:
         self.ready = False
 
-    def last_lines(self, count: int = 3) -> str:
+    def last_lines(self, _count: int = 3) -> str:
         return ""
 
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spec(state: Path, container: Any, instance_type: str, memory_bytes: int | None = None) -> ReplicaSpec:
+    def spec(_state: Path, container: Any, instance_type: str, memory_bytes: int | None = None) -> ReplicaSpec:
         return ReplicaSpec(IMAGE, container["ModelDataUrl"], None, {}, instance_type, memory_bytes)
 
     monkeypatch.setattr(components, "replica_spec", spec)
@@ -149,7 +149,7 @@ def run(tmp_path: Path, steps: Step, alarm: str = "OK") -> None:
             ),
             "Container with Image, ArtifactUrl",
         ),
-        ("CreateInferenceComponent", request(copies=5), "they need 3 instances of ml.c6i.large and there are 2"),
+        ("CreateInferenceComponent", request(copies=5), "they need 3 instances of ml.c6i.large, and the limit is 2"),
         (
             "CreateInferenceComponent",
             request(Specification=specification(MinMemoryRequiredInMb=9000)),

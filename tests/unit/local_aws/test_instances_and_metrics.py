@@ -36,7 +36,7 @@ def test_an_instance_type_gives_cores_memory_and_instruction_set(
 def test_what_ends_after_a_period_counts_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(metrics, "_put", sent.append)
-    collected = Metrics(SimpleNamespace(fleets={}, all=lambda kind: []))  # type: ignore[arg-type]
+    collected = Metrics(SimpleNamespace(fleets={}, all=lambda _kind: []))  # type: ignore[arg-type]
     load = collected.of(("e", "v"))
     load.model_cache(hit=False)
     asyncio.run(collected.publish())
@@ -54,7 +54,7 @@ def test_a_components_metrics_are_its_own_and_count_what_was_refused(monkeypatch
     record = {"InferenceComponentName": "c", "Specification": specification}
     copies = SimpleNamespace(ready=[SimpleNamespace(pid=os.getpid()), SimpleNamespace(pid=os.getpid())])
     control = SimpleNamespace(
-        fleets={}, all=lambda kind: [record], components=SimpleNamespace(copies=lambda name: copies)
+        fleets={}, all=lambda _kind: [record], components=SimpleNamespace(copies=lambda _name: copies)
     )
     collected = Metrics(control)  # type: ignore[arg-type]
     for _ in range(4):
@@ -81,7 +81,7 @@ def test_instances_are_counted_by_their_samples_however_often_is_published(monke
     first, later = (SimpleNamespace(pid=pid, models=SimpleNamespace(loaded=7)) for pid in (os.getpid(), os.getppid()))
     variant = SimpleNamespace(name="v", ready=list[SimpleNamespace]())
     now = 6000.0
-    control = SimpleNamespace(fleets={"e": SimpleNamespace(variants={"v": variant})}, all=lambda kind: [])
+    control = SimpleNamespace(fleets={"e": SimpleNamespace(variants={"v": variant})}, all=lambda _kind: [])
     collected = Metrics(control, lambda: now)  # type: ignore[arg-type]
     asyncio.run(collected.publish())
     variant.ready = [first]
@@ -103,7 +103,7 @@ def test_a_replicas_processor_and_memory_are_those_of_its_children_too(monkeypat
     now = time.time()
     replica = SimpleNamespace(pid=os.getpid(), models=None)
     fleet = SimpleNamespace(variants={"v": SimpleNamespace(name="v", ready=[replica])})
-    collected = Metrics(SimpleNamespace(fleets={"e": fleet}, all=lambda kind: []), lambda: now)  # type: ignore[arg-type]
+    collected = Metrics(SimpleNamespace(fleets={"e": fleet}, all=lambda _kind: []), lambda: now)  # type: ignore[arg-type]
     asyncio.run(collected.publish())
     work = "import time; kept = bytearray(200 * 2**20)\nwhile time.process_time() < 0.5: pass\n"
     with subprocess.Popen(

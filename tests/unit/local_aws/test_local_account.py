@@ -10,9 +10,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from commands.main import app
 from local_aws.account import LocalAccount
 from local_aws.authentication.credentials import DEPLOYER, CredentialStore
-from local_aws.main import app
 from local_aws.processes import birth
 from model_build.owned_folders import ACCOUNT, claim
 
@@ -75,6 +75,6 @@ def test_a_reason_with_brackets_is_printed_as_it_is(
     variant = {"name": "v", "desired": 1, "restarts": 0, "note": reason, "replicas": []}
     status = [endpoint, {**endpoint, "status": "InService", "variants": [variant]}]
     request = httpx.Request("GET", made.runtime_url)
-    monkeypatch.setattr("local_aws.cli.httpx.get", lambda *_, **__: httpx.Response(200, json=status, request=request))
+    monkeypatch.setattr("commands.local.httpx.get", lambda *_, **__: httpx.Response(200, json=status, request=request))
     done = CliRunner().invoke(app, ["local", "status", "--state", str(tmp_path)])
     assert (done.exit_code, done.output.count(reason)) == (1, 2)

@@ -46,15 +46,15 @@ def test_an_expression_gives_a_value_in_each_period_that_has_one(expression: str
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("asked+", "is no expression"),
-        ("answered*2", "names answered, which is no id: there are asked, broken, other"),
-        ("RATE(asked)", "RATE of 1 arguments is not evaluated here"),
-        ("IF(asked)", "IF of 1 arguments"),
-        ("asked.real", "asked.real is not evaluated here"),
-        ("__import__('os')", "__import__ of 1 arguments"),
-        ("[asked]", "[asked] is not evaluated here"),
-        ("'text'", "'text' is not evaluated here"),
-        ("True if asked else 0", "is not evaluated here"),
+        ("asked+", "is not a valid expression"),
+        ("answered*2", "uses unknown ID answered; known IDs: asked, broken, other"),
+        ("RATE(asked)", "RATE with 1 arguments is not supported here"),
+        ("IF(asked)", "IF with 1 arguments"),
+        ("asked.real", "asked.real is not supported here"),
+        ("__import__('os')", "__import__ with 1 arguments"),
+        ("[asked]", "[asked] is not supported here"),
+        ("'text'", "'text' is not supported here"),
+        ("True if asked else 0", "is not supported here"),
     ],
 )
 def test_what_is_no_metric_math_is_refused_by_its_part(expression: str, message: str) -> None:

@@ -100,7 +100,7 @@ class Store:
         self.downloads[key] += 1
         assert self.open.wait(20)
         if len(list(folder.parent.parent.glob("*/model"))) >= self.room:
-            raise DiskFullError(f"the disk does not take {key}: No space left on device")
+            raise DiskFullError(f"the disk could not store {key}: No space left on device")
         if self.versions[key] == "away":
             raise StoreUnavailableError(f"could not download {key}: 500")
         if self.versions[key] == "broken":
@@ -115,7 +115,7 @@ async def running(
     container: Container, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[ModelCache]:
     monkeypatch.setattr(multi_model, "fetch", store.fetch)
-    monkeypatch.setattr(boto3, "client", lambda service, config: store)
+    monkeypatch.setattr(boto3, "client", lambda _service, **_options: store)
     (folder / MARKER).touch()
     app = web.Application()
     app.add_routes([web.post("/models", container.load), web.delete("/models/{name}", container.unload)])
@@ -316,7 +316,7 @@ def test_a_disk_that_something_else_has_filled_refuses_the_model_and_costs_a_few
             for index in range(10):
                 await ask(cache, container, str(index), metrics)
             store.room = 0
-            with pytest.raises(ApiError, match="the disk does not take") as raised:
+            with pytest.raises(ApiError, match="the disk could not store") as raised:
                 await ask(cache, container, "10", metrics)
             assert (raised.value.code, raised.value.status) == ("ServiceUnavailable", 503)
 

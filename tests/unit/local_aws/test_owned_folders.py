@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from local_aws.main import app
+from commands.main import app
 from model_build.owned_folders import (
     ACCOUNT,
     MARKER,

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from local_aws import docker_stand_in
+from commands.main import app
+from local_aws import docker_shim
 from local_aws.account import CACHE_VARIABLE, ENGINE_VARIABLE, STATE_VARIABLE, LocalAccount
 from local_aws.hosting import images, launch, models
 from local_aws.hosting.images import Image
-from local_aws.main import app
 from local_aws.podman import base_image, engine, sbom
-from local_aws.podman.base_image import OFFICIAL, STAND_IN, BaseImage
+from local_aws.podman.base_image import OFFICIAL, SUBSTITUTE, BaseImage
 from local_aws.podman.build import Built, build
 from local_aws.podman.engine import EngineError, Podman
 from local_aws.podman.run import Container, Mount
@@ -93,8 +93,8 @@ def test_a_replica_in_a_container_sees_its_model_where_sagemaker_puts_it(tmp_pat
     image = Image("", "/", (), {}, "", container="id7")
     folder = tmp_path / "state/replicas/r1"
     made = launch.as_container(
-        podman, image, folder, "/models/x", {"SETTING": "1"}, {"KEY": "secret"}, port=8123, memory_bytes=1 << 30,
-        cpus=1e6,
+        podman, image, folder, "/models/x", {"SETTING": "1"}, {"KEY": "secret"}, port=8123,
+        limits=launch.Limits(1 << 30, 1e6),
     )  # fmt: skip
     # Every user of the machine can read a command's arguments.
     assert "--env=KEY" in made.command
@@ -113,7 +113,7 @@ def test_a_replica_in_a_container_sees_its_model_where_sagemaker_puts_it(tmp_pat
 def test_a_multi_model_replica_sees_the_folder_that_archives_are_extracted_into(tmp_path: Path, podman: Podman) -> None:
     folder = tmp_path / "state/replicas/r1"
     made = launch.as_container(
-        podman, Image("", "/", (), {}, "", container="id7"), folder, None, {}, {}, port=1, memory_bytes=1, cpus=1.0
+        podman, Image("", "/", (), {}, "", container="id7"), folder, None, {}, {}, port=1, limits=launch.Limits(1, 1.0)
     )
     assert f"--volume={folder}/opt/ml/models:/opt/ml/models:ro" in made.command
     assert (folder / "opt/ml/models").is_dir()
@@ -161,22 +161,24 @@ def test_the_official_base_is_replaced_by_what_this_machine_has_and_no_other(
 
 
 def test_a_base_image_that_was_pulled_is_named_by_its_digest(podman: Podman) -> None:
-    (podman.folder / "store").write_text(f"{OFFICIAL}\n{STAND_IN}\n")
+    (podman.folder / "store").write_text(f"{OFFICIAL}\n{SUBSTITUTE}\n")
     (podman.folder / "digests").write_text(f"docker.io/library/python@{DIGEST}\n")
     assert base_image.prepare(podman, None, print) == BaseImage(f"docker.io/library/python@{DIGEST}")
 
 
-def test_a_stand_in_is_said_to_be_one(podman: Podman) -> None:
-    (podman.folder / "store").write_text(f"{STAND_IN}\n")
+def test_a_substitute_is_named_as_one(podman: Podman) -> None:
+    (podman.folder / "store").write_text(f"{SUBSTITUTE}\n")
     base = base_image.prepare(podman, None, print)
-    assert (base.name, base.note.partition(":")[0]) == (STAND_IN, "a stand-in for python")
+    assert (base.name, base.note.partition(":")[0]) == (SUBSTITUTE, "a substitute for python")
 
 
-def test_without_a_registry_and_without_a_stand_in_one_is_made(podman: Podman, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_image, "make_stand_in", lambda podman: BaseImage(STAND_IN, "made"))
+def test_without_a_registry_and_without_a_substitute_one_is_made(
+    podman: Podman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_image, "make_substitute", lambda _podman: BaseImage(SUBSTITUTE, "made"))
     told: list[str] = []
     assert base_image.prepare(podman, None, told.append).note == "made"
-    assert "making a stand-in" in told[-1]
+    assert "building a substitute" in told[-1]
 
 
 def test_a_base_image_that_was_asked_for_is_never_replaced(podman: Podman) -> None:
@@ -184,15 +186,15 @@ def test_a_base_image_that_was_asked_for_is_never_replaced(podman: Podman) -> No
         base_image.prepare(podman, "python:3.11-slim@sha256:0", print)
 
 
-def test_a_python_of_the_system_makes_no_stand_in(podman: Podman, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_of_the_system_makes_no_substitute(podman: Podman, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.base_prefix", "/usr")
-    with pytest.raises(EngineError, match="give --base-image"):
-        base_image.make_stand_in(podman)
+    with pytest.raises(EngineError, match="use --base-image"):
+        base_image.make_substitute(podman)
 
 
 @pytest.mark.parametrize(
     ("root", "apt", "message"),
-    [(True, None, "no apt-get to install it with"), (False, "/usr/bin/apt-get", "sudo apt-get install podman runc")],
+    [(True, None, "there is no apt-get here"), (False, "/usr/bin/apt-get", "sudo apt-get install podman runc")],
 )
 def test_what_cannot_be_installed_is_said_with_what_to_do(root: bool, apt: str | None, message: str) -> None:
     with pytest.raises(EngineError, match=message):
@@ -205,11 +207,11 @@ def test_missing_programs_are_named_by_their_packages() -> None:
 
 def test_an_account_with_podman_is_refused_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("local_aws.cli.environment", lambda *arguments: tmp_path)
+    monkeypatch.setattr("local_aws.lifecycle.environment", lambda *_arguments: tmp_path)
     place = ["--state", str(tmp_path / "state"), "--cache", str(tmp_path / "cache")]
     done = CliRunner().invoke(app, ["local", "up", "--engine", "podman", *place])
     assert done.exit_code == 2
-    assert "podman is not on this machine: scripts/images installs it" in done.output
+    assert "podman is not installed: run scripts/images" in done.output
     assert not (tmp_path / "state").exists()
 
 
@@ -225,7 +227,7 @@ def test_a_running_account_keeps_its_engine(tmp_path: Path) -> None:
 def test_the_cdks_docker_command_builds_by_podman_where_the_account_does(
     podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (podman.folder / "store").write_text(f"{STAND_IN}\n")
+    (podman.folder / "store").write_text(f"{SUBSTITUTE}\n")
     (tmp_path / "state/images").mkdir(parents=True)
     for name, value in (
         (STATE_VARIABLE, str(tmp_path / "state")),
@@ -233,11 +235,11 @@ def test_the_cdks_docker_command_builds_by_podman_where_the_account_does(
         (ENGINE_VARIABLE, "podman"),
     ):
         monkeypatch.setenv(name, value)
-    assert docker_stand_in.main(["build", "--tag", "asset", "--file", "x/Dockerfile", str(tmp_path)]) == 0
+    assert docker_shim.main(["build", "--tag", "asset", "--file", "x/Dockerfile", str(tmp_path)]) == 0
     image = images.find(tmp_path / "state", "asset")
     assert image is not None
     assert (image.container, image.digest) == ("id7", DIGEST)
-    assert image.note.startswith("its base is a stand-in for python:3.11-slim")
+    assert image.note.startswith("its base is a substitute for python:3.11-slim")
 
 
 @pytest.fixture
@@ -269,13 +271,13 @@ def test_what_podman_did_not_build_runs_as_a_process_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ENGINE_VARIABLE, "podman")
-    monkeypatch.setattr(models, "extracted", lambda state, url, expected: tmp_path)
+    monkeypatch.setattr(models, "extracted", lambda _state, _url, _expected: tmp_path)
     (tmp_path / "images").mkdir()
-    Image("/", "/", ("serve",), {}, "/", "a stand-in").save(tmp_path, "tiny:1")
+    Image("/", "/", ("serve",), {}, "/", "a fake").save(tmp_path, "tiny:1")
     Image("", "/", (), {}, "", container="id7").save(tmp_path, "built:1")
     notes = {
         name: models.replica_spec(tmp_path, {"Image": name, "ModelDataUrl": "s3://b/k"}, "ml.c5.large").image.note
         for name in ("tiny:1", "built:1")
     }
-    assert notes["tiny:1"] == "a stand-in; runs as a process, in no container: Podman did not build its image"
+    assert notes["tiny:1"] == "a fake; runs as a process, in no container: Podman did not build its image"
     assert notes["built:1"] == ""

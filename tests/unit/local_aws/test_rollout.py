@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.hosting import control as control_module
-from local_aws.hosting import fleet
+from local_aws.hosting import deployer, fleet
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.images import Image
@@ -18,6 +17,7 @@ from local_aws.hosting.replica import ReplicaFailedError, ReplicaSpec
 from local_aws.hosting.rollout import Plan
 
 IMAGE = Image("/", "/", ("serve",), {}, "/")
+INSTANCES = 4
 QUIET = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "latency"}, {"AlarmName": "errors"}]}}
 started: list["Replica"] = []
 
@@ -38,7 +38,7 @@ class Replica:
     lost: bool = False
     models: Any = None
 
-    async def start(self, timeout_seconds: float) -> None:
+    async def start(self, _timeout_seconds: float) -> None:
         started.append(self)
         if self.spec.model_dir == "broken":
             raise ReplicaFailedError("the container ended with exit code 3")
@@ -50,7 +50,7 @@ class Replica:
     def kill_over_limit(self) -> None:
         pass
 
-    def last_lines(self, count: int = 3) -> str:
+    def last_lines(self, _count: int = 3) -> str:
         return ""
 
 
@@ -78,7 +78,7 @@ class Watched:
     names: Sequence[str] = ("latency", "errors")
     silent: bool = False
 
-    async def states(self, names: Sequence[str]) -> dict[str, str] | None:
+    async def states(self, _names: Sequence[str]) -> dict[str, str] | None:
         if self.silent:
             return None
         alarming = self.clock.waited >= self.tripped_after
@@ -87,10 +87,10 @@ class Watched:
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def spec(state: Path, container: Any, instance_type: str, memory_bytes: int | None = None) -> ReplicaSpec:
+    def spec(_state: Path, container: Any, instance_type: str, memory_bytes: int | None = None) -> ReplicaSpec:
         return ReplicaSpec(IMAGE, container["ModelDataUrl"], None, {}, instance_type, memory_bytes)
 
-    monkeypatch.setattr(control_module, "replica_spec", spec)
+    monkeypatch.setattr(deployer, "replica_spec", spec)
     monkeypatch.setattr(fleet, "Replica", Replica)
     started.clear()
     yield
@@ -153,9 +153,9 @@ def test_the_requests_move_in_the_steps_that_are_asked_for(
         (linear(size(1)), [11], "10% to 50%"),
         (rolling(percent(4)), [10], "MaximumBatchSize is 4 (CAPACITY_PERCENT) for a count of 10: it must be 5% to 50%"),
         (rolling(size(1)), [2, 2], "several variants"),
-        ({**canary(), **rolling(size(1))}, [2], "give one of them"),
+        ({**canary(), **rolling(size(1))}, [2], "use only one of them"),
         (canary(wait=400, MaximumExecutionTimeoutInSeconds=600), [2], "the waits alone take 800 s"),
-        ({"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": str(i)} for i in range(11)]}}, [1], "ten at the most"),
+        ({"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": str(i)} for i in range(11)]}}, [1], "at most ten"),
     ],
 )
 def test_what_sagemaker_refuses_is_refused(config: dict[str, Any], instances: list[int], part: str) -> None:
@@ -182,7 +182,6 @@ def update(
     tmp_path: Path,
     config: dict[str, Any] | None,
     *,
-    count: int = 4,
     model: str = "second",
     variant: str = "v",
     tripped_after: float = float("inf"),
@@ -203,7 +202,7 @@ def update(
                 "VariantName": "v" if name == "first" else variant,
                 "ModelName": name,
                 "InstanceType": "ml.c6i.large",
-                "InitialInstanceCount": count,
+                "InitialInstanceCount": INSTANCES,
             }
             control.handle("CreateEndpointConfig", {"EndpointConfigName": name, "ProductionVariants": [production]})
         control.handle("CreateEndpoint", {"EndpointName": "e", "EndpointConfigName": "first"})
@@ -237,7 +236,7 @@ def update(
         try:
             control.handle("UpdateEndpoint", asked)
             await until(lambda: describe(control)["EndpointStatus"] == "InService")
-            await until(lambda: len([r for r in started if r.running and r.ready]) == count)
+            await until(lambda: len([r for r in started if r.running and r.ready]) == INSTANCES)
             return Update(control, clock, describe(control), seen)
         finally:
             await control.close()

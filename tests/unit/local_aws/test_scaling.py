@@ -312,7 +312,7 @@ def test_schedules_are_due_when_aws_says(schedule: str, timezone: str, after: st
     ("operation", "request_", "part"),
     [
         ("RegisterScalableTarget", scalable_target(3, 2), "MinCapacity is 3 and MaxCapacity 2"),
-        ("RegisterScalableTarget", scalable_target(ServiceNamespace="ecs"), "DesiredCopyCount only"),
+        ("RegisterScalableTarget", scalable_target(ServiceNamespace="ecs"), "the local account only scales"),
         ("RegisterScalableTarget", scalable_target(ResourceId="table/t"), "'table/t'"),
         ("PutScalingPolicy", policy("CPUUtilization"), "'CPUUtilization'"),
         ("PutScalingPolicy", policy(target=0), "TargetValue is 0"),
@@ -320,7 +320,7 @@ def test_schedules_are_due_when_aws_says(schedule: str, timezone: str, after: st
         ("PutScheduledAction", scheduled("cron(0 7 * *)"), "write minutes, hours, day of month"),
         ("PutScheduledAction", scheduled("every day"), "write at("),
         ("PutScheduledAction", scheduled("rate(0 minutes)"), "rate(0 minutes)"),
-        ("PutScheduledAction", scheduled("cron(0 7 L * ? *)"), "does not evaluate L"),
+        ("PutScheduledAction", scheduled("cron(0 7 L * ? *)"), "does not support L"),
         ("PutScheduledAction", scheduled("cron(0 25 * * ? *)"), "cron(0 25 * * ? *)"),
         ("PutScheduledAction", {**scheduled("rate(1 day)"), "Timezone": "Mars"}, "Timezone is 'Mars'"),
         ("DeleteScheduledAction", scheduled("rate(1 day)"), "No scheduled action found"),

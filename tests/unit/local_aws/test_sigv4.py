@@ -226,9 +226,9 @@ def test_the_documentations_chunked_upload_is_accepted() -> None:
         lambda body: body[: body.rindex(b"0;chunk")],
         lambda body: body[body.index(b"400;") :],
         lambda body: body.replace(b"chunk-signature=b6c6", b"chunk-signature=b6c7"),
-        lambda body: b"",
-        lambda body: b"ffffffff;chunk-signature=0\r\n",
-        lambda body: b"-1;chunk-signature=0\r\n\r\n",
+        lambda _body: b"",
+        lambda _body: b"ffffffff;chunk-signature=0\r\n",
+        lambda _body: b"-1;chunk-signature=0\r\n\r\n",
     ],
 )
 def test_a_chunk_that_was_changed_dropped_or_cut_is_noticed(change: object) -> None:

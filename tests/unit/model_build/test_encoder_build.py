@@ -60,8 +60,8 @@ def test_plain_and_gzipped_files_are_read(tmp_path: Path) -> None:
     [
         ("not json", "cannot be read as SQuAD JSON"),
         ('{"data": [{"title": "t"}]}', "not in SQuAD v1.1 form"),
-        ('{"data": []}', "has no question"),
-        (json.dumps(document("Paris")), "'Paris' does not stand at character 8"),
+        ('{"data": []}', "has no questions"),
+        (json.dumps(document("Paris")), "'Paris' is not at character 8"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_name_and_place(tmp_path: Path, content: str, message: str) -> None:
@@ -84,7 +84,7 @@ def test_a_recipe_has_working_defaults_and_refuses_what_makes_no_sense() -> None
     for wrong, message in (
         ({"engine": "tensorrt"}, "engine"),
         ({"doc_stride": 350}, "must be less than 317"),
-        ({"data": {"kind": "squad", "calibration": "a", "evaluation": "a"}}, "flatters INT8"),
+        ({"data": {"kind": "squad", "calibration": "a", "evaluation": "a"}}, "overstates INT8"),
         ({"colour": "red"}, "colour"),
     ):
         with pytest.raises(ValidationError, match=message):
@@ -92,7 +92,7 @@ def test_a_recipe_has_working_defaults_and_refuses_what_makes_no_sense() -> None
 
 
 def test_a_finished_step_is_not_run_again_and_a_failed_one_leaves_nothing(tmp_path: Path) -> None:
-    steps, runs = StepCache(tmp_path, lambda line: None), []
+    steps, runs = StepCache(tmp_path, lambda _line: None), []
 
     def make(output: Path) -> None:
         runs.append(1)

@@ -43,11 +43,11 @@ class FakeNeuronX:
         func: Any,
         example_inputs: Any,
         *_: Any,
-        input_output_aliases: Any = {},  # noqa: B006 (the documented default)
-        compiler_workdir: Any = None,
+        input_output_aliases: Any = {},  # noqa: ARG002, B006 - torch_neuronx's name and default
+        compiler_workdir: Any = None,  # noqa: ARG002 - torch_neuronx's name
         compiler_args: Any = None,
-        partitioner_config: Any = None,
-        inline_weights_to_neff: bool = True,
+        partitioner_config: Any = None,  # noqa: ARG002 - torch_neuronx's name
+        inline_weights_to_neff: bool = True,  # noqa: ARG002 - torch_neuronx's name
         cpu_backend: bool = False,
     ) -> Any:
         given = {"compiler_args": compiler_args} | ({"cpu_backend": True} if cpu_backend else {})
@@ -58,7 +58,7 @@ class FakeNeuronX:
         self.calls.append(("dynamic_batch", (neuron_script,), {}))
         return neuron_script
 
-    def async_load(self, trace: Any, enable_async_load: bool = True) -> None:
+    def async_load(self, trace: Any, enable_async_load: bool = True) -> None:  # noqa: ARG002 - torch_neuronx's name
         self.calls.append(("async_load", (trace,), {}))
 
 
@@ -79,7 +79,7 @@ class FakeTorch:
     long = "int64"
 
     def __init__(self, answers: Callable[..., Any] | None = None) -> None:
-        self.jit = SimpleNamespace(save=self._save, load=lambda path: answers)
+        self.jit = SimpleNamespace(save=self._save, load=lambda _path: answers)
 
     @staticmethod
     def ones(rows: int, length: int, *, dtype: str) -> tuple[int, int, str]:
@@ -94,7 +94,7 @@ class FakeTorch:
         return _Nothing()
 
     @staticmethod
-    def _save(traced: Any, path: str) -> None:
+    def _save(_traced: Any, path: str) -> None:
         Path(path).write_text("traced")
 
 
@@ -125,13 +125,13 @@ def without_segments(input_ids: Any, attention_mask: Any, token_type_ids: Any) -
     return model(input_ids, attention_mask, np.zeros_like(token_type_ids))
 
 
-def fetch(source: Any, to: Path) -> None:
+def fetch(_source: Any, to: Path) -> None:
     (to / "config.json").write_text(json.dumps({"vocab_size": VOCABULARY}))
     (to / "tokenizer.json").write_text("{}")
 
 
 def source() -> Source:
-    return Source(lambda source: "a model", fetch, lambda folder, attention: model)
+    return Source(lambda _source: "a model", fetch, lambda _folder, _attention: model)
 
 
 def run(
@@ -141,7 +141,7 @@ def run(
     *,
     on_device: bool = False,
     answers: Callable[..., Any] = model,
-    log: Callable[[str], object] = lambda line: None,
+    log: Callable[[str], object] = lambda _line: None,
 ) -> BuildResult:
     devices = tmp_path / "dev"
     devices.mkdir(exist_ok=True)
@@ -152,7 +152,7 @@ def run(
     versions = {"torch": "2.9.1", "transformers": "4.57.6"}
     kit = NeuronToolchain(recipe, sdk, FakeTorch(answers), devices)
     kit.versions = lambda: {**sdk.versions, **versions}  # type: ignore[method-assign]  # PyTorch is not installed here
-    return build(recipe, tmp_path / "steps", tmp_path / "out", log, tools=lambda recipe: kit, source=source)
+    return build(recipe, tmp_path / "steps", tmp_path / "out", log, tools=lambda _recipe: kit, source=source)
 
 
 def unpacked(tmp_path: Path, target: str) -> Path:
@@ -234,7 +234,7 @@ def test_neuron_cc_gets_no_argument_where_none_is_set() -> None:
     ("target", "args", "kwargs", "message"),
     [
         ("inf2", (1, 2), {"compiler_options": []}, "compiler_options"),
-        ("inf2", (1, 2, ["--target"]), {}, "ignores 1 positional"),
+        ("inf2", (1, 2, ["--target"]), {}, "ignores 1 extra positional"),
         ("inf2", (1,), {}, "example_inputs"),
         ("inf1", (1, 2), {"cpu_backend": True}, "documents no keyword 'cpu_backend'"),
     ],
@@ -271,7 +271,7 @@ def test_parity_is_recorded_as_not_compared_where_no_device_is(tmp_path: Path) -
     result = run(tmp_path, NeuronEncoderRecipe(lengths=(128,), batches=(1,), doc_stride=32), FakeNeuronX())
     recorded = json.loads((unpacked(tmp_path, "inf2") / "parity.json").read_text())
     assert recorded["checked"] is False
-    assert "runs on its NeuronCores only" in recorded["note"]
+    assert "run only on its NeuronCores" in recorded["note"]
     assert result.summary()["parity"]["largest"] is None
 
 
@@ -340,7 +340,7 @@ def distribution(tmp_path: Path, name: str, version: str, *, stub: bool = False)
     return metadata.PathDistribution(folder).metadata
 
 
-def stub_import(name: str) -> Any:
+def stub_import(_name: str) -> Any:
     raise ImportError(
         "WRONG PACKAGE. Please install the package from Neuron Repository - pip.repos.neuron.amazonaws.com"
     )
@@ -375,7 +375,7 @@ def test_a_missing_sdk_is_named_with_its_index() -> None:
 
 
 def test_a_broken_sdk_is_an_error_with_its_own_words(tmp_path: Path) -> None:
-    def load(name: str) -> Any:
+    def load(_name: str) -> Any:
         raise ImportError("libnrt.so.1 is missing")
 
     with pytest.raises(BuildError, match=r"cannot be imported: libnrt\.so\.1 is missing"):
@@ -403,15 +403,15 @@ def test_the_requirements_pin_what_the_advice_names_and_take_it_from_awss_index(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lengths": (128, 64)}, "lengths are 128, 64: name each once, the smallest first"),
+        ({"lengths": (128, 64)}, "lengths are 128, 64: list each value once, in ascending order"),
         ({"batches": (1, 1)}, "batches are 1, 1"),
         ({"lengths": (128,)}, "doc_stride is 64: it must be less than 61"),
-        ({"lengths": tuple(range(160, 512, 32)), "batches": (1, 2, 4)}, "make 33 buckets: at most 32"),
+        ({"lengths": tuple(range(160, 512, 32)), "batches": (1, 2, 4)}, "make 33 buckets: an archive holds at most 32"),
         ({"cores_per_copy": 2}, "cores_per_copy is 2 with target 'inf2'"),
-        ({"target": "inf1", "async_load": True}, "only torch-neuronx, of inf2, has it"),
-        ({"target": "cpu", "dynamic_batch": True}, "takes every batch as it is"),
-        ({"target": "cpu", "compiler_args": ("-O1",)}, "nothing is compiled ahead"),
-        ({"compiler_args": ("--target=trn1",)}, "the build gives that option; set target"),
+        ({"target": "inf1", "async_load": True}, "only torch-neuronx, for inf2, supports it"),
+        ({"target": "cpu", "dynamic_batch": True}, "accepts any batch"),
+        ({"target": "cpu", "compiler_args": ("-O1",)}, "no Neuron compiler runs for it"),
+        ({"compiler_args": ("--target=trn1",)}, "the build sets that option; set target"),
         ({"target": "inf1", "compiler_args": ("--neuroncore-pipeline-cores", "2")}, "set cores_per_copy"),
     ],
 )

@@ -78,7 +78,7 @@ class FakeS3:
         assert name == "list_objects_v2"
         return self
 
-    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:
+    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's names
         if self.refuses == "list":
             raise _denied("ListObjectsV2")
         keys = sorted(path for path in self.objects if path.startswith(f"{Bucket}/{Prefix}"))
@@ -91,7 +91,7 @@ class FakeS3:
             }
         yield {}
 
-    def get_object(self, *, Bucket: str, Key: str) -> dict[str, io.BytesIO]:
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, io.BytesIO]:  # noqa: N803 - boto3's names
         if self.refuses == "get":
             raise _denied("GetObject")
         with self.lock:
@@ -107,7 +107,7 @@ def _denied(operation: str) -> botocore.exceptions.ClientError:
 def s3(monkeypatch: pytest.MonkeyPatch) -> FakeS3:
     fake = FakeS3({f"bucket/cells/{path}": content for path, content in files().items()})
     fake.objects["bucket/cells/masks/"] = b""
-    monkeypatch.setattr("boto3.client", lambda name: fake)
+    monkeypatch.setattr("boto3.client", lambda _name: fake)
     return fake
 
 
@@ -122,7 +122,7 @@ def test_a_recipe_has_working_defaults_and_refuses_what_makes_no_sense() -> None
         ({"source": {"kind": "ftp"}}, "source"),
         ({"preset": "tiny"}, "preset"),
         ({"depth": 6}, "depth"),
-        ({"precisions": ["int8", "int8"]}, "name each once"),
+        ({"precisions": ["int8", "int8"]}, "list each precision once"),
         ({"precisions": ["int4"]}, "precisions"),
         ({"test_share": 0}, "test_share"),
         ({"gate": {"min_iou_ratio": 1.1}}, "min_iou_ratio"),
@@ -239,28 +239,37 @@ THREE = half() // 255 + np.eye(SIDE, dtype=np.uint8) * 7
     ("content", "message"),
     [
         ({}, "has no images; store images/"),
-        (files({"images/cell-19.png": None, "masks/cell-19.png": None}), "has 19 images; from 20 to 20000 can be used"),
+        (
+            files({"images/cell-19.png": None, "masks/cell-19.png": None}),
+            "has 19 images; a build needs at least 20 and at most 20000",
+        ),
         (files({"masks/cell-03.png": None}), r"images/cell-03\.png is without a mask; add masks/cell-03\.png"),
         (files({"images/cell-03.png": None}), r"masks/cell-03\.png is without an image; add images/cell-03\.png"),
         (
             {path: data for path, data in files().items() if path.startswith("images")},
             r"cell-00\.png, images/cell-01\.png, images/cell-02\.png and 17 more are without a mask",
         ),
-        (files({"images/cell-03.jpg": b""}), r"images/cell-03\.jpg and images/cell-03\.png have one name; keep one"),
-        (files({"images/notes.txt": b""}), r"images/notes\.txt is none of \*\.png, \*\.jpg, \*\.jpeg; convert"),
-        (files({"masks/cell-03.jpg": b""}), r"masks/cell-03\.jpg is none of \*\.png"),
+        (
+            files({"images/cell-03.jpg": b""}),
+            r"images/cell-03\.jpg and images/cell-03\.png have the same name; keep one",
+        ),
+        (files({"images/notes.txt": b""}), r"images/notes\.txt does not match \*\.png, \*\.jpg, \*\.jpeg; convert"),
+        (files({"masks/cell-03.jpg": b""}), r"masks/cell-03\.jpg does not match \*\.png"),
         (files({"images/cell-03.png": b"hello"}), r"images/cell-03\.png: the content is not a readable PNG"),
         (files({"images/cell-03.png": b""}), r"images/cell-03\.png: the image has no bytes"),
-        (files({"images/cell-03.png": encoded(SMALL)}), "150 x 100 pixels, this model takes 224 x 224"),
+        (files({"images/cell-03.png": encoded(SMALL)}), "150 x 100 pixels, this model takes only 224 x 224"),
         (files({"masks/cell-03.png": encoded(SMALL[..., 0])}), r"masks/cell-03\.png: the PNG is 150 x 100 pixels"),
         (files({"masks/cell-03.png": encoded(half())[:60]}), r"masks/cell-03\.png: the PNG cannot be decoded"),
         (files({"images/cell-03.png": encoded(grey(1), mode="RGBA")}), "has transparency; send 8-bit RGB"),
-        (files({"masks/cell-03.png": encoded(grey(255))}), "is of mode RGB; save masks as 8-bit grey with 0 and 255"),
+        (
+            files({"masks/cell-03.png": encoded(grey(255))}),
+            "has mode RGB; save masks as 8-bit grayscale with 0 and 255",
+        ),
         (files({"masks/cell-03.png": encoded(THREE)}), r"not binary: it has 4 values \(0, 1, 7, 8\); save"),
         ({path: encoded(SMALL[:1]) if "i" in path[:1] else data for path, data in files().items()}, "150 x 1 pixels"),
         (
             {path: data if path[0] == "i" else encoded(np.zeros((SIDE, SIDE))) for path, data in files().items()},
-            "every mask is empty; mark the foreground with 255 on 0",
+            "every mask is empty; save masks with 255 for foreground and 0 for background",
         ),
     ],
 )  # fmt: skip
@@ -274,7 +283,7 @@ def test_a_bad_file_is_refused_with_its_name_the_finding_and_the_fix(
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=r"source\.path: '.*none' is no folder; give one with images/"):
+    with pytest.raises(BuildError, match=r"source\.path: '.*none' is not a folder; set one with images/"):
         find(FolderSource(path=str(tmp_path / "none")))
 
 

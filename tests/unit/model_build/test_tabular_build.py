@@ -1,7 +1,6 @@
 """Tables are checked cell by cell, every state gets a model of its own, and equal inputs give equal archives."""
 
 import csv
-import io
 import json
 import os
 import tarfile
@@ -9,11 +8,8 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import boto3.exceptions
-import botocore.exceptions
 import numpy as np
 import pytest
 import typer
@@ -25,41 +21,26 @@ from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
-from containers.tabular.features import AREA_CODES, FEATURES, MODEL_FILE, archive_name
+from containers.tabular.features import FEATURES, MODEL_FILE, archive_name
 from model_build.errors import BuildError
 from model_build.tabular import __main__ as command
 from model_build.tabular import build as build_module
 from model_build.tabular import train as train_module
 from model_build.tabular.booster import Job, fit, load, predict
 from model_build.tabular.build import BuildResult, build
-from model_build.tabular.data import Source, Table, fetch, parse
+from model_build.tabular.data import Table, fetch, parse
 from model_build.tabular.generate import generate
 from model_build.tabular.package import pack_model, upload, write_requests
 from model_build.tabular.recipe import FileSource, GeneratedSource, S3Source, TabularRecipe
-from model_build.tabular.schema import COLUMNS, STATES, column_key
+from model_build.tabular.schema import STATES
 from model_build.tabular.train import Fallback, split_rows, train_states
+from tests.unit.model_build.fake_s3 import FakeS3
+from tests.unit.model_build.fake_s3 import s3 as s3
 
 REAL_TABLE = Path(os.environ.get("CHURN_TABLE", Path(__file__).parents[4] / "shared/data/churn.csv"))
 SMALL = GeneratedSource(customers=2040)
 Labels = NDArray[np.int8]
 QUICK = TabularRecipe(source=SMALL, num_round=4)
-
-HEADER = [column.name for column in COLUMNS]
-ROW = [
-    "KS", "128", "415", "555-0100", "no", "yes", "25", "265.1", "110", "45.07", "197.4", "99", "16.78", "244.7",
-    "91", "11.01", "10.0", "3", "2.7", "1", "False.",
-]  # fmt: skip
-LEFT = [*ROW[:-1], "True."]
-
-
-def source(*rows: list[str], header: list[str] = HEADER) -> Source:
-    text = io.StringIO()
-    csv.writer(text).writerows([header, *rows])
-    return Source("churn.csv", text.getvalue().encode(), "0" * 64)
-
-
-def changed(column: str, value: str, row: list[str] = ROW) -> list[str]:
-    return [value if name == column else cell for name, cell in zip(HEADER, row, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -72,37 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildResult]:
     folder = tmp_path_factory.mktemp("build")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build_module, "available_cores", lambda: 1)
-        yield build(QUICK, folder / "steps", folder / "out", lambda line: None)
-
-
-@dataclass
-class FakeS3:
-    """The three calls of boto3's S3 client that a build makes, over a dictionary; refused keys raise."""
-
-    objects: dict[str, bytes] = field(default_factory=dict)
-    refused: str | None = None
-
-    def get_object(self, *, Bucket: str, Key: str) -> dict[str, io.BytesIO]:
-        if f"{Bucket}/{Key}" not in self.objects:
-            raise botocore.exceptions.ClientError(
-                {"Error": {"Code": "NoSuchKey", "Message": "The specified key does not exist."}}, "GetObject"
-            )
-        return {"Body": io.BytesIO(self.objects[f"{Bucket}/{Key}"])}
-
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str) -> None:
-        self.objects[f"{Bucket}/{Key}"] = Body
-
-    def upload_file(self, path: str, bucket: str, key: str, ExtraArgs: dict[str, str]) -> None:
-        if self.refused is not None and key.endswith(self.refused):
-            raise boto3.exceptions.S3UploadFailedError("AccessDenied")
-        self.objects[f"{bucket}/{key}"] = Path(path).read_bytes()
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> FakeS3:
-    fake = FakeS3()
-    monkeypatch.setattr("boto3.client", lambda name: fake)
-    return fake
+        yield build(QUICK, folder / "steps", folder / "out", lambda _line: None)
 
 
 def test_a_recipe_has_working_defaults_and_refuses_what_makes_no_sense() -> None:
@@ -121,114 +72,12 @@ def test_a_recipe_has_working_defaults_and_refuses_what_makes_no_sense() -> None
             TabularRecipe.model_validate(wrong)
 
 
-def test_a_row_becomes_the_features_in_the_contracts_order() -> None:
-    table = parse(source(ROW, LEFT))
-    assert table.features.dtype == np.float32
-    assert dict(zip(FEATURES, table.features[0].tolist(), strict=True)) == pytest.approx(
-        {
-            "account_length": 128, "vmail_message": 25, "day_mins": 265.1, "day_calls": 110, "eve_mins": 197.4,
-            "eve_calls": 99, "night_mins": 244.7, "night_calls": 91, "intl_mins": 10, "intl_calls": 3,
-            "custserv_calls": 1, "area_code_408": 0, "area_code_415": 1, "area_code_510": 0, "intl_plan": 0,
-            "vmail_plan": 1,
-        }
-    )  # fmt: skip
-    assert table.labels.tolist() == [0, 1]
-    assert table.states.tolist() == ["KS", "KS"]
-
-
-def test_columns_match_by_letters_and_digits_in_any_order() -> None:
-    other = ["Int l Plan" if name == "Int'l Plan" else name.upper().replace("?", "_") for name in HEADER]
-    spelled, plain = parse(source(ROW[::-1], LEFT[::-1], header=other[::-1])), parse(source(ROW, LEFT))
-    assert (spelled.features == plain.features).all()
-    assert spelled.labels.tolist() == plain.labels.tolist()
-
-
-@settings(max_examples=50)
-@given(st.sampled_from(HEADER), st.text(alphabet=" '?_-.()", max_size=3))
-def test_punctuation_and_case_never_change_a_columns_key(name: str, noise: str) -> None:
-    assert column_key(noise + name.swapcase().replace(" ", noise) + noise) == column_key(name)
-
-
-@pytest.mark.parametrize("yes", ["True.", "true", "YES", "1"])
-@pytest.mark.parametrize("no", ["False.", "false", "No", "0"])
-def test_churn_is_understood_in_all_its_spellings(yes: str, no: str) -> None:
-    assert parse(source(changed("Churn?", yes), changed("Churn?", no))).labels.tolist() == [1, 0]
-
-
-def test_duplicate_rows_spaces_and_a_byte_order_mark_are_tolerated() -> None:
-    padded = [f" {cell} " for cell in ROW]
-    plain = source(ROW, ROW, padded, LEFT)
-    table = parse(Source(plain.name, b"\xef\xbb\xbf" + plain.content, plain.sha256))
-    assert len(table.labels) == 4
-    assert (table.features[0] == table.features[2]).all()
-
-
-def test_an_area_code_that_has_no_feature_leaves_them_all_zero_and_is_counted() -> None:
-    table = parse(source(changed("Area Code", "806"), LEFT))
-    assert table.features[0, [FEATURES.index(f"area_code_{code}") for code in AREA_CODES]].tolist() == [0, 0, 0]
-    assert table.other_area_codes == 1
-
-
-@pytest.mark.parametrize(
-    ("given_source", "message"),
-    [
-        (Source("churn.csv", b"", ""), r"churn\.csv is empty; give a CSV"),
-        (Source("churn.csv", b" \n\n", ""), r"churn\.csv is empty"),
-        (source(), "has a header but no rows"),
-        (Source("churn.csv", b"State\n\xe9", ""), "is not UTF-8: byte 6 is 0xe9; save the table"),
-        (source([*ROW, "9"]), "cannot be read as CSV: .*as many cells as the header"),
-        (source(ROW, [*ROW, "9"]), "cannot be read as CSV: .*line 3"),
-        (source(ROW[:-1]), r"column 'Churn\?', row 1 after the header: '' is empty; fill it in"),
-        (source(ROW[2:], header=HEADER[2:]), r"missing columns: State, Account Length; given are Area Code"),
-        (source([*ROW, "1", "2"], header=[*HEADER, "Total", "Plan B"]), "columns that are not known: Total, Plan B"),
-        (source([*ROW, "1"], header=[*HEADER, "Intl Plan"]), "\"Int'l Plan\" and 'Intl Plan'; keep one"),
-        (source(ROW, changed("Day Mins", "many")), "column 'Day Mins', row 2 after the header: 'many' is not a number"),
-        (source(changed("Day Mins", "inf")), "'inf' is not a number"),
-        (source(changed("Day Mins", "nan")), "'nan' is not a number"),
-        (source(changed("Day Mins", "1e39")), "'1e39' is not a number"),
-        (source(changed("Day Mins", "")), "column 'Day Mins', row 1 after the header: '' is empty"),
-        (source(changed("Day Charge", "x")), "column 'Day Charge'"),
-        (source(changed("Day Calls", "9.5")), "'9.5' is not a whole number; check that the columns are in place"),
-        (source(changed("Phone", " ")), "column 'Phone', row 1 after the header: '' is empty"),
-        (
-            source(ROW, *[changed("Int'l Plan", "maybe")] * 3),
-            r"column \"Int'l Plan\", row 2 after the header: 'maybe' is neither yes nor no \(and 2 more rows\)",
-        ),
-        (source(changed("Churn?", "perhaps")), r"'perhaps' is neither.*True\./False\., true/false, yes/no and 1/0"),
-        (
-            source(changed("State", "ks"), changed("State", "PR")),
-            "unknown states: 'PR', 'ks'; 51 two-letter codes in capitals are known: AK, AL",
-        ),
-        (source(ROW, ROW), r"column 'Churn\?' says False in all 2 rows; a model needs"),
-    ],
-)
-def test_a_wrong_table_is_refused_with_the_column_the_finding_and_the_fix(given_source: Source, message: str) -> None:
-    with pytest.raises(BuildError, match=message) as raised:
-        parse(given_source)
-    assert "churn.csv" in str(raised.value)
-
-
 def test_a_table_survives_being_saved(tmp_path: Path, small: Table) -> None:
     small.save(tmp_path)
     loaded = Table.load(tmp_path)
     assert (loaded.features == small.features).all()
     assert (loaded.labels == small.labels).all()
     assert (loaded.states == small.states).all()
-
-
-def test_a_file_is_read_and_a_missing_one_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "churn.csv"
-    path.write_bytes(source(ROW, LEFT).content)
-    assert parse(fetch(FileSource(path=str(path)))).labels.tolist() == [0, 1]
-    with pytest.raises(BuildError, match=r"source\.path: '.*other\.csv' cannot be read: No such file"):
-        fetch(FileSource(path=str(tmp_path / "other.csv")))
-
-
-def test_an_object_is_read_and_a_missing_one_is_named(s3: FakeS3) -> None:
-    s3.objects["bucket/a/churn #1.txt"] = source(ROW, LEFT).content
-    assert parse(fetch(S3Source(url="s3://bucket/a/churn #1.txt"))).labels.tolist() == [0, 1]
-    with pytest.raises(BuildError, match=r"source\.url: 's3://bucket/none' cannot be read: .*NoSuchKey.*s3:GetObject"):
-        fetch(S3Source(url="s3://bucket/none"))
 
 
 def test_generated_customers_are_the_same_for_a_seed_and_others_for_another() -> None:
@@ -350,7 +199,7 @@ def test_a_training_process_that_dies_is_reported_with_its_likely_cause(
             raise BrokenProcessPool("killed")
 
     monkeypatch.setattr(train_module, "ProcessPoolExecutor", DeadPool)
-    with pytest.raises(BuildError, match="a training process died, most often for want of memory"):
+    with pytest.raises(BuildError, match="a training process died, most often for lack of memory"):
         train_states(small, QUICK, workers=2)
 
 
@@ -401,7 +250,7 @@ def test_two_builds_of_a_recipe_give_the_same_bytes(
     tmp_path: Path, built: BuildResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build_module, "available_cores", lambda: 1)
-    again = build(QUICK, tmp_path / "steps", tmp_path / "out", lambda line: None)
+    again = build(QUICK, tmp_path / "steps", tmp_path / "out", lambda _line: None)
     assert again.summary() == built.summary()
     assert {name: path.read_bytes() for name, path in again.files().items()} == {
         name: path.read_bytes() for name, path in built.files().items()

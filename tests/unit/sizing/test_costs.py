@@ -28,8 +28,8 @@ def test_the_published_comparison_comes_out_of_the_published_figures() -> None:
     assert rows[2].relative / rows[1].relative == pytest.approx(25.56 / 13)
 
 
-def test_half_the_utilisation_costs_twice_as_much() -> None:
-    assert usd_per_million(1, 10, utilisation=0.5) == 2 * usd_per_million(1, 10)
+def test_half_the_utilization_costs_twice_as_much() -> None:
+    assert usd_per_million(1, 10, utilization=0.5) == 2 * usd_per_million(1, 10)
 
 
 def test_with_minimum_instances_int8_pays_once_fp32_needs_one_more() -> None:
@@ -119,7 +119,7 @@ def test_service_times_stretch_to_the_rate_that_is_sustained(tmp_path: Path) -> 
     [
         ({"max_rate_per_instance": 900}, "raise concurrency, or correct the rate"),
         ({"place": "moon"}, "place"),
-        ({"quantiles_ms": [[0.9, 10], [0.5, 20]]}, "both rising"),
+        ({"quantiles_ms": [[0.9, 10], [0.5, 20]]}, "both increase"),
         ({"instance_type": "c6i.large"}, "instance_type"),
         ({"colour": "red"}, "colour"),
         ({"date": "yesterday"}, "date"),
@@ -131,5 +131,5 @@ def test_a_profile_that_cannot_be_is_refused_by_its_field(tmp_path: Path, member
 
 
 def test_a_workload_without_a_profile_names_those_that_have_one() -> None:
-    with pytest.raises(ProfileError, match="there are profiles of encoder, neuron_encoder, tabular, saved_model"):
+    with pytest.raises(ProfileError, match="there are profiles of encoder, neuron_encoder, saved_model, tabular"):
         of_workload(read_profiles(), "nope")

@@ -25,10 +25,10 @@ def test_a_price_has_its_day_and_its_source() -> None:
 
 
 def test_a_region_must_be_there_once(tmp_path: Path) -> None:
-    with pytest.raises(PriceError, match=r"0 prices of Fargate in mars-1.*it has us-east-1"):
+    with pytest.raises(PriceError, match=r"0 Fargate prices for mars-1.*it has us-east-1"):
         fargate_price("mars-1")
     table = tmp_path / "twice.csv"
     row = "us-east-1,1,1,2026-01-01,a page\n"
     table.write_text(f"region,usd_per_vcpu_hour,usd_per_gb_hour,as_of,source\n{row}{row}")
-    with pytest.raises(PriceError, match="2 prices"):
+    with pytest.raises(PriceError, match="2 Fargate prices for us-east-1: exactly one is needed"):
         fargate_price("us-east-1", table)

@@ -67,10 +67,10 @@ def test_every_rule_names_its_source_and_only_the_last_decides_either_way() -> N
 def test_every_other_hosting_is_told_why_not() -> None:
     decision = decide(needs(memory_gib=8))
     assert decision.hosting == "real-time"
-    assert decision.why_not("serverless") == "rule 8 decides before it: 8 GiB"
+    assert decision.why_not("serverless") == "rule 8 decides first: 8 GiB"
     assert decision.why_not("multi-model").endswith("no: 1 model")
     assert "no: a caller waits" in decision.why_not("asynchronous")
-    assert "no: requests come one by one" in decision.why_not("batch")
+    assert "no: requests arrive one by one" in decision.why_not("batch")
 
 
 def shapes(service: str, version: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import Stubber
 from typer.testing import CliRunner
 
-from local_aws.main import app
+from commands.main import app
 from sizing import price_list
 from sizing.price_list import look_up
 from sizing.prices import Price, PriceError, read_prices, write_prices
@@ -82,7 +82,7 @@ def test_no_product_is_an_error() -> None:
 
 @pytest.mark.parametrize("prices", [{"a": "0.1", "b": "0.2"}, {"a": "0"}])
 def test_a_product_with_no_price_or_several_is_an_error(prices: dict[str, str]) -> None:
-    with pytest.raises(PriceError, match="one above 0 is needed"):
+    with pytest.raises(PriceError, match="need one above 0"):
         ask(client([product(**prices)]))
 
 
@@ -143,7 +143,7 @@ def test_without_network_the_table_is_kept_and_the_exit_code_says_so(
     before = table.read_text()
     code, _, told = refresh(table)
     assert code == 1
-    assert "error: the AWS Price List cannot be asked" in told
+    assert "error: the AWS Price List cannot be read" in told
     assert "the table is kept as it was, its newest row of 2026-01-01" in told
     assert table.read_text() == before
 

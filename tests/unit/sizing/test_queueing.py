@@ -24,7 +24,7 @@ def test_erlang_c_is_its_textbook_sum(servers: int, offered: float) -> None:
     assert erlang_c(servers, offered) == pytest.approx(erlang_c_by_its_sum(servers, offered), rel=1e-9)
 
 
-def test_erlang_c_of_one_server_is_its_utilisation() -> None:
+def test_erlang_c_of_one_server_is_its_utilization() -> None:
     assert erlang_c(1, 0.7) == pytest.approx(0.7)
 
 
@@ -133,8 +133,8 @@ def test_samples_keep_their_extremes_and_their_mean(samples: list[float]) -> Non
     ("quantiles", "part"),
     [
         ((), "is empty"),
-        (((0.5, 2.0), (0.9, 1.0)), "both rising"),
-        (((0.9, 1.0), (0.5, 2.0)), "both rising"),
+        (((0.5, 2.0), (0.9, 1.0)), "both increase"),
+        (((0.9, 1.0), (0.5, 2.0)), "both increase"),
         (((1.0, 1.0),), "probability 1.0"),
         (((0.5, 0.0),), "0.0 ms at 0.5"),
     ],

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from local_aws.main import app
+from commands.main import app
 from sizing.autoscaling import Bounds
 from sizing.prices import Price
 from sizing.profiles import ServiceProfile
@@ -91,7 +91,7 @@ def test_reasons_name_what_is_in_the_way() -> None:
     )
     reasons = {(each.profile.variant, each.profile.instance_type): each.reason for each in verdicts[1:]}
     assert reasons["slow", "ml.c6i.large"] == "P99 without any wait is 333.3 ms, over 200"
-    assert reasons["v", "ml.m5.large"].startswith("no price of ml.m5.large: add it by `inference prices refresh")
+    assert reasons["v", "ml.m5.large"].startswith("no price for ml.m5.large: add it with `inference prices refresh")
     assert reasons["unfit", "ml.c6i.large"] == "holds too few models"
 
 
@@ -128,7 +128,7 @@ def test_int8_is_recommended_over_fp32_with_its_break_even(tmp_path: Path) -> No
     code, told, _ = run(tmp_path, "encoder", "--rate", "50", "--p99", "400", "--min-instances", "2")
     assert code == 0
     assert "real-time, 4 x ml.c6i.2xlarge with int8" in told
-    assert "int8 over fp32 on ml.c6i.2xlarge pays from 13.0 requests/s on, with a minimum of 2" in told
+    assert "int8 over fp32 on ml.c6i.2xlarge pays off from 13.0 requests/s, with a minimum of 2" in told
     assert "These figures are published" in told
     found = json.loads((tmp_path / "encoder/size.json").read_text())
     assert found["settings"]["scaling"]["target_invocations_per_instance"] == pytest.approx(25.56 * 30, abs=0.1)
@@ -150,7 +150,7 @@ def test_churn_is_sized_by_its_working_set_and_its_rate(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "tabular/size.json").read_text())
     assert found["candidates"][1]["reason"] == "holds 31 models: a hit rate of 60.8%, 99.0% wanted"
     assert "multi-model, 2 x ml.c5.2xlarge" in told
-    assert "51 models on one multi-model endpoint cost 0.816 $ an hour, on endpoints of their own 20.808" in told
+    assert "51 models on one multi-model endpoint cost $0.816 per hour, on separate endpoints $20.808" in told
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_churn_is_sized_by_its_working_set_and_its_rate(tmp_path: Path) -> None:
         (("saved_model", "--rate", "10", "--p99", "100", "--routing", "x"), "routing is 'x'"),
         (("saved_model", "--rate", "10", "--p99", "100", "--idle-share", "1"), "idle_share is 1"),
         (("saved_model", "--rate", "10", "--p99", "100", "--region", "mars-1"), "no prices for region 'mars-1'"),
-        (("tabular", "--p99", "100"), "rate is 0"),
+        (("tabular", "--rate", "0", "--p99", "100"), "rate is 0"),
     ],
 )
 def test_bad_input_is_one_line_that_says_what_to_do(tmp_path: Path, arguments: tuple[str, ...], part: str) -> None:

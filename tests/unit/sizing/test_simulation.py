@@ -264,7 +264,7 @@ def test_the_summary_is_json_without_infinities_and_the_plot_a_png(tmp_path: Pat
     ("members", "part"),
     [
         ({"workers": 0}, "workers is 0"),
-        ({"instances": 5, "bounds": Bounds(1, 4)}, "instances is 5, from 1 to 4"),
+        ({"instances": 5, "bounds": Bounds(1, 4)}, "instances is 5, with bounds 1 to 4"),
         ({"queue_limit": -1}, "queue_limit is -1"),
         ({"provisioning_seconds": math.inf}, "provisioning_seconds is inf"),
         ({"time_scale": 0.5}, "time_scale is 0.5"),
@@ -303,8 +303,8 @@ def test_a_trace_is_read_as_rates_that_hold(tmp_path: Path) -> None:
     ("text", "part"),
     [
         ("time,rate\n0,1\n", "line 1: the header is time, rate"),
-        ("seconds,rate\n", "the first row must be of second 0"),
-        ("seconds,rate\n5,1\n", "the first row must be of second 0"),
+        ("seconds,rate\n", "the first row must be for second 0"),
+        ("seconds,rate\n5,1\n", "the first row must be for second 0"),
         ("seconds,rate\n0,1\n0,2\n", "second 0 follows 0"),
         ("seconds,rate\n0,fast\n", "line 2: the row is '0,fast'"),
         ("seconds,rate\n0,-1\n", "line 2: rate is -1"),

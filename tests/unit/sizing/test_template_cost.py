@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from local_aws.main import app
+from commands.main import app
 from sizing.costs import HOURS_PER_MONTH
 from sizing.prices import price
 from sizing.template_cost import TemplateCostError, changes, read_templates, standing, table
@@ -72,12 +72,12 @@ def test_an_endpoint_that_goes_saves_what_it_cost() -> None:
 
 def test_what_does_not_change_is_not_told() -> None:
     assert changes(template(2), template(2), REGION) == []
-    assert table([], REGION).startswith("No change of instances")
+    assert table([], REGION).startswith("No change in instances")
 
 
 def test_an_instance_without_a_price_is_named() -> None:
     found = changes({}, template(1, "ml.unheard.xlarge"), REGION)
-    assert "It has none of ml.unheard.xlarge, counted as nothing." in table(found, REGION)
+    assert "It has no price for ml.unheard.xlarge, counted as 0." in table(found, REGION)
 
 
 def test_a_build_fleet_stands_too() -> None:
@@ -114,10 +114,10 @@ def test_the_command_prints_the_table_of_two_folders(tmp_path: Path) -> None:
 def test_a_folder_without_templates_is_an_error_with_the_fix(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["cost-change", str(tmp_path), str(tmp_path)])
     assert done.exit_code == 1
-    assert "has no templates: give a folder that scripts/synth" in done.stderr
+    assert "has no templates: give the output folder of scripts/synth" in done.stderr
 
 
 def test_a_template_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "Bad.template.json").write_text("[]")
-    with pytest.raises(TemplateCostError, match=r"Bad.template.json is no template"):
+    with pytest.raises(TemplateCostError, match=r"Bad.template.json is not a template"):
         read_templates(tmp_path)

@@ -243,7 +243,7 @@ def test_a_target_that_no_instance_reaches_is_an_error_with_the_best_there_is() 
     candidates = [Candidate(instance_price("ml.one", 1), 100), Candidate(instance_price("ml.two", 2), 200)]
     with pytest.raises(
         WorkingSetError,
-        match=r"^target_hit_rate is 0\.99: ml\.two holds most, 20 of the 50 models needed, and reaches 0\.\d{4}; "
+        match=r"^target_hit_rate is 0\.99: ml\.two holds the most models, 20 of the 50 needed, and reaches 0\.\d{4}; "
         "add a larger instance type or lower the target$",
     ):
         smallest_instance(workload(), candidates, 0.99)
@@ -252,7 +252,9 @@ def test_a_target_that_no_instance_reaches_is_an_error_with_the_best_there_is() 
 @pytest.mark.parametrize("memory", [[], [9.0], [-5.0, 0.0]])
 def test_candidates_without_room_for_a_model_are_an_error(memory: list[float]) -> None:
     candidates = [Candidate(instance_price("ml.one", 1), mib) for mib in memory]
-    with pytest.raises(WorkingSetError, match=r"^candidates have .* a model takes 10: add a larger instance type$"):
+    with pytest.raises(
+        WorkingSetError, match=r"^candidates have at most \d+ MiB .* takes 10 MiB: add a larger instance type$"
+    ):
         smallest_instance(workload(), candidates, 0.5)
 
 
@@ -275,31 +277,34 @@ def test_memory_for_models_is_what_the_containers_budget_gives_them() -> None:
     [
         (lambda: uniform(0), "models is 0: give 1 or more"),
         (lambda: zipf(-1, 1), "models is -1: give 1 or more"),
-        (lambda: zipf(5, -0.1), "exponent is -0.1: give one from 0 (uniform) to 10"),
-        (lambda: zipf(5, math.nan), "exponent is nan: give one from 0 (uniform) to 10"),
-        (lambda: zipf(5, 10.5), "exponent is 10.5: give one from 0 (uniform) to 10"),
+        (lambda: zipf(5, -0.1), "exponent is -0.1: give a number from 0 (uniform) to 10"),
+        (lambda: zipf(5, math.nan), "exponent is nan: give a number from 0 (uniform) to 10"),
+        (lambda: zipf(5, 10.5), "exponent is 10.5: give a number from 0 (uniform) to 10"),
         (lambda: Popularity(()), "probabilities add up to 0.0: divide each by their sum"),
         (lambda: Popularity((0.5, 0.4)), "probabilities add up to 0.9: divide each by their sum"),
         (lambda: Popularity((1.5, -0.5)), "probabilities[0] is 1.5: give one from 0 to 1"),
         (lambda: Popularity((0.5, 0.5, math.nan)), "probabilities[2] is nan: give one from 0 to 1"),
-        (lambda: workload(model_mib=0), "model_mib is 0: give the MiB that a model takes, above 0"),
-        (lambda: workload(model_mib=math.inf), "model_mib is inf: give the MiB that a model takes, above 0"),
-        (lambda: workload(load_ms=-1), "load_ms is -1: give a number from 0 on"),
-        (lambda: workload(service_ms=math.nan), "service_ms is nan: give a number from 0 on"),
-        (lambda: workload(requests_per_second=-0.5), "requests_per_second is -0.5: give a number from 0 on"),
+        (lambda: workload(model_mib=0), "model_mib is 0: give the memory of a model in MiB, above 0"),
+        (lambda: workload(model_mib=math.inf), "model_mib is inf: give the memory of a model in MiB, above 0"),
+        (lambda: workload(load_ms=-1), "load_ms is -1: give a number from 0"),
+        (lambda: workload(service_ms=math.nan), "service_ms is nan: give a number from 0"),
+        (lambda: workload(requests_per_second=-0.5), "requests_per_second is -0.5: give a number from 0"),
         (lambda: workload(instances=0), "instances is 0: give 1 or more"),
         (lambda: hit_rate(uniform(5), 0), "slots is 0: give 1 or more"),
         (lambda: characteristic_time(uniform(5), -1), "slots is -1: give 1 or more"),
-        (lambda: predict(workload(), 9.9), "models_mib is 9.9: a model takes 10 MiB; use an instance with more memory"),
-        (lambda: slots_in(math.inf, 1), "models_mib is inf: a model takes 1 MiB"),
-        (lambda: slots_in(1, 0), "model_mib is 0: give the MiB that a model takes, above 0"),
-        (lambda: slots_for(uniform(5), 0), "target_hit_rate is 0: give a share above 0 and up to 1, such as 0.99"),
-        (lambda: slots_for(uniform(5), 99), "target_hit_rate is 99: give a share above 0 and up to 1"),
-        (lambda: smallest_instance(workload(), [], math.nan), "target_hit_rate is nan: give a share above 0"),
-        (lambda: Candidate(instance_price("ml.one", 1), math.nan), "models_mib is nan: give the MiB for models"),
+        (
+            lambda: predict(workload(), 9.9),
+            "models_mib is 9.9, but a model takes 10 MiB: use an instance with more memory",
+        ),
+        (lambda: slots_in(math.inf, 1), "models_mib is inf, but a model takes 1 MiB"),
+        (lambda: slots_in(1, 0), "model_mib is 0: give the memory of a model in MiB, above 0"),
+        (lambda: slots_for(uniform(5), 0), "target_hit_rate is 0: give a fraction above 0 and up to 1, such as 0.99"),
+        (lambda: slots_for(uniform(5), 99), "target_hit_rate is 99: give a fraction above 0 and up to 1"),
+        (lambda: smallest_instance(workload(), [], math.nan), "target_hit_rate is nan: give a fraction above 0"),
+        (lambda: Candidate(instance_price("ml.one", 1), math.nan), "models_mib is nan: give the memory for models"),
         (lambda: memory_for_models_mib(0, 1), "instance_mib is 0: give the instance's memory in MiB, above 0"),
         (lambda: memory_for_models_mib(1, -1), "base_mib is -1: give the container's memory without models"),
-        (lambda: memory_for_models_mib(1, 1, 1), "headroom is 1: give a share from 0 to below 1"),
+        (lambda: memory_for_models_mib(1, 1, 1), "headroom is 1: give a fraction from 0 to below 1"),
     ],
 )
 def test_an_input_out_of_range_is_an_error_with_field_value_and_fix(make: Callable[[], object], says: str) -> None:
@@ -332,25 +337,25 @@ def test_counts_are_read_as_programs_write_csv(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "log.csv, line 1: the header is nothing: name the column target_model in it once"),
-        ("ohio,3\n", "log.csv, line 1: the header is ohio, 3: name the column target_model in it once"),
-        ("target_model,requests\na,1\n", "header is target_model, requests: name the column count in it once"),
-        ("target_model,count,count\n", "name the column count in it once"),
-        ("target_model,count\na\n", "log.csv, line 2: the row has 1 values: give 2, as the header has"),
+        ("", "log.csv, line 1: the header is nothing: it must have the column target_model once"),
+        ("ohio,3\n", "log.csv, line 1: the header is ohio, 3: it must have the column target_model once"),
+        ("target_model,requests\na,1\n", "header is target_model, requests: it must have the column count once"),
+        ("target_model,count,count\n", "it must have the column count once"),
+        ("target_model,count\na\n", "log.csv, line 2: the row has 1 values: give 2, like the header"),
         ("target_model,count\na,1\nb,1,000\n", "log.csv, line 3: the row has 3 values: give 2"),
         ("target_model,count\n ,1\n", "log.csv, line 2: target_model is empty: name the model"),
         ("target_model,count\na,1\nb,1\na,2\n", "line 4: target_model is 'a', as in line 2: add up the two counts"),
-        ("target_model,count\na,\n", "log.csv, line 2: count is '': give a whole number from 0 on"),
-        ("target_model,count\na,-1\n", "log.csv, line 2: count is '-1': give a whole number from 0 on"),
-        ("target_model,count\na,1.5\n", "count is '1.5': give a whole number from 0 on"),
-        ("target_model,count\na,1e3\n", "count is '1e3': give a whole number from 0 on"),
-        ("target_model,count\na,\u0663\n", "count is '\u0663': give a whole number from 0 on"),
-        ('target_model,count\na,"1,000"\n', "count is '1,000': give a whole number from 0 on"),
-        (f"target_model,count\na,{'9' * 5000}\n", f"count is '{'9' * 80}': give a whole number from 0 on, of at most"),
-        ("target_model,count\n", "log.csv: no model has a count above 0: give requests of at least one"),
+        ("target_model,count\na,\n", "log.csv, line 2: count is '': give a whole number from 0"),
+        ("target_model,count\na,-1\n", "log.csv, line 2: count is '-1': give a whole number from 0"),
+        ("target_model,count\na,1.5\n", "count is '1.5': give a whole number from 0"),
+        ("target_model,count\na,1e3\n", "count is '1e3': give a whole number from 0"),
+        ("target_model,count\na,\u0663\n", "count is '\u0663': give a whole number from 0"),
+        ('target_model,count\na,"1,000"\n', "count is '1,000': give a whole number from 0"),
+        (f"target_model,count\na,{'9' * 5000}\n", f"count is '{'9' * 80}': give a whole number from 0, of at most"),
+        ("target_model,count\n", "log.csv: no model has a count above 0: give requests for at least one model"),
         ("target_model,count\na,0\n", "log.csv: no model has a count above 0"),
-        ('target_model,count\na,"1\n', "log.csv, line 2: unexpected end of data: give CSV"),
-        ('target_model,count\na,"1"x\n', "log.csv, line 2: ',' expected after '\"': give CSV"),
+        ('target_model,count\na,"1\n', "log.csv, line 2: unexpected end of data: give valid CSV"),
+        ('target_model,count\na,"1"x\n', "log.csv, line 2: ',' expected after '\"': give valid CSV"),
         (f"target_model,count\n{'x' * 200_000},1\n", "log.csv, line 2: field larger than field limit"),
     ],
     ids=range(20),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stacks.assets import ROOT, AssetError, AssetFiles, AssetSource, choose_files, copy_files
-from stacks.model_build import build_source
+from stacks.constructs.assets import ROOT, AssetError, AssetFiles, AssetSource, choose_files, copy_files
+from stacks.platform.model_build import build_source
 
 IMAGE = AssetSource(context="containers", folders=("containers/tabular", "containers/serving"), flat=("containers",))
 LOAD_TEST = AssetSource(context=".", folders=("containers/load_test", "load_tests"), without=("load_tests/tuning",))
@@ -131,7 +131,10 @@ def test_a_tracked_file_of_an_unknown_kind_is_left_out_with_a_warning_that_names
     chosen = choose_files(IMAGE, project)
     assert "containers/serving/load.py" in chosen.files
     (warning,) = chosen.warnings
-    assert "containers/serving/twin.py, containers/serving/words.bin" in warning and "stacks/assets.py" in warning
+    assert (
+        "containers/serving/twin.py, containers/serving/words.bin" in warning
+        and "stacks/constructs/assets.py" in warning
+    )
 
 
 def test_a_clean_tree_has_no_warnings(project: Path) -> None:
@@ -251,7 +254,7 @@ def test_without_the_git_program_a_checkout_says_what_it_cannot_tell(
 ) -> None:
     before = choose_files(IMAGE, project)
     track(project)
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
     chosen = choose_files(IMAGE, project)
     assert chosen == AssetFiles(before.files, chosen.warnings)
     assert "git cannot list this checkout" in chosen.warnings[0]

@@ -1,18 +1,22 @@
 """The pages say what the code says, and every alarm, setting and link in them is there."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from stacks.constructs.endpoint_alarms import RUNBOOK, alarm_names, endpoint_alarm_name
-from stacks.documentation import PAGES, ROOT, meanings, models, packages, rendered, table, typed
-from stacks.hosting_settings import EndpointAlarms
-from stacks.scaling_settings import Scaling
+from stacks.settings.base import Settings
+from stacks.settings.hosting import EndpointAlarms
+from stacks.settings.kinds import KINDS
+from tools.documentation import PAGES, ROOT, SCHEMA, models, packages, rendered, schema, table, typed
 
 ALL_PAGES = sorted(PAGES.glob("*.md"))
-WORKLOADS = ("encoder", "tabular", "saved_model", "neuron_encoder")
 
 
 def anchors(path: Path) -> set[str]:
@@ -41,40 +45,54 @@ def test_every_alarm_has_its_chapter_in_the_runbook() -> None:
     assert kinds | {endpoint_alarm_name("e").removeprefix("e-")} <= anchors(ROOT / RUNBOOK)
 
 
-def test_every_workload_has_a_page_with_its_settings() -> None:
-    for workload in WORKLOADS:
+def test_every_kind_has_a_page_with_its_settings() -> None:
+    for workload in KINDS:
         text = (PAGES / f"{workload}.md").read_text()
         assert "## Limits" in text and "## How it was measured" in text
         assert f"<!-- settings {''.join(part.capitalize() for part in workload.split('_'))} -->" in text
 
 
-def test_a_fields_meaning_is_what_the_docstring_says_of_it() -> None:
-    assert meanings(EndpointAlarms) == {
-        "p99_model_latency_ms": "P99 of ModelLatency over one minute",
-        "server_errors": "5XX answers in one minute",
-        "model_loading_wait_ms": "average ModelLoadingWaitTime over one minute, of multi-model endpoints",
-    }
+@pytest.mark.parametrize(("name", "model"), models().items(), ids=models())
+def test_every_setting_has_a_description_of_its_own(name: str, model: type[BaseModel]) -> None:
+    del name
+    assert [field for field, info in model.model_fields.items() if not info.description] == []
 
 
-def test_fields_that_are_told_together_share_their_meaning() -> None:
-    found = meanings(Scaling)
-    assert found["target_invocations_per_instance"] == found["target_invocations_per_copy"]
-    assert found["target_invocations_per_copy"].startswith("invocations per minute that one should get")
+@pytest.mark.parametrize("path", sorted((ROOT / "deployments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_editors_can_complete_and_validate_a_shipped_deployment(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("# yaml-language-server: $schema=schema.json\n")
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
+    assert [error.message for error in validator.iter_errors(yaml.safe_load(text))] == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"environment": "dev", "workloads": {"qa": {"kind": "encodr"}}},
+        {"environment": "dev", "wrokloads": {}},
+        {"environment": "dev", "workloads": {"qa": {"kind": "tabular", "endpoints": {"e": {"instance_count": 0}}}}},
+    ],
+)
+def test_the_schema_marks_what_synth_would_refuse(content: dict[str, Any]) -> None:
+    assert not Draft202012Validator(json.loads(SCHEMA.read_text())).is_valid(content)
+
+
+def test_the_schema_is_what_the_code_says() -> None:
+    assert SCHEMA.read_text() == schema(), "run scripts/docs"
 
 
 def test_a_table_has_bounds_choices_defaults_and_what_is_needed() -> None:
-    class Example(BaseModel):
-        """Words.
-
-        one: of two | three.
-        """
+    class Example(Settings):
+        """Words."""
 
         one: int = 1
+        """Of two | three."""
         name: str
         other: EndpointAlarms | None = None
 
     assert table(Example).splitlines()[2:] == [
-        "| `one` | whole number | `1` | of two \\| three |",
+        "| `one` | whole number | `1` | Of two \\| three |",
         "| `name` | text | needed |  |",
         "| `other` | `EndpointAlarms` | none |  |",
     ]
@@ -90,7 +108,7 @@ def test_the_picture_of_packages_is_made_from_imports() -> None:
 
 def test_every_marked_table_names_settings_that_there_are() -> None:
     for path in ALL_PAGES:
-        for name in re.findall(r"<!-- settings (\w+) -->", path.read_text()):
+        for name in re.findall(r"^<!-- settings (\w+) -->$", path.read_text(), re.MULTILINE):
             assert name in models(), f"{path.name} names {name}"
 
 

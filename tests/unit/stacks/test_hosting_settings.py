@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stacks.guardrails import Guardrails
-from stacks.settings import Deployment
+from stacks.settings.deployment import Deployment
+from stacks.settings.encoder import Encoder
+from stacks.settings.guardrails import Guardrails
+from stacks.settings.saved_model import SavedModel
 
 PER_COPY = {"target_invocations_per_copy": 60}
 PER_INSTANCE = {"target_invocations_per_instance": 60}
@@ -18,7 +20,7 @@ def component(**changes: Any) -> dict[str, Any]:
 
 def unet(*, profile: str = "dev", **endpoint: Any) -> dict[str, Any]:
     settings = {"endpoints": {"e": {"server": "openvino", "precision": "fp32", **endpoint}}}
-    return {"environment": "dev", "profile": profile, "workloads": {"saved_model": settings}}
+    return {"environment": "dev", "profile": profile, "workloads": {"saved_model": {"kind": "saved_model", **settings}}}
 
 
 def asleep(*, scaling: Any = None, **changes: Any) -> dict[str, Any]:
@@ -44,12 +46,12 @@ def bert(instance_type: str, *, more: dict[str, str] | None = None, **endpoint: 
     variants = {name: {"precision": "fp32", "instance_type": each} for name, each in of.items()}
     chosen = {"model": "m", "variants": variants, **endpoint}
     settings = {"models": {"m": {"source": {"kind": "demo"}}}, "endpoints": {"e": chosen}}
-    return {"environment": "dev", "workloads": {"encoder": settings}}
+    return {"environment": "dev", "workloads": {"encoder": {"kind": "encoder", **settings}}}
 
 
 def churn(instance_type: str, **endpoint: Any) -> dict[str, Any]:
     settings = {"endpoints": {"e": {"instance_type": instance_type, **endpoint}}}
-    return {"environment": "dev", "workloads": {"tabular": settings}}
+    return {"environment": "dev", "workloads": {"tabular": {"kind": "tabular", **settings}}}
 
 
 @pytest.mark.parametrize(
@@ -170,14 +172,14 @@ def test_what_cannot_work_is_refused_with_the_reason_and_the_fix(content: dict[s
 @pytest.mark.parametrize("off", [False, "off", None])
 @pytest.mark.parametrize("make", [bert, churn])
 def test_an_endpoint_on_inf1_goes_without_guardrails(make: Any, off: Any) -> None:
-    assert Deployment.model_validate(make("ml.inf1.xlarge", guardrails=off)).workloads.enabled
+    assert Deployment.model_validate(make("ml.inf1.xlarge", guardrails=off)).workloads
 
 
 @pytest.mark.parametrize("on", [True, "on", {"bake_seconds": 120}])
 def test_guardrails_are_on_unless_they_are_switched_off(on: Any) -> None:
     for content in (unet(), unet(guardrails=on)):
-        workload = Deployment.model_validate(content).workloads.saved_model
-        assert workload is not None
+        workload = Deployment.model_validate(content).workloads["saved_model"]
+        assert isinstance(workload, SavedModel)
         assert workload.endpoints["e"].guardrails == Guardrails(bake_seconds=120, timeout_seconds=1800)
 
 
@@ -203,14 +205,14 @@ def test_guardrails_are_on_unless_they_are_switched_off(on: Any) -> None:
     ],
 )
 def test_components_that_fit_their_instances_are_valid(content: dict[str, Any]) -> None:
-    assert Deployment.model_validate(content).workloads.saved_model is not None
+    assert "saved_model" in Deployment.model_validate(content).workloads
 
 
 def test_a_shadow_is_enabled_but_answers_nobody_and_bounds_no_step() -> None:
     content = shadowed(B={"shadow": True, "weight": 0.5})
     content["workloads"]["encoder"]["endpoints"]["e"]["guardrails"] = {"traffic": "canary", "step": 1}
     content["workloads"]["encoder"]["endpoints"]["e"]["variants"]["A"]["instance_count"] = 2
-    workload = Deployment.model_validate(content).workloads.encoder
-    assert workload is not None
+    workload = Deployment.model_validate(content).workloads["encoder"]
+    assert isinstance(workload, Encoder)
     endpoint = workload.endpoints["e"]
     assert (list(endpoint.enabled_variants), list(endpoint.production_variants)) == (["A", "B"], ["A"])

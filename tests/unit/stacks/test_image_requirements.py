@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local_aws.environments import with_included
-from stacks.assets import ROOT
+from stacks.constructs.assets import ROOT
 
 BUILDS_WITHOUT_HASHES: Mapping[str, str] = {
     **dict.fromkeys(

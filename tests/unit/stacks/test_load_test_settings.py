@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stacks.load_test_settings import LoadTest
-from stacks.settings import Deployment
+from stacks.settings.deployment import Deployment
+from stacks.settings.load_test import LoadTest
 
 VPC = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stacks.hosting_settings import instance_types
-from stacks.neo import TARGETS, NeoCompilation
-from stacks.settings import SavedModel, UnetEndpoint
+from stacks.settings.hosting import instance_types
+from stacks.settings.neo import TARGETS, NeoCompilation
+from stacks.settings.saved_model import SavedModel, SavedModelEndpoint
 
 JETSON = {"os": "LINUX", "arch": "ARM64", "accelerator": "NVIDIA"}
 JETSON_OPTIONS = {"gpu-code": "sm_72", "trt-ver": "6.0.1", "cuda-ver": "10.1"}
@@ -17,8 +17,8 @@ def neo(**values: Any) -> NeoCompilation:
     return NeoCompilation.model_validate(values)
 
 
-def endpoint(**values: Any) -> UnetEndpoint:
-    return UnetEndpoint.model_validate({"server": "neo", "neo": {"target_device": "ml_g4dn"}, **values})
+def endpoint(**values: Any) -> SavedModelEndpoint:
+    return SavedModelEndpoint.model_validate({"server": "neo", "neo": {"target_device": "ml_g4dn"}, **values})
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from containers.neuron_encoder.settings import Settings as ContainerSettings
-from stacks.neuron_settings import NeuronEncoder, NeuronEndpoint, NeuronFleet
-from stacks.settings import Deployment
+from stacks.settings.deployment import Deployment
+from stacks.settings.neuron_encoder import NeuronEncoder, NeuronEndpoint, NeuronFleet
 
 MODEL = {"source": {"kind": "demo"}}
 
@@ -37,15 +37,15 @@ def fleet(**changes: Any) -> NeuronFleet:
     ("changes", "message"),
     [
         ({"instance_type": "ml.inf2.large"}, r"'ml.inf2.large' is not an endpoint instance type; did you mean"),
-        ({"instance_type": "ml.c6i.2xlarge"}, "'ml.c6i.2xlarge': choose a Neuron instance of inf1.xlarge"),
+        ({"instance_type": "ml.c6i.2xlarge"}, "'ml.c6i.2xlarge': choose a Neuron instance: inf1.xlarge"),
         ({"target": "cpu"}, "set target 'inf2', or another instance_type"),
         ({"target": "inf1", "instance_type": "ml.inf1.xlarge"}, "with guardrails: SageMaker has none on Inf1"),
         (
             {"target": "inf1", "instance_type": "ml.inf1.xlarge", "guardrails": "off"},
-            r"endpoints.e: models is 1 of 2.6 GiB on the accelerator: a device of inf1.xlarge has 8 GiB",
+            r"endpoints.e: models is 1 at 2.6 GiB of accelerator memory each: a device of inf1.xlarge has 8 GiB",
         ),
         ({"processes": 3}, r"endpoints.e: copies is 3: inf2.xlarge has 2 NeuronCores"),
-        ({"host_mib": 9000}, r"of 8.8 GiB on the host: inf2.xlarge has 16 GiB, room for 1"),
+        ({"host_mib": 9000}, r"at 8.8 GiB of host memory each: inf2.xlarge has 16 GiB, enough for 1"),
         ({"model": "other"}, "endpoints.e.model is 'other': choose one of models: m"),
         ({"device": "cpu", "instance_type": "ml.c6i.xlarge", "target": "cpu"}, "need the number of cores to pretend"),
         ({"virtual_cores": 2}, "neuron has its own and takes none"),
@@ -82,7 +82,11 @@ def test_prod_wants_two_instances_of_either_hosting() -> None:
             ValidationError, match=f"workloads.neuron_encoder.endpoints.e.{setting} is 1 in profile prod"
         ):
             Deployment.model_validate(
-                {"environment": "production", "profile": "prod", "workloads": {"neuron_encoder": workload(**changes)}}
+                {
+                    "environment": "production",
+                    "profile": "prod",
+                    "workloads": {"neuron_encoder": {"kind": "neuron_encoder", **workload(**changes)}},
+                }
             )
 
 

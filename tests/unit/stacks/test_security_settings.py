@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stacks.model_build_settings import code_artifact
-from stacks.settings import Deployment, DeploymentError
+from stacks.settings.deployment import Deployment, DeploymentError
+from stacks.settings.model_build import code_artifact
 
 PRIVATE = Path(__file__).parents[2] / "infrastructure/private_network.yaml"
 

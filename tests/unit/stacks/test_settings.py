@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from stacks.settings import Deployment, DeploymentError
+from stacks.settings.deployment import Deployment, DeploymentError
 
 DEPLOYMENTS = Path(__file__).parents[3] / "deployments"
 
@@ -19,18 +20,20 @@ def document(variants: dict[str, Any] | None = None, **endpoint: Any) -> dict[st
     chosen = {"model": "m", "variants": variants or {"A": variant()}, **endpoint}
     return {
         "environment": "dev",
-        "workloads": {"encoder": {"models": {"m": {"source": {"kind": "demo"}}}, "endpoints": {"e": chosen}}},
+        "workloads": {
+            "encoder": {"kind": "encoder", "models": {"m": {"source": {"kind": "demo"}}}, "endpoints": {"e": chosen}}
+        },
     }
 
 
 def churn(**changes: Any) -> dict[str, Any]:
     settings = {"endpoints": {"e": {"instance_type": "ml.c5.xlarge"}}, **changes}
-    return {"environment": "dev", "workloads": {"tabular": settings}}
+    return {"environment": "dev", "workloads": {"tabular": {"kind": "tabular", **settings}}}
 
 
 def unet(**endpoint: Any) -> dict[str, Any]:
     settings = {"endpoints": {"e": {"server": "openvino", "precision": "int8", **endpoint}}}
-    return {"environment": "dev", "workloads": {"saved_model": settings}}
+    return {"environment": "dev", "workloads": {"saved_model": {"kind": "saved_model", **settings}}}
 
 
 def load(tmp_path: Path, content: Any) -> Deployment:
@@ -160,3 +163,35 @@ def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
     path.write_text("a: [")
     with pytest.raises(DeploymentError, match=r"bad\.yaml cannot be read"):
         Deployment.load(path)
+
+
+@pytest.mark.parametrize(
+    ("workloads", "part"),
+    [
+        ({"qa": {}}, "workloads.qa.kind is missing: give one of encoder, neuron_encoder, saved_model, tabular"),
+        ({"qa": {"kind": "encodr"}}, "workloads.qa.kind is 'encodr': did you mean 'encoder'?"),
+        ({"model_build": churn()["workloads"]["tabular"]}, "would have the name of the stack ModelBuild"),
+        ({"cache": churn()["workloads"]["tabular"]}, "would have the name of the prefix cache/ of the artifact bucket"),
+        (
+            {"a_1b": churn()["workloads"]["tabular"], "a1b": churn()["workloads"]["tabular"]},
+            "workloads.a1b would have the name of workloads.a_1b: rename the workload",
+        ),
+        (
+            {
+                "a": churn(endpoints={"b_c": {}})["workloads"]["tabular"],
+                "a_b": churn(endpoints={"c": {}})["workloads"]["tabular"],
+            },
+            "workloads.a_b.endpoints.c and workloads.a.endpoints.b_c would both be named 'dev-a-b-c'",
+        ),
+    ],
+)
+def test_workloads_that_cannot_stand_next_to_each_other_are_refused(workloads: dict[str, Any], part: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Deployment.model_validate({"environment": "dev", "workloads": workloads})
+    assert part in str(raised.value)
+
+
+def test_any_number_of_workloads_may_be_of_one_kind() -> None:
+    settings = churn()["workloads"]["tabular"]
+    deployment = Deployment.model_validate({"environment": "dev", "workloads": {"eu": settings, "us": settings}})
+    assert [deployment.endpoint_name(name, "e") for name in deployment.workloads] == ["dev-eu-e", "dev-us-e"]

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from model_build.encoder.recipe import EncoderRecipe, HuggingFaceSource
 from model_build.neuron_encoder.recipe import NeuronEncoderRecipe
-from stacks.assets import ROOT
-from stacks.settings import DEPLOYMENTS, Deployment
-from stacks.supply_chain_settings import NEURON_BASE, PYTHON_BASE, Images, base_warning
+from stacks.constructs.assets import ROOT
+from stacks.settings.deployment import DEPLOYMENTS, Deployment
+from stacks.settings.encoder import Encoder
+from stacks.settings.supply_chain import NEURON_BASE, PYTHON_BASE, Images, base_warning
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MOVING = ["main", "v1.0", "refs/pr/1", COMMIT[:8], COMMIT[:39], COMMIT + "0", COMMIT.upper()]
@@ -32,6 +33,7 @@ def document(source: dict[str, Any], profile: str = "prod", workload: str = "enc
         "profile": profile,
         "workloads": {
             workload: {
+                "kind": workload,
                 "models": {"m": {"source": {"kind": "hugging_face", **source}}},
                 "endpoints": {"e": endpoints[workload]},
             }
@@ -63,8 +65,8 @@ def test_prod_takes_a_commit(workload: str) -> None:
 
 
 def test_prod_takes_a_branch_that_is_accepted_explicitly_and_warns_still() -> None:
-    accepted = Deployment.model_validate(document({"allow_moving_revision": True})).workloads.encoder
-    assert accepted is not None
+    accepted = Deployment.model_validate(document({"allow_moving_revision": True})).workloads["encoder"]
+    assert isinstance(accepted, Encoder)
     (warning,) = accepted.models["m"].warnings
     assert "source.revision is 'main'" in warning and "git ls-remote" in warning
 
@@ -78,7 +80,7 @@ def test_dev_warns() -> None:
 
 def test_a_commit_needs_no_warning_and_no_permission() -> None:
     assert EncoderRecipe(source=HuggingFaceSource(revision=COMMIT)).warnings == ()
-    with pytest.raises(ValidationError, match=f"allow_moving_revision is true with revision '{COMMIT}'.* leave"):
+    with pytest.raises(ValidationError, match=f"allow_moving_revision is true with revision '{COMMIT}'.* remove"):
         HuggingFaceSource(revision=COMMIT, allow_moving_revision=True)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stacks.tensorflow_serving import TensorFlowServing
+from stacks.settings.tensorflow_serving import TensorFlowServing
 
 
 def knobs(**values: Any) -> TensorFlowServing:
