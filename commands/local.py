@@ -19,6 +19,7 @@ from local_aws.processes import alive
 from local_aws.status import endpoints, processes
 from model_build.owned_folders import ACCOUNT, is_marked
 
+_DIED = "it died, and its processes with it: run `inference local down`, then `inference local up`, and deploy again"
 app = typer.Typer(help="The local account: the same deployments without AWS and without Docker.", no_args_is_help=True)
 
 
@@ -106,7 +107,7 @@ def status(state: State) -> None:
 def _add_processes(table: Table, account: LocalAccount, state: Path) -> bool:
     """Add the supervisor and what it runs; return whether all of it runs."""
     supervised = account.supervised
-    note = "" if supervised else "it died, and its processes with it: run `inference local down`, then `inference local up`, and deploy again"
+    note = "" if supervised else _DIED
     table.add_row("supervisor", str(account.supervisor_pid), "running" if supervised else "dead", "", "0", note)
     healthy = supervised
     for record in processes(state.absolute()):

@@ -90,7 +90,7 @@ def test_what_requirements_include_must_be_copied_too(context: Path) -> None:
     (context / "requirements.txt").write_text("-r requirements-fast.txt\npip==1\n")
     assert main(["build", "--tag", "all", str(context)]) == 0
     (context / "Dockerfile").write_text(DOCKERFILE.replace("COPY requirements*.txt", "COPY requirements.txt"))
-    with pytest.raises(UnsupportedError, match=r"requirements-fast\.txt is what it installs"):
+    with pytest.raises(UnsupportedError, match=r"it installs requirements-fast\.txt"):
         main(["build", "--tag", "one", str(context)])
 
 

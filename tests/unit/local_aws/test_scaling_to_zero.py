@@ -259,7 +259,7 @@ def test_a_schedule_may_stop_every_copy(tmp_path: Path) -> None:
             target(ResourceId="endpoint/e/variant/v", ScalableDimension="sagemaker:variant:DesiredInstanceCount"),
             "1 <= minimum <= maximum",
         ),
-        ("PutScalingPolicy", tracking("SageMakerVariantInvocationsPerInstance"), f"known here are {INVOCATIONS}"),
+        ("PutScalingPolicy", tracking("SageMakerVariantInvocationsPerInstance"), f"supported are {INVOCATIONS}"),
     ],
 )
 def test_what_is_for_instances_is_refused_for_copies(
