@@ -15,7 +15,6 @@ import model_build.neuron_encoder
 from containers.neuron_encoder.artifact import INPUTS, NEURON_FILE, TOKENIZER_FILE, Bucket, NeuronArtifact
 from containers.serving.manifest import SCHEMA_VERSION, EngineVersion, Manifest, Tensor
 from model_build.artifact import Artifact, file_hashes, pack
-from model_build.errors import BuildError
 from model_build.neuron_encoder.parity import PARITY_FILE, Parity, check_parity
 from model_build.neuron_encoder.recipe import NeuronEncoderRecipe
 from model_build.neuron_encoder.signatures import SDK_RELEASE
@@ -195,11 +194,3 @@ def _code() -> str:
         Path(model_build.neuron_encoder.__file__).parent,
         Path(model_build.encoder.__file__).parent / "engines",
     )
-
-
-def read_recipe(text: str) -> NeuronEncoderRecipe:
-    """Parse a recipe from JSON text or from `@file`; raises BuildError for an unreadable file."""
-    try:
-        return NeuronEncoderRecipe.model_validate_json(Path(text[1:]).read_text() if text.startswith("@") else text)
-    except OSError as error:
-        raise BuildError(f"the recipe {text[1:]!r} cannot be read: {error.strerror}") from error

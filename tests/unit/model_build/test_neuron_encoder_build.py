@@ -19,8 +19,9 @@ from containers.neuron_encoder.artifact import INPUTS, load_artifact
 from containers.serving.manifest import load_manifest
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch
+from model_build.command_line import read_recipe
 from model_build.errors import BuildError
-from model_build.neuron_encoder.build import BuildResult, Source, build, read_recipe
+from model_build.neuron_encoder.build import BuildResult, Source, build
 from model_build.neuron_encoder.parity import Infer, check_parity, compare, probe
 from model_build.neuron_encoder.recipe import NeuronEncoderRecipe, Target
 from model_build.neuron_encoder.sdk import INDEX, PINS, Sdk, load_sdk
@@ -426,4 +427,4 @@ def test_the_build_has_the_targets_that_the_server_has() -> None:
 
 def test_a_recipe_file_that_is_missing_is_named() -> None:
     with pytest.raises(BuildError, match=r"'nowhere\.json' cannot be read: No such file"):
-        read_recipe("@nowhere.json")
+        read_recipe(NeuronEncoderRecipe, "@nowhere.json")
