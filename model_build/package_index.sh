@@ -14,6 +14,9 @@ if [ -n "${PACKAGE_INDEX:-}" ]; then
   fi
 fi
 
+# Environments and finished steps. Every buildspec has CodeBuild keep this folder.
+cache=${INFERENCE_BUILD_CACHE:-/var/cache/inference-build}
+
 # new_environment PYTHON FOLDER creates a virtual environment; install_packages FOLDER ARGUMENTS... installs into it.
 # Both use the uv that the local account sets in INFERENCE_UV, otherwise pip. Leftovers of an interrupted build are
 # deleted, but never a folder without a build's marker.
@@ -42,6 +45,20 @@ install_packages() {
   else
     "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
   fi
+}
+
+# build_environment PYTHON FOLDER INSTALL: creates an environment once, with the packages that the function INSTALL adds.
+# Builds on one machine share it: a second build waits until the first has created it.
+build_environment() {
+  mkdir -p "$(dirname "$2")"
+  (
+    flock 9
+    if [ ! -e "$2/ready" ]; then
+      new_environment "$1" "$2"
+      "$3"
+      touch "$2/ready"
+    fi
+  ) 9>"$2.lock"
 }
 
 # build_cache verify|record WORKLOAD CACHE: keep only the restored entries whose hashes an earlier build recorded.

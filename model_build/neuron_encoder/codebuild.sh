@@ -3,7 +3,6 @@
 # The CodeBuild project and the custom resource set RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX.
 set -euo pipefail
 source model_build/package_index.sh
-cache="${INFERENCE_BUILD_CACHE:-/root/.cache/inference-build}"
 build_cache verify "${ARTIFACT_PREFIX%%/*}" "$cache"
 target=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("target", "inf2"))')
 shared=model_build/encoder
@@ -23,16 +22,10 @@ else
   key=$(cat "$requirements" "$base_model" <("$python" --version) | sha256sum | cut -c1-16)
   venv=$cache/venvs/neuron_encoder-$key
 fi
-mkdir -p "$cache/venvs"
-(
-  # Builds on one machine share the environment: a second build waits until the first has created it.
-  flock 9
-  if [ ! -e "$venv/ready" ]; then
-    new_environment "$python" "$venv"
-    install_packages "$venv" -r "$requirements"
-    install_packages "$venv" --no-deps -r "$base_model"
-    touch "$venv/ready"
-  fi
-) 9>"$venv.lock"
+packages() {
+  install_packages "$venv" -r "$requirements"
+  install_packages "$venv" --no-deps -r "$base_model"
+}
+build_environment "$python" "$venv" packages
 "$venv/bin/python" -m model_build.neuron_encoder --cache "$cache/steps"
 build_cache record "${ARTIFACT_PREFIX%%/*}" "$cache"
