@@ -103,6 +103,23 @@ ModelSource = Annotated[
 ]
 
 
+class ModelRecipe(_Frozen):
+    """What the recipes of all builds of one model share."""
+
+    source: ModelSource = HuggingFaceSource()
+    """The model to build."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return the warnings to show before a build, one line each."""
+        return self.source.warnings if isinstance(self.source, HuggingFaceSource) else ()
+
+    @property
+    def s3_urls(self) -> tuple[str, ...]:
+        """Return the S3 URLs that the build reads: objects, and prefixes of folders."""
+        return (self.source.url,) if isinstance(self.source, S3Source) else ()
+
+
 class ProjectData(_Frozen):
     """Passages and questions written for this project, with one split for calibration and one for evaluation."""
 
@@ -138,11 +155,9 @@ class Gate(_Frozen):
     Inference for BERT."""
 
 
-class EncoderRecipe(_Frozen):
+class EncoderRecipe(ModelRecipe):
     """All settings that affect the result of an encoder build."""
 
-    source: ModelSource = HuggingFaceSource()
-    """The model to build."""
     engine: Engine = "vnni"
     """Engine of the INT8 model. vnni is this project's own, for AVX-512 VNNI. openvino runs on any processor and uses
     AMX if the processor has it, as C7i and newer do."""
@@ -164,17 +179,10 @@ class EncoderRecipe(_Frozen):
     """Random seed that chooses the calibration windows."""
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """Return the warnings to show before a build, one line each."""
-        return self.source.warnings if isinstance(self.source, HuggingFaceSource) else ()
-
-    @property
     def s3_urls(self) -> tuple[str, ...]:
         """Return the S3 URLs that the build reads: objects, and prefixes of folders."""
-        named = [self.source.url] if isinstance(self.source, S3Source) else []
-        if isinstance(self.data, SquadData):
-            named += [url for url in (self.data.calibration, self.data.evaluation) if url.startswith("s3://")]
-        return tuple(named)
+        files = (self.data.calibration, self.data.evaluation) if isinstance(self.data, SquadData) else ()
+        return (*super().s3_urls, *(url for url in files if url.startswith("s3://")))
 
     @model_validator(mode="after")
     def _stride_leaves_room(self) -> "EncoderRecipe":

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from model_build.encoder.recipe import HuggingFaceSource, ModelSource, S3Source
+from model_build.encoder.recipe import ModelRecipe
 
 Target = Literal["inf2", "inf1", "cpu"]
 MAX_BUCKETS = 32
@@ -28,16 +28,12 @@ INF1_IS_LEGACY = (
 )
 
 
-class NeuronEncoderRecipe(BaseModel):
+class NeuronEncoderRecipe(ModelRecipe):
     """All settings that affect the result of a neuron_encoder build."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    source: ModelSource = HuggingFaceSource()
-    """The model to build."""
     target: Target = "inf2"
-    """Inf2, traced by torch-neuronx; inf1, legacy, by torch-neuron; or cpu, converted by OpenVINO for virtual cores
-    without the SDK."""
+    """`inf2`, traced by torch-neuronx; `inf1`, legacy, by torch-neuron; or `cpu`, converted by OpenVINO for virtual
+    cores without the SDK."""
     lengths: tuple[Annotated[int, Field(ge=16, le=LONGEST)], ...] = Field(default=(128, 256, 384), min_length=1)
     """Traced tokens per row. Every pair of a length and a batch is a bucket, to which windows are padded."""
     batches: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(default=(1, 8), min_length=1)
@@ -61,11 +57,6 @@ class NeuronEncoderRecipe(BaseModel):
     """Most question tokens kept, as in the Hugging Face examples."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Random seed of the inputs that the traced model is compared on."""
-
-    @property
-    def s3_urls(self) -> tuple[str, ...]:
-        """Return the S3 URLs that the build reads: a prefix, or none."""
-        return (self.source.url,) if isinstance(self.source, S3Source) else ()
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -98,8 +89,7 @@ class NeuronEncoderRecipe(BaseModel):
     def warnings(self) -> tuple[str, ...]:
         """Return the warnings to show before a build, one line each."""
         legacy = (INF1_IS_LEGACY,) if self.target == "inf1" else ()
-        moving = self.source.warnings if isinstance(self.source, HuggingFaceSource) else ()
-        return (*legacy, *moving)
+        return (*legacy, *super().warnings)
 
     @model_validator(mode="after")
     def _possible(self) -> "NeuronEncoderRecipe":

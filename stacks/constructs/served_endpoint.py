@@ -15,8 +15,8 @@ from stacks.constructs.inference_component import ComponentEndpoint
 from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, capture_prefix
 from stacks.naming import camel, component_name
 from stacks.resources import SharedResources
-from stacks.settings.endpoint import SageMakerEndpoint
-from stacks.settings.hosting import InferenceComponent
+from stacks.settings.endpoint import SageMakerEndpoint, SingleVariantEndpoint
+from stacks.settings.hosting import ONLY_VARIANT, InferenceComponent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,13 @@ class VariantModel:
     instance_count: int
     weight: float = 1.0
     shadow: bool = False
+
+    @classmethod
+    def only(cls, endpoint: SingleVariantEndpoint) -> "VariantModel":
+        """Return the variant of an endpoint that has one variant and one model."""
+        return cls(
+            name=ONLY_VARIANT, model="", instance_type=endpoint.instance_type, instance_count=endpoint.instance_count
+        )
 
 
 def serve(

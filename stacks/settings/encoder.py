@@ -9,8 +9,7 @@ from model_build.encoder.recipe import EncoderRecipe, Precision
 from stacks.settings.base import Key, Settings
 from stacks.settings.endpoint import CapturedEndpoint, VariantName
 from stacks.settings.hosting import InstanceType, lacks_vnni
-from stacks.settings.supply_chain import check_revision
-from stacks.settings.workload import Workload
+from stacks.settings.models import ModelsWorkload
 
 
 class Variant(Settings):
@@ -100,42 +99,24 @@ class EncoderEndpoint(CapturedEndpoint):
         return self
 
 
-class Encoder(Workload):
+class Encoder(ModelsWorkload[EncoderRecipe]):
     """Transformer encoders on CPU instances: models to build, and endpoints that serve them."""
 
     kind: Literal["encoder"] = "encoder"
     """Kind of the workload."""
 
-    models: dict[Key, EncoderRecipe] = Field(min_length=1)
-    """Recipes of the models, by key."""
     endpoints: dict[Key, EncoderEndpoint] = Field(min_length=1)
     """Endpoints by key."""
 
     @model_validator(mode="after")
     def _known_models(self) -> "Encoder":
-        for name, endpoint in self.endpoints.items():
-            if endpoint.model not in self.models:
-                raise ValueError(
-                    f"endpoints.{name}.model is {endpoint.model!r}: choose one of models: {', '.join(self.models)}"
-                )
-        if unused := set(self.models) - {endpoint.model for endpoint in self.endpoints.values()}:
-            raise ValueError(f"models.{sorted(unused)[0]} is served by no endpoint: remove it or add an endpoint")
+        self.check_models(self.endpoints)
         return self
-
-    @property
-    def s3_urls(self) -> tuple[str, ...]:
-        """What the builds of this workload read from S3."""
-        return tuple(sorted({url for recipe in self.models.values() for url in recipe.s3_urls}))
 
     @property
     def served(self) -> Mapping[str, EncoderEndpoint]:
         """Everything under `endpoints`, by key."""
         return self.endpoints
-
-    def check_production(self, path: str) -> None:
-        """Raise ValueError for a model of the hub whose revision may move."""
-        for name, recipe in self.models.items():
-            check_revision(recipe.source, f"{path}.models.{name}.source")
 
 
 def check_shadows(variants: Mapping[str, tuple[float, bool]]) -> None:

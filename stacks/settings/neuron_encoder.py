@@ -12,8 +12,7 @@ from model_build.neuron_encoder.recipe import NeuronEncoderRecipe
 from stacks.settings.base import Key, Settings
 from stacks.settings.endpoint import CapturedEndpoint, SingleVariantEndpoint, WorkloadEndpoint
 from stacks.settings.hosting import InstanceType
-from stacks.settings.supply_chain import check_revision
-from stacks.settings.workload import Workload
+from stacks.settings.models import ModelsWorkload
 
 Device = Literal["neuron", "cpu", "timed"]
 _MIB = 2**20
@@ -201,7 +200,7 @@ class NeuronFleet(NeuronServing, WorkloadEndpoint):
 Hosting = Annotated[NeuronEndpoint | NeuronFleet, Field(discriminator="hosting")]
 
 
-class NeuronEncoder(Workload):
+class NeuronEncoder(ModelsWorkload[NeuronEncoderRecipe]):
     """Transformer encoders on NeuronCores: models to trace, and what serves them."""
 
     build_kinds: ClassVar[tuple[str, ...]] = ("encoder",)
@@ -210,38 +209,20 @@ class NeuronEncoder(Workload):
     kind: Literal["neuron_encoder"] = "neuron_encoder"
     """Kind of the workload."""
 
-    models: dict[Key, NeuronEncoderRecipe] = Field(min_length=1)
-    """Recipes of the models, by key."""
     endpoints: dict[Key, Hosting] = Field(min_length=1)
     """SageMaker endpoints and EC2 fleets, by key."""
 
     @model_validator(mode="after")
     def _served(self) -> "NeuronEncoder":
+        self.check_models(self.endpoints)
         for name, endpoint in self.endpoints.items():
-            if endpoint.model not in self.models:
-                raise ValueError(
-                    f"endpoints.{name}.model is {endpoint.model!r}: choose one of models: {', '.join(self.models)}"
-                )
             try:
                 endpoint.check(self.models[endpoint.model])
             except ValueError as error:
                 raise ValueError(f"endpoints.{name}: {error}") from error
-        unused = set(self.models) - {endpoint.model for endpoint in self.endpoints.values()}
-        if unused:
-            raise ValueError(f"models.{sorted(unused)[0]} is served by no endpoint: remove it or add an endpoint")
         return self
-
-    @property
-    def s3_urls(self) -> tuple[str, ...]:
-        """What the builds of this workload read from S3."""
-        return tuple(sorted({url for recipe in self.models.values() for url in recipe.s3_urls}))
 
     @property
     def served(self) -> Mapping[str, NeuronEndpoint | NeuronFleet]:
         """Everything under `endpoints`, by key."""
         return self.endpoints
-
-    def check_production(self, path: str) -> None:
-        """Raise ValueError for a model of the hub whose revision may move."""
-        for name, recipe in self.models.items():
-            check_revision(recipe.source, f"{path}.models.{name}.source")

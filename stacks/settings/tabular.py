@@ -46,8 +46,9 @@ class Tabular(Workload):
     """Least memory that a model counts as in this project's image, in MiB. 0 counts the memory it uses, about 0.1 MiB.
     The built-in container uses about 235 MiB: the published ml.c5.xlarge held 31 models."""
     model_uploaders: tuple[Principal, ...] | None = None
-    """ARNs of the roles and users who may upload models; `*` stands for a part of a name. Without it, everyone whom IAM
-    allows may upload. With it, the bucket denies everyone else, administrators included. [] leaves uploads to builds.
+    """ARNs of the roles and users who may upload models; `*` matches any part of a name. By default, IAM alone
+    decides who may upload. With a list, the bucket denies everyone else, including administrators; [] allows only
+    builds.
     """
     endpoints: dict[Key, TabularEndpoint] = Field(min_length=1)
     """Endpoints by key."""

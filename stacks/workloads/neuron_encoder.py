@@ -11,7 +11,6 @@ from stacks.constructs.neuron_fleet import FleetModel, LoadBalancedFleet
 from stacks.constructs.neuron_host import METRICS_NAMESPACE
 from stacks.constructs.served_endpoint import EndpointProps, VariantModel, serve
 from stacks.naming import camel
-from stacks.settings.hosting import ONLY_VARIANT
 from stacks.settings.neuron_encoder import NeuronEncoder, NeuronEndpoint, NeuronFleet
 from stacks.settings.supply_chain import PYTHON_BASE
 from stacks.workloads.base import WorkloadStack
@@ -48,14 +47,7 @@ class NeuronEncoderStack(WorkloadStack[NeuronEncoder]):
             self,
             props=EndpointProps(key=key, name=self.endpoint_name(key), settings=endpoint, image=image),
             models={"": ModelProps(image_uri=image.uri, key=self._model_key(endpoint.model), environment=environment)},
-            variants=[
-                VariantModel(
-                    name=ONLY_VARIANT,
-                    model="",
-                    instance_type=endpoint.instance_type,
-                    instance_count=endpoint.instance_count,
-                )
-            ],
+            variants=[VariantModel.only(endpoint)],
             resources=self.resources,
         )
 

@@ -15,7 +15,6 @@ from stacks.constructs.hosted_model import ModelProps
 from stacks.constructs.images import ServedImage, container_image, neo_tensorflow_image, tensorflow_serving_image
 from stacks.constructs.served_endpoint import EndpointProps, VariantModel, serve
 from stacks.naming import camel, tuning_endpoint_name
-from stacks.settings.hosting import ONLY_VARIANT
 from stacks.settings.neo import NeoCompilation
 from stacks.settings.saved_model import SavedModel, SavedModelEndpoint
 from stacks.workloads.base import WorkloadStack
@@ -52,14 +51,7 @@ class SavedModelStack(WorkloadStack[SavedModel]):
                 component=endpoint.inference_component,
             ),
             models={"": self._model(key, endpoint, built, image)},
-            variants=[
-                VariantModel(
-                    name=ONLY_VARIANT,
-                    model="",
-                    instance_type=endpoint.instance_type,
-                    instance_count=endpoint.instance_count,
-                )
-            ],
+            variants=[VariantModel.only(endpoint)],
             resources=self.resources,
         )
         inference_script = self.settings.recipe.png_signature
