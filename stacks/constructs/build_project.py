@@ -14,6 +14,7 @@ from stacks.checks.nag_acknowledgements import acknowledge_wildcards
 from stacks.constructs.artifact_writers import service_principal, writer_path
 from stacks.constructs.log_group import log_group
 from stacks.constructs.private_network import acknowledge_interfaces, build_statements
+from stacks.constructs.statements import allow
 from stacks.resources import SharedResources
 from stacks.settings.model_build import ModelBuild, code_artifact
 
@@ -123,15 +124,15 @@ class BuildProject(Construct):
     def _prepare(self, settings: ModelBuild) -> None:
         """Lets the build read its packages and its token, where the settings name them."""
         if settings.hub_token_secret is not None:
-            self.role.add_to_principal_policy(_allow(["secretsmanager:GetSecretValue"], [settings.hub_token_secret]))
+            self.role.add_to_principal_policy(allow(["secretsmanager:GetSecretValue"], [settings.hub_token_secret]))
         repository = code_artifact(settings.package_index or "")
         if repository is None:
             return
         prefix = f"arn:{Aws.PARTITION}:codeartifact:{repository['region']}:{repository['owner']}"
         domain = repository["domain"]
-        self.role.add_to_principal_policy(_allow(["codeartifact:GetAuthorizationToken"], [f"{prefix}:domain/{domain}"]))
+        self.role.add_to_principal_policy(allow(["codeartifact:GetAuthorizationToken"], [f"{prefix}:domain/{domain}"]))
         self.role.add_to_principal_policy(
-            _allow(["codeartifact:ReadFromRepository"], [f"{prefix}:repository/{domain}/{repository['repository']}"])
+            allow(["codeartifact:ReadFromRepository"], [f"{prefix}:repository/{domain}/{repository['repository']}"])
         )
         self.role.add_to_principal_policy(
             iam.PolicyStatement(
@@ -155,14 +156,14 @@ class BuildProject(Construct):
         own, cache = (artifacts.arn_for_objects(f"{name}/*") for name in (workload.name, self._cached))
         read = [foreign_objects(url) for url in s3_urls]
         statements = [
-            _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [logged.log_group_arn]),
-            _allow(["s3:GetObject", "s3:GetObjectVersion"], [source.bucket.arn_for_objects(source.s3_object_key)]),
-            _allow(["s3:PutObject"], [own]),
-            _allow(["s3:GetObject"], [artifacts.arn_for_objects(f"{workload.name}/{CACHE_RECORD}")]),
-            _allow(["s3:GetObject", "s3:PutObject"], [artifacts.arn_for_objects(self._cached), cache]),
-            _allow(["s3:GetBucketAcl", "s3:GetBucketLocation"], [artifacts.bucket_arn]),
-            _allow(list(_KEY_ACTIONS), [resources.key.key_arn]),
-            *(_allow(["s3:GetObject"], objects) for objects in read),
+            allow(["logs:CreateLogStream", "logs:PutLogEvents"], [logged.log_group_arn]),
+            allow(["s3:GetObject", "s3:GetObjectVersion"], [source.bucket.arn_for_objects(source.s3_object_key)]),
+            allow(["s3:PutObject"], [own]),
+            allow(["s3:GetObject"], [artifacts.arn_for_objects(f"{workload.name}/{CACHE_RECORD}")]),
+            allow(["s3:GetObject", "s3:PutObject"], [artifacts.arn_for_objects(self._cached), cache]),
+            allow(["s3:GetBucketAcl", "s3:GetBucketLocation"], [artifacts.bucket_arn]),
+            allow(list(_KEY_ACTIONS), [resources.key.key_arn]),
+            *(allow(["s3:GetObject"], objects) for objects in read),
             *(_listing(url) for url in s3_urls),
             *placing,
         ]
@@ -204,7 +205,3 @@ def _listing(url: str) -> iam.PolicyStatement:
         resources=[f"arn:{Aws.PARTITION}:s3:::{bucket}"],
         conditions={"StringLike": {"s3:prefix": [key, f"{key}/*"]}},
     )
-
-
-def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
-    return iam.PolicyStatement(actions=actions, resources=resources)

@@ -10,6 +10,7 @@ from constructs import Construct
 from stacks.checks.nag_acknowledgements import acknowledge_wildcards
 from stacks.constructs.artifact_writers import service_principal
 from stacks.constructs.images import REGISTRY_TOKEN
+from stacks.constructs.statements import allow
 from stacks.resources import SharedResources
 
 _VPC_ACTIONS = (
@@ -62,14 +63,14 @@ def execution_role(
     namespaces += ["/aws/sagemaker/InferenceComponents"] if components else []
     alarms = [_arn("cloudwatch", f"alarm:{name}") for endpoint in endpoints for name in endpoint.alarm_names]
     statements = [
-        _allow(["s3:GetObject"], [artifacts.arn_for_objects(model_key) for model_key in model_keys]),
-        _allow(["kms:Decrypt", *(["kms:GenerateDataKey"] if captures else [])], [key.key_arn]),
-        _allow(
+        allow(["s3:GetObject"], [artifacts.arn_for_objects(model_key) for model_key in model_keys]),
+        allow(["kms:Decrypt", *(["kms:GenerateDataKey"] if captures else [])], [key.key_arn]),
+        allow(
             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
             [image_repository_arn],
         ),
-        _allow(["ecr:GetAuthorizationToken"], ["*"]),
-        _allow(
+        allow(["ecr:GetAuthorizationToken"], ["*"]),
+        allow(
             ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
             [arn for group in log_groups for arn in (group, f"{group}:log-stream:*")],
         ),
@@ -78,7 +79,7 @@ def execution_role(
             resources=["*"],
             conditions={"StringEquals": {"cloudwatch:namespace": namespaces}},
         ),
-        *([_allow(["cloudwatch:DescribeAlarms"], alarms)] if alarms else []),
+        *([allow(["cloudwatch:DescribeAlarms"], alarms)] if alarms else []),
     ]
     if listed_prefix is not None:
         statements.append(
@@ -90,9 +91,9 @@ def execution_role(
         )
     captured = [artifacts.arn_for_objects(f"{prefix}/*") for prefix in captures]
     if captured:
-        statements.append(_allow(["s3:PutObject"], captured))
+        statements.append(allow(["s3:PutObject"], captured))
     if resources.vpc is not None:
-        statements.append(_allow(list(_VPC_ACTIONS), ["*"]))
+        statements.append(allow(list(_VPC_ACTIONS), ["*"]))
     # An inline policy is created with its role, so no model is ever created before its permissions.
     role = iam.Role(
         scope,
@@ -120,10 +121,6 @@ def execution_role(
         "every model under one build's prefix is served, or every file that one compilation wrote",
     )
     return role
-
-
-def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
-    return iam.PolicyStatement(actions=actions, resources=resources)
 
 
 def _arn(service: str, resource: str) -> str:

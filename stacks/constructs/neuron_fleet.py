@@ -23,6 +23,7 @@ from stacks.constructs.images import REGISTRY_TOKEN, ServedImage
 from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork, ObjectAccess
 from stacks.constructs.log_group import log_group
 from stacks.constructs.neuron_host import FRONT_PORT, METRICS_NAMESPACE, HostProps, start_script
+from stacks.constructs.statements import allow
 from stacks.resources import SharedResources
 from stacks.settings.neuron_encoder import NeuronFleet
 
@@ -131,16 +132,16 @@ class LoadBalancedFleet(Construct):
             inline_policies={
                 "Serve": iam.PolicyDocument(
                     statements=[
-                        _allow(["s3:GetObject"], [artifacts.arn_for_objects(model_key)]),
-                        _allow(["kms:Decrypt"], [key.key_arn]),
-                        _allow(
+                        allow(["s3:GetObject"], [artifacts.arn_for_objects(model_key)]),
+                        allow(["kms:Decrypt"], [key.key_arn]),
+                        allow(
                             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
                             [image.repository_arn],
                         ),
-                        _allow(["ecr:GetAuthorizationToken"], ["*"]),
-                        _allow(["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"], log_streams),
+                        allow(["ecr:GetAuthorizationToken"], ["*"]),
+                        allow(["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"], log_streams),
                         # What the SSM agent does for sessions; none of it has a resource in IAM.
-                        _allow(
+                        allow(
                             [
                                 "ssm:UpdateInstanceInformation",
                                 "ssmmessages:CreateControlChannel",
@@ -360,7 +361,3 @@ class LoadBalancedFleet(Construct):
             for construct_id, (description, anchor, metric, threshold) in alarms.items()
         ]
         endpoint_alarm(self, endpoint_name=self._name, alarms=made, alerts=alerts)
-
-
-def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
-    return iam.PolicyStatement(actions=actions, resources=resources)

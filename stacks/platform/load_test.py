@@ -14,6 +14,7 @@ from stacks.checks.nag_acknowledgements import acknowledge_wildcards
 from stacks.constructs.images import REGISTRY_TOKEN, ServedImage, load_test_image
 from stacks.constructs.isolated_network import CONTAINER_SERVICES, IMAGE_LAYERS, IsolatedNetwork, ObjectAccess
 from stacks.constructs.log_group import log_group
+from stacks.constructs.statements import allow
 from stacks.naming import component_name
 from stacks.resources import DeploymentStack, SharedResources
 from stacks.settings.deployment import Deployment
@@ -146,12 +147,12 @@ class LoadTestStack(DeploymentStack):
         """Return the role with which Fargate pulls a task's image and writes its logs."""
         role = self._role(
             "ExecutionRole",
-            _allow(
+            allow(
                 ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
                 [image.repository_arn],
             ),
-            _allow(["ecr:GetAuthorizationToken"], ["*"]),
-            _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [logged.log_group_arn]),
+            allow(["ecr:GetAuthorizationToken"], ["*"]),
+            allow(["logs:CreateLogStream", "logs:PutLogEvents"], [logged.log_group_arn]),
         )
         acknowledge_wildcards(role, ["*"], REGISTRY_TOKEN)
         return role
@@ -160,9 +161,9 @@ class LoadTestStack(DeploymentStack):
         invoked, objects = self._invoked(), self._artifacts.arn_for_objects(f"{contract.FOLDER}/*")
         role = self._role(
             "TaskRole",
-            *([_allow(["sagemaker:InvokeEndpoint"], invoked)] if invoked else []),
-            _allow(["s3:GetObject"], [objects]),
-            _allow(["s3:PutObject"], [self._result_objects]),
+            *([allow(["sagemaker:InvokeEndpoint"], invoked)] if invoked else []),
+            allow(["s3:GetObject"], [objects]),
+            allow(["s3:PutObject"], [self._result_objects]),
             iam.PolicyStatement(
                 actions=["kms:Decrypt", "kms:GenerateDataKey"],
                 resources=[self._key.key_arn],
@@ -199,10 +200,6 @@ class LoadTestStack(DeploymentStack):
             ),
             inline_policies={"LoadTest": iam.PolicyDocument(statements=list(statements))},
         )
-
-
-def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
-    return iam.PolicyStatement(actions=actions, resources=resources)
 
 
 def _sagemaker(resource: str) -> str:

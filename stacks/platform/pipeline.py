@@ -16,6 +16,7 @@ from stacks.checks.nag_acknowledgements import acknowledge, acknowledge_wildcard
 from stacks.constructs.endpoint_alarms import endpoint_alarm_name
 from stacks.constructs.log_group import admit_logs, log_group
 from stacks.constructs.private_bucket import log_emptying, private_bucket
+from stacks.constructs.statements import allow
 from stacks.naming import camel
 from stacks.settings.deployment import Deployment
 from stacks.settings.pipeline import LoadGate, Pipeline, Target, endpoint_names
@@ -140,7 +141,7 @@ class PipelineStack(Stack):
             env={"AWS_DEFAULT_REGION": region} if region else {},
             partial_build_spec=_runtimes(),
             build_environment=codebuild.BuildEnvironment(compute_type=codebuild.ComputeType.LARGE),
-            role_policy_statements=[_allow(["sts:AssumeRole"], [role])] if role else _loading(test, dev, region),
+            role_policy_statements=[allow(["sts:AssumeRole"], [role])] if role else _loading(test, dev, region),
         )
         self._gates.append((test, step))
         return step
@@ -173,7 +174,7 @@ class PipelineStack(Stack):
         )
         where = f"{Aws.PARTITION}:cloudwatch:{region or Aws.REGION}:{Aws.ACCOUNT_ID}"
         self._delivery.pipeline.role.add_to_principal_policy(
-            _allow(["cloudwatch:DescribeAlarms"], [f"arn:{where}:alarm:{alarm}" for alarm in alarms])
+            allow(["cloudwatch:DescribeAlarms"], [f"arn:{where}:alarm:{alarm}" for alarm in alarms])
         )
 
     def _acknowledge(self, dev: Deployment) -> None:
@@ -244,15 +245,15 @@ def _loading(test: LoadGate, dev: Deployment, region: str | None) -> list[iam.Po
         if test.endpoint is None or name == dev.endpoint_name(test.workload, test.endpoint)
     ]
     bucket = _bucket(dev)
-    key = _allow(["kms:Decrypt"], [f"arn:{Aws.PARTITION}:kms:{here}:key/*"])
+    key = allow(["kms:Decrypt"], [f"arn:{Aws.PARTITION}:kms:{here}:key/*"])
     key.add_conditions({"ArnLike": {"kms:EncryptionContext:aws:s3:arn": [bucket, f"{bucket}/*"]}})
     return [
-        _allow(["cloudformation:DescribeStacks"], [_stack(test, dev, region)]),
-        _allow(
+        allow(["cloudformation:DescribeStacks"], [_stack(test, dev, region)]),
+        allow(
             ["sagemaker:InvokeEndpoint"],
             [f"arn:{Aws.PARTITION}:sagemaker:{here}:{kind}/{name}" for kind in _ASKED for name in names],
         ),
-        _allow(["s3:GetObject"], [f"{bucket}/{test.workload}/*"]),
+        allow(["s3:GetObject"], [f"{bucket}/{test.workload}/*"]),
         key,
     ]
 
@@ -265,7 +266,3 @@ def _stack(test: LoadGate, dev: Deployment, region: str | None) -> str:
 def _bucket(dev: Deployment) -> str:
     """ARN of the deployment's artifact bucket, whose name CloudFormation ends."""
     return f"arn:{Aws.PARTITION}:s3:::{dev.environment}-foundation-artifacts*"
-
-
-def _allow(actions: list[str], resources: list[str]) -> iam.PolicyStatement:
-    return iam.PolicyStatement(actions=actions, resources=resources)
