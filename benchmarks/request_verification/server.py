@@ -14,7 +14,7 @@ HOST = "127.0.0.1"
 _START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
 
 
-async def answer(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's interface
+async def answer(_scope: Scope, receive: Receive, send: Send) -> None:
     """Read the whole body, like every handler of the account, and respond."""
     while (await receive()).get("more_body", False):
         pass

@@ -43,10 +43,10 @@ def create_app(account: LocalAccount) -> Starlette:
     html = document()
     publisher = _Publisher(account)
 
-    async def page(request: Request) -> Response:  # noqa: ARG001 - Starlette passes it
+    async def page(_request: Request) -> Response:
         return HTMLResponse(html, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"})
 
-    async def listed(request: Request) -> Response:  # noqa: ARG001 - Starlette passes it
+    async def listed(_request: Request) -> Response:
         return JSONResponse({"dashboards": await run_in_threadpool(reading.names, cloudwatch)})
 
     async def drawn(request: Request) -> Response:

@@ -290,18 +290,18 @@ def create_app(state: Path) -> Starlette:
         except KeyError as error:
             return JSONResponse({"__type": "ValidationException", "message": f"{error.args[0]} is missing"}, 400)
 
-    async def health(request: Request) -> Response:  # noqa: ARG001 - Starlette passes it
+    async def health(_request: Request) -> Response:
         return JSONResponse({})
 
-    async def publish(request: Request) -> Response:  # noqa: ARG001 - Starlette passes it
+    async def publish(_request: Request) -> Response:
         await metrics.publish()
         return JSONResponse({})
 
-    async def status(request: Request) -> Response:  # noqa: ARG001 - Starlette passes it
+    async def status(_request: Request) -> Response:
         return JSONResponse(control.status())
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001 - Starlette passes it
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         logs.skip_old()
         control.restore()
         scaling.restore()

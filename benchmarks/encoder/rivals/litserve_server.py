@@ -25,15 +25,15 @@ class QuestionAnswering(litserve.LitAPI):
         """Load the model in the worker's process."""
         self._model = Model(self._folder, self._threads)
 
-    def decode_request(self, request: dict[str, Any], **rest: Any) -> tuple[str, str]:  # noqa: ARG002 - as in setup
+    def decode_request(self, request: dict[str, Any], **_rest: Any) -> tuple[str, str]:
         """Return the pair of texts."""
         return request["question"], request["context"]
 
-    def predict(self, inputs: list[tuple[str, str]], **rest: Any) -> list[Answer]:  # noqa: ARG002 - as in setup
+    def predict(self, inputs: list[tuple[str, str]], **_rest: Any) -> list[Answer]:
         """Return the answers of one batch."""
         return self._model.answer(inputs)
 
-    def encode_response(self, output: Answer, **rest: Any) -> Answer:  # noqa: ARG002 - as in setup
+    def encode_response(self, output: Answer, **_rest: Any) -> Answer:
         """Return the answer unchanged."""
         return output
 

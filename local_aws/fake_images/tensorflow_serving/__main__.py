@@ -83,7 +83,7 @@ class Front:
             )
         return self._client
 
-    async def ping(self, request: Request) -> Response:  # noqa: ARG002 - Starlette passes the request
+    async def ping(self, _request: Request) -> Response:
         """Respond with 200 once every backend has its model, else 502."""
         states = await asyncio.gather(
             *(backend.ready(self.client) for backend in (*self._model_servers, *self._services))

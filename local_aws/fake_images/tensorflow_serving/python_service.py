@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> int:
             print(f"inference.py failed: {error!r}", flush=True)
             return Response(f'{{"error": "{type(error).__name__}"}}', 500, media_type=JSON)
 
-    async def ping(request: Request) -> Response:  # noqa: ARG001 - Starlette passes the request
+    async def ping(_request: Request) -> Response:
         return Response()
 
     uvicorn.run(
