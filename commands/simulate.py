@@ -113,7 +113,7 @@ def simulate(  # noqa: PLR0913 - options of the command
 def choose_profile(
     profiles: tuple[ServiceProfile, ...], variant: str | None, instance_type: str | None
 ) -> ServiceProfile:
-    """Return the one profile of a variant and instance type, of which either may be None; raises ChoiceError."""
+    """Return the only profile with this variant and instance type, where None matches any; raises ChoiceError."""
     found = [
         each
         for each in profiles

@@ -318,7 +318,7 @@ def _session(clients: int) -> aiohttp.ClientSession:
 
 
 def _lost(error: Exception) -> _Reply:
-    """Return a placeholder for a missing response."""
+    """Return a reply with status 0 and the error for a request without a response."""
     return _Reply(0, str(error).encode(), type(error).__name__)
 
 

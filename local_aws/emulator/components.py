@@ -52,7 +52,7 @@ def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> t
     name = physical_id.rpartition("/")[2]
     before, after = _plain(old), _plain(new)
     _settle(name)
-    # Whatever the template does not change must stay as it is, above all the copy count, which scaling may change.
+    # Update only what the template changes: the copy count, for example, may have been changed by scaling.
     members = ("Specification", "RuntimeConfig", "DeploymentConfig")
     changes = {member: after[member] for member in members if member in after and after[member] != before.get(member)}
     if changes:

@@ -107,7 +107,7 @@ def _extracted(state: Path, url: str, expected_sha256: str) -> Path:
 
 
 def current(s3: "S3Client", bucket: str, key: str) -> str:
-    """Return the ETag of an archive as it is in S3 now; raise AbsentError or StoreUnavailableError."""
+    """Return the current ETag of an archive in S3; raise AbsentError or StoreUnavailableError."""
     try:
         return s3.head_object(Bucket=bucket, Key=key)["ETag"]
     except (ClientError, BotoCoreError) as error:

@@ -20,7 +20,7 @@ KINDS = {
     components.KIND: "inference-component",
     compilation.KIND: "compilation-job",
 }
-"""What stands in the ARN of a resource, by kind."""
+"""Resource type in an ARN, by kind of record."""
 _SAVE_SECONDS = 2.0
 
 
