@@ -65,6 +65,8 @@ class _Kind:
 
     lanes: lanes that are free now.
     rate: tokens per second of one lane.
+    shared_rate: the same of runs at whose end other requests were present: their threads slow down an engine that
+        needs all cores at once. None before the first.
     running: number of lanes in use.
     """
 
@@ -72,6 +74,7 @@ class _Kind:
     packs: bool
     gains: Mapping[int, float]
     rate: float = _FIRST_RATE
+    shared_rate: float | None = None
     running: int = 0
 
     def choose(self, lengths: Sequence[int], first: int) -> list[int]:
@@ -83,12 +86,16 @@ class _Kind:
             return 1
         return LENGTH_BUCKET if rows == 1 else BATCH_BUCKET
 
-    def ran(self, lane: _Lane, batch: EncoderBatch, seconds: float) -> None:
+    def ran(self, lane: _Lane, batch: EncoderBatch, seconds: float, *, shared: bool) -> None:
         shape = batch.input_ids.shape
         tokens = int(batch.attention_mask.sum()) if self.packs else batch.input_ids.size
         # With padding, the first run of a shape also prepares it, so its time does not predict later runs.
         if self.packs or shape in lane.shapes:
-            self.rate += _SMOOTHING * (tokens / max(seconds, 1e-6) - self.rate)
+            rate = tokens / max(seconds, 1e-6)
+            self.rate += _SMOOTHING * (rate - self.rate)
+            if shared:
+                before = rate if self.shared_rate is None else self.shared_rate
+                self.shared_rate = before + _SMOOTHING * (rate - before)
         if not self.packs:
             lane.shapes.add(shape)
 
@@ -240,7 +247,8 @@ class Batcher:
         if lanes is None or self._all_cores.running:
             return self._all_cores
         used = min(self._tickets, lanes.running + len(lanes.lanes))
-        return lanes if lanes.running or used * lanes.rate > _WORTH * self._all_cores.rate else self._all_cores
+        together = self._all_cores.rate if self._all_cores.shared_rate is None else self._all_cores.shared_rate
+        return lanes if lanes.running or used * lanes.rate > _WORTH * together else self._all_cores
 
     def _run(self, runner: _Ticket, job: _Job) -> None:
         rows = job.rows
@@ -257,7 +265,7 @@ class Batcher:
             job.kind.lanes.append(job.lane)
             job.kind.running -= 1
             if error is None:
-                job.kind.ran(job.lane, batch, seconds)
+                job.kind.ran(job.lane, batch, seconds, shared=self._tickets > 1)
             for line, row in enumerate(rows):
                 length, ticket = len(row.window.input_ids), row.ticket
                 if error is None:

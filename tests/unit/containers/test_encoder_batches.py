@@ -291,6 +291,36 @@ def test_lanes_that_do_less_together_are_left() -> None:
     assert [each.shapes for each in lanes] == [[], []]
 
 
+def test_what_a_lone_request_gets_of_all_cores_does_not_keep_crowds_from_the_lanes() -> None:
+    whole, lanes, batcher = with_lanes(2)
+    assert batcher._lanes is not None
+    # Nobody disturbs the lone request's threads; several requests had less of the same engine.
+    batcher._all_cores.rate, batcher._all_cores.shared_rate = 9000.0, 7000.0
+    batcher._lanes.rate = 4200.0
+    with ThreadPoolExecutor(3) as threads:
+        alone = threads.submit(batcher.infer, [window(16)])
+        until(lambda: len(whole.shapes) == 1)
+        pair = [threads.submit(batcher.infer, [window(200)]) for _ in range(2)]
+        until(lambda: len(batcher._rows) == 2)
+        for each in (whole, *lanes):
+            each.gate.set()
+        for future in (alone, *pair):
+            future.result(timeout=10)
+    assert whole.shapes == [(1, 16)]
+    assert [len(each.shapes) for each in lanes] == [1, 1]
+
+
+def test_only_a_run_that_others_wait_for_counts_as_shared() -> None:
+    whole, _, batcher = with_lanes(2)
+    batcher._all_cores.shared_rate = 7000.0
+    whole.gate.set()
+    rate = batcher._all_cores.rate
+    for _ in range(2):
+        batcher.infer([window(64)])
+    assert batcher._all_cores.rate != rate
+    assert batcher._all_cores.shared_rate == 7000.0
+
+
 def test_every_window_is_answered_on_all_ways_at_once() -> None:
     whole, lanes, batcher = with_lanes(3)
     for each in (whole, *lanes):
