@@ -16,9 +16,8 @@ def make_handler(model: QuestionAnswering, precision: str) -> Callable[[Invocati
         # The client may have left while the request waited for a thread.
         invocation.cancellation.check()
         items, is_list = decode_items(invocation.body, precision)
-        pairs = [(item.question, item.context) for item in items]
         try:
-            answers = model.answer(pairs, max_windows=MAX_WINDOWS, cancellation=invocation.cancellation)
+            answers = model.answer(items, max_windows=MAX_WINDOWS, cancellation=invocation.cancellation)
         except RequestTooLongError as error:
             raise too_long_error(error, is_list=is_list) from error
         return Answer(encode_answers(answers, is_list), attributes=attributes)

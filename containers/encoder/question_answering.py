@@ -8,7 +8,7 @@ import numpy as np
 from containers.encoder.batching import LENGTH_BUCKET, Batcher
 from containers.encoder.engines import EncoderEngine
 from containers.serving.cancellation import Cancellation
-from containers.serving.question_answering.answers import AnsweredQuestion, best_answer
+from containers.serving.question_answering.answers import AnsweredQuestion, Item, answers
 from containers.serving.question_answering.windows import EncoderBatch, Window, Windower
 
 
@@ -49,22 +49,18 @@ class QuestionAnswering:
 
     def answer(
         self,
-        pairs: Sequence[tuple[str, str]],
+        items: Sequence[Item],
         *,
         max_windows: int = sys.maxsize,
         cancellation: Cancellation | None = None,
     ) -> list[AnsweredQuestion]:
-        """Answer (question, context) pairs, in order.
+        """Answer questions, in order.
 
         A context without tokens gives an empty answer with score 0. Raises ContextTooLongError for a single context
-        that is too long, RequestTooLongError for pairs of more than `max_windows` windows, and ServingError once the
-        response is no longer needed.
+        that is too long, RequestTooLongError for items of more than `max_windows` windows, and ServingError for
+        logits that are not finite and once the response is no longer needed.
         """
+        pairs = [(item.question, item.context) for item in items]
         cut = self._windower.windows_of_request(pairs, max_windows)
         logits = self._batcher.infer([window for windows in cut for window in windows], cancellation)
-        answers: list[AnsweredQuestion] = []
-        position = 0
-        for (_, context), windows in zip(pairs, cut, strict=True):
-            answers.append(best_answer(context, windows, logits[position : position + len(windows)]))
-            position += len(windows)
-        return answers
+        return answers(items, cut, logits)

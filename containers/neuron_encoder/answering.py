@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 
-from containers.neuron_encoder.scheduler import Logits, Scheduler
+from containers.neuron_encoder.scheduler import Scheduler
 from containers.neuron_encoder.tokenizing import TokenizerThreads
 from containers.serving.errors import ServingError
-from containers.serving.question_answering.answers import AnsweredQuestion, best_answer
-from containers.serving.question_answering.requests import Item, too_long_error
-from containers.serving.question_answering.windows import RequestTooLongError, Window
+from containers.serving.question_answering.answers import AnsweredQuestion, Item, answers
+from containers.serving.question_answering.requests import too_long_error
+from containers.serving.question_answering.windows import RequestTooLongError
 
 _INLINE_WINDOWS = 8
 """Requests with more windows search their spans on a thread, so they do not delay other requests."""
@@ -60,8 +60,8 @@ class Answering:
             windows = [window for each in cut for window in each]
             logits = await self._scheduler.infer(model, windows)
             if len(windows) <= _INLINE_WINDOWS:
-                return _answers(items, cut, logits)
-            return await asyncio.to_thread(_answers, items, cut, logits)
+                return answers(items, cut, logits)
+            return await asyncio.to_thread(answers, items, cut, logits)
         finally:
             self._pending[model] -= 1
 
@@ -69,13 +69,3 @@ class Answering:
         """Stop the threads."""
         await self._tokenizer.close()
         await self._scheduler.close()
-
-
-def _answers(
-    items: Sequence[Item], cut: Sequence[Sequence[Window]], logits: Sequence[Logits]
-) -> list[AnsweredQuestion]:
-    answers, position = [], 0
-    for item, windows in zip(items, cut, strict=True):
-        answers.append(best_answer(item.context, windows, logits[position : position + len(windows)]))
-        position += len(windows)
-    return answers

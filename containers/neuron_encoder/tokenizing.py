@@ -6,7 +6,8 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from containers.serving.question_answering.requests import MAX_WINDOWS, Item
+from containers.serving.question_answering.answers import Item
+from containers.serving.question_answering.requests import MAX_WINDOWS
 from containers.serving.question_answering.windows import (
     ContextTooLongError,
     RequestTooLongError,

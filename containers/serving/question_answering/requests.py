@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from containers.serving.errors import ServingError
-from containers.serving.question_answering.answers import AnsweredQuestion
+from containers.serving.question_answering.answers import AnsweredQuestion, Item
 from containers.serving.question_answering.windows import ContextTooLongError, RequestTooLongError
 
 MAX_ITEMS = 64
@@ -16,23 +16,6 @@ MAX_CHARACTERS = 192 * 1024
 """Most characters of all questions and contexts in one request. English text of MAX_WINDOWS windows of 384 tokens has
 about 120,000. The limit bounds the tokenizer's time to less than a second for any text."""
 _EXAMPLE = '{"question": "...", "context": "..."}'
-
-
-class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One question about one context; `precision`, if given, must be that of the served artifact."""
-
-    question: str
-    context: str
-    precision: str | None = None
-
-
-class AnswerItem(msgspec.Struct, frozen=True):
-    """One answer; start and end are character positions in the context, end exclusive; score is 0 to 1."""
-
-    answer: str
-    score: float
-    start: int
-    end: int
 
 
 _ITEM, _ITEMS, _ENCODER = msgspec.json.Decoder(Item), msgspec.json.Decoder(list[Item]), msgspec.json.Encoder()
@@ -75,8 +58,7 @@ def too_long_error(error: RequestTooLongError, *, is_list: bool) -> ServingError
 
 def encode_answers(answers: Sequence[AnsweredQuestion], is_list: bool) -> bytes:
     """Return the answers as JSON: a list if the request was a list."""
-    encoded = [AnswerItem(a.answer, a.score, a.start, a.end) for a in answers]
-    return _ENCODER.encode(encoded if is_list else encoded[0])
+    return _ENCODER.encode(answers if is_list else answers[0])
 
 
 def _too_many_characters(item: Item, where: str, characters: int) -> ServingError:

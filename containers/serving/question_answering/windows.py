@@ -84,12 +84,16 @@ class Window:
     input_ids, token_type_ids: int64, shape (tokens,).
     context_start: index of the first context token in `input_ids`.
     offsets: character range of each context token in the context; int64, shape (context tokens, 2).
+    first_token: index of the window's first context token among all tokens of the context.
+    question_truncated: whether the question had more tokens than `max_query_length`.
     """
 
     input_ids: TokenArray
     token_type_ids: TokenArray
     context_start: int
     offsets: TokenArray
+    first_token: int = 0
+    question_truncated: bool = False
 
     @property
     def context_slice(self) -> slice:
@@ -184,16 +188,15 @@ class Windower:
                 "Split it into parts and ask about each part"
             )
         prefix = np.concatenate([self._cls, question_ids, self._sep])
-        return [
-            self._window(prefix, context_ids[begin : begin + room], offsets[begin : begin + room])
-            for begin in range(0, count * step, step)
-        ]
-
-    def _window(self, prefix: TokenArray, context_ids: TokenArray, offsets: TokenArray) -> Window:
-        input_ids = np.concatenate([prefix, context_ids, self._sep])
-        token_type_ids = np.zeros(len(input_ids), dtype=np.int64)
-        token_type_ids[len(prefix) :] = 1
-        return Window(input_ids, token_type_ids, len(prefix), offsets)
+        truncated = len(question.ids) > len(question_ids)
+        windows = []
+        for begin in range(0, count * step, step):
+            input_ids = np.concatenate([prefix, context_ids[begin : begin + room], self._sep])
+            token_type_ids = np.zeros(len(input_ids), dtype=np.int64)
+            token_type_ids[len(prefix) :] = 1
+            own = offsets[begin : begin + room]
+            windows.append(Window(input_ids, token_type_ids, len(prefix), own, begin, truncated))
+        return windows
 
 
 def checked_windows(

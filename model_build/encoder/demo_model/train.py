@@ -223,7 +223,7 @@ def evaluate(model: torch.nn.Module, windower: Windower, questions: Sequence[Que
     predictions: dict[str, str] = {}
     position = 0
     for question, windows in zip(questions, cut, strict=True):
-        spans = best_spans(windows, [logits[position + offset] for offset in range(len(windows))])
+        spans = best_spans(windows, [logits[position + offset] for offset in range(len(windows))]).spans
         position += len(windows)
         if spans:
             predictions[question.id] = question.context[spans[0].start : spans[0].end]

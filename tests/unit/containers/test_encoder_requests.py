@@ -14,6 +14,7 @@ from containers.encoder.handler import make_handler
 from containers.encoder.question_answering import QuestionAnswering
 from containers.serving.app import Answer, Invocation, ServingOptions, create_app
 from containers.serving.contract import MAX_BODY_BYTES
+from containers.serving.question_answering.answers import Item, whole_characters
 from containers.serving.question_answering.requests import MAX_CHARACTERS, MAX_ITEMS, MAX_WINDOWS
 from containers.serving.question_answering.spans import FloatArray
 from containers.serving.question_answering.windows import EncoderBatch, Window, Windower, WindowLimits
@@ -31,11 +32,11 @@ class PointsAtTheWordAnswer:
         return logits, logits
 
 
-def question_answering() -> QuestionAnswering:
+def question_answering(limits: WindowLimits | None = None) -> QuestionAnswering:
     tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=True, lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return QuestionAnswering(PointsAtTheWordAnswer(), Windower(tokenizer, WindowLimits(64, 16, 16)))
+    return QuestionAnswering(PointsAtTheWordAnswer(), Windower(tokenizer, limits or WindowLimits(64, 16, 16)))
 
 
 def send(
@@ -76,6 +77,60 @@ def test_a_list_in_a_list_out_in_order() -> None:
 def test_batched_answers_equal_single_ones() -> None:
     items = [{"question": "q", "context": f"{'x ' * n}answer {'y ' * (3 * n)}"} for n in range(20)]
     assert invoke(items).json() == [invoke(item).json() for item in items]
+
+
+@pytest.mark.parametrize("windows", [2, 3, 5])
+def test_an_answer_that_several_windows_see_is_as_certain_as_in_one(windows: int) -> None:
+    # With 58 context tokens to a window and one token of step, `windows` windows share all but the outermost tokens.
+    limits = WindowLimits(64, 56, 4)
+    asked = {"question": "q", "context": f"{'x ' * 30}answer {'x ' * 29}"}
+    alone, shared = (
+        send(
+            [{"method": "POST", "url": "/invocations", "json": {**asked, "context": asked["context"] + "x " * more}}],
+            make_handler(question_answering(limits), "int8"),
+        )[0].json()
+        for more in (0, windows - 1)
+    )
+    assert shared["answer"] == alone["answer"] == "answer"
+    assert shared["score"] == pytest.approx(alone["score"], rel=0.01)
+    assert alone["score"] > 0.9
+
+
+@pytest.mark.parametrize("marks", ["\u0308", "\u0323\u0301", "\ufe0f"])
+def test_an_answer_keeps_the_marks_of_its_last_letter(marks: str) -> None:
+    found = invoke({"question": "q", "context": f"in Answer{marks}, then"}).json()
+    assert (found["answer"], found["start"], found["end"]) == (f"Answer{marks}", 3, 9 + len(marks))
+
+
+def test_a_range_that_begins_or_ends_between_a_letter_and_its_sign_is_extended() -> None:
+    hindi = "\u0915\u093f\u0924\u093e\u092c"
+    assert whole_characters(hindi, 1, 3) == (0, 4)
+    assert whole_characters(hindi, 2, 4) == (2, 4)
+    assert whole_characters("\u0301a", 0, 1) == (0, 1)
+
+
+def test_a_question_that_was_cut_says_so_and_others_do_not() -> None:
+    item = {"question": "word " * 16, "context": "answer"}
+    assert "question_truncated" not in invoke(item).json()
+    assert invoke({**item, "question": "word " * 17}).json()["question_truncated"] is True
+
+
+def test_no_answer_competes_only_where_it_is_asked_for() -> None:
+    item = {"question": "q", "context": "nothing here"}
+    assert invoke(item).json().keys() == {"answer", "score", "start", "end"}
+    asked = {**item, "handle_impossible_answer": True}
+    # All logits are 0: three spans and "no answer" are equally likely, and a tie is an answer.
+    found = invoke(asked).json()
+    assert found["score"] == pytest.approx(1 / 4)
+    assert found["no_answer_score"] == pytest.approx(1 / 4)
+    assert found["answer"] != ""
+    found = invoke({**asked, "null_score_diff_threshold": -0.5}).json()
+    assert (found["answer"], found["start"], found["end"]) == ("", 0, 0)
+    assert found["score"] == found["no_answer_score"] == pytest.approx(1 / 4)
+    assert invoke({**asked, "context": "answer"}).json()["answer"] == "answer"
+    assert invoke({**asked, "null_score_diff_threshold": "high"}).json()["error"]["field"] == (
+        "null_score_diff_threshold"
+    )
 
 
 def test_the_precision_is_told_and_never_mixed() -> None:
@@ -179,7 +234,7 @@ def test_a_context_that_is_too_long_alone_is_named_by_its_place_in_the_list() ->
 
 
 def test_the_build_may_ask_for_more_windows_than_a_request() -> None:
-    answers = question_answering().answer([("q", "word " * 600)] * 12)
+    answers = question_answering().answer([Item("q", "word " * 600)] * 12)
     assert len(answers) == 12
 
 

@@ -12,7 +12,8 @@ from containers.neuron_encoder.scheduler import Scheduler
 from containers.neuron_encoder.tokenizing import TokenizerThreads
 from containers.serving.cancellation import Cancellation, while_wanted
 from containers.serving.errors import ServingError
-from containers.serving.question_answering.requests import MAX_WINDOWS, Item
+from containers.serving.question_answering.answers import Item
+from containers.serving.question_answering.requests import MAX_WINDOWS
 from containers.serving.question_answering.windows import RequestTooLongError, Window, Windower, WindowLimits
 from tests.unit.containers.test_neuron_encoder_batches import DEADLINE, Core, Nobody, window
 

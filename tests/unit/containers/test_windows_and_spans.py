@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from containers.serving.errors import ServingError
 from containers.serving.question_answering.spans import best_spans
 from containers.serving.question_answering.windows import (
     ContextTooLongError,
@@ -126,7 +127,7 @@ def test_the_best_span_is_the_one_that_brute_force_finds(
 ) -> None:
     values = st.lists(st.integers(-50, 50), min_size=context_tokens + 4, max_size=context_tokens + 4)
     start, end = ((np.array(data.draw(values)) / 8).astype(np.float32) for _ in range(2))
-    spans = best_spans([window_of(context_tokens)], [(start, end)], max_answer_length=longest)
+    spans = best_spans([window_of(context_tokens)], [(start, end)], max_answer_length=longest).spans
     every = {
         (2 * i, 2 * j + 1): float(start[3 + i] + end[3 + j])
         for i in range(context_tokens)
@@ -142,7 +143,7 @@ def test_an_answer_never_lies_in_the_question_or_on_a_special_token() -> None:
     window = window_of(3)
     start, end = np.full(7, 9.0, dtype=np.float32), np.full(7, 9.0, dtype=np.float32)
     start[3:6], end[3:6] = 0, 0
-    assert {(s.start, s.end) for s in best_spans([window], [(start, end)])} <= {
+    assert {(s.start, s.end) for s in best_spans([window], [(start, end)]).spans} <= {
         (0, 1),
         (0, 3),
         (0, 5),
@@ -154,11 +155,46 @@ def test_an_answer_never_lies_in_the_question_or_on_a_special_token() -> None:
 
 def test_overlapping_windows_give_each_character_range_once() -> None:
     logits = np.zeros(9, dtype=np.float32)
-    spans = best_spans([window_of(5), window_of(5)], [(logits, logits), (logits + 1, logits)], n_best=50)
+    spans = best_spans([window_of(5), window_of(5)], [(logits, logits), (logits + 1, logits)], n_best=50).spans
     assert len({(s.start, s.end) for s in spans}) == len(spans)
     assert spans[0].logit == 1
 
 
+@settings(deadline=None)
+@given(data=st.data(), sizes=st.lists(st.integers(1, 8), min_size=1, max_size=5), shared=st.integers(1, 3))
+def test_each_character_range_counts_once_with_its_best_logit_in_candidates_and_mass(
+    data: st.DataObject, sizes: list[int], shared: int
+) -> None:
+    tokens = sum(sizes)
+    # Several tokens may have the same characters, as a decomposed syllable has.
+    characters = np.array([[2 * (i // shared), 2 * (i // shared) + 1] for i in range(tokens)])
+    windows, logits = [], []
+    for first in np.cumsum([0, *sizes[:-1]]):
+        last = data.draw(st.integers(first + 1, tokens))
+        ids = np.arange(last - first + 4)
+        windows.append(Window(ids, ids * 0, 3, characters[first:last], int(first)))
+        values = st.lists(st.integers(-50, 50), min_size=len(ids), max_size=len(ids))
+        logits.append(tuple((np.array(data.draw(values)) / 8).astype(np.float32) for _ in range(2)))
+    found = best_spans(windows, logits, n_best=1000, max_answer_length=4).spans  # type: ignore[arg-type]
+    best: dict[tuple[int, int], float] = {}
+    for window, (start, end) in zip(windows, logits, strict=True):
+        for i in range(len(window.offsets)):
+            for j in range(i, min(len(window.offsets), i + 4)):
+                key = int(window.offsets[i, 0]), int(window.offsets[j, 1])
+                best[key] = max(best.get(key, -np.inf), float(start[3 + i] + end[3 + j]))
+    assert {(span.start, span.end): span.logit for span in found} == pytest.approx(best)
+    assert sum(span.score for span in found) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_an_error_and_no_empty_answer(number: float) -> None:
+    logits = np.zeros(9, dtype=np.float32)
+    broken = logits.copy()
+    broken[4] = number
+    with pytest.raises(ServingError, match="not finite"):
+        best_spans([window_of(5), window_of(5)], [(logits, logits), (broken, logits)])
+
+
 def test_a_context_without_tokens_has_no_span() -> None:
     logits = np.zeros(4, dtype=np.float32)
-    assert best_spans([window_of(0)], [(logits, logits)]) == []
+    assert best_spans([window_of(0)], [(logits, logits)]).spans == []
