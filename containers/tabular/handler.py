@@ -22,6 +22,8 @@ MAX_STEPS = 2**28
 nodes per row, so the size of the response limits their requests first."""
 _INLINE_STEPS = 2**17
 """Most nodes that a request may visit on the event loop, at no more than 50 ns each; larger requests go to a thread."""
+_MACOS = "__MACOSX"
+"""Folder that macOS adds to archives, for its own metadata."""
 _LONGEST_SCORE = len("-1.1754943508222875e-38")
 """Most characters of a float32, converted to float64 and written in its shortest form."""
 _MAX_ROWS = {
@@ -85,7 +87,7 @@ def _check_finite(blocks: Sequence[FloatArray]) -> None:
 def load_model(folder: Path) -> ChurnModel:
     """Load the single model file in an extracted archive; raises ModelLoadError."""
     try:
-        files = [path for path in sorted(entries(folder)) if not path.is_dir() or path.is_symlink()]
+        files = [path for path in sorted(entries(folder)) if _counts(path, folder)]
     except OSError as error:
         raise ModelLoadError(f"{folder} cannot be read: {error.strerror}") from error
     if not folder.is_dir():
@@ -97,12 +99,23 @@ def load_model(folder: Path) -> ChurnModel:
     if size > MAX_MODEL_BYTES:
         raise ModelLoadError(f"{files[0].name} has {size} bytes; at most {MAX_MODEL_BYTES} are read")
     try:
-        trees = read_model(files[0].read_bytes())
+        trees = read_model(files[0].read_bytes(), FEATURES)
     except (ModelError, OSError) as error:
         raise ModelLoadError(f"{files[0].name}: {error}") from error
     if trees.features != len(FEATURES):
         raise ModelLoadError(f"{files[0].name} reads {trees.features} features, churn models read {len(FEATURES)}")
     return ChurnModel(trees)
+
+
+def _counts(path: Path, folder: Path) -> bool:
+    """Return whether a path is a file of its own: no folder, and none of what macOS and editors hide in archives.
+
+    AWS's container ignores hidden files too. A symbolic link counts, whatever its name, and is refused.
+    """
+    if path.is_symlink():
+        return True
+    hidden = any(part.startswith(".") or part == _MACOS for part in path.relative_to(folder).parts)
+    return not hidden and not path.is_dir()
 
 
 def _answers_json(invocation: Invocation) -> bool:

@@ -1,16 +1,20 @@
 """Boosted trees: read an XGBoost model, check all of it, and predict as XGBoost does."""
 
 import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from containers.tabular.documents import read_document
-from containers.tabular.forest import FloatArray, Forest, ModelError, Node, read_forest
+from containers.tabular.forest import FloatArray, Forest, IntArray, ModelError, Node, read_forest
 
 _LOGISTIC = frozenset({"binary:logistic", "reg:logistic"})
 _IDENTITY = frozenset({"reg:squarederror"})
+_TRAIN = "train and save the model again"
 _ROWS_IN_PYTHON = 12
 """Most rows for which walking nested tuples is faster than NumPy, whose calls have a fixed cost."""
 _PAIRS_AT_ONCE = 2**18
@@ -75,9 +79,14 @@ class TreeEnsemble:
         return margins + self._base_margin
 
 
-def read_model(data: bytes) -> TreeEnsemble:
+def read_model(data: bytes, names: Sequence[str] = ()) -> TreeEnsemble:
     """Read an XGBoost model saved as UBJSON or JSON, and check everything in it.
 
+    Of a model that training stopped early, only the rounds up to `best_iteration` are used, as the built-in container
+    and XGBoost's scikit-learn classes do.
+
+    names: names of the columns that `predict` gets. A model that was trained on the same names in another order reads
+        its own columns; one without names reads them in this order. Empty for the model's own order.
     Raises ModelError for damage and for unsupported models: boosters other than gbtree, categorical splits, several
     outputs, and objectives other than binary:logistic, reg:logistic and reg:squarederror.
     """
@@ -85,17 +94,18 @@ def read_model(data: bytes) -> TreeEnsemble:
         document = read_document(data)
     except (ValueError, RecursionError) as error:
         raise ModelError(
-            f"the model is neither UBJSON nor JSON ({error}); save it with Booster.save_model of XGBoost 1.6 or later"
+            f"the model is neither UBJSON nor JSON ({error}); save it by XGBoost 1.6 or later under a name that "
+            'ends in .ubj or .json, such as booster.save_model("model.ubj"): other names can give an older format'
         ) from error
     try:
-        return _ensemble(document["learner"], len(data))
+        return _ensemble(document["learner"], len(data), names)
     except ModelError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(f"the model lacks a part that XGBoost writes ({error!r}); save it again") from error
 
 
-def _ensemble(learner: dict[str, Any], file_bytes: int) -> TreeEnsemble:
+def _ensemble(learner: dict[str, Any], file_bytes: int, names: Sequence[str]) -> TreeEnsemble:
     booster, objective = learner["gradient_booster"], learner["objective"]["name"]
     if booster["name"] != "gbtree":
         raise ModelError(f"the booster is {booster['name']!r}: only gbtree is served here; use container: builtin")
@@ -106,13 +116,53 @@ def _ensemble(learner: dict[str, Any], file_bytes: int) -> TreeEnsemble:
     features = int(parameters["num_feature"])
     if int(parameters["num_class"]) > 1 or int(parameters.get("num_target", 1)) > 1:
         raise ModelError("the model has several outputs: only one is served here; use container: builtin")
-    forest = read_forest(booster["model"]["trees"], features, file_bytes)
+    forest = read_forest(_used_trees(learner), features, file_bytes)
+    if names and (columns := _columns(learner.get("feature_names"), features, names)) is not None:
+        known = (forest.feature >= 0) & (forest.feature < features)
+        forest = replace(forest, feature=np.where(known, columns[np.where(known, forest.feature, 0)], forest.feature))
     base = _base_score(parameters["base_score"])
     logistic = objective in _LOGISTIC
     if logistic and not 0 < base < 1:
         raise ModelError(f"base_score is {base}: {objective} needs a value between 0 and 1; train the model again")
     margin = math.log(base / (1 - base)) if logistic else base
     return TreeEnsemble(forest, features=features, base_margin=margin, logistic=logistic)
+
+
+def _used_trees(learner: dict[str, Any]) -> list[Any]:
+    """Return the trees of the rounds up to the best one, or all trees of a model without one."""
+    model = learner["gradient_booster"]["model"]
+    trees: list[Any] = model["trees"]
+    best = (learner.get("attributes") or {}).get("best_iteration")
+    if best is None:
+        return trees
+    if not re.fullmatch(r"\d{1,9}", str(best)):
+        raise ModelError(f"best_iteration is {str(best)[:20]!r}: it must be a round; train the model again")
+    per_round = int(model["gbtree_model_param"].get("num_parallel_tree") or 1)
+    used = (int(best) + 1) * per_round
+    if per_round < 1 or used > len(trees):
+        raise ModelError(
+            f"best_iteration is {best}, and the model has {len(trees)} trees, {per_round} a round: {_TRAIN}"
+        )
+    return trees[:used]
+
+
+def _columns(given: Any, features: int, names: Sequence[str]) -> IntArray | None:
+    """Return the position in `names` of each of the model's features; None if it has no names of its own."""
+    # A matrix without names gets f0, f1, ... in some versions of XGBoost.
+    if not given or (isinstance(given, list) and given == [f"f{index}" for index in range(features)]):
+        return None
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given) or len(given) != features:
+        raise ModelError(f"feature_names must be {features} names: {_TRAIN}")
+    positions = {name: index for index, name in enumerate(names)}
+    problems = [f"it reads {each[:60]!r}, which is not a column here" for each in given if each not in positions]
+    problems += [f"it does not read {each!r}" for each in names if each not in given]
+    problems += ["a name appears twice"] if len(set(given)) != len(given) else []
+    if problems:
+        raise ModelError(
+            f"the model was trained on other features: {problems[0]}; train it on these, in any order: "
+            f"{', '.join(names)}"
+        )
+    return np.array([positions[each] for each in given], np.int32)
 
 
 def _base_score(text: Any) -> float:
