@@ -64,12 +64,20 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     gate: Literal["reference", "99.9%", "99%", "passed"]
 
 
+class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request and the response that the artifact gave at build time, as JSON values."""
+
+    request: dict[str, Any]
+    response: dict[str, Any]
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An artifact's origin, accuracy and requirements.
 
     recipe: the build's settings as JSON values.
     instruction_sets_any_of: instruction sets; the processor must have at least one of them.
     accuracy: None for random weights, whose answers mean nothing.
+    example: a request that the container must answer alike before it is healthy; None for random weights.
     files: sha256 in hex by path in the archive.
     """
 
@@ -84,6 +92,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     instruction_sets_any_of: tuple[str, ...]
     calibration: Calibration | None
     accuracy: Accuracy | None
+    example: Example | None = None
     files: dict[str, str]
 
     def to_json(self) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from tqdm import tqdm
 
 import containers.encoder
@@ -18,21 +19,24 @@ from containers.encoder.model_files import TOKENIZER_FILE, window_limits
 from containers.encoder.question_answering import QuestionAnswering
 from containers.serving.contract import MODEL_ARCHIVE
 from containers.serving.cpu import available_cores, instruction_sets
+from containers.serving.errors import ServingError
 from containers.serving.manifest import (
     SCHEMA_VERSION,
     Accuracy,
     Calibration,
     EngineVersion,
+    Example,
     Manifest,
     Scores,
     Tensor,
 )
+from containers.serving.question_answering.answers import AnsweredQuestion, Item
 from containers.serving.question_answering.windows import EncoderBatch, Windower
 from model_build.artifact import Artifact, file_hashes, pack
 from model_build.encoder import source, squad
 from model_build.encoder.data import Split, calibration_batches, load_splits
 from model_build.encoder.engines import Int8Engine, engine
-from model_build.encoder.gate import check_gate, gate_label
+from model_build.encoder.gate import check_gate, check_reference, gate_label
 from model_build.encoder.recipe import PRECISIONS, EncoderRecipe, Precision, RandomSource
 from model_build.errors import BuildError
 from model_build.steps import StepCache, StepResult, code_hash
@@ -72,6 +76,15 @@ class BuildResult:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A model's scores, its answers by question id, and the answer it is surest of as the manifest's example."""
+
+    scores: Scores
+    predictions: dict[str, str]
+    example: Example
+
+
 def build(recipe: EncoderRecipe, cache: Path, output: Path, log: Callable[[str], object]) -> BuildResult:
     """Build both precisions into `output/<precision>/model.tar.gz`.
 
@@ -94,6 +107,7 @@ def build(recipe: EncoderRecipe, cache: Path, output: Path, log: Callable[[str],
     )
     common = {"code": code, "versions": kit.versions(), "engine": recipe.engine}
     fetched = steps.run("fetch", {"source": facts["source"], **common}, lambda to: source.fetch(recipe.source, to))
+    source.check_windows(fetched.folder, recipe.max_seq_length)
     windower = Windower.from_file(fetched.folder / TOKENIZER_FILE, window_limits(facts))
     fp32 = steps.run(
         "export", {"of": fetched.key}, lambda to: kit.export(source.load(fetched.folder, kit.attention), to)
@@ -113,15 +127,16 @@ def build(recipe: EncoderRecipe, cache: Path, output: Path, log: Callable[[str],
         ),
     )
     models: dict[Precision, StepResult] = {"fp32": fp32, "int8": int8}
-    scores: dict[Precision, Scores] | None = None
+    evaluated: dict[Precision, Evaluation] | None = None
     if not isinstance(recipe.source, RandomSource):
-        scores = {
+        evaluated = {
             precision: _evaluate(
                 steps, _engine_name(kit, precision), precision, models[precision], windower, splits.evaluation, windows
             )
             for precision in PRECISIONS
         }
-        check_gate(scores["fp32"], scores["int8"], recipe.gate.min_f1_ratio)
+        check_reference(splits.evaluation.questions, evaluated["fp32"].predictions)
+        check_gate(evaluated["fp32"].scores, evaluated["int8"].scores, recipe.gate.min_f1_ratio)
     artifacts: dict[Precision, Artifact] = {}
     manifests: dict[Precision, Manifest] = {}
     for precision in PRECISIONS:
@@ -129,7 +144,7 @@ def build(recipe: EncoderRecipe, cache: Path, output: Path, log: Callable[[str],
             staging = Path(scratch) / "model"
             shutil.copytree(models[precision].folder, staging)
             shutil.copy(fetched.folder / TOKENIZER_FILE, staging / TOKENIZER_FILE)
-            manifest = _manifest(recipe, kit, precision, staging, calibrated, splits.evaluation.name, scores)
+            manifest = _manifest(recipe, kit, precision, staging, calibrated, splits.evaluation.name, evaluated)
             artifacts[precision] = _packed(steps, staging, manifest, output / precision)
             manifests[precision] = manifest
     return BuildResult(artifacts, manifests, splits.calibration, splits.evaluation)
@@ -156,22 +171,36 @@ def _evaluate(
     windower: Windower,
     split: Split,
     windows: dict[str, Any],
-) -> Scores:
+) -> Evaluation:
     def run(output: Path) -> None:
         answering = QuestionAnswering(load_engine(engine_name, model.folder, available_cores()), windower)
         with tqdm(total=len(split.questions), desc=f"evaluate {precision}", unit="question") as progress:
-            predictions: dict[str, str] = {}
+            answers: dict[str, AnsweredQuestion] = {}
             for begin in range(0, len(split.questions), 32):
                 part = split.questions[begin : begin + 32]
-                answers = answering.answer([(question.question, question.context) for question in part])
-                predictions.update({q.id: answer.answer for q, answer in zip(part, answers, strict=True)})
+                items = [Item(question.question, question.context) for question in part]
+                try:
+                    answers |= zip((question.id for question in part), answering.answer(items), strict=True)
+                except ServingError as error:
+                    raise BuildError(
+                        f"the {precision} model fails on an evaluation question: {error.message}"
+                    ) from error
                 progress.update(len(part))
+        predictions = {name: answer.answer for name, answer in answers.items()}
         scores = squad.score(split.questions, predictions)
         (output / "scores.json").write_text(json.dumps(asdict(scores)))
         (output / "predictions.json").write_text(json.dumps(predictions, indent=2, sort_keys=True))
+        surest = max(split.questions, key=lambda question: answers[question.id].score)
+        request = Item(surest.question, surest.context)
+        example = Example(request=msgspec.to_builtins(request), response=msgspec.to_builtins(answers[surest.id]))
+        (output / "example.json").write_bytes(msgspec.json.encode(example))
 
     result = steps.run("evaluate", {"of": model.key, "data": split.sha256, **windows}, run)
-    return Scores(**json.loads((result.folder / "scores.json").read_text()))
+    return Evaluation(
+        Scores(**json.loads((result.folder / "scores.json").read_text())),
+        json.loads((result.folder / "predictions.json").read_text()),
+        msgspec.json.decode((result.folder / "example.json").read_bytes(), type=Example),
+    )
 
 
 def _manifest(
@@ -181,16 +210,17 @@ def _manifest(
     folder: Path,
     calibration: Calibration,
     evaluation_name: str,
-    scores: dict[Precision, Scores] | None,
+    evaluated: dict[Precision, Evaluation] | None,
 ) -> Manifest:
     is_int8, engine_name = precision == "int8", _engine_name(kit, precision)
     accuracy = None
-    if scores is not None:
-        ratio = scores[precision].f1 / scores["fp32"].f1 if scores["fp32"].f1 else 1.0
+    if evaluated is not None:
+        fp32, own = evaluated["fp32"].scores, evaluated[precision].scores
+        ratio = own.f1 / fp32.f1
         accuracy = Accuracy(
             dataset=evaluation_name,
-            fp32=scores["fp32"],
-            artifact=scores[precision],
+            fp32=fp32,
+            artifact=own,
             f1_ratio=ratio,
             min_f1_ratio=recipe.gate.min_f1_ratio,
             gate=gate_label(ratio, recipe.gate.min_f1_ratio) if is_int8 else "reference",
@@ -207,5 +237,6 @@ def _manifest(
         instruction_sets_any_of=kit.int8_instruction_sets if is_int8 else (),
         calibration=calibration if is_int8 and kit.calibrates else None,
         accuracy=accuracy,
+        example=evaluated[precision].example if evaluated is not None else None,
         files=file_hashes(folder),
     )

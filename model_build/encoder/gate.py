@@ -1,9 +1,51 @@
-"""The accuracy gate, a ratio to FP32 as in MLPerf Inference."""
+"""The accuracy gates: a reference that answers, and INT8 as a ratio to it as in MLPerf Inference."""
 
+import random
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from containers.serving.manifest import Scores
+from model_build.encoder.squad import Question, best_f1
 from model_build.errors import BuildError
+
+_DRAWS = 5
+_LEAST_GAIN = 0.1
+"""F1, 0 to 1, by which a model must exceed chance."""
+_LEAST_ERRORS = 3.0
+"""The same in standard errors of the mean, so that a few lucky questions are not enough."""
+
+
+def check_reference(questions: Sequence[Question], predictions: Mapping[str, str]) -> None:
+    """Raise BuildError unless the FP32 model's answers are clearly better than chance.
+
+    A ratio to a model that does not answer means nothing: 0 of 0 is everything. Chance is a random part of the context
+    with as many words as an answer, the mean of several draws with a fixed seed.
+
+    predictions: answer text by question id.
+    """
+    draw = random.Random(0)
+    chances = [_chance(question, draw) for question in questions]
+    scores = [best_f1(question, predictions.get(question.id, "")) for question in questions]
+    gains = [score - chance for score, chance in zip(scores, chances, strict=True)]
+    gain = statistics.fmean(gains)
+    error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
+    if gain < max(_LEAST_GAIN, _LEAST_ERRORS * error):
+        raise BuildError(
+            f"the FP32 model's F1 is {100 * statistics.fmean(scores):.2f} on {len(questions)} questions, and a random "
+            f"part of the context has {100 * statistics.fmean(chances):.2f}: the model does not answer them. Check "
+            "that weights, tokenizer and config.json belong together, and that the data is in the model's language"
+        )
+
+
+def _chance(question: Question, draw: random.Random) -> float:
+    words = question.context.split()
+    total = 0.0
+    for _ in range(_DRAWS):
+        count = min(len(words), max(1, len(draw.choice(question.answers).text.split())))
+        first = draw.randrange(len(words) - count + 1)
+        total += best_f1(question, " ".join(words[first : first + count]))
+    return total / _DRAWS
 
 
 def check_gate(fp32: Scores, int8: Scores, min_f1_ratio: float) -> None:

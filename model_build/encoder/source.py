@@ -9,9 +9,10 @@ from urllib.parse import urlparse
 
 import boto3
 import torch
-from transformers import AutoTokenizer, BertConfig, BertForQuestionAnswering
+from transformers import BertConfig, BertForQuestionAnswering
 
 from containers.encoder.model_files import TOKENIZER_FILE
+from model_build.encoder.checkpoint import check_length, load_checkpoint
 from model_build.encoder.demo_model.base import BaseModelError, base_model_path
 from model_build.encoder.recipe import (
     DemoSource,
@@ -65,6 +66,11 @@ def fetch(source: ModelSource, output: Path) -> None:
             shutil.copy(_base() / "tokenizer.json", output / TOKENIZER_FILE)
 
 
+def check_windows(folder: Path, max_seq_length: int) -> None:
+    """Raise BuildError if windows of this length need more positions than a fetched model has."""
+    check_length(BertConfig.from_pretrained(folder), max_seq_length)
+
+
 def load(folder: Path, attention: str) -> BertForQuestionAnswering:
     """Load a fetched folder in FP32.
 
@@ -75,23 +81,9 @@ def load(folder: Path, attention: str) -> BertForQuestionAnswering:
 
 
 def _from_transformers(name: str, revision: str | None, output: Path) -> None:
-    try:
-        model, report = BertForQuestionAnswering.from_pretrained(name, revision=revision, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, use_fast=True)
-    except (OSError, ValueError) as error:
-        raise BuildError(
-            f"the model {name!r} cannot be loaded: {str(error).splitlines()[0]} "
-            "(behind a firewall, put a save_pretrained folder in S3 and use source.kind=s3)"
-        ) from error
-    if missing := [key for key in report["missing_keys"] if "qa_outputs" in key]:
-        raise BuildError(
-            f"the model {name!r} has no question-answering head ({', '.join(missing)} missing): "
-            "fine-tune it on SQuAD first"
-        )
-    if model.config.model_type != "bert":
-        raise BuildError(f"the model {name!r} is of type {model.config.model_type!r}: encoder serves BERT encoders")
-    model.save_pretrained(output)
-    tokenizer.backend_tokenizer.save(str(output / TOKENIZER_FILE))
+    checkpoint = load_checkpoint(name, revision)
+    checkpoint.model.save_pretrained(output)
+    checkpoint.tokenizer.backend_tokenizer.save(str(output / TOKENIZER_FILE))
 
 
 def _download_prefix(url: str, output: Path) -> None:

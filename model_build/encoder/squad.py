@@ -108,6 +108,11 @@ def f1(prediction: str, gold: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+def best_f1(question: Question, prediction: str) -> float:
+    """Return the best F1 of a prediction over the question's gold answers, 0 to 1."""
+    return max(f1(prediction, answer.text) for answer in question.answers)
+
+
 def score(questions: Iterable[Question], predictions: Mapping[str, str]) -> Scores:
     """Return the official exact match and F1: the best over each question's gold answers, averaged, in percent.
 
@@ -118,7 +123,7 @@ def score(questions: Iterable[Question], predictions: Mapping[str, str]) -> Scor
     for question in questions:
         prediction = predictions.get(question.id, "")
         exact += max(normalize(prediction) == normalize(answer.text) for answer in question.answers)
-        f1_sum += max(f1(prediction, answer.text) for answer in question.answers)
+        f1_sum += best_f1(question, prediction)
         count += 1
     if count == 0:
         raise DatasetError("there are no questions to score")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -15,10 +16,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from containers.encoder.engines import load_engine
 from containers.encoder.engines.vnni import VERSION
 from containers.encoder.model_files import TOKENIZER_FILE, window_limits
+from containers.encoder.question_answering import QuestionAnswering
 from containers.neuron_encoder.artifact import NEURON_FILE
 from containers.serving.contract import MANIFEST_FILE
 from containers.serving.errors import StartupError
 from containers.serving.manifest import sha256
+from containers.serving.question_answering.answers import Item
 from containers.serving.question_answering.windows import Windower, WindowLimits
 from tools.tiny_models import save_neuron_encoder
 from tools.vnni_models import TINY, FloatBert, rewrite, runnable_library
@@ -122,6 +125,41 @@ def test_windows_longer_than_the_models_positions_end_the_start(vnni_archive: Pa
     change_manifest(vnni_archive, lambda manifest: manifest["recipe"].update(max_seq_length=81))
 
     assert "max_seq_length is 81, model.safetensors has 80 embeddings" in serve(vnni_archive)
+
+
+def with_example(archive: Path, **changes: object) -> None:
+    """Give the manifest an example, with the response that the model gives except for the changes."""
+    manifest = json.loads((archive / "manifest.json").read_text())
+    windower = Windower.from_file(archive / TOKENIZER_FILE, window_limits(manifest["recipe"]))
+    item = Item("hello", "hello world hello")
+    answer = QuestionAnswering(load_engine("openvino", archive, 1), windower).answer([item])[0]
+    response = msgspec.to_builtins(answer) | changes
+    change_manifest(
+        archive, lambda manifest: manifest.update(example={"request": msgspec.to_builtins(item), "response": response})
+    )
+
+
+def test_a_model_that_answers_its_example_as_when_it_was_built_gets_as_far_as_its_port(archive: Path) -> None:
+    with_example(archive)
+
+    assert "SAGEMAKER_BIND_TO_PORT is 'none'" in serve(archive)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"answer": "Rome"}, "instead of 'Rome'"),
+        ({"start": 3}, "does not answer the manifest's example as it did when it was built"),
+        ({"score": 1.0}, "with 1.000"),
+        ({"score": "high"}, "the manifest's example is not valid"),
+    ],
+)
+def test_a_model_that_answers_its_example_in_another_way_ends_the_start(
+    archive: Path, changes: dict[str, object], said: str
+) -> None:
+    with_example(archive, **changes)
+
+    assert said in serve(archive)
 
 
 def test_an_engine_that_does_not_exist_ends_the_start(archive: Path) -> None:

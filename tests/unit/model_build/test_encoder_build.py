@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from containers.serving.manifest import EngineVersion, Manifest, Scores
 from model_build.artifact import file_hashes, pack
-from model_build.encoder.gate import check_gate, gate_label
+from model_build.encoder.gate import check_gate, check_reference, gate_label
 from model_build.encoder.recipe import EncoderRecipe
 from model_build.encoder.squad import Answer, DatasetError, Question, f1, normalize, read, score
 from model_build.errors import BuildError
@@ -140,6 +140,44 @@ def test_equal_folders_give_equal_archives_with_a_manifest_that_lists_every_file
 
 def scores(f1_percent: float) -> Scores:
     return Scores(exact_match=50.0, f1=f1_percent, questions=160)
+
+
+QUESTIONS = read(DATA / "evaluation.json")
+
+
+def predictions(right: int) -> dict[str, str]:
+    """Right answers to some questions, spread over the file, and a word of the context to all others."""
+    step = max(1, len(QUESTIONS) // right) if right else len(QUESTIONS) + 1
+    return {
+        question.id: question.answers[0].text if index % step == 0 else question.context.split()[-1]
+        for index, question in enumerate(QUESTIONS)
+    }
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.25])
+def test_a_reference_that_answers_some_questions_is_one(share: float) -> None:
+    check_reference(QUESTIONS, predictions(int(share * len(QUESTIONS))))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        predictions(0),
+        {question.id: question.context for question in QUESTIONS},
+        {question.id: " ".join(question.context.split()[:3]) for question in QUESTIONS},
+    ],
+    ids=["nothing", "last word", "whole context", "first words"],
+)
+def test_a_reference_near_chance_is_refused_with_both_figures(given: dict[str, str]) -> None:
+    with pytest.raises(BuildError, match=r"F1 is \d+\.\d\d on \d+ questions, and a random part .* has \d+\.\d\d"):
+        check_reference(QUESTIONS, given)
+
+
+def test_a_few_lucky_answers_are_no_reference() -> None:
+    few = QUESTIONS[:4]
+    with pytest.raises(BuildError, match="does not answer them"):
+        check_reference(few, {few[0].id: few[0].answers[0].text})
 
 
 def test_the_gate_passes_at_its_limit_and_fails_below_with_before_after_and_limit() -> None:
