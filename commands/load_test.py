@@ -29,6 +29,9 @@ from stacks.settings.load_test import LoadTest
 
 FOLDER = Path("build/load_tests")
 
+# Groups of options in the help.
+_LOAD, _LENGTH, _SENDING, _RESULT = "Load", "Length", "How and from where it is sent", "Result"
+
 
 def load_test(  # noqa: PLR0913 - options of the command
     state: State,
@@ -36,31 +39,61 @@ def load_test(  # noqa: PLR0913 - options of the command
     endpoint: Annotated[str | None, typer.Option(help="endpoint key; default: every endpoint in turn")] = None,
     variant: Annotated[str | None, typer.Option(help="variant; default: every variant in turn")] = None,
     deployment: DeploymentName = "dev",
-    profile: Annotated[str, typer.Option(help=f"named load test: {', '.join(PROFILES)}")] = "quick",
+    profile: Annotated[
+        str, typer.Option(rich_help_panel=_LOAD, help=f"named load test: {', '.join(PROFILES)}")
+    ] = "quick",
     users: Annotated[
-        int | None, typer.Option(min=1, help="closed loop: users, each with one request at a time")
+        int | None,
+        typer.Option(rich_help_panel=_LOAD, min=1, help="closed loop: users, each with one request at a time"),
     ] = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="open loop: requests per second")] = None,
-    spawn_rate: Annotated[float | None, typer.Option(min=0.001, help="users started per second")] = None,
-    duration: Annotated[float | None, typer.Option(min=1, help="measured seconds")] = None,
-    warm_up: Annotated[float | None, typer.Option(min=0, help="warm-up seconds, excluded from the results")] = None,
-    requests: Annotated[int | None, typer.Option(min=1, help="stop after this many measured requests")] = None,
-    pause: Annotated[float | None, typer.Option(min=0, help="seconds between a user's requests")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes that send requests")] = None,
-    shape: Annotated[str, typer.Option(help=SHAPES)] = "constant",
+    rate: Annotated[
+        float | None, typer.Option(rich_help_panel=_LOAD, min=0.001, help="open loop: requests per second")
+    ] = None,
+    spawn_rate: Annotated[
+        float | None, typer.Option(rich_help_panel=_LOAD, min=0.001, help="users started per second")
+    ] = None,
+    duration: Annotated[float | None, typer.Option(rich_help_panel=_LENGTH, min=1, help="measured seconds")] = None,
+    warm_up: Annotated[
+        float | None, typer.Option(rich_help_panel=_LENGTH, min=0, help="warm-up seconds, excluded from the results")
+    ] = None,
+    requests: Annotated[
+        int | None, typer.Option(rich_help_panel=_LENGTH, min=1, help="stop after this many measured requests")
+    ] = None,
+    pause: Annotated[
+        float | None, typer.Option(rich_help_panel=_LOAD, min=0, help="seconds between a user's requests")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(rich_help_panel=_SENDING, min=1, help="processes that send requests")
+    ] = None,
+    shape: Annotated[str, typer.Option(rich_help_panel=_LOAD, help=SHAPES)] = "constant",
     trace: Annotated[
-        Path | None, typer.Option(help="CSV file to replay: seconds and rate, or seconds and users")
+        Path | None,
+        typer.Option(rich_help_panel=_LOAD, help="CSV file to replay: seconds and rate, or seconds and users"),
     ] = None,
-    client: Annotated[str, typer.Option(help="boto3, or fast: signed requests without boto3")] = "boto3",
-    gate: Annotated[list[str] | None, typer.Option(help=f"{FORMS}; repeatable")] = None,
-    max_in_flight: Annotated[int, typer.Option(min=1, help="open loop: most requests in flight")] = 1000,
-    seed: Annotated[int, typer.Option(help="random seed for arrivals and pauses")] = 0,
+    client: Annotated[
+        str, typer.Option(rich_help_panel=_SENDING, help="boto3, or fast: signed requests without boto3")
+    ] = "boto3",
+    gate: Annotated[list[str] | None, typer.Option(rich_help_panel=_RESULT, help=f"{FORMS}; repeatable")] = None,
+    max_in_flight: Annotated[
+        int, typer.Option(rich_help_panel=_SENDING, min=1, help="open loop: most requests in flight")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(rich_help_panel=_SENDING, help="random seed for arrivals and pauses")] = 0,
     host: Annotated[
-        list[str] | None, typer.Option(help="server to send to, as http://HOST:PORT; repeatable (neuron_encoder)")
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_SENDING, help="server to send to, as http://HOST:PORT; repeatable (neuron_encoder)"
+        ),
     ] = None,
-    pairs: Annotated[bool, typer.Option(help="address each NeuronCore and model by its path (neuron_encoder)")] = True,
-    on: Annotated[str, typer.Option(help="machine: this one; fargate: the deployment's LoadTest stack")] = "machine",
-    json: Annotated[Path | None, typer.Option(help="result file; several results get their endpoint added")] = None,
+    pairs: Annotated[
+        bool,
+        typer.Option(rich_help_panel=_SENDING, help="address each NeuronCore and model by its path (neuron_encoder)"),
+    ] = True,
+    on: Annotated[
+        str, typer.Option(rich_help_panel=_SENDING, help="machine: this one; fargate: the deployment's LoadTest stack")
+    ] = "machine",
+    json: Annotated[
+        Path | None, typer.Option(rich_help_panel=_RESULT, help="result file; several results get their endpoint added")
+    ] = None,
 ) -> None:
     """Load endpoints and print what clients saw; exit code 1 when a gate fails, 2 without a result.
 

@@ -32,36 +32,81 @@ class ChoiceError(ValueError):
     """The options do not name one thing; the message says which there are."""
 
 
+# Groups of options in the help.
+_PROFILE, _TRAFFIC, _SCALING = "What serves", "Traffic", "Scaling: from a deployment, or by these options"
+_ENDPOINT, _RUN = "Endpoint", "Run"
+
+
 def simulate(  # noqa: PLR0913 - options of the command
     workload: Annotated[str, typer.Argument(help="workload whose profiles are simulated")],
-    variant: Annotated[str | None, typer.Option(help="variant of the profile, where there are several")] = None,
-    instance_type: Annotated[str | None, typer.Option(help="instance type of the profile, likewise")] = None,
-    measured: Annotated[Path | None, typer.Option(help="JSON file of profiles instead of the recorded ones")] = None,
-    traffic: Annotated[
-        str, typer.Option(help="constant, diurnal, flash_crowd, failover, or a CSV file with columns seconds,rate")
-    ] = "diurnal",
-    low: Annotated[float, typer.Option(min=0, help="lowest rate of made traffic, requests a second")] = 10.0,
-    peak: Annotated[float, typer.Option(min=0, help="highest rate of made traffic, requests a second")] = 100.0,
-    hours: Annotated[float, typer.Option(min=0.01, help="length of made traffic")] = 24.0,
-    deployment: Annotated[
-        str | None, typer.Option(help="take scaling from this deployment: a name in deployments/, or a path")
+    variant: Annotated[
+        str | None, typer.Option(rich_help_panel=_PROFILE, help="variant of the profile, where there are several")
     ] = None,
-    endpoint: Annotated[str | None, typer.Option(help="with --deployment, the endpoint's key")] = None,
-    minimum: Annotated[int, typer.Option(min=1, help="fewest instances")] = 1,
-    maximum: Annotated[int | None, typer.Option(min=1, help="most instances; enough for the peak without it")] = None,
-    metric: Annotated[str, typer.Option(help="invocations a minute, or concurrency, of each instance")] = "invocations",
-    target: Annotated[float | None, typer.Option(help="of the metric; maximum rate x safety x 60 without it")] = None,
-    safety: Annotated[float, typer.Option(min=0.01, max=1, help="share of the maximum rate to aim at")] = 0.5,
-    scale_out_cooldown: Annotated[float, typer.Option(min=0, help="seconds")] = 60.0,
-    scale_in_cooldown: Annotated[float, typer.Option(min=0, help="seconds")] = 300.0,
-    provisioning_seconds: Annotated[float, typer.Option(min=0, help="until a new instance takes requests")] = 240.0,
-    routing: Annotated[str, typer.Option(help="random, as SageMaker does by default, or least_outstanding")] = "random",
-    queue_limit: Annotated[int | None, typer.Option(min=0, help="waiting requests before an instance refuses")] = None,
-    timeout_seconds: Annotated[float, typer.Option(min=0, help="after which a request has failed")] = 60.0,
-    mode: Annotated[str, typer.Option(help="events, aggregated, or auto: events up to 5 million requests")] = "auto",
-    seed: Annotated[int, typer.Option(help="the same seed gives the same result")] = 0,
-    region: Annotated[str, typer.Option(help="region of the price")] = "us-east-1",
-    output: Annotated[Path, typer.Option(help="folder of the plot and the figures")] = Path("build/simulate"),
+    instance_type: Annotated[
+        str | None, typer.Option(rich_help_panel=_PROFILE, help="instance type of the profile, likewise")
+    ] = None,
+    measured: Annotated[
+        Path | None, typer.Option(rich_help_panel=_PROFILE, help="JSON file of profiles instead of the recorded ones")
+    ] = None,
+    traffic: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_TRAFFIC,
+            help="constant, diurnal, flash_crowd, failover, or a CSV file with columns seconds,rate",
+        ),
+    ] = "diurnal",
+    low: Annotated[
+        float, typer.Option(rich_help_panel=_TRAFFIC, min=0, help="lowest rate of made traffic, requests a second")
+    ] = 10.0,
+    peak: Annotated[
+        float, typer.Option(rich_help_panel=_TRAFFIC, min=0, help="highest rate of made traffic, requests a second")
+    ] = 100.0,
+    hours: Annotated[float, typer.Option(rich_help_panel=_TRAFFIC, min=0.01, help="length of made traffic")] = 24.0,
+    deployment: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_SCALING, help="take scaling from this deployment: a name in deployments/, or a path"
+        ),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(rich_help_panel=_SCALING, help="with --deployment, the endpoint's key")
+    ] = None,
+    minimum: Annotated[int, typer.Option(rich_help_panel=_SCALING, min=1, help="fewest instances")] = 1,
+    maximum: Annotated[
+        int | None, typer.Option(rich_help_panel=_SCALING, min=1, help="most instances; enough for the peak without it")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(rich_help_panel=_SCALING, help="invocations a minute, or concurrency, of each instance")
+    ] = "invocations",
+    target: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=_SCALING, help="of the metric; maximum rate x safety x 60 without it"),
+    ] = None,
+    safety: Annotated[
+        float, typer.Option(rich_help_panel=_SCALING, min=0.01, max=1, help="share of the maximum rate to aim at")
+    ] = 0.5,
+    scale_out_cooldown: Annotated[float, typer.Option(rich_help_panel=_SCALING, min=0, help="seconds")] = 60.0,
+    scale_in_cooldown: Annotated[float, typer.Option(rich_help_panel=_SCALING, min=0, help="seconds")] = 300.0,
+    provisioning_seconds: Annotated[
+        float, typer.Option(rich_help_panel=_ENDPOINT, min=0, help="until a new instance takes requests")
+    ] = 240.0,
+    routing: Annotated[
+        str, typer.Option(rich_help_panel=_ENDPOINT, help="random, as SageMaker does by default, or least_outstanding")
+    ] = "random",
+    queue_limit: Annotated[
+        int | None, typer.Option(rich_help_panel=_ENDPOINT, min=0, help="waiting requests before an instance refuses")
+    ] = None,
+    timeout_seconds: Annotated[
+        float, typer.Option(rich_help_panel=_ENDPOINT, min=0, help="after which a request has failed")
+    ] = 60.0,
+    mode: Annotated[
+        str, typer.Option(rich_help_panel=_RUN, help="events, aggregated, or auto: events up to 5 million requests")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(rich_help_panel=_RUN, help="the same seed gives the same result")] = 0,
+    region: Annotated[str, typer.Option(rich_help_panel=_PROFILE, help="region of the price")] = "us-east-1",
+    output: Annotated[Path, typer.Option(rich_help_panel=_RUN, help="folder of the plot and the figures")] = Path(
+        "build/simulate"
+    ),
 ) -> None:
     """Simulate target tracking, steps and schedules on a traffic trace: latency, errors, instances, cost.
 
