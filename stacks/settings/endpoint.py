@@ -14,7 +14,7 @@ from stacks.settings.scaling import Scaling
 
 _WITHOUT_GUARDRAILS = re.compile(r"^ml\.inf1\.")
 """"Exclusions" of deployment guardrails in the SageMaker developer guide: endpoints on Inf1."""
-VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9]{0,62})$")]
+VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,62}$")]
 
 
 class WorkloadEndpoint(Settings):

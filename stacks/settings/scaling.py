@@ -1,10 +1,13 @@
 """How many instances, or copies of an inference component, there are: tracking, steps and schedules as settings."""
 
+import difflib
+import zoneinfo
 from itertools import pairwise
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stacks.settings.base import Key, Settings
+from stacks.settings.schedules import schedule_problem
 
 
 class StepAdjustment(Settings):
@@ -64,14 +67,31 @@ class StepScaling(Settings):
 class ScheduledScaling(Settings):
     """Other bounds from a moment on, for a known daily rhythm."""
 
-    schedule: str = Field(pattern=r"^(cron|rate|at)\(.+\)$")
+    schedule: str
     """cron(...), rate(...) or at(...) expression of Application Auto Scaling."""
-    timezone: str = Field(default="Etc/UTC", min_length=1)
-    """Time zone of the schedule."""
+    timezone: str = "Etc/UTC"
+    """IANA name of the schedule's time zone, such as Europe/Berlin."""
     min_capacity: int = Field(ge=0)
     """Fewest instances or copies from then on."""
     max_capacity: int = Field(ge=0)
     """Most instances or copies from then on."""
+
+    @field_validator("schedule")
+    @classmethod
+    def _valid_schedule(cls, schedule: str) -> str:
+        if (problem := schedule_problem(schedule)) is not None:
+            raise ValueError(f"{schedule!r} is not a schedule of Application Auto Scaling: {problem}")
+        return schedule
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, timezone: str) -> str:
+        known = sorted(zoneinfo.available_timezones())
+        if timezone not in known:
+            close = difflib.get_close_matches(timezone, known, n=1, cutoff=0.4)
+            hint = f", such as {close[0]}" if close else ""
+            raise ValueError(f"{timezone!r} is not the name of a time zone: write an IANA name{hint}")
+        return timezone
 
     @model_validator(mode="after")
     def _possible(self) -> "ScheduledScaling":

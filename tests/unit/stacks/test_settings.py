@@ -161,7 +161,7 @@ def test_a_missing_file_names_the_ones_that_exist() -> None:
 def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("a: [")
-    with pytest.raises(DeploymentError, match=r"bad\.yaml cannot be read"):
+    with pytest.raises(DeploymentError, match=r"bad\.yaml line 1, column 5"):
         Deployment.load(path)
 
 
@@ -174,7 +174,7 @@ def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
         ({"cache": churn()["workloads"]["tabular"]}, "would have the name of the prefix cache/ of the artifact bucket"),
         (
             {"a_1b": churn()["workloads"]["tabular"], "a1b": churn()["workloads"]["tabular"]},
-            "workloads.a1b would have the name of workloads.a_1b: rename the workload",
+            "workloads.a_1b and workloads.a1b would give their resources one name",
         ),
         (
             {
