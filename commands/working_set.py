@@ -26,6 +26,7 @@ from load_tests.targets import deployed_workload
 from model_build.tabular.schema import STATES
 from sizing.instances import instance
 from sizing.prices import DEFAULT_REGION
+from sizing.text_files import TextFileError, read_text
 from sizing.working_set import (
     Candidate,
     Popularity,
@@ -119,8 +120,8 @@ def _popularity(requests: str, models: int, exponent: float) -> Popularity:
     if requests == "zipf":
         return zipf(models, exponent)
     try:
-        return parse_counts(Path(requests).read_text(), requests)
-    except (OSError, UnicodeDecodeError) as error:
+        return parse_counts(read_text(Path(requests)), requests)
+    except (OSError, TextFileError) as error:
         raise WorkingSetError(
             f"requests is {requests!r}: give uniform, zipf, or a CSV file that can be read ({error})"
         ) from None

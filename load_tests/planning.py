@@ -12,6 +12,7 @@ from load_tests.plan import Client, Mode, Plan
 from load_tests.profiles import Profile, profile
 from load_tests.shapes import Shape, parse_shape, read_trace, replay_seconds
 from load_tests.targets import served
+from sizing.text_files import read_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ def plan_tests(
     cannot be read; errors of the client library and of httpx pass through.
     """
     chosen = profile(asked.profile)
-    shape = read_trace(asked.trace.read_text()) if asked.trace is not None else parse_shape(asked.shape)
+    shape = read_trace(read_text(asked.trace)) if asked.trace is not None else parse_shape(asked.shape)
     mode = _mode(asked.rate, shape)
     gates = with_defaults([parse_gate(text) for text in asked.gates], mode)
     client = _client(asked.client)

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sizing.service_times import ServiceTimes
+from sizing.text_files import read_text
 
 RECORDED = Path(__file__).parent / "profiles.json"
 _SLACK = 1.25
@@ -96,7 +97,7 @@ def read_profiles(path: Path | None = None) -> tuple[ServiceProfile, ...]:
     """
     path = path or RECORDED
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ProfileError(f"{path.name} cannot be read as JSON: {error}") from error
     try:

@@ -151,7 +151,7 @@ def parse_counts(text: str, source: str) -> Popularity:
     Raises WorkingSetError, with the line, for a missing column, a row of another length, a model without a name or
     named twice, or a count that is not a whole number from 0.
     """
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     counts: list[int] = []
     lines: dict[str, int] = {}
     try:

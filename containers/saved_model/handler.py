@@ -15,6 +15,7 @@ from containers.saved_model.images import JPEG, PNG, binary_mask, decode_image, 
 from containers.saved_model.npy import NPY, decode_npy, encode_npy
 from containers.saved_model.signature import CHANNELS, IMAGE_SIDE
 from containers.serving.app import JSON, Answer, Invocation
+from containers.serving.bodies import without_mark
 from containers.serving.errors import ServingError
 
 CONTENT_TYPES = (JSON, NPY, PNG, JPEG)
@@ -127,7 +128,7 @@ def _decode(invocation: Invocation) -> _Images:
         case "application/x-npy":
             return _from_array(decode_npy(invocation.body))
         case _:
-            return _from_json(invocation.body)
+            return _from_json(without_mark(invocation.body))
 
 
 def _from_array(array: NDArray[Any]) -> _Images:

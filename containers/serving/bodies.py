@@ -1,6 +1,7 @@
 """Limits on request bodies: how long one may take to arrive, and how much memory all of them may hold."""
 
 import asyncio
+from codecs import BOM_UTF8
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -116,6 +117,11 @@ class Bodies:
         self._held -= _counted(kept)
         body.clear()
         return 0
+
+
+def without_mark(body: bytes) -> bytes:
+    """Return a body of text without the byte order mark that some editors and spreadsheets write."""
+    return body[len(BOM_UTF8) :] if body.startswith(BOM_UTF8) else body
 
 
 def _counted(size: int) -> int:

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from containers.serving.app import JSON, Answer, Invocation, RunOnThread
+from containers.serving.bodies import without_mark
 from containers.serving.contract import MAX_BODY_BYTES
 from containers.serving.errors import ServingError
 from containers.serving.multi_model import ModelLoadError, entries
@@ -45,7 +46,7 @@ class ChurnModel:
     def invoke(self, invocation: Invocation) -> Answer:
         """Return one probability of churn per row."""
         as_json = _answers_json(invocation)
-        rows = (CsvRows if invocation.content_type == CSV else JsonRows)(invocation.body)
+        rows = (CsvRows if invocation.content_type == CSV else JsonRows)(without_mark(invocation.body))
         if rows.count > self._max_rows[as_json]:
             raise _too_many_rows(rows, self._max_rows[as_json])
         if invocation.on_event_loop and rows.count * self._steps > _INLINE_STEPS:

@@ -132,9 +132,10 @@ def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, words: int) 
     capitals = [each for each in vocabulary if each not in special and each != each.lower() and each[:1] != "["]
     normalizer = tokenizer.backend_tokenizer.normalizer
     if capitals and normalizer is not None and normalizer.normalize_str("A") == "a":
+        first = min(capitals, key=vocabulary.__getitem__)
         raise BuildError(
             f"the tokenizer of {name!r} lower-cases texts, but its vocabulary has words with capitals, such as "
-            f"{min(capitals, key=vocabulary.__getitem__)!r}: save it with do_lower_case=False, or add the tokenizer.json of the model"
+            f"{first!r}: save it with do_lower_case=False, or add the tokenizer.json of the model"
         )
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from sizing.text_files import TextFileError, read_text
+
 Rates = npt.NDArray[np.float64]
 _DAY = 86_400.0
 _CHUNK_REQUESTS = 200_000.0
@@ -116,13 +118,15 @@ def read_trace(path: Path) -> Trace:
     The last row marks the end of the trace, and its rate counts for one second. Raises TrafficError.
     """
     try:
-        reader = csv.reader(io.StringIO(path.read_text().removeprefix("\ufeff")), strict=True)
+        reader = csv.reader(io.StringIO(read_text(path)), strict=True)
         header = [name.strip() for name in next(reader, [])]
         if header != ["seconds", "rate"]:
             found = ", ".join(header) or "nothing"
             raise TrafficError(f"{path.name}, line 1: the header is {found[:80]}: write seconds,rate")
         rows = [_row(row, f"{path.name}, line {reader.line_num}") for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except TextFileError as error:
+        raise TrafficError(str(error)) from error
+    except (OSError, csv.Error) as error:
         raise TrafficError(f"{path.name} cannot be read as CSV: {error}") from error
     if not rows or rows[0][0] != 0:
         raise TrafficError(f"{path.name}: the first row must be for second 0")

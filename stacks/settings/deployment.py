@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from stacks.naming import camel
-from stacks.settings.base import Key, Settings
+from stacks.settings.base import Key, Settings, Tags
 from stacks.settings.budget import Budget
 from stacks.settings.hosting import ENDPOINT_NAME_LIMIT
 from stacks.settings.kinds import KINDS, AnyWorkload
@@ -17,6 +16,7 @@ from stacks.settings.load_test import LoadTest, TaskVpc
 from stacks.settings.model_build import ModelBuild
 from stacks.settings.security import PrivateNetwork, Vpc, check_alone, check_sources, refuse_secrets
 from stacks.settings.supply_chain import Images
+from stacks.settings.yaml_files import YamlFileError, read_yaml
 
 Profile = Literal["dev", "prod"]
 
@@ -34,7 +34,7 @@ class DeploymentError(ValueError):
 class Deployment(Settings):
     """One environment, read from `deployments/<name>.yaml`."""
 
-    environment: str = Field(pattern=r"^[a-z][a-z0-9-]{1,20}$")
+    environment: str = Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", min_length=2, max_length=21)
     """Name of the environment. It begins the names of stacks, endpoints, alarms and dashboards."""
     region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     """AWS region of all stacks. Without it, the templates suit any region."""
@@ -42,7 +42,7 @@ class Deployment(Settings):
     """`prod` refuses single instances and model revisions that may move, and warns of base images that may move."""
     retain_data: bool = False
     """Keep artifacts, captured data, their buckets and their key on updates and on destroy."""
-    tags: dict[str, str] = Field(default_factory=dict)
+    tags: Tags = Field(default_factory=dict)
     """Tags of every resource, besides `environment`."""
     model_build: ModelBuild = ModelBuild()
     """Where models are built."""
@@ -67,12 +67,16 @@ class Deployment(Settings):
     def load(cls, path: Path) -> "Deployment":
         """Read and check a deployment file; raises DeploymentError."""
         try:
-            data = yaml.safe_load(path.read_text())
+            data = read_yaml(path)
         except FileNotFoundError:
             others = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml"))) or "none"
             raise DeploymentError(f"deployment {path.stem!r} is not there; choose one of: {others}") from None
-        except (OSError, yaml.YAMLError) as error:
-            raise DeploymentError(f"{path.name} cannot be read: {error}") from error
+        except YamlFileError as error:
+            raise DeploymentError(str(error)) from error
+        except OSError as error:
+            raise DeploymentError(f"{path.name} cannot be read: {error.strerror}") from error
+        if not isinstance(data, dict):
+            raise DeploymentError(f"{path.name}: it must hold settings by name, such as `environment: dev`")
         try:
             return cls.model_validate(data)
         except ValidationError as error:

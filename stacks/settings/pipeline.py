@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from stacks.settings.base import Key, Settings
+from stacks.settings.base import Key, Settings, Tags
 from stacks.settings.deployment import DEPLOYMENTS, Deployment, DeploymentError, problem
+from stacks.settings.yaml_files import YamlFileError, read_yaml
 
 PIPELINES = DEPLOYMENTS / "pipelines"
 MOST_WATCHED = 5
@@ -100,7 +100,7 @@ class Pipeline(Settings):
     permissions_boundary: str | None = None
     """Name or ARN of a managed policy that bounds the pipeline's own roles. Roles of the stages have their
     deployment's."""
-    tags: dict[str, str] = Field(default_factory=dict)
+    tags: Tags = Field(default_factory=dict)
     """Tags of the pipeline."""
 
     @classmethod
@@ -108,12 +108,14 @@ class Pipeline(Settings):
         """Return the pipeline of `deployments/pipelines/NAME.yaml`, or of a .yaml path; raises DeploymentError."""
         path = Path(name) if name.endswith(".yaml") else PIPELINES / f"{name}.yaml"
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text()))
+            return cls.model_validate(read_yaml(path))
         except FileNotFoundError:
             others = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml"))) or "none"
             raise DeploymentError(f"pipeline {path.stem!r} is not there; choose one of: {others}") from None
-        except (OSError, yaml.YAMLError) as error:
-            raise DeploymentError(f"{path.name} cannot be read: {error}") from error
+        except YamlFileError as error:
+            raise DeploymentError(str(error)) from error
+        except OSError as error:
+            raise DeploymentError(f"{path.name} cannot be read: {error.strerror}") from error
         except ValidationError as error:
             raise DeploymentError("\n".join(problem(path.name, detail) for detail in error.errors())) from None
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from containers.serving.bodies import without_mark
 from containers.serving.errors import ServingError
 from containers.serving.question_answering.answers import AnsweredQuestion, Item
 from containers.serving.question_answering.windows import ContextTooLongError, RequestTooLongError
@@ -26,6 +27,7 @@ def decode_items(body: bytes, precision: str) -> tuple[list[Item], bool]:
 
     precision: served precision; an item that asks for another one is refused.
     """
+    body = without_mark(body)
     is_list = body.lstrip()[:1] == b"["
     try:
         items = _ITEMS.decode(body) if is_list else [_ITEM.decode(body)]

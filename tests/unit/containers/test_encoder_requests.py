@@ -69,6 +69,13 @@ def test_one_item_in_one_answer_out_with_the_characters_of_the_context() -> None
     assert 0 < answer["score"] <= 1
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"question": "q", "context": "answer"}', b'[{"question": "q", "context": "answer"}]']
+)
+def test_a_byte_order_mark_before_the_json_is_ignored(body: bytes) -> None:
+    assert invoke(b"\xef\xbb\xbf" + body).json() == invoke(body).json()
+
+
 def test_a_list_in_a_list_out_in_order() -> None:
     items = [{"question": "q", "context": f"{'x ' * n}answer"} for n in range(5)]
     assert [answer["start"] for answer in invoke(items).json()] == [0, 2, 4, 6, 8]

@@ -86,6 +86,14 @@ def test_a_model_of_other_names_is_refused_with_the_name(
         load_model(tmp_path)
 
 
+def test_a_byte_order_mark_before_rows_is_ignored(tmp_path: Path, model: bytes, table: Table) -> None:
+    archive(tmp_path, **{MODEL_FILE: model})
+    csv = ",".join(map(str, table.features[0].tolist())).encode()
+    named = json.dumps({"instances": [dict(zip(FEATURES, map(float, table.features[0]), strict=True))]}).encode()
+    for content_type, body in (("text/csv", csv), ("application/json", named)):
+        assert answers(tmp_path, content_type, b"\xef\xbb\xbf" + body) == answers(tmp_path, content_type, body)
+
+
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_a_model_that_stopped_early_answers_with_its_best_round_as_predict_proba_does(
     tmp_path: Path, table: Table, parallel: int

@@ -324,7 +324,6 @@ def test_counts_become_probabilities() -> None:
     [
         "target_model,count\r\na,1\r\nb,3\r\n",
         "count,target_model\n1,a\n3,b",
-        "\ufefftarget_model,count\na,1\n\nb,3\n",
         "region, target_model ,latency,count\nx,a,0.5, 1 \nx,b,,3\n",
         '"target_model","count"\n"a","1"\n"b",3\n',
         'target_model,count\n"a,\nwith a line in its name",1\nb,003\n',

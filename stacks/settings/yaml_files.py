@@ -1,0 +1,113 @@
+"""The one reader of YAML files that a person writes: what it cannot read in only one way is an error with its place.
+
+PyYAML follows YAML 1.1, in which `no` is false, `010` is 8, `1:30` is 90, and the second of two equal keys wins. YAML
+1.2 reads all of these differently, and so do people.
+"""
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sizing.text_files import TextFileError, read_text
+
+_MOST_CHARACTERS = 2**20
+_MOST_NODES = 100_000
+"""Most values of a file with its aliases followed: a few lines of nested aliases can stand for billions."""
+_AMBIGUOUS = (
+    (re.compile(r"(?i:yes|no|on|off)"), "write true or false, or put text in quotes"),
+    (re.compile(r"[-+]?0[0-9_]+"), "write the number without leading zeros, or put text in quotes"),
+    (re.compile(r"[-+]?0[xob][0-9a-fA-F_]+"), "write the number in decimal, or put text in quotes"),
+    (re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9_]*)?"), "YAML 1.1 reads it in base 60: put it in quotes"),
+    (re.compile(r"[-+]?[0-9][0-9_]*_[0-9_.]*"), "write the number without underscores, or put text in quotes"),
+    (re.compile(r"\d{4}-\d\d?-\d\d?([Tt ].*)?"), "YAML 1.1 reads it as a date: put it in quotes"),
+    (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), "write a finite number"),
+    (re.compile(r"="), "put it in quotes"),
+)
+"""Unquoted scalars that YAML 1.1 and 1.2, or a person, read in different ways, and what to write instead."""
+
+
+class YamlFileError(ValueError):
+    """A YAML file that cannot be read in only one way; the message has the file, line, column and fix."""
+
+
+def read_yaml(path: Path) -> Any:
+    """Return a file's only document as JSON values, with text as keys; raises YamlFileError, and OSError."""
+    try:
+        text = read_text(path)
+    except TextFileError as error:
+        raise YamlFileError(str(error)) from error
+    if len(text) > _MOST_CHARACTERS:
+        raise YamlFileError(f"{path.name} has {len(text)} characters, at most {_MOST_CHARACTERS} are read")
+    loader = _Loader(text)
+    try:
+        document = loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        raise YamlFileError(_located(path.name, error)) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise YamlFileError(f"{path.name} cannot be read as YAML: {reason}") from error
+    finally:
+        loader.dispose()
+    return document
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's loader for JSON values, which refuses what is ambiguous."""
+
+    def get_single_data(self) -> Any:
+        node = self.get_single_node()
+        if node is None:
+            return None
+        self._count(node, [])
+        return self.construct_document(node)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Return a mapping, whose own keys must be different texts; merged keys (`<<`) give way to them."""
+        seen: dict[str, yaml.Node] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in (_TEXT, _MERGE):
+                raise _error("a key must be text: put it in quotes", key)
+            if (first := seen.setdefault(key.value, key)) is not key:
+                raise _error(
+                    f"the key {key.value!r} is in line {first.start_mark.line + 1} already: remove one of them", key
+                )
+        return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: Any) -> Any:
+        """Return a scalar's text, unless it can be read in two ways without quotes."""
+        if isinstance(node, yaml.ScalarNode) and node.style is None:
+            for pattern, fix in _AMBIGUOUS:
+                if pattern.fullmatch(node.value):
+                    raise _error(f"{node.value!r} is ambiguous: {fix}", node)
+        return super().construct_scalar(node)
+
+    def _count(self, node: yaml.Node, above: list[yaml.Node], so_far: int = 0) -> int:
+        """Return the number of values below a node, with aliases followed."""
+        if any(node is each for each in above):
+            raise _error("an alias refers to a value that contains it", node)
+        so_far += 1
+        if so_far > _MOST_NODES:
+            raise _error(f"the file has more than {_MOST_NODES} values with its aliases followed", node)
+        if isinstance(node, yaml.CollectionNode):
+            for child in node.value:
+                for each in child if isinstance(child, tuple) else (child,):
+                    so_far = self._count(each, [*above, node], so_far)
+        return so_far
+
+
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+
+
+def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _located(name: str, error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    place = f" line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+    problem = error.problem or error.context or "it is not YAML"
+    hint = ": indent with spaces" if "'\\t'" in problem else ""
+    return f"{name}{place}: {problem}{hint}"
