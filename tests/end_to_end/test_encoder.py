@@ -144,6 +144,12 @@ def test_the_aws_cli_works(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "Amazon" in json.loads(answer.read_text())["answer"]
     assert ENDPOINT in aws("sagemaker", "list-endpoints")
+    stack = boto3.client("cloudformation").describe_stacks(StackName="E2e-Encoder")["Stacks"][0]
+    commands = [each["OutputValue"] for each in stack["Outputs"] if "Invoke" in each["OutputKey"]]
+    assert commands
+    for command in commands:
+        printed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=True).stdout
+        assert '"answer"' in printed
     assert "E2e-Encoder" in aws("cloudformation", "describe-stacks")
 
 
