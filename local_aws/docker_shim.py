@@ -29,6 +29,9 @@ _REFERENCE = re.compile(r"^(?P<account>\d+)\.dkr\.ecr\.(?P<region>[^.]+)\.[^/]+/
 _IGNORED = frozenset({"ARG", "FROM", "USER", "EXPOSE", "CMD", "STOPSIGNAL", "HEALTHCHECK", "COMMENT"})
 
 
+_PODMAN = "build and run images in Podman with `inference local up --engine podman`"
+
+
 class UnsupportedError(Exception):
     """The shim cannot do what it was asked; the message says what it can."""
 
@@ -72,10 +75,13 @@ def build(
             if "--from=" not in value:
                 _copy(context, rootfs, workdir, value)
         elif name not in _IGNORED:
-            raise UnsupportedError(f"{dockerfile.name}: {name} in the last stage: the shim runs nothing there")
+            raise UnsupportedError(
+                f"{dockerfile.name} has {name} in its last stage, which only a container engine can run: {_PODMAN}"
+            )
     if REQUIREMENTS_LABEL not in labels:
         raise UnsupportedError(
-            f"{dockerfile.name} has no LABEL {REQUIREMENTS_LABEL}: name the image's requirements file"
+            f"{dockerfile.name} has no LABEL {REQUIREMENTS_LABEL}, which names the image's requirements file: add it, "
+            f"or {_PODMAN}"
         )
     requirements = context / labels[REQUIREMENTS_LABEL]
     _require_copied(context, requirements, dockerfile.name, copied_before)

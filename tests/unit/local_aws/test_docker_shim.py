@@ -119,9 +119,9 @@ def test_inspect_tells_whether_an_image_is_there(context: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("USER 10001", "RUN touch /here", "RUN in the last stage"),
+        ("USER 10001", "RUN touch /here", "RUN in its last stage, .* `inference local up --engine podman`"),
         ("COPY app.py", "COPY missing.py", "missing.py is not in the build context"),
-        (REQUIREMENTS_LABEL, "unknown.label", "has no LABEL"),
+        (REQUIREMENTS_LABEL, "unknown.label", "has no LABEL .* --engine podman"),
     ],
 )
 def test_what_it_cannot_do_is_an_error_that_says_so(context: Path, old: str, new: str, message: str) -> None:
