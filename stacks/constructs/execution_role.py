@@ -70,8 +70,10 @@ def execution_role(
             [image_repository_arn],
         ),
         allow(["ecr:GetAuthorizationToken"], ["*"]),
+        # The stack creates the log groups. A role that could would create one again after `cdk destroy`, and the next
+        # deployment would find its name taken.
         allow(
-            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+            ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
             [arn for group in log_groups for arn in (group, f"{group}:log-stream:*")],
         ),
         iam.PolicyStatement(

@@ -73,7 +73,6 @@ SERVING = {
     "ecr:BatchGetImage",
     "ecr:GetDownloadUrlForLayer",
     "ecr:GetAuthorizationToken",
-    "logs:CreateLogGroup",
     "logs:CreateLogStream",
     "logs:DescribeLogStreams",
     "logs:PutLogEvents",
