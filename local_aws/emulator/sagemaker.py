@@ -95,7 +95,7 @@ def _delete(kind: str) -> Any:
     return delete
 
 
-def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: str, logical_id: str) -> Any:  # noqa: ARG001 - MiniStack passes them
+def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: str) -> Any:  # noqa: ARG001 - MiniStack passes them
     request = _plain(new)
     name = physical_id.rpartition("/")[2]
     updated = physical_id, {"EndpointName": name, "EndpointArn": physical_id, "Id": physical_id}
@@ -117,7 +117,7 @@ def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: 
 
 def restore_endpoint(physical_id: str, properties: Properties) -> None:
     """Make an endpoint serve what these properties say, whatever an update changed; raise HostingError."""
-    _update_endpoint(physical_id, properties, properties, "", "")
+    _update_endpoint(physical_id, properties, properties, "")
 
 
 def _settle(name: str) -> dict[str, Any]:
@@ -159,10 +159,7 @@ def register() -> None:
     components.register()
     for kind in ("Model", "EndpointConfig", "Endpoint"):
         provisioners._RESOURCE_HANDLERS[f"AWS::SageMaker::{kind}"] = {"create": _create(kind), "delete": _delete(kind)}
-    provisioners._RESOURCE_HANDLERS["AWS::SageMaker::Endpoint"] |= {
-        "update": _update_endpoint,
-        "update_with_logical_id": True,
-    }
+    provisioners._RESOURCE_HANDLERS["AWS::SageMaker::Endpoint"]["update"] = _update_endpoint
     for kind, replacing in {
         "Model": (
             "ModelName",
