@@ -1,30 +1,28 @@
 """Cost anomaly monitors in the emulator: stored and listed, but they never fire, since nothing costs money here."""
 
 import json
-import sys
 import uuid
-from collections.abc import Callable
-from typing import Any
 
-import ministack.app as ministack_app
-from ministack.core import router
-from ministack.core.responses import get_account_id
-from ministack.services.cloudformation import provisioners
+from local_aws.emulator.ministack.application import register_service, register_state
+from local_aws.emulator.ministack.resources import Create, Delete, Properties, Provisioned, Update, register_resource
+from local_aws.emulator.ministack.responses import Response, account_id
 
-Properties = dict[str, Any]
 _PREFIX = "AWSInsightsIndexService"
 _KINDS = {"AnomalyMonitor": "MonitorArn", "AnomalySubscription": "SubscriptionArn"}
 """Attribute of each kind that holds its ARN, which is also what `Ref` returns."""
+_REPLACING = {
+    "AnomalyMonitor": ("MonitorType", "MonitorSpecification", "MonitorDimension"),
+    "AnomalySubscription": (),
+}
+"""Properties of each kind whose change replaces the resource."""
 _kept: dict[str, dict[str, Properties]] = {kind: {} for kind in _KINDS}
 
 
-def get_state() -> Properties:
-    """Return the state that the emulator's snapshots keep."""
+def _state() -> Properties:
     return {kind: dict(each) for kind, each in _kept.items()}
 
 
-def load_persisted_state(state: Properties) -> None:
-    """Restore a snapshot."""
+def _load(state: Properties) -> None:
     for kind, each in state.items():
         _kept[kind].update(each)
 
@@ -35,7 +33,7 @@ async def _handle(
     headers: dict[str, str],
     body: bytes,  # noqa: ARG001 - MiniStack passes it
     query: dict[str, list[str]],  # noqa: ARG001 - MiniStack passes it
-) -> tuple[int, dict[str, str], bytes]:
+) -> Response:
     """Handle GetAnomalyMonitors and GetAnomalySubscriptions; refuse every other operation by name."""
     operation = headers.get("x-amz-target", "").rpartition(".")[2]
     kind = operation.removeprefix("Get").removesuffix("s")
@@ -45,7 +43,7 @@ async def _handle(
     return _response(200, {f"{kind}s": list(_kept[kind].values())})
 
 
-def _response(status: int, content: Properties) -> tuple[int, dict[str, str], bytes]:
+def _response(status: int, content: Properties) -> Response:
     return status, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(content).encode()
 
 
@@ -58,24 +56,24 @@ def _record(properties: Properties) -> Properties:
     }
 
 
-def _creating(kind: str) -> Callable[[str, Properties, str], tuple[str, Properties]]:
-    def create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
-        arn = f"arn:aws:ce::{get_account_id()}:{kind.lower()}/{uuid.uuid4()}"
+def _creating(kind: str) -> Create:
+    def create(logical_id: str, properties: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
+        arn = f"arn:aws:ce::{account_id()}:{kind.lower()}/{uuid.uuid4()}"
         _kept[kind][arn] = {**_record(properties), _KINDS[kind]: arn}
         return arn, {_KINDS[kind]: arn}
 
     return create
 
 
-def _updating(kind: str) -> Callable[[str, Properties, Properties, str], tuple[str, Properties]]:
-    def update(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
+def _updating(kind: str) -> Update:
+    def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
         _kept[kind][physical_id] = {**_record(new), _KINDS[kind]: physical_id}
         return physical_id, {_KINDS[kind]: physical_id}
 
     return update
 
 
-def _deleting(kind: str) -> Callable[[str, Properties], None]:
+def _deleting(kind: str) -> Delete:
     def delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
         _kept[kind].pop(physical_id, None)
 
@@ -83,21 +81,14 @@ def _deleting(kind: str) -> Callable[[str, Properties], None]:
 
 
 def register() -> None:
-    """Add the service and its CloudFormation types to MiniStack's tables."""
-    ministack_app.SERVICE_HANDLERS["ce"] = _handle
-    router.SERVICE_PATTERNS["ce"] = {
-        "target_prefixes": [_PREFIX],
-        "host_patterns": [r"ce\."],
-        "credential_scope": "ce",
-    }
-    ministack_app._state_map["anomalies"] = "anomalies"
-    ministack_app._loaded_modules["anomalies"] = sys.modules[__name__]
+    """Add the service, its state and its CloudFormation types."""
+    register_service("ce", _handle, target_prefixes=[_PREFIX], host_patterns=[r"ce\."], credential_scope="ce")
+    register_state("anomalies", save=_state, load=_load)
     for kind in _KINDS:
-        provisioners._RESOURCE_HANDLERS[f"AWS::CE::{kind}"] = {
-            "create": _creating(kind),
-            "update": _updating(kind),
-            "delete": _deleting(kind),
-        }
-    provisioners._REPLACING_PROPERTIES["AWS::CE::AnomalyMonitor"] = (
-        "MonitorType", "MonitorSpecification", "MonitorDimension",
-    )  # fmt: skip
+        register_resource(
+            f"AWS::CE::{kind}",
+            create=_creating(kind),
+            update=_updating(kind),
+            delete=_deleting(kind),
+            replacing=_REPLACING[kind],
+        )

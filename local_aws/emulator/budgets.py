@@ -1,18 +1,9 @@
 """Budgets in CloudFormation, backed by the emulator's own Budgets service."""
 
 import json
-from typing import Any
 
-from ministack.services import budgets
-from ministack.services.cloudformation import provisioners
-
-Properties = dict[str, Any]
-
-
-def _checked(response: Any) -> None:
-    status, _, body = response
-    if status >= 400:
-        raise RuntimeError(json.loads(body)["message"])
+from local_aws.emulator.ministack.budgets import create_budget, delete_budget
+from local_aws.emulator.ministack.resources import Properties, Provisioned, physical_name, register_resource
 
 
 def _request(properties: Properties) -> Properties:
@@ -26,26 +17,22 @@ def _request(properties: Properties) -> Properties:
     return {"Budget": budget, "NotificationsWithSubscribers": notifications}
 
 
-def _create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
+def _create(logical_id: str, properties: Properties, stack: str) -> Provisioned:
     request = _request(properties)
-    request["Budget"].setdefault("BudgetName", provisioners._physical_name(stack, logical_id, max_len=100))
-    _checked(budgets._create_budget(request))
+    request["Budget"].setdefault("BudgetName", physical_name(stack, logical_id, max_length=100))
+    create_budget(request)
     return request["Budget"]["BudgetName"], {}
 
 
 def _delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
-    budgets._delete_budget({"BudgetName": physical_id})
+    delete_budget(physical_id)
 
 
-def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
+def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
     _delete(physical_id, {})
     return _create(physical_id, new, stack)
 
 
 def register() -> None:
-    """Add the type to MiniStack's table."""
-    provisioners._RESOURCE_HANDLERS["AWS::Budgets::Budget"] = {
-        "create": _create,
-        "update": _update,
-        "delete": _delete,
-    }
+    """Add the type."""
+    register_resource("AWS::Budgets::Budget", create=_create, update=_update, delete=_delete)

@@ -3,9 +3,8 @@
 import time
 from typing import Any
 
-from ministack.services.cloudformation import provisioners
-
 from local_aws.emulator.hosting import HostingError, Properties, ask, call
+from local_aws.emulator.ministack.resources import Provisioned, physical_name, register_resource
 
 KIND = "InferenceComponent"
 TYPE = f"AWS::SageMaker::{KIND}"
@@ -41,14 +40,14 @@ def _plain(value: Any, name: str = "") -> Any:
     return value.rpartition("/")[2] if name in _NAMES else value
 
 
-def _create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
+def _create(logical_id: str, properties: Properties, stack: str) -> Provisioned:
     request = _plain(properties)
-    request.setdefault("InferenceComponentName", provisioners._physical_name(stack, logical_id, max_len=63))
+    request.setdefault("InferenceComponentName", physical_name(stack, logical_id, max_length=63))
     arn = _call("CreateInferenceComponent", request)["InferenceComponentArn"]
     return arn, _wait(request["InferenceComponentName"], "created")
 
 
-def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes it
+def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes it
     name = physical_id.rpartition("/")[2]
     before, after = _plain(old), _plain(new)
     _settle(name)
@@ -110,6 +109,6 @@ def _wait(name: str, done: str, specification: Properties | None = None) -> Prop
 
 
 def register() -> None:
-    """Add the CloudFormation type to MiniStack's tables."""
-    provisioners._RESOURCE_HANDLERS[TYPE] = {"create": _create, "update": _update, "delete": _delete}
-    provisioners._REPLACING_PROPERTIES[TYPE] = ("InferenceComponentName", "EndpointName", "VariantName")
+    """Add the CloudFormation type."""
+    replacing = ("InferenceComponentName", "EndpointName", "VariantName")
+    register_resource(TYPE, create=_create, update=_update, delete=_delete, replacing=replacing)

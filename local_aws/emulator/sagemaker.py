@@ -3,12 +3,18 @@
 import time
 from typing import Any
 
-import ministack.app as ministack_app
-from ministack.core import router
-from ministack.services.cloudformation import provisioners, stacks
-
 from local_aws.emulator import components
 from local_aws.emulator.hosting import HostingError, Properties, ask, call, forward
+from local_aws.emulator.ministack.application import register_service
+from local_aws.emulator.ministack.resources import (
+    Create,
+    Delete,
+    Provisioned,
+    delete_resource,
+    physical_name,
+    register_resource,
+)
+from local_aws.emulator.ministack.stacks import run_on_worker_thread
 
 _POLL_SECONDS = 0.5
 _WAIT_SECONDS = 1800
@@ -26,6 +32,17 @@ _INTEGERS = frozenset(
         "MaximumExecutionTimeoutInSeconds",
     }
 )
+_REPLACING = {
+    "Model": (
+        "ModelName", "PrimaryContainer", "Containers", "ExecutionRoleArn", "EnableNetworkIsolation", "VpcConfig",
+    ),
+    "EndpointConfig": (
+        "EndpointConfigName", "ProductionVariants", "ShadowProductionVariants", "KmsKeyId", "DataCaptureConfig",
+        "ExecutionRoleArn", "EnableNetworkIsolation", "VpcConfig",
+    ),
+    "Endpoint": ("EndpointName",),
+}  # fmt: skip
+"""Properties of each kind whose change replaces the resource."""
 _SIZES = ("CanarySize", "LinearStepSize", "MaximumBatchSize", "RollbackMaximumBatchSize")
 
 
@@ -61,14 +78,14 @@ def made_by_a_stack(arn: str) -> bool:
 
 def delete(kind: str, arn: str) -> None:
     """Delete a resource as CloudFormation does, and wait until it is gone; raise HostingError."""
-    provisioners._RESOURCE_HANDLERS[f"AWS::SageMaker::{kind}"]["delete"](arn, {})
+    delete_resource(f"AWS::SageMaker::{kind}", arn)
 
 
-def _create(kind: str) -> Any:
-    def create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
+def _create(kind: str) -> Create:
+    def create(logical_id: str, properties: Properties, stack: str) -> Provisioned:
         name_key = f"{kind}Name"
         request = _plain(properties)
-        request.setdefault(name_key, provisioners._physical_name(stack, logical_id, max_len=63))
+        request.setdefault(name_key, physical_name(stack, logical_id, max_length=63))
         request["Tags"] = stack_tags(request.get("Tags"), logical_id, stack)
         arn = _call(f"Create{kind}", request)[f"{kind}Arn"]
         if kind == "Endpoint":
@@ -78,7 +95,7 @@ def _create(kind: str) -> Any:
     return create
 
 
-def _delete(kind: str) -> Any:
+def _delete(kind: str) -> Delete:
     def delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
         name = physical_id.rpartition("/")[2]
         try:
@@ -95,7 +112,7 @@ def _delete(kind: str) -> Any:
     return delete
 
 
-def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: str) -> Any:  # noqa: ARG001 - MiniStack passes them
+def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
     request = _plain(new)
     name = physical_id.rpartition("/")[2]
     updated = physical_id, {"EndpointName": name, "EndpointArn": physical_id, "Id": physical_id}
@@ -140,45 +157,17 @@ def _wait(name: str, done: str, config: str | None = None) -> None:
         raise HostingError(f"endpoint {name} could not be {done}: {endpoint.get('FailureReason', 'no reason given')}")
 
 
-_runs_on_worker_thread = stacks._runs_on_worker_thread
-
-
-def _waits(resource_type: str) -> bool:
-    """Return whether a type's handlers run on a worker thread.
-
-    Replicas load their model from this emulator while it waits for them, so it must not block.
-    """
-    return resource_type in ("AWS::SageMaker::Endpoint", components.TYPE) or bool(_runs_on_worker_thread(resource_type))
-
-
 def register() -> None:
-    """Add the services and the CloudFormation types to MiniStack's tables."""
-    stacks._runs_on_worker_thread = _waits
-    ministack_app.SERVICE_HANDLERS["sagemaker"] = forward
-    router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."], "host_patterns": [r"sagemaker\."]}
+    """Add the service and the CloudFormation types."""
+    register_service("sagemaker", forward, target_prefixes=["SageMaker."], host_patterns=[r"sagemaker\."])
     components.register()
-    for kind in ("Model", "EndpointConfig", "Endpoint"):
-        provisioners._RESOURCE_HANDLERS[f"AWS::SageMaker::{kind}"] = {"create": _create(kind), "delete": _delete(kind)}
-    provisioners._RESOURCE_HANDLERS["AWS::SageMaker::Endpoint"]["update"] = _update_endpoint
-    for kind, replacing in {
-        "Model": (
-            "ModelName",
-            "PrimaryContainer",
-            "Containers",
-            "ExecutionRoleArn",
-            "EnableNetworkIsolation",
-            "VpcConfig",
-        ),
-        "EndpointConfig": (
-            "EndpointConfigName",
-            "ProductionVariants",
-            "ShadowProductionVariants",
-            "KmsKeyId",
-            "DataCaptureConfig",
-            "ExecutionRoleArn",
-            "EnableNetworkIsolation",
-            "VpcConfig",
-        ),
-        "Endpoint": ("EndpointName",),
-    }.items():
-        provisioners._REPLACING_PROPERTIES[f"AWS::SageMaker::{kind}"] = replacing
+    # Replicas load their model from this emulator while it waits for them, so it must not block.
+    run_on_worker_thread(("AWS::SageMaker::Endpoint", components.TYPE))
+    for kind, replacing in _REPLACING.items():
+        register_resource(
+            f"AWS::SageMaker::{kind}",
+            create=_create(kind),
+            update=_update_endpoint if kind == "Endpoint" else None,
+            delete=_delete(kind),
+            replacing=replacing,
+        )

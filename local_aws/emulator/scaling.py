@@ -1,12 +1,11 @@
 """Application Auto Scaling in the emulator: API calls go to the hosting process, whose replicas it scales."""
 
+from collections.abc import Callable
 from typing import Any
 
-import ministack.app as ministack_app
-from ministack.core import router
-from ministack.services.cloudformation import provisioners
-
 from local_aws.emulator.hosting import HostingError, Properties, call, forward
+from local_aws.emulator.ministack.application import register_service
+from local_aws.emulator.ministack.resources import Delete, Provisioned, register_resource
 
 _PREFIX = "AnyScaleFrontendService"
 _POLICIES = ("TargetTrackingScalingPolicyConfiguration", "StepScalingPolicyConfiguration")
@@ -32,7 +31,7 @@ def _physical_id(target: Properties) -> str:
     return "|".join([target["ResourceId"], target["ScalableDimension"], target["ServiceNamespace"]])
 
 
-def _create_target(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
+def _create_target(logical_id: str, properties: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
     target = _target(properties)
     call(f"{_PREFIX}.RegisterScalableTarget", target)
     for action in properties.get("ScheduledActions") or []:
@@ -40,7 +39,7 @@ def _create_target(logical_id: str, properties: Properties, stack: str) -> tuple
     return _physical_id(target), {"Id": _physical_id(target)}
 
 
-def _update_target(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes it
+def _update_target(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes it
     updated = _create_target("", new, stack)
     kept = {action["ScheduledActionName"] for action in new.get("ScheduledActions") or []}
     for action in old.get("ScheduledActions") or []:
@@ -53,7 +52,7 @@ def _identity(target: Properties) -> Properties:
     return {name: target[name] for name in ("ServiceNamespace", "ScalableDimension", "ResourceId")}
 
 
-def _create_policy(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
+def _create_policy(logical_id: str, properties: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
     resource, dimension, namespace = properties["ScalingTargetId"].split("|")
     request = {
         "PolicyName": properties["PolicyName"],
@@ -74,11 +73,11 @@ def _numbers(value: Any) -> Any:
     return [_numbers(member) for member in value] if isinstance(value, list) else value
 
 
-def _update_policy(physical_id: str, old: Properties, new: Properties, stack: str) -> tuple[str, Properties]:  # noqa: ARG001 - MiniStack passes them
+def _update_policy(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
     return _create_policy("", new, stack)
 
 
-def _deleting(operation: str, request: Any) -> Any:
+def _deleting(operation: str, request: Callable[[str], Properties]) -> Delete:
     def delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes it
         try:
             call(f"{_PREFIX}.{operation}", request(physical_id))
@@ -90,22 +89,25 @@ def _deleting(operation: str, request: Any) -> Any:
 
 
 def register() -> None:
-    """Add the service and its CloudFormation types to MiniStack's tables."""
-    ministack_app.SERVICE_HANDLERS["application-autoscaling"] = forward
-    router.SERVICE_PATTERNS["application-autoscaling"] = {
-        "target_prefixes": [_PREFIX],
-        "host_patterns": [r"application-autoscaling\."],
-        "credential_scope": "application-autoscaling",
-    }
-    provisioners._RESOURCE_HANDLERS["AWS::ApplicationAutoScaling::ScalableTarget"] = {
-        "create": _create_target,
-        "update": _update_target,
-        "delete": _deleting("DeregisterScalableTarget", lambda i: {"ResourceId": i.split("|")[0]}),
-    }
-    provisioners._RESOURCE_HANDLERS["AWS::ApplicationAutoScaling::ScalingPolicy"] = {
-        "create": _create_policy,
-        "update": _update_policy,
-        "delete": _deleting("DeleteScalingPolicy", lambda i: {"PolicyName": i.rpartition("policyName/")[2]}),
-    }
-    provisioners._REPLACING_PROPERTIES["AWS::ApplicationAutoScaling::ScalableTarget"] = ("ResourceId",)
-    provisioners._REPLACING_PROPERTIES["AWS::ApplicationAutoScaling::ScalingPolicy"] = ("PolicyName",)
+    """Add the service and its CloudFormation types."""
+    register_service(
+        "application-autoscaling",
+        forward,
+        target_prefixes=[_PREFIX],
+        host_patterns=[r"application-autoscaling\."],
+        credential_scope="application-autoscaling",
+    )
+    register_resource(
+        "AWS::ApplicationAutoScaling::ScalableTarget",
+        create=_create_target,
+        update=_update_target,
+        delete=_deleting("DeregisterScalableTarget", lambda i: {"ResourceId": i.split("|")[0]}),
+        replacing=("ResourceId",),
+    )
+    register_resource(
+        "AWS::ApplicationAutoScaling::ScalingPolicy",
+        create=_create_policy,
+        update=_update_policy,
+        delete=_deleting("DeleteScalingPolicy", lambda i: {"PolicyName": i.rpartition("policyName/")[2]}),
+        replacing=("PolicyName",),
+    )

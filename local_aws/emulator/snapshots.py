@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 
-import ministack.app as ministack_app
+from local_aws.emulator.ministack.application import save_state
 
 logger = logging.getLogger("snapshots")
 PERIOD_SECONDS = 1.0
@@ -22,7 +22,7 @@ def save() -> None:
     """Save now; safe to call from any thread."""
     with _saving:
         try:
-            ministack_app.save_all(ministack_app._build_persistence_save_dict())
+            save_state()
         except RuntimeError:
             # A dictionary changed while it was copied; the next snapshot will be complete.
             logger.debug("a snapshot was skipped")

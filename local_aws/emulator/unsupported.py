@@ -1,6 +1,6 @@
 """Machine types that MiniStack would accept and ignore; a template with one is refused, and the type is named."""
 
-from ministack.services.cloudformation import provisioners
+from local_aws.emulator.ministack.resources import unregister_resource
 
 MACHINES = (
     "AWS::AutoScaling::AutoScalingGroup",
@@ -12,6 +12,6 @@ MACHINES = (
 
 
 def register() -> None:
-    """Remove the types from MiniStack's table, so a template with one fails."""
+    """Remove the types, so a template with one fails."""
     for kind in MACHINES:
-        provisioners._RESOURCE_HANDLERS.pop(kind, None)
+        unregister_resource(kind)
