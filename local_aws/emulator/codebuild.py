@@ -8,55 +8,63 @@ import signal
 import subprocess
 import tempfile
 import threading
+import uuid
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import boto3
 import yaml
-from ministack.core.responses import get_account_id, get_region, new_uuid
-from ministack.services import codebuild
-from ministack.services.cloudformation import provisioners
 
 from local_aws.emulator import build_environment, sessions
 from local_aws.emulator.build_environment import BuildEnvironmentError, BuildOutput
+from local_aws.emulator.ministack import codebuild
+from local_aws.emulator.ministack.resources import (
+    Properties,
+    Provisioned,
+    after_provisioning,
+    physical_name,
+    register_resource,
+)
+from local_aws.emulator.ministack.responses import Response, account_id, region
 from local_aws.processes import die_with_parent
 
 _PHASES = ("install", "pre_build", "build", "post_build")
 _QUOTED_LINES = 20
 _overrides: dict[str, list[dict[str, str]]] = {}
 _starting = threading.Lock()
-_start_build = codebuild._start_build
 
 
-def _start_build_with_overrides(data: dict[str, Any]) -> Any:
-    # The build's thread waits for this lock, so it cannot look for its overrides before they are stored.
-    with _starting:
-        response = _start_build(data)
-        if response[0] == 200 and data.get("environmentVariablesOverride"):
-            _overrides[json.loads(response[2])["build"]["id"]] = copy.deepcopy(data["environmentVariablesOverride"])
-        return response
+def _keeping_overrides(start_build: codebuild.StartBuild) -> codebuild.StartBuild:
+    def start(data: dict[str, Any]) -> Response:
+        # The build's thread waits for this lock, so it cannot look for its overrides before they are stored.
+        with _starting:
+            response = start_build(data)
+            if response[0] == 200 and data.get("environmentVariablesOverride"):
+                _overrides[json.loads(response[2])["build"]["id"]] = copy.deepcopy(data["environmentVariablesOverride"])
+            return response
+
+    return start
 
 
-def _execute(build_id: str, project: dict[str, Any]) -> None:
+def _execute(build_id: str, project: codebuild.Project) -> None:
     with _starting:
         overrides = _overrides.pop(build_id, [])
-    build = codebuild._builds.get(build_id)
+    build = codebuild.find_build(build_id)
     group = ((project.get("logsConfig") or {}).get("cloudWatchLogs") or {}).get("groupName")
     if group:
         build["logs"]["groupName"] = group
-    output = BuildOutput(codebuild._log_sink(build))
+    output = BuildOutput(codebuild.log_sink(build))
     build["buildStatus"] = "IN_PROGRESS"
     role = project.get("serviceRole") or ""
     # Longer than the build's timeout, so its last call does not find an expired key.
-    lifetime = codebuild._timeout_seconds(project) + 3600
+    lifetime = codebuild.timeout_seconds(project) + 3600
     key = sessions.issue_session(f"build/{build_id}", role, f"AWSCodeBuild-{build_id.rpartition(':')[2]}", lifetime)
     with tempfile.TemporaryDirectory(prefix="codebuild-", ignore_cleanup_errors=True) as folder:
         try:
             status = _run_phases(build, project, overrides, Path(folder), build_environment.base(key), output)
         except BuildEnvironmentError as error:
-            codebuild._record_phase(build, "DOWNLOAD_SOURCE", "FAILED")
+            codebuild.record_phase(build, "DOWNLOAD_SOURCE", "FAILED")
             build["phases"][-1]["contexts"] = [{"statusCode": "CLIENT_ERROR", "message": str(error)}]
             output.emit(str(error))
             status = "FAILED"
@@ -66,12 +74,12 @@ def _execute(build_id: str, project: dict[str, Any]) -> None:
         finally:
             sessions.revoke(key)
     if build["buildStatus"] != "STOPPED":
-        codebuild._finish_build(build, status)
+        codebuild.finish_build(build, status)
 
 
 def _run_phases(
-    build: dict[str, Any],
-    project: dict[str, Any],
+    build: codebuild.Build,
+    project: codebuild.Project,
     overrides: list[dict[str, str]],
     folder: Path,
     base: dict[str, str],
@@ -100,9 +108,9 @@ def _run_phases(
         if not commands:
             continue
         build["currentPhase"] = phase.upper()
-        timeout = codebuild._timeout_seconds(project)
+        timeout = codebuild.timeout_seconds(project)
         succeeded, last = _run("\n".join(commands), folder, environment, timeout, output)
-        codebuild._record_phase(build, phase.upper(), "SUCCEEDED" if succeeded else "FAILED")
+        codebuild.record_phase(build, phase.upper(), "SUCCEEDED" if succeeded else "FAILED")
         if not succeeded:
             build["phases"][-1]["contexts"] = [{"statusCode": "COMMAND_EXECUTION_ERROR", "message": " | ".join(last)}]
             return "FAILED"
@@ -135,35 +143,26 @@ def _run(
     return process.wait() == 0, last
 
 
-def _keeping_logs_config(provision: Callable[..., tuple[str, Any]]) -> Callable[..., tuple[str, Any]]:
+def _keep_logs_config(project: str, properties: Properties) -> None:
     """Keep the project's LogsConfig, which MiniStack drops."""
-
-    def provisioned(*arguments: Any) -> tuple[str, Any]:
-        name, attributes = provision(*arguments)
-        properties = [argument for argument in arguments if isinstance(argument, dict)][-1]
-        codebuild._projects[name]["logsConfig"] = provisioners._codebuild_cfn_to_api(properties.get("LogsConfig") or {})
-        return name, attributes
-
-    return provisioned
+    codebuild.set_logs_config(project, properties.get("LogsConfig") or {})
 
 
-def _create_fleet(logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, str]]:
-    name = properties.get("Name") or provisioners._physical_name(stack, logical_id, max_len=128)
-    arn = f"arn:aws:codebuild:{get_region()}:{get_account_id()}:fleet/{name}:{new_uuid()}"
+def _create_fleet(logical_id: str, properties: Properties, stack: str) -> Provisioned:
+    name = properties.get("Name") or physical_name(stack, logical_id, max_length=128)
+    arn = f"arn:aws:codebuild:{region()}:{account_id()}:fleet/{name}:{uuid.uuid4()}"
     return arn, {"Arn": arn}
 
 
 def register() -> None:
     """Replace the build runner, and add fleets: builds run on this machine whatever their fleet."""
     build_environment.withhold_install_settings()
-    codebuild.EXECUTE_BUILDS = True
-    codebuild._execute_build = _execute
-    codebuild._start_build = _start_build_with_overrides
-    project = provisioners._RESOURCE_HANDLERS["AWS::CodeBuild::Project"]
-    for operation in ("create", "update"):
-        project[operation] = _keeping_logs_config(project[operation])
-    provisioners._RESOURCE_HANDLERS["AWS::CodeBuild::Fleet"] = {
-        "create": _create_fleet,
-        "update": lambda physical_id, *_: (physical_id, {"Arn": physical_id}),
-        "delete": lambda *_: None,
-    }
+    codebuild.replace_build_runner(_execute)
+    codebuild.wrap_start_build(_keeping_overrides)
+    after_provisioning("AWS::CodeBuild::Project", _keep_logs_config)
+    register_resource(
+        "AWS::CodeBuild::Fleet",
+        create=_create_fleet,
+        update=lambda physical_id, *_: (physical_id, {"Arn": physical_id}),
+        delete=lambda *_: None,
+    )

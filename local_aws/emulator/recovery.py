@@ -9,14 +9,14 @@ import asyncio
 import logging
 import os
 import time
-from typing import Any
-
-import ministack.app as ministack_app
-from ministack.services import cloudformation, codebuild
-from ministack.services.cloudformation import changesets, handlers, stacks
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from local_aws.emulator import components, sagemaker, snapshots
-from local_aws.emulator.hosting import HostingError, Properties, ask
+from local_aws.emulator.hosting import HostingError, ask
+from local_aws.emulator.ministack import codebuild, stacks
+from local_aws.emulator.ministack.application import after_loading_state
+from local_aws.emulator.ministack.stacks import Operation, Stack, stack_resources
 
 logger = logging.getLogger("recovery")
 
@@ -28,54 +28,34 @@ _RESTORERS = {"AWS::SageMaker::Endpoint": sagemaker.restore_endpoint, components
 _LISTENING_SECONDS = 30
 _tasks: set[asyncio.Task[None]] = set()
 _started = time.time()
-_deploy_stack = stacks._deploy_stack_async
-_delete_stack = stacks._delete_stack_async
-_load_persisted_state = ministack_app._load_persisted_state
 
 
-async def _deploy(  # noqa: PLR0913 - MiniStack's signature
-    stack_name: str, stack_id: str, template: Properties, param_values: Properties, disable_rollback: bool,
-    tags: list[Any], is_update: bool = False, previous_stack: Properties | None = None,
-    retain_except_on_create: bool = False, imports: Properties | None = None,
-) -> None:  # fmt: skip
-    """Run MiniStack's deployment, and store on the stack what a rollback needs until it ends."""
-    stack = cloudformation._stacks[stack_name]
-    before = previous_stack or {}
-    stack[_UNDER_WAY] = stacks._failed_operation(
-        is_update, previous_stack, [], None, None, [], False, template, param_values, retain_except_on_create,
-        stack.get("Tags") or [], before.get("Tags") or [], imports,
-    )  # fmt: skip
+@contextmanager
+def _recorded(stack: Stack, operation: Operation) -> Iterator[None]:
+    """Store on the stack what a rollback needs until the deployment ends."""
+    stack[_UNDER_WAY] = operation
     try:
-        await _deploy_stack(
-            stack_name, stack_id, template, param_values, disable_rollback, tags, is_update=is_update,
-            previous_stack=previous_stack, retain_except_on_create=retain_except_on_create, imports=imports,
-        )  # fmt: skip
+        yield
     finally:
         stack.pop(_UNDER_WAY, None)
         # Before any caller can see the outcome: an operation reported as done must never be rolled back.
         snapshots.save()
 
 
-async def _delete(stack_name: str, stack_id: str, retain_resources: Any = (), force: bool = False) -> None:
-    await _delete_stack(stack_name, stack_id, retain_resources, force=force)
-    snapshots.save()
-
-
-def _load_and_recover() -> None:
-    _load_persisted_state()
-    for build in codebuild._builds.values():
+def _start_recovery() -> None:
+    for build in codebuild.all_builds():
         if build["buildStatus"] == "IN_PROGRESS":
-            codebuild._finish_build(build, "FAULT")
-    for change_set in cloudformation._change_sets.values():
+            codebuild.finish_build(build, "FAULT")
+    for change_set in stacks.change_sets():
         if change_set.get("ExecutionStatus") == "EXECUTE_IN_PROGRESS":
             change_set["ExecutionStatus"] = "EXECUTE_FAILED"
-    unfinished = [each for each in cloudformation._stacks.values() if _unfinished(each)]
+    unfinished = [each for each in stacks.all_stacks() if _unfinished(each)]
     task = asyncio.get_running_loop().create_task(_recover(unfinished))
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
 
 
-def _unfinished(stack: Properties) -> bool:
+def _unfinished(stack: Stack) -> bool:
     """Return whether an operation is unfinished.
 
     Sets the rollback status at once, so the operation no longer looks in progress.
@@ -90,29 +70,29 @@ def _unfinished(stack: Properties) -> bool:
     return True
 
 
-async def _recover(unfinished: list[Properties]) -> None:
+async def _recover(unfinished: list[Stack]) -> None:
     await _listening()
-    owned = {arn for stack in cloudformation._stacks.values() for arn in _physical_ids(stack)}
+    owned = {arn for stack in stacks.all_stacks() for arn in _physical_ids(stack)}
     await asyncio.to_thread(_remove_lost, owned)
     for stack in unfinished:
-        name, stack_id = stack["StackName"], stack["StackId"]
+        name = stack["StackName"]
         if stack["StackStatus"] == "DELETE_IN_PROGRESS":
             logger.warning("resuming the deletion of %s", name)
-            task = _delete(name, stack_id)
+            task = stacks.delete_stack(stack)
         else:
             logger.warning("rolling back %s", name)
             task = _roll_back(stack)
         try:
-            with stacks._stack_region_context(stack, stack_id):
+            with stacks.region_of(stack):
                 await task
         except Exception:
             # An error in one stack must not leave the next one in progress.
             logger.exception("%s could not be recovered", name)
 
 
-async def _roll_back(stack: Properties) -> None:
-    operation = stack.pop(_UNDER_WAY)
-    resources, before = stack.get("_resources", {}), (operation["previous_stack"] or {}).get("_resources", {})
+async def _roll_back(stack: Stack) -> None:
+    operation: Operation = stack.pop(_UNDER_WAY)
+    resources, before = stack_resources(stack), stack_resources(operation["previous_stack"] or {})
     operation["created"] = [name for name, record in resources.items() if record != before.get(name)]
     # An update that was in progress continues in the hosting process, and may use what the rollback is about to remove.
     for name, record in before.items():
@@ -122,7 +102,7 @@ async def _roll_back(stack: Properties) -> None:
                 await asyncio.to_thread(restore, record["PhysicalResourceId"], record["Properties"])
             except HostingError as error:
                 logger.error("%s of %s could not be restored: %s", name, stack["StackName"], error)
-    await stacks._roll_back_operation(stack["StackName"], stack["StackId"], stack, operation, REASON)
+    await stacks.roll_back(stack, operation, REASON)
     snapshots.save()
 
 
@@ -139,9 +119,9 @@ async def _listening() -> None:
         return
 
 
-def _physical_ids(stack: Properties) -> list[str]:
+def _physical_ids(stack: Stack) -> list[str]:
     before = stack.get(_UNDER_WAY, {}).get("previous_stack") or {}
-    records = [*stack.get("_resources", {}).values(), *before.get("_resources", {}).values()]
+    records = [*stack_resources(stack).values(), *stack_resources(before).values()]
     return [str(record.get("PhysicalResourceId")) for record in records]
 
 
@@ -161,8 +141,6 @@ def _remove_lost(owned: set[str]) -> None:
 
 def register() -> None:
     """Wrap the stack operations, and run recovery between loading the state and the first request."""
-    for module in (stacks, handlers, changesets):
-        module._deploy_stack_async = _deploy
-    for module in (stacks, handlers):
-        module._delete_stack_async = _delete
-    ministack_app._load_persisted_state = _load_and_recover
+    stacks.wrap_deployments(_recorded)
+    stacks.after_deletion(snapshots.save)
+    after_loading_state(_start_recovery)

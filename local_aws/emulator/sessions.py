@@ -8,17 +8,14 @@ from typing import Any
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from ministack.core import lambda_runtime
-from ministack.services import iam, lambda_svc, s3, sts
-from ministack.services.cloudformation import custom_resource, wait_conditions
 
 from local_aws.account import ACCOUNT_ID, REGION, STATE_VARIABLE
 from local_aws.authentication.credentials import Credential, CredentialStore, new_credential
+from local_aws.emulator.ministack import identity
 
 _URL_SECONDS = 2 * 3600
 """Lifetime of the URL that a custom resource responds to, in seconds; CloudFormation's own is the same."""
 _keys = CredentialStore(Path(os.environ.get(STATE_VARIABLE, "")))
-_register_session = sts.register_session
 _functions: dict[tuple[str, str], Credential] = {}
 
 
@@ -34,7 +31,7 @@ def issue_session(
     _keys.add(credential)
     role = role_arn.rpartition("/")[2]
     if role:
-        session: dict[str, Any] = {
+        session: identity.Session = {
             "Arn": f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/{role}/{session_name[:64]}",
             "UserId": f"{role}:{session_name[:64]}",
             "SecretAccessKey": credential.secret_access_key,
@@ -44,19 +41,18 @@ def issue_session(
         }
         if credential.expires is not None:
             session["Expiration"] = credential.expires
-        _register_session(credential.access_key_id, session)
+        identity.add_session(credential.access_key_id, session)
     return credential
 
 
 def revoke(credential: Credential) -> None:
     """Revoke a key once the process that used it has ended."""
     _keys.revoke(credential.access_key_id)
-    sts._sessions.pop(credential.access_key_id, None)
+    identity.remove_session(credential.access_key_id)
 
 
-def _store_session(access_key: str, session: dict[str, Any]) -> None:
+def _store_session(access_key: str, session: identity.Session) -> None:
     """Store the credentials that STS issues, so every process of the account can verify them."""
-    _register_session(access_key, session)
     _keys.remove_expired()
     _keys.add(
         Credential(
@@ -81,11 +77,11 @@ def _keeping_user_keys(handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Update the stored keys of IAM users after an operation that changes them in IAM."""
 
     def handled(parameters: Any) -> Any:
-        before = set(iam._access_keys)
+        before = set(identity.user_keys())
         response = handle(parameters)
-        for removed in before - set(iam._access_keys):
+        for removed in before - set(identity.user_keys()):
             _keys.revoke(removed)
-        for key_id, record in iam._access_keys.items():
+        for key_id, record in identity.user_keys().items():
             if record["Status"] == "Active":
                 _keys.add(Credential(key_id, record["SecretAccessKey"], f"user/{record['UserName']}"))
             else:
@@ -103,19 +99,11 @@ def presigned(url: str, method: str) -> str:
     return str(request.url)
 
 
-def _presigning(make_url: Callable[[str], str], method: str) -> Callable[[str], str]:
-    return lambda token: presigned(make_url(token).partition("?")[0], method)
-
-
 def register() -> None:
     """Replace MiniStack's shared key and unsigned URLs."""
-    sts.register_session = _store_session
-    for module in (lambda_runtime, lambda_svc):
-        module.execution_credentials = _function_credentials
-    for operation in ("CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey"):
-        iam._IAM_HANDLERS[operation] = _keeping_user_keys(iam._IAM_HANDLERS[operation])
+    identity.after_issuing_session(_store_session)
+    identity.replace_function_credentials(_function_credentials)
+    identity.wrap_user_key_operations(_keeping_user_keys)
     # The middleware has already verified the signature, and MiniStack does not know every key.
-    s3._verify_presigned_sigv4 = lambda *_: None
-    custom_resource._response_url = _presigning(custom_resource._response_url, "PUT")
-    wait_conditions.handle_url = _presigning(wait_conditions.handle_url, "PUT")
-    lambda_svc._presigned_code_url = _presigning(lambda_svc._presigned_code_url, "GET")
+    identity.accept_presigned_urls()
+    identity.sign_urls(presigned)
