@@ -1,53 +1,21 @@
-"""MiniStack with this project's extensions: `python -m local_aws.emulator`."""
+"""Emulator of AWS: `python -m local_aws.emulator`."""
 
-import logging
-import os
-from pathlib import Path
+import sys
 
-import ministack.app as ministack_app
-from ministack.services import cloudformation  # noqa: F401 - importing it fills the tables that extensions add to
+from local_aws.emulator.ministack.names import MissingNamesError, check
 
-from local_aws.account import STATE_VARIABLE
-from local_aws.authentication.credentials import CredentialStore
-from local_aws.authentication.errors import Protocol
-from local_aws.authentication.middleware import Authentication
-from local_aws.emulator import (
-    alarms,
-    anomalies,
-    budgets,
-    codebuild,
-    network,
-    recovery,
-    sagemaker,
-    scaling,
-    sessions,
-    snapshots,
-    storage,
-    tasks,
-)
-from local_aws.emulator import unsupported as absent
+
+def main() -> None:
+    """Check the installed MiniStack, then serve."""
+    try:
+        check()
+    except MissingNamesError as error:
+        sys.exit(str(error))
+    # Not at the top, because this imports the names that are checked.
+    from local_aws.emulator import server
+
+    server.serve()
+
 
 if __name__ == "__main__":
-    for extension in (
-        sessions,
-        sagemaker,
-        scaling,
-        alarms,
-        anomalies,
-        codebuild,
-        storage,
-        budgets,
-        network,
-        tasks,
-        absent,
-        recovery,
-    ):
-        extension.register()
-    # Both log every request or every second, and drown out the emulator's own messages.
-    for name in ("httpx", "persistence"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    snapshots.start()
-    state = Path(os.environ[STATE_VARIABLE])
-    address = f"{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"
-    ministack_app.app = Authentication(ministack_app.app, CredentialStore(state), address, Protocol.S3)
-    ministack_app.main()
+    main()

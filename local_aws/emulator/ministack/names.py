@@ -1,0 +1,73 @@
+"""List of the names that this package uses of MiniStack, and a check that the installed version has them."""
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import version
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "ministack.app": (
+        "SERVICE_HANDLERS", "_build_persistence_save_dict", "_load_persisted_state", "_loaded_modules", "_state_map",
+        "app", "main", "save_all",
+    ),
+    "ministack.core.lambda_runtime": ("execution_credentials",),
+    "ministack.core.responses": ("error_response_json", "get_account_id", "get_region", "json_response"),
+    "ministack.core.router": ("SERVICE_PATTERNS",),
+    "ministack.services.budgets": ("_create_budget", "_delete_budget"),
+    "ministack.services.cloudformation": ("_change_sets", "_stacks"),
+    "ministack.services.cloudformation.changesets": ("_deploy_stack_async",),
+    "ministack.services.cloudformation.custom_resource": ("_response_url",),
+    "ministack.services.cloudformation.handlers": ("_delete_stack_async", "_deploy_stack_async"),
+    "ministack.services.cloudformation.provisioners": (
+        "_REPLACING_PROPERTIES", "_RESOURCE_HANDLERS", "_codebuild_cfn_to_api", "_ec2_sg_permissions",
+        "_physical_name",
+    ),
+    "ministack.services.cloudformation.stacks": (
+        "_delete_stack_async", "_deploy_stack_async", "_failed_operation", "_roll_back_operation",
+        "_runs_on_worker_thread", "_stack_region_context",
+    ),
+    "ministack.services.cloudformation.wait_conditions": ("handle_url",),
+    "ministack.services.cloudwatch": (
+        "_calc_stats", "_composite_alarms", "_delete_alarms", "_describe_alarms", "_dims_key",
+        "_dispatch_alarm_actions", "_evaluate_alarm", "_evaluate_all_alarms", "_evaluate_parent_alarms", "_metrics",
+        "_put_composite_alarm", "_record_history", "_stat_value",
+    ),
+    "ministack.services.codebuild": (
+        "EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_log_sink", "_projects", "_record_phase",
+        "_start_build", "_timeout_seconds",
+    ),
+    "ministack.services.ec2": ("_flow_logs", "_now_ts", "_security_groups"),
+    "ministack.services.ecr": ("_describe_images", "_find_image", "_repositories"),
+    "ministack.services.ecs": (
+        "_ACTION_MAP", "_build_run_kwargs", "_docker", "_mark_task_stopped", "_resolve_cluster_name", "_resolve_task",
+        "_sanitize",
+    ),
+    "ministack.services.iam": ("_IAM_HANDLERS", "_access_keys"),
+    "ministack.services.lambda_svc": ("_presigned_code_url", "execution_credentials"),
+    "ministack.services.s3": ("_bucket_tags", "_verify_presigned_sigv4"),
+    "ministack.services.sts": ("_sessions", "register_session"),
+}  # fmt: skip
+"""Names by module, in the order in which the modules are imported."""
+
+
+class MissingNamesError(RuntimeError):
+    """The installed MiniStack lacks names that this package uses; the message is one line."""
+
+
+def check() -> None:
+    """Import MiniStack's modules, and raise MissingNamesError unless they have all the names."""
+    missing = [name for module, names in NAMES.items() for name in _missing(module, names)]
+    if missing:
+        raise MissingNamesError(
+            f"MiniStack {version('ministack')} does not have {', '.join(missing)}: install the version in "
+            "local_aws/requirements.txt, or adapt local_aws/emulator/ministack to this one"
+        )
+
+
+def _missing(module: str, names: tuple[str, ...]) -> list[str]:
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("ministack."):
+            raise
+        return [str(error.name)]
+    return [f"{module}.{name}" for name in names if not hasattr(loaded, name)]

@@ -1,0 +1,54 @@
+"""MiniStack with this project's extensions and its authentication."""
+
+import logging
+import os
+from pathlib import Path
+
+from local_aws.account import STATE_VARIABLE
+from local_aws.authentication.credentials import CredentialStore
+from local_aws.authentication.errors import Protocol
+from local_aws.authentication.middleware import Authentication
+from local_aws.emulator import (
+    alarms,
+    anomalies,
+    budgets,
+    codebuild,
+    network,
+    recovery,
+    sagemaker,
+    scaling,
+    sessions,
+    snapshots,
+    storage,
+    tasks,
+    unsupported,
+)
+from local_aws.emulator.ministack import application
+
+_EXTENSIONS = (
+    sessions,
+    sagemaker,
+    scaling,
+    alarms,
+    anomalies,
+    codebuild,
+    storage,
+    budgets,
+    network,
+    tasks,
+    unsupported,
+    recovery,
+)
+
+
+def serve() -> None:
+    """Serve the emulator until the process is stopped."""
+    for extension in _EXTENSIONS:
+        extension.register()
+    # Both log every request or every second, and drown out the emulator's own messages.
+    for name in ("httpx", "persistence"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    snapshots.start()
+    store = CredentialStore(Path(os.environ[STATE_VARIABLE]))
+    address = f"{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"
+    application.serve(lambda app: Authentication(app, store, address, Protocol.S3))
