@@ -3,8 +3,10 @@
 import time
 from typing import Any
 
+from local_aws.emulator.failed_creations import deleted_unless_created
 from local_aws.emulator.hosting import HostingError, Properties, ask, call
 from local_aws.emulator.ministack.resources import Provisioned, physical_name, register_resource
+from local_aws.emulator.tags import update_tags
 
 KIND = "InferenceComponent"
 TYPE = f"AWS::SageMaker::{KIND}"
@@ -44,11 +46,13 @@ def _create(logical_id: str, properties: Properties, stack: str) -> Provisioned:
     request = _plain(properties)
     request.setdefault("InferenceComponentName", physical_name(stack, logical_id, max_length=63))
     arn = _call("CreateInferenceComponent", request)["InferenceComponentArn"]
-    return arn, _wait(request["InferenceComponentName"], "created")
+    name = request["InferenceComponentName"]
+    return arn, deleted_unless_created(lambda: _wait(name, "created"), lambda: _delete(arn, {}))
 
 
 def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes it
     name = physical_id.rpartition("/")[2]
+    update_tags(physical_id, old, new)
     before, after = _plain(old), _plain(new)
     _settle(name)
     # Update only what the template changes: the copy count, for example, may have been changed by scaling.

@@ -4,17 +4,20 @@ import time
 from typing import Any
 
 from local_aws.emulator import components
+from local_aws.emulator.failed_creations import deleted_unless_created
 from local_aws.emulator.hosting import HostingError, Properties, ask, call, forward
 from local_aws.emulator.ministack.application import register_service
 from local_aws.emulator.ministack.resources import (
     Create,
     Delete,
     Provisioned,
+    Update,
     delete_resource,
     physical_name,
     register_resource,
 )
 from local_aws.emulator.ministack.stacks import run_on_worker_thread
+from local_aws.emulator.tags import update_tags
 
 _POLL_SECONDS = 0.5
 _WAIT_SECONDS = 1800
@@ -35,14 +38,16 @@ _INTEGERS = frozenset(
 _REPLACING = {
     "Model": (
         "ModelName", "PrimaryContainer", "Containers", "ExecutionRoleArn", "EnableNetworkIsolation", "VpcConfig",
+        "InferenceExecutionConfig",
     ),
     "EndpointConfig": (
         "EndpointConfigName", "ProductionVariants", "ShadowProductionVariants", "KmsKeyId", "DataCaptureConfig",
-        "ExecutionRoleArn", "EnableNetworkIsolation", "VpcConfig",
+        "ExecutionRoleArn", "EnableNetworkIsolation", "VpcConfig", "AsyncInferenceConfig", "ExplainerConfig",
+        "MetricsConfig",
     ),
     "Endpoint": ("EndpointName",),
 }  # fmt: skip
-"""Properties of each kind whose change replaces the resource."""
+"""Properties of each kind whose change replaces the resource: of models and configurations all but their tags."""
 _SIZES = ("CanarySize", "LinearStepSize", "MaximumBatchSize", "RollbackMaximumBatchSize")
 
 
@@ -89,10 +94,19 @@ def _create(kind: str) -> Create:
         request["Tags"] = stack_tags(request.get("Tags"), logical_id, stack)
         arn = _call(f"Create{kind}", request)[f"{kind}Arn"]
         if kind == "Endpoint":
-            _wait(request[name_key], "created")
+            deleted_unless_created(lambda: _wait(request[name_key], "created"), lambda: _delete(kind)(arn, {}))
         return arn, {name_key: request[name_key], f"{kind}Arn": arn, "Id": arn}
 
     return create
+
+
+def _update_tagged(kind: str) -> Update:
+    def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes it
+        update_tags(physical_id, old, new)
+        name = physical_id.rpartition("/")[2]
+        return physical_id, {f"{kind}Name": name, f"{kind}Arn": physical_id, "Id": physical_id}
+
+    return update
 
 
 def _delete(kind: str) -> Delete:
@@ -112,7 +126,8 @@ def _delete(kind: str) -> Delete:
     return delete
 
 
-def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
+def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes it
+    update_tags(physical_id, old, new)
     request = _plain(new)
     name = physical_id.rpartition("/")[2]
     updated = physical_id, {"EndpointName": name, "EndpointArn": physical_id, "Id": physical_id}
@@ -167,7 +182,7 @@ def register() -> None:
         register_resource(
             f"AWS::SageMaker::{kind}",
             create=_create(kind),
-            update=_update_endpoint if kind == "Endpoint" else None,
+            update=_update_endpoint if kind == "Endpoint" else _update_tagged(kind),
             delete=_delete(kind),
             replacing=replacing,
         )

@@ -278,6 +278,65 @@ def test_an_update_during_which_the_hosting_process_dies_is_reported_as_failed(f
     assert endpoint()["EndpointConfigName"] == before
 
 
+def test_tags_are_changed_in_place_and_nothing_else_is(folder: Path) -> None:
+    cloudformation, client = boto3.client("cloudformation"), boto3.client("sagemaker")
+    pids, served = replica_pids(ENDPOINT, VARIANT), endpoint()["EndpointConfigName"]
+    document = json.loads(template("second", CANARY, folder / "tagged"))
+    for tags in ({"team": "a", "stage": "one"}, {"team": "b"}):
+        for resource in document["Resources"].values():
+            if resource["Type"].startswith("AWS::SageMaker::"):
+                resource["Properties"]["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
+        cloudformation.update_stack(StackName=STACK, TemplateBody=json.dumps(document))
+        wait_until(lambda: not stack_status().endswith("IN_PROGRESS"), 60, "the end of the update")
+        assert stack_status() == "UPDATE_COMPLETE", failure()
+        config = client.describe_endpoint_config(EndpointConfigName=served)
+        model = client.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+        for arn in (endpoint()["EndpointArn"], config["EndpointConfigArn"], model["ModelArn"]):
+            given = {tag["Key"]: tag["Value"] for tag in client.list_tags(ResourceArn=arn)["Tags"]}
+            assert {key: value for key, value in given.items() if not key.startswith("aws:")} == tags
+    assert (replica_pids(ENDPOINT, VARIANT), endpoint()["EndpointConfigName"]) == (pids, served)
+
+
+def small_template(image: str) -> str:
+    """An endpoint with a name of its own and nothing around it."""
+    container = {"Image": image, "ModelDataUrl": f"s3://{BUCKET}/first/model.tar.gz"}
+    variant = {
+        "VariantName": VARIANT, "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]}, "InitialInstanceCount": 1,
+        "InstanceType": "ml.c6i.large", "InitialVariantWeight": 1,
+    }  # fmt: skip
+    role = f"arn:aws:iam::{ACCOUNT_ID}:role/any"
+    properties = {
+        "Model": {"ExecutionRoleArn": role, "PrimaryContainer": container},
+        "EndpointConfig": {"ProductionVariants": [variant]},
+        "Endpoint": {
+            "EndpointName": "small", "EndpointConfigName": {"Fn::GetAtt": ["EndpointConfig", "EndpointConfigName"]},
+        },
+    }  # fmt: skip
+    resources = {kind: {"Type": f"AWS::SageMaker::{kind}", "Properties": each} for kind, each in properties.items()}
+    return json.dumps({"Resources": resources})
+
+
+def test_an_endpoint_that_did_not_start_leaves_its_name_to_the_next_deployment(folder: Path, state: Path) -> None:
+    cloudformation = boto3.client("cloudformation")
+
+    def status() -> str:
+        return str(cloudformation.describe_stacks(StackName="Small")["Stacks"][0]["StackStatus"])
+
+    (folder / "crash.py").write_text("raise SystemExit('no such model')")
+    Image(str(folder), "/", (sys.executable, str(folder / "crash.py")), {}, sys.prefix).save(state, "crash:1")
+    registry = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com"
+    cloudformation.create_stack(StackName="Small", TemplateBody=small_template(f"{registry}/crash:1"))
+    wait_until(lambda: status() == "ROLLBACK_COMPLETE", 120, "the rollback")
+    with pytest.raises(ClientError, match="Could not find"):
+        boto3.client("sagemaker").describe_endpoint(EndpointName="small")
+    cloudformation.delete_stack(StackName="Small")
+    cloudformation.create_stack(StackName="Small", TemplateBody=small_template(f"{registry}/tiny:1"))
+    wait_until(lambda: status() == "CREATE_COMPLETE", 60, "the deployment")
+    assert runtime().invoke_endpoint(EndpointName="small", Body=b"{}")["Body"].read() == b"first"
+    cloudformation.delete_stack(StackName="Small")
+    wait_until(lambda: not replica_pids("small", VARIANT), 60, "the end of the replica")
+
+
 def test_a_shadow_gets_copies_of_the_requests_and_answers_nobody() -> None:
     sagemaker_client = boto3.client("sagemaker")
     served = sagemaker_client.describe_endpoint_config(EndpointConfigName=endpoint()["EndpointConfigName"])
