@@ -19,7 +19,7 @@ from dashboards.body import (
     TextWidget,
     Widget,
 )
-from local_aws.dashboard.metric_math import MathError, Points, evaluate
+from local_aws.metric_math import MathError, Points, evaluate
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_aws.dashboard.metric_math import MathError, Points, evaluate
+from local_aws.metric_math import MathError, Points, evaluate
 
 A: Points = {0: 10.0, 60: 20.0, 120: 0.0}
 B: Points = {0: 1.0, 120: 4.0}
