@@ -11,28 +11,24 @@ from typing import Annotated
 import typer
 
 from benchmarks.account import cdk, local_account
-from benchmarks.command import conclude, measuring, say, today
+from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, say
 from benchmarks.developer_clock.new_clone import run_commands
-from benchmarks.developer_clock.report import Result, record, show
+from benchmarks.developer_clock.report import ClockResult
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import Machine
-from local_aws.account import ACCOUNT_ID, CONCURRENT_STACKS, REGION, ROOT, default_cache
+from local_aws.account import ACCOUNT_ID, CONCURRENT_STACKS, REGION, ROOT
 
 _SILENT = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20"}
 
 
 def main(
-    cache: Annotated[
-        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
-    ],
+    cache: CacheOption,
     deployment: Annotated[str, typer.Option(help="a name in deployments/, or a path")] = "dev",
     times: Annotated[int, typer.Option(min=2, help="how often to synthesize, and to deploy after the first")] = 5,
     commands: Annotated[
         bool, typer.Option(help="run the demo and the tests in new clones too, which takes half an hour")
     ] = True,
-    results: Annotated[
-        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
-    ] = Path(__file__).parent / "results",
+    results: ResultsOption = Path(__file__).parent / "results",
 ) -> None:
     """Time synthesis, a deployment of every workload with its builds cached, and the README's commands.
 
@@ -41,10 +37,10 @@ def main(
     """
     with measuring(), tempfile.TemporaryDirectory(prefix="developer-clock-") as name:
         result = _run(deployment, times, cache, Path(name), commands=commands)
-    conclude(result, show, record(result, results), width=120)
+    conclude(result, result.record(results))
 
 
-def _run(deployment: str, times: int, cache: Path, folder: Path, *, commands: bool) -> Result:
+def _run(deployment: str, times: int, cache: Path, folder: Path, *, commands: bool) -> ClockResult:
     say("filling the cache")
     _deploy(deployment, cache, folder / "first")
     machine = Machine.read()
@@ -58,8 +54,7 @@ def _run(deployment: str, times: int, cache: Path, folder: Path, *, commands: bo
         destroys.append(destroy)
     if commands:
         say("running the README's commands in new clones")
-    return Result(
-        date=today(),
+    return ClockResult(
         machine=machine,
         deployment=deployment,
         synth=tuple(synths),

@@ -2,15 +2,10 @@
 
 import statistics
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks import recorded
 from benchmarks.developer_clock.new_clone import Commands
-from benchmarks.machine import Machine
-from benchmarks.recorded import Sheet, digits, verdict
+from benchmarks.recorded import Result, Sheet, digits, verdict
 
 _COLUMNS = ("step", "median s", "longest s", "n", "target", "verdict")
 SYNTH_SECONDS, DEPLOY_SECONDS, DEMO_SECONDS, TESTS_SECONDS = 5.0, 60.0, 600.0, 600.0
@@ -35,16 +30,15 @@ class Line:
         return None if self.at_most is None else self.median <= self.at_most
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, kw_only=True)
+class ClockResult(Result):
     """One run on one machine, with the seconds of each round by step.
 
-    date: ISO 8601.
     commands: None if they did not run.
     """
 
-    date: str
-    machine: Machine
+    width = 120
+
     deployment: str
     synth: tuple[float, ...]
     up: tuple[float, ...]
@@ -53,7 +47,7 @@ class Result:
     commands: Commands | None
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def figures(self) -> tuple[Line, ...]:
         """Every step."""
         steps = (
             Line("synthesize all workloads", self.synth, SYNTH_SECONDS),
@@ -70,28 +64,20 @@ class Result:
             Line("`scripts/test` there again", (self.commands.tests_again,), TESTS_SECONDS),
         )
 
-    @property
-    def met(self) -> bool:
-        """Whether every target is met."""
-        return all(line.met is not False for line in self.lines)
-
-    def summary(self) -> dict[str, Any]:
-        """Return JSON values."""
+    def details(self) -> dict[str, Any]:
+        """Return its own JSON values."""
         return {
-            "label": "local",
-            "date": self.date,
-            "machine": asdict(self.machine),
             "deployment": self.deployment,
-            "figures": [{**asdict(line), "median": line.median, "met": line.met} for line in self.lines],
-            "met": self.met,
+            "figures": [{**asdict(line), "median": line.median, "met": line.met} for line in self.figures],
         }
 
+    @property
     def title(self) -> str:
-        """Say what is measured, and where."""
+        """What is measured, and where."""
         return f"The developer's clock: {self.deployment}, local"
 
     def notes(self) -> tuple[str, ...]:
-        """Say how the figures were measured, and what they leave out; one or two sentences each."""
+        """Say how the figures were measured, and what they leave out."""
         notes = (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs.",
             "Synthesis is `python app.py` with assets hashed and templates written; deployment is `cdk deploy --all "
@@ -109,27 +95,17 @@ class Result:
             "test, in three workers.",
         )
 
-
-def show(result: Result, console: Console) -> None:
-    """Print the table and its notes."""
-    recorded.show(result, _sheets(result), console)
-
-
-def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write the result as JSON and as a Markdown table; a later run replaces both."""
-    return recorded.record(result, _sheets(result), folder, "local")
-
-
-def _sheets(result: Result) -> list[Sheet]:
-    rows = [
-        (
-            line.figure,
-            f"{line.median:.1f}",
-            f"{max(line.seconds):.1f}",
-            str(len(line.seconds)),
-            "" if line.at_most is None else f"at most {digits(line.at_most)}",
-            verdict(line.met),
-        )
-        for line in result.lines
-    ]
-    return [Sheet(_COLUMNS, _COLUMNS[1:4], rows)]
+    def sheets(self) -> list[Sheet]:
+        """Return the tables."""
+        rows = [
+            (
+                line.figure,
+                f"{line.median:.1f}",
+                f"{max(line.seconds):.1f}",
+                str(len(line.seconds)),
+                "" if line.at_most is None else f"at most {digits(line.at_most)}",
+                verdict(line.met),
+            )
+            for line in self.figures
+        ]
+        return [Sheet(_COLUMNS, _COLUMNS[1:4], rows)]

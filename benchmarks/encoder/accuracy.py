@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from benchmarks import recorded
 from benchmarks.builds import build
-from benchmarks.command import conclude, measuring, say, today
+from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, say
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import Machine
-from benchmarks.recorded import Figure, Sheet, at_least
-from local_aws.account import ROOT, default_cache
+from benchmarks.recorded import Figure, Result, Sheet, at_least, verdict
+from local_aws.account import ROOT
 from model_build.encoder.squad import DatasetError, document
 
 ENGINES = ("vnni", "openvino", "onnxruntime")
@@ -43,19 +41,17 @@ class Scored:
         return self.int8_f1 / self.fp32_f1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One run on one machine.
+@dataclass(frozen=True, kw_only=True)
+class AccuracyResult(Result):
+    """One run on one machine."""
 
-    date: ISO 8601.
-    """
+    stem = "accuracy-local"
+    title = "Accuracy of INT8 on SQuAD by engine, local"
 
-    date: str
-    machine: Machine
     scored: tuple[Scored, ...]
 
     @property
-    def lines(self) -> tuple[Figure, ...]:
+    def figures(self) -> tuple[Figure, ...]:
         """Fraction of FP32's F1 that INT8 keeps; ours has a target."""
         ours, *others = self.scored
         return (
@@ -63,17 +59,8 @@ class Result:
             *(Figure(f"F1 kept by {each.engine}", each.kept) for each in others),
         )
 
-    @property
-    def met(self) -> bool:
-        """Whether every target is met."""
-        return all(line.met is not False for line in self.lines)
-
-    def title(self) -> str:
-        """Say what is compared, and where."""
-        return "Accuracy of INT8 on SQuAD by engine, local"
-
     def notes(self) -> tuple[str, ...]:
-        """Say how the figures were measured, and what they leave out; one or two sentences each."""
+        """Say how the figures were measured, and what they leave out."""
         return (
             f"Machine: {self.machine.describe()}.",
             "The demo model (MiniLM-L6 with a question-answering adapter) on SQuAD v1.1's development set: first the "
@@ -82,27 +69,36 @@ class Result:
             "FP32 is each engine's own (vnni's is OpenVINO's); windows, span search and score are the product's.",
         )
 
-    def summary(self) -> dict[str, Any]:
-        """Return JSON values."""
+    def details(self) -> dict[str, Any]:
+        """Return its own JSON values."""
         return {
-            "label": "local",
-            "date": self.date,
-            "machine": asdict(self.machine),
             "engines": [{**asdict(each), "kept": each.kept} for each in self.scored],
-            "figures": [asdict(line) for line in self.lines],
-            "met": self.met,
+            "figures": [asdict(line) for line in self.figures],
         }
+
+    def sheets(self) -> list[Sheet]:
+        """Return the tables."""
+        columns = ("engine", "questions", "FP32 F1", "INT8 F1", "FP32 EM", "INT8 EM")
+        rows = [
+            (
+                each.engine,
+                str(each.questions),
+                *(f"{score:.2f}" for score in (each.fp32_f1, each.int8_f1, each.fp32_exact, each.int8_exact)),
+            )
+            for each in self.scored
+        ]
+        lines = [(line.figure, f"{line.value:.4f}", line.target, verdict(line.met)) for line in self.figures]
+        return [
+            Sheet(columns, columns[1:], rows),
+            Sheet(("figure", "value", "target", "verdict"), ("value",), lines),
+        ]
 
 
 def main(
     squad: Annotated[Path, typer.Argument(envvar="SQUAD_DEV", help="SQuAD v1.1's development set, .json or .json.gz")],
-    cache: Annotated[
-        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
-    ],
+    cache: CacheOption,
     questions: Annotated[int, typer.Option(min=100, help="how many of the questions are asked, from the first")] = 2000,
-    results: Annotated[
-        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
-    ] = Path(__file__).parent / "results",
+    results: ResultsOption = Path(__file__).parent / "results",
 ) -> None:
     """Build the demo model with each engine and score FP32 and INT8 on the same real questions.
 
@@ -120,13 +116,13 @@ def main(
                 "evaluation_questions": questions,
                 "gate": {"min_f1_ratio": _NO_GATE},
             }
-            made = json.loads((build("encoder", recipe, cache) / "summary.json").read_text())["accuracy"]
-            fp32, int8 = made["fp32"], made["int8"]
+            accuracy = json.loads((build("encoder", recipe, cache) / "summary.json").read_text())["accuracy"]
+            fp32, int8 = accuracy["fp32"], accuracy["int8"]
             scored.append(
-                Scored(engine, made["questions"], fp32["f1"], int8["f1"], fp32["exact_match"], int8["exact_match"])
+                Scored(engine, accuracy["questions"], fp32["f1"], int8["f1"], fp32["exact_match"], int8["exact_match"])
             )
-    result = Result(date=today(), machine=Machine.read(), scored=tuple(scored))
-    conclude(result, show, record(result, results))
+    result = AccuracyResult(machine=Machine.read(), scored=tuple(scored))
+    conclude(result, result.record(results))
 
 
 def _split(squad: Path, folder: Path) -> dict[str, str]:
@@ -146,33 +142,6 @@ def _split(squad: Path, folder: Path) -> dict[str, str]:
         part = [article for article in articles if (article["title"] in calibrating) == wanted]
         path.write_text(json.dumps(whole | {"data": part}))
     return {"kind": "squad", **{name: str(path) for name, path in paths.items()}}
-
-
-def show(result: Result, console: Console) -> None:
-    """Print the tables and their notes."""
-    recorded.show(result, _sheets(result), console)
-
-
-def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write the result as JSON and as Markdown tables; a later run replaces both."""
-    return recorded.record(result, _sheets(result), folder, "accuracy-local")
-
-
-def _sheets(result: Result) -> list[Sheet]:
-    columns = ("engine", "questions", "FP32 F1", "INT8 F1", "FP32 EM", "INT8 EM")
-    rows = [
-        (
-            each.engine,
-            str(each.questions),
-            *(f"{score:.2f}" for score in (each.fp32_f1, each.int8_f1, each.fp32_exact, each.int8_exact)),
-        )
-        for each in result.scored
-    ]
-    lines = [(line.figure, f"{line.value:.4f}", line.target, recorded.verdict(line.met)) for line in result.lines]
-    return [
-        Sheet(columns, columns[1:], rows),
-        Sheet(("figure", "value", "target", "verdict"), ("value",), lines),
-    ]
 
 
 if __name__ == "__main__":

@@ -7,30 +7,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from benchmarks.command import COLUMNS, conclude, measuring, say, today
+from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, progress_bar, say
 from benchmarks.encoder.agreement import CHECKED_LENGTHS, check
-from benchmarks.encoder.engine_report import Limit, Measured, Result, record, show
+from benchmarks.encoder.engine_report import EngineResult, Limit, Measured
 from benchmarks.encoder.engines import OURS, RIVALS, Models, make, running
 from benchmarks.encoder.lengths import LONGEST, SQUAD_LENGTHS
 from benchmarks.encoder.rival_models import with_rivals
 from benchmarks.machine import Machine
 from benchmarks.peak import peak_gigaoperations
-from local_aws.account import default_cache
 
 _LIMIT_RUNS = 12
 
 
 def main(
-    cache: Annotated[
-        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
-    ],
+    cache: CacheOption,
     turns: Annotated[int, typer.Option(min=2, help="turns of every engine, each over forty lengths")] = 6,
-    results: Annotated[
-        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
-    ] = Path(__file__).parent / "results",
+    results: ResultsOption = Path(__file__).parent / "results",
     ipex: Annotated[
         Path | None,
         typer.Option(
@@ -54,10 +47,8 @@ def main(
         measured = _measure(models, machine.cores, turns, folder)
         say("measuring how far from the processor's limit")
         limit = _limit(models, machine.cores, folder)
-    result = Result(
-        date=today(), machine=machine, turns=turns, measured=measured, limit=limit, left_out=models.left_out
-    )
-    conclude(result, show, record(result, results))
+    result = EngineResult(machine=machine, turns=turns, measured=measured, limit=limit, left_out=models.left_out)
+    conclude(result, result.record(results))
 
 
 def _measure(models: Models, threads: int, turns: int, folder: Path) -> tuple[Measured, ...]:
@@ -67,7 +58,7 @@ def _measure(models: Models, threads: int, turns: int, folder: Path) -> tuple[Me
     """
     seconds: dict[str, list[tuple[float, ...]]] = {rival.name: [] for rival in models.rivals}
     order = random.Random(0)
-    with ExitStack() as stack, Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress:
+    with ExitStack() as stack, progress_bar() as progress:
         task = progress.add_task("load and warm", total=len(seconds) * (turns + 1))
         workers = []
         for rival in models.rivals:

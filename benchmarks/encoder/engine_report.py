@@ -2,17 +2,12 @@
 
 import statistics
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks import recorded
 from benchmarks.encoder.engines import OURS, OURS_PADDED, REFERENCE, Rival
 from benchmarks.encoder.lengths import LONGEST, SQUAD_LENGTHS
 from benchmarks.encoder.limit import operations
-from benchmarks.machine import Machine
-from benchmarks.recorded import Ratio, Sheet, digits, percentile_ms, verdict
+from benchmarks.recorded import Ratio, Result, Sheet, digits, percentile_ms, verdict
 
 _COLUMNS = ("engine", "questions/s", "slowest turn", "P50 ms", "P90 ms", "mean ms", "n")
 _RATIO_COLUMNS = ("ratio", "value", "target", "verdict")
@@ -74,16 +69,15 @@ class Limit:
         return statistics.median(self.one) / statistics.median(self.all)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, kw_only=True)
+class EngineResult(Result):
     """One run on one machine.
 
-    date: ISO 8601.
     left_out: one sentence for each rival that could not be measured.
     """
 
-    date: str
-    machine: Machine
+    stem = "engine-local"
+
     turns: int
     measured: tuple[Measured, ...]
     limit: Limit
@@ -94,11 +88,11 @@ class Result:
 
     def _best(self, *, padded: bool) -> Measured:
         """Return the fastest FP32 engine."""
-        found = [each for each in self.measured if each.rival.precision == "fp32" and bool(each.rival.pad) == padded]
-        return max(found, key=lambda each: each.rate)
+        fp32 = [each for each in self.measured if each.rival.precision == "fp32" and bool(each.rival.pad) == padded]
+        return max(fp32, key=lambda each: each.rate)
 
     @property
-    def lines(self) -> tuple[Ratio, ...]:
+    def figures(self) -> tuple[Ratio, ...]:
         """Every ratio; the first ones have targets."""
         ours, padded = self._of(OURS), self._of(OURS_PADDED)
         best, best_padded = self._best(padded=False), self._best(padded=True)
@@ -122,17 +116,9 @@ class Result:
             lines.append(Ratio(f"two threads over one at {LONGEST} tokens", self.limit.scaling, 1.9))
         return tuple(lines)
 
-    @property
-    def met(self) -> bool:
-        """Whether every target is met."""
-        return all(line.met is not False for line in self.lines)
-
-    def summary(self) -> dict[str, Any]:
-        """Return JSON values."""
+    def details(self) -> dict[str, Any]:
+        """Return its own JSON values."""
         return {
-            "label": "local",
-            "date": self.date,
-            "machine": asdict(self.machine),
             "lengths": {"tokens": SQUAD_LENGTHS, "mean": statistics.fmean(SQUAD_LENGTHS)},
             "engines": [
                 {
@@ -154,16 +140,16 @@ class Result:
                 "all_threads_ms": statistics.median(self.limit.all) * 1000,
                 "runs": len(self.limit.one),
             },
-            "ratios": [{**asdict(line), "met": line.met} for line in self.lines],
-            "met": self.met,
+            "ratios": [{**asdict(line), "met": line.met} for line in self.figures],
         }
 
+    @property
     def title(self) -> str:
-        """Say what is compared, and where."""
+        """What is compared, and where."""
         return f"BERT-base question answering at batch 1 by engine, {self.machine.cores} threads, local"
 
     def notes(self) -> tuple[str, ...]:
-        """Say how the figures were measured, and what they leave out; one or two sentences each."""
+        """Say how the figures were measured, and what they leave out."""
         peak = self.limit.peak
         farthest = {
             precision: max(each.distance for each in self.measured if each.rival.precision == precision)
@@ -196,32 +182,27 @@ class Result:
             *self.left_out,
         )
 
-
-def show(result: Result, console: Console) -> None:
-    """Print the tables and their notes."""
-    recorded.show(result, _sheets(result), console)
-
-
-def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write the result as JSON and as Markdown tables; a later run replaces both."""
-    return recorded.record(result, _sheets(result), folder, "engine-local")
-
-
-def _sheets(result: Result) -> list[Sheet]:
-    rows = [
-        (
-            each.rival.name,
-            f"{each.rate:.1f}",
-            f"{min(each.rates):.1f}",
-            f"{each.percentile_ms(50):.1f}",
-            f"{each.percentile_ms(90):.1f}",
-            f"{statistics.fmean(each.seconds) * 1000:.1f}",
-            str(len(each.seconds)),
-        )
-        for each in sorted(result.measured, key=lambda each: -each.rate)
-    ]
-    ratios = [
-        (line.figure, f"{line.value:.2f}", "" if line.at_least is None else digits(line.at_least), verdict(line.met))
-        for line in result.lines
-    ]
-    return [Sheet(_COLUMNS, _COLUMNS[1:], rows), Sheet(_RATIO_COLUMNS, ("value", "target"), ratios)]
+    def sheets(self) -> list[Sheet]:
+        """Return the tables."""
+        rows = [
+            (
+                each.rival.name,
+                f"{each.rate:.1f}",
+                f"{min(each.rates):.1f}",
+                f"{each.percentile_ms(50):.1f}",
+                f"{each.percentile_ms(90):.1f}",
+                f"{statistics.fmean(each.seconds) * 1000:.1f}",
+                str(len(each.seconds)),
+            )
+            for each in sorted(self.measured, key=lambda each: -each.rate)
+        ]
+        ratios = [
+            (
+                line.figure,
+                f"{line.value:.2f}",
+                "" if line.at_least is None else digits(line.at_least),
+                verdict(line.met),
+            )
+            for line in self.figures
+        ]
+        return [Sheet(_COLUMNS, _COLUMNS[1:], rows), Sheet(_RATIO_COLUMNS, ("value", "target"), ratios)]

@@ -9,21 +9,18 @@ from typing import Annotated
 
 import psutil
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from benchmarks.closed_loop import closed_loop
-from benchmarks.command import COLUMNS, conclude, measuring, say, today
+from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, progress_bar, say
 from benchmarks.encoder.engines import OURS as OUR_ENGINE
 from benchmarks.encoder.engines import RIVALS, Models, Rival, Worker, make, running
 from benchmarks.encoder.lengths import SQUAD_LENGTHS
 from benchmarks.encoder.open_loop import arrivals, poisson
 from benchmarks.encoder.queueing import first_come_first_served
-from benchmarks.encoder.server_report import Load, Measured, Result, record, show
+from benchmarks.encoder.server_report import Load, Measured, ServerResult
 from benchmarks.encoder.servers import FASTAPI, LITSERVE, OURS, Environments, Server, serve
 from benchmarks.encoder.texts import bodies
 from benchmarks.machine import Machine
-from local_aws.account import default_cache
 
 ALONE, BUSY = 1, 32
 """Numbers of connections, each with one request at a time."""
@@ -37,13 +34,9 @@ _LANES_BATCHES = (1, 2, 4, 8)
 
 
 def main(
-    cache: Annotated[
-        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
-    ],
+    cache: CacheOption,
     turns: Annotated[int, typer.Option(min=2, help="turns of four seconds for each server, alone and busy")] = 5,
-    results: Annotated[
-        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
-    ] = Path(__file__).parent / "results",
+    results: ResultsOption = Path(__file__).parent / "results",
 ) -> None:
     """Compare servers of one INT8 model: latency alone, most requests per second, at 70 % of that, and at three times.
 
@@ -51,10 +44,10 @@ def main(
     """
     with measuring(psutil.Error), tempfile.TemporaryDirectory(prefix="encoder-") as name:
         result = _run(cache, turns, Path(name))
-    conclude(result, show, record(result, results), width=150)
+    conclude(result, result.record(results))
 
 
-def _run(cache: Path, turns: int, folder: Path) -> Result:
+def _run(cache: Path, turns: int, folder: Path) -> ServerResult:
     say("building BERT-base's shape")
     models = make(cache, folder, ("vnni",))
     environments = Environments.make(cache)
@@ -64,7 +57,7 @@ def _run(cache: Path, turns: int, folder: Path) -> Result:
     requests = bodies(base / "model" / "tokenizer.json")
     random.Random(_SEED).shuffle(requests)
     machine = Machine.read()
-    with ExitStack() as stack, Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress:
+    with ExitStack() as stack, progress_bar() as progress:
         task = progress.add_task("start and warm", total=3 * (turns + 3) + turns)
         servers = []
         for name in (OURS, FASTAPI, LITSERVE):
@@ -101,8 +94,7 @@ def _run(cache: Path, turns: int, folder: Path) -> Result:
     # Use the same order as the requests, which have these lengths.
     random.Random(_SEED).shuffle(lane_seconds)
     due = arrivals(_MODERATE * measured[OURS].rate, _MODERATE_SECONDS, _SEED)
-    return Result(
-        date=today(),
+    return ServerResult(
         machine=machine,
         turns=turns,
         measured=tuple(measured.values()),

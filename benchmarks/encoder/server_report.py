@@ -4,23 +4,17 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks import recorded
 from benchmarks.encoder.lengths import SQUAD_LENGTHS
 from benchmarks.encoder.open_loop import Answered
 from benchmarks.encoder.servers import OURS
-from benchmarks.machine import Machine
-from benchmarks.recorded import Figure, Sheet, at_least, at_most, percentile_ms
+from benchmarks.recorded import Figure, Result, Sheet, at_least, at_most, figure_sheet, percentile_ms
 
 _COLUMNS = (
     "server", "alone P50 ms", "most/s", "slowest turn", "70 %: P50 ms", "P99 ms", "3 times: answered/s", "refused/s",
     "too late", "refusal P50 ms", "memory MiB", "start s",
 )  # fmt: skip
-_RATIO_COLUMNS = ("figure", "value", "target", "verdict")
 _TURN_SECONDS = 4.0
 PATIENCE_SECONDS = 2.0
 """Time after which a response is of no use to its client."""
@@ -40,8 +34,8 @@ class Load:
 
     def percentile_ms(self, percent: int, status: int = 200) -> float | None:
         """Return a latency percentile of responses with this status, from when they were due; None below a hundred."""
-        found = [each.latency for each in self.answered if each.status == status]
-        return percentile_ms(found, percent) if len(found) >= 100 else None
+        latencies = [each.latency for each in self.answered if each.status == status]
+        return percentile_ms(latencies, percent) if len(latencies) >= 100 else None
 
     @property
     def too_late(self) -> int:
@@ -82,18 +76,18 @@ class Measured:
         return [latency for turn in self.alone for latency in turn]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, kw_only=True)
+class ServerResult(Result):
     """One run on one machine.
 
-    date: ISO 8601.
     bare_seconds: seconds of the engine for one row.
     bare_rates: questions per second of the engine, by how it is run.
     queued_seconds: durations of the requests at 70 % if lanes of the bare engine served them, first come, first served.
     """
 
-    date: str
-    machine: Machine
+    stem = "server-local"
+    width = 150
+
     turns: int
     measured: tuple[Measured, ...]
     bare_seconds: tuple[float, ...]
@@ -103,12 +97,12 @@ class Result:
     @property
     def bare_best(self) -> tuple[str, float]:
         """Fastest way to run the engine, and its questions per second."""
-        found = {name: statistics.median(rates) for name, rates in self.bare_rates.items()}
-        best = max(found, key=found.__getitem__)
-        return best, found[best]
+        medians = {name: statistics.median(rates) for name, rates in self.bare_rates.items()}
+        best = max(medians, key=medians.__getitem__)
+        return best, medians[best]
 
     @property
-    def lines(self) -> tuple[Figure, ...]:
+    def figures(self) -> tuple[Figure, ...]:
         """Figures of our server, with their targets."""
         ours = next(each for each in self.measured if each.name == OURS)
         others = [each for each in self.measured if each.name != OURS]
@@ -138,17 +132,9 @@ class Result:
             at_most("start to /ping, s", ours.start_seconds, 2),
         )
 
-    @property
-    def met(self) -> bool:
-        """Whether every target is met."""
-        return all(line.met is not False for line in self.lines)
-
-    def summary(self) -> dict[str, Any]:
-        """Return JSON values."""
+    def details(self) -> dict[str, Any]:
+        """Return its own JSON values."""
         return {
-            "label": "local",
-            "date": self.date,
-            "machine": asdict(self.machine),
             "bare": {
                 "mean_ms": statistics.fmean(self.bare_seconds) * 1000,
                 "queued_p50_ms": percentile_ms(self.queued_seconds, 50),
@@ -170,18 +156,18 @@ class Result:
                 }
                 for each in self.measured
             ],
-            "figures": [asdict(line) for line in self.lines],
-            "met": self.met,
+            "figures": [asdict(line) for line in self.figures],
         }
 
+    @property
     def title(self) -> str:
-        """Say what is compared, and where."""
+        """What is compared, and where."""
         return f"Servers of one INT8 BERT-base on {self.machine.cores} cores, local"
 
     def notes(self) -> tuple[str, ...]:
-        """Say how the figures were measured, and what they leave out; one or two sentences each."""
+        """Say how the figures were measured, and what they leave out."""
         queued = [percentile_ms(self.queued_seconds, percent) for percent in (50, 99)]
-        rates = ", ".join(f"{name} {statistics.median(found):.1f}" for name, found in self.bare_rates.items())
+        rates = ", ".join(f"{name} {statistics.median(each):.1f}" for name, each in self.bare_rates.items())
         return (
             f"Machine: {self.machine.describe()}. The client shares its cores. Local: a figure of another machine "
             "differs, ratios less so.",
@@ -200,6 +186,13 @@ class Result:
             "BentoML's newest release wants a newer certifi than could be had, TorchServe a Java; neither is measured.",
         )
 
+    def sheets(self) -> list[Sheet]:
+        """Return the tables."""
+        return [
+            Sheet(_COLUMNS, _COLUMNS[1:], [_row(each) for each in self.measured]),
+            figure_sheet(self.figures),
+        ]
+
 
 def _summary(load: Load | None) -> dict[str, Any] | None:
     if load is None:
@@ -213,23 +206,6 @@ def _summary(load: Load | None) -> dict[str, Any] | None:
         "refusal_p50_ms": load.percentile_ms(50, 503),
         "sent_late_p99_ms": percentile_ms([each.late for each in load.answered], 99),
     }
-
-
-def show(result: Result, console: Console) -> None:
-    """Print the tables and their notes."""
-    recorded.show(result, _sheets(result), console)
-
-
-def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write the result as JSON and as Markdown tables; a later run replaces both."""
-    return recorded.record(result, _sheets(result), folder, "server-local")
-
-
-def _sheets(result: Result) -> list[Sheet]:
-    return [
-        Sheet(_COLUMNS, _COLUMNS[1:], [_row(each) for each in result.measured]),
-        Sheet(_RATIO_COLUMNS, ("value",), [line.cells() for line in result.lines]),
-    ]
 
 
 def _row(each: Measured) -> tuple[str, ...]:

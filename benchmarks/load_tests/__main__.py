@@ -5,21 +5,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from benchmarks.command import COLUMNS, conclude, measuring, today
+from benchmarks.command import ResultsOption, conclude, measuring, progress_bar
 from benchmarks.load_tests import measure
-from benchmarks.load_tests.report import Result, record, show
+from benchmarks.load_tests.report import GeneratorResult
 from benchmarks.machine import Machine
 
 
 def main(
     stall_seconds: Annotated[float, typer.Option(min=10, help="seconds of each loop on the server that stalls")] = 60.0,
     seconds: Annotated[float, typer.Option(min=2, help="seconds of every other run")] = 10.0,
-    results: Annotated[
-        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
-    ] = Path(__file__).parent / "results",
+    results: ResultsOption = Path(__file__).parent / "results",
 ) -> None:
     """Measure a stall in both loops, the rates that are sent, and the most that each client can send.
 
@@ -27,14 +23,13 @@ def main(
     """
     with measuring():
         result = _run(stall_seconds, seconds)
-    conclude(result, show, record(result, results))
+    conclude(result, result.record(results))
 
 
-def _run(stall_seconds: float, seconds: float) -> Result:
+def _run(stall_seconds: float, seconds: float) -> GeneratorResult:
     machine = Machine.read()
-    # A thread that redraws the bar would take time from the requests that are measured.
     with (
-        Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
+        progress_bar() as progress,
         tempfile.TemporaryDirectory(prefix="load-tests-") as name,
     ):
         folder = Path(name)
@@ -46,8 +41,7 @@ def _run(stall_seconds: float, seconds: float) -> Result:
         closed, opened = measure.stalls(folder, stall_seconds, done)
         *rates, beyond = measure.rates(folder, seconds, done)
         clients = measure.clients(folder, seconds, done)
-    return Result(
-        date=today(),
+    return GeneratorResult(
         machine=machine,
         closed=closed,
         opened=opened,

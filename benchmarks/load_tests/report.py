@@ -1,12 +1,8 @@
 """Result: figures expected from the server's known behavior, the measured ones, and whether they are close enough."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks import recorded
 from benchmarks.load_tests.measure import (
     ATTEMPTS,
     BEYOND,
@@ -22,8 +18,7 @@ from benchmarks.load_tests.measure import (
     client_is_the_limit,
     predicted_p99_ms,
 )
-from benchmarks.machine import Machine
-from benchmarks.recorded import Sheet, digits, verdict
+from benchmarks.recorded import Result, Sheet, digits, verdict
 from load_tests.result import LoadResult
 
 RATE_TOLERANCE, STALL_TOLERANCE, HIDDEN_SHARE = 0.01, 0.05, 0.1
@@ -45,19 +40,19 @@ class Line:
     met: bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, kw_only=True)
+class GeneratorResult(Result):
     """One run of the benchmark on one machine.
 
-    date: ISO 8601.
     closed, opened: closed and open loop on the server that stalls.
     rates: open loops at rates that the server can sustain.
     beyond: open loop at a rate that the server cannot sustain.
     clients: every run of each client, of which the last counts.
     """
 
-    date: str
-    machine: Machine
+    stem = "load_tests"
+    title = "load_tests against a server of known behavior, local"
+
     closed: LoadResult
     opened: LoadResult
     rates: tuple[LoadResult, ...]
@@ -65,7 +60,7 @@ class Result:
     clients: dict[str, list[LoadResult]]
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def figures(self) -> tuple[Line, ...]:
         """Every figure."""
         predicted = predicted_p99_ms()
         opened, closed = _p99(self.opened), _p99(self.closed)
@@ -113,9 +108,7 @@ class Result:
     @property
     def met(self) -> bool:
         """Whether everything is as expected, and every client's rate is its own limit rather than the server's."""
-        return all(line.met is not False for line in self.lines) and all(
-            client_is_the_limit(runs[-1]) for runs in self.clients.values()
-        )
+        return super().met and all(client_is_the_limit(runs[-1]) for runs in self.clients.values())
 
     def sheets(self) -> list[Sheet]:
         """Return the expected and the measured figures, and the rates of the clients."""
@@ -137,7 +130,7 @@ class Result:
             Sheet(
                 ("run", "figure", "found", "expected", "verdict"),
                 ("found", "expected"),
-                [(each.run, each.figure, each.found, each.expected, verdict(each.met)) for each in self.lines],
+                [(each.run, each.figure, each.found, each.expected, verdict(each.met)) for each in self.figures],
             ),
             Sheet(
                 ("client, one worker", "requests/s", "its core busy", "failed", "runs", "client is the limit"),
@@ -146,13 +139,10 @@ class Result:
             ),
         ]
 
-    def summary(self) -> dict[str, Any]:
-        """Return JSON values."""
+    def details(self) -> dict[str, Any]:
+        """Return its own JSON values."""
         return {
-            "label": "local",
-            "date": self.date,
-            "machine": asdict(self.machine),
-            "figures": [asdict(line) for line in self.lines],
+            "figures": [asdict(line) for line in self.figures],
             "clients": {
                 name: [
                     {
@@ -165,12 +155,7 @@ class Result:
                 ]
                 for name, runs in self.clients.items()
             },
-            "met": self.met,
         }
-
-    def title(self) -> str:
-        """Say what is compared, and where."""
-        return "load_tests against a server of known behavior, local"
 
     def notes(self) -> tuple[str, ...]:
         """Say how the figures were measured, and what they leave out."""
@@ -188,16 +173,6 @@ class Result:
         )
 
 
-def show(result: Result, console: Console) -> None:
-    """Print tables and notes."""
-    recorded.show(result, result.sheets(), console)
-
-
-def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write JSON and Markdown; a later run replaces both."""
-    return recorded.record(result, result.sheets(), folder, "load_tests")
-
-
 def _p99(result: LoadResult) -> float:
-    found = result.total.percentile(99.0)
-    return found.value_ms if found is not None else float("nan")
+    p99 = result.total.percentile(99.0)
+    return p99.value_ms if p99 is not None else float("nan")

@@ -1,16 +1,11 @@
 """Result: figures of both servers, their ratio, the targets, and whether they are met."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks import recorded
-from benchmarks.machine import Machine
 from benchmarks.neuron_encoder.measure import SETTLE_SECONDS, TURN_SECONDS, Measured
 from benchmarks.neuron_encoder.servers import BATCHES, LENGTH
-from benchmarks.recorded import Sheet, digits, verdict
+from benchmarks.recorded import Result, Sheet, digits, verdict
 from containers.neuron_encoder.devices.timed import service_seconds
 
 THROUGHPUT_TARGET = 3.0
@@ -35,15 +30,13 @@ class Line:
         return self.ours / self.published
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One run on one machine.
+@dataclass(frozen=True, kw_only=True)
+class NeuronResult(Result):
+    """One run on one machine."""
 
-    date: ISO 8601.
-    """
+    label = "local, timed virtual NeuronCores"
+    width = 120
 
-    date: str
-    machine: Machine
     cores: int
     models: int
     connections: int
@@ -51,7 +44,7 @@ class Result:
     published: Measured
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def figures(self) -> tuple[Line, ...]:
         """Every figure."""
         ours, theirs = self.ours, self.published
         our_rate, their_rate = ours.requests_per_second, theirs.requests_per_second
@@ -69,17 +62,9 @@ class Result:
             Line("client's processor time a request", "ms", ours.client_cpu_ms, theirs.client_cpu_ms),
         )  # fmt: skip
 
-    @property
-    def met(self) -> bool:
-        """Whether every target is met."""
-        return all(line.met is not False for line in self.lines)
-
-    def summary(self) -> dict[str, Any]:
-        """Return JSON values."""
+    def details(self) -> dict[str, Any]:
+        """Return its own JSON values."""
         return {
-            "label": "local, timed virtual NeuronCores",
-            "date": self.date,
-            "machine": asdict(self.machine),
             "virtual_cores": self.cores,
             "models_per_core": self.models,
             "connections": self.connections,
@@ -87,12 +72,12 @@ class Result:
             "requests": {"ours": self.ours.requests, "published": self.published.requests},
             "seconds": {"ours": self.ours.seconds, "published": self.published.seconds},
             "utilization_percent": {"ours": self.ours.utilization, "published": self.published.utilization},
-            "figures": [{**asdict(line), "ratio": line.ratio} for line in self.lines],
-            "met": self.met,
+            "figures": [{**asdict(line), "ratio": line.ratio} for line in self.figures],
         }
 
+    @property
     def title(self) -> str:
-        """Say what is compared, and where."""
+        """What is compared, and where."""
         return (
             f"neuron_encoder beside the published pattern, {self.cores} virtual cores, {self.models} models each, local"
         )
@@ -118,34 +103,26 @@ class Result:
             "core (inf1.6xlarge with its host at 99 %, inf2.xlarge).",
         )
 
+    def sheets(self) -> list[Sheet]:
+        """Return the tables."""
+        rows = [
+            (
+                line.figure,
+                line.unit,
+                digits(line.ours),
+                digits(line.published),
+                f"{line.ratio:.2f}",
+                line.target or "",
+                verdict(line.met),
+            )
+            for line in self.figures
+        ]
+        return [Sheet(_COLUMNS, _COLUMNS[2:5], rows)]
 
-def show(result: Result, console: Console) -> None:
-    """Print the table and its notes."""
-    recorded.show(result, [_sheet(result)], console)
-
-
-def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write the result as JSON and as a Markdown table; a later run of the same kind replaces both."""
-    return recorded.record(result, [_sheet(result)], folder, f"local-{result.cores}-cores-{result.models}-models")
-
-
-def _sheet(result: Result) -> Sheet:
-    return Sheet(_COLUMNS, _COLUMNS[2:5], _cells(result))
-
-
-def _cells(result: Result) -> list[tuple[str, ...]]:
-    return [
-        (
-            line.figure,
-            line.unit,
-            digits(line.ours),
-            digits(line.published),
-            f"{line.ratio:.2f}",
-            line.target or "",
-            verdict(line.met),
-        )
-        for line in result.lines
-    ]
+    @property
+    def stem(self) -> str:
+        """Name of the recorded files, which says how many cores and models."""
+        return f"local-{self.cores}-cores-{self.models}-models"
 
 
 def _mean(values: tuple[float, ...]) -> float:

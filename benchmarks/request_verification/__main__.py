@@ -15,10 +15,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from benchmarks.command import conclude, measuring, say, today
+from benchmarks.command import ResultsOption, conclude, measuring, say
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import Machine
-from benchmarks.request_verification.report import Line, Result, record, show
+from benchmarks.request_verification.report import Line, VerificationResult
 from local_aws.account import ROOT
 from local_aws.authentication.credentials import DEPLOYER, Credential, CredentialStore
 from local_aws.processes import free_port
@@ -33,9 +33,7 @@ _RESIGN_EVERY = 200
 
 def main(
     requests: Annotated[int, typer.Option(min=100, help="requests of each size to each server")] = 3000,
-    results: Annotated[
-        Path, typer.Option(help="folder of the recorded results", show_default="the benchmark's results folder")
-    ] = Path(__file__).parent / "results",
+    results: ResultsOption = Path(__file__).parent / "results",
 ) -> None:
     """Measure the latency that verification adds, compared with the same server without it.
 
@@ -47,9 +45,9 @@ def main(
         with _served(state) as plain, _served(state, "verify") as verified:
             machine = Machine.read()
             ports = (plain, verified)
-            lines = tuple(_measured(key, ports, request, size, requests) for request, size in _SIZES.items())
-    result = Result(date=today(), machine=machine, lines=lines)
-    conclude(result, show, record(result, results))
+            measured = tuple(_measured(key, ports, request, size, requests) for request, size in _SIZES.items())
+    result = VerificationResult(machine=machine, measured=measured)
+    conclude(result, result.record(results))
 
 
 @contextlib.contextmanager

@@ -1,15 +1,10 @@
 """Result: latency with and without verification, and whether the added latency is within the target."""
 
 import statistics
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks import recorded
-from benchmarks.machine import Machine
-from benchmarks.recorded import Sheet, verdict
+from benchmarks.recorded import Result, Sheet, verdict
 
 ADDED_MS = 0.3
 """Limit on the latency in milliseconds that verification adds to a request's P50."""
@@ -45,28 +40,22 @@ class Line:
         return self.added < ADDED_MS if self.judged else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One run on one machine.
+@dataclass(frozen=True, kw_only=True)
+class VerificationResult(Result):
+    """One run on one machine."""
 
-    date: ISO 8601.
-    """
+    title = "Verification of requests to the local account, local"
 
-    date: str
-    machine: Machine
-    lines: tuple[Line, ...]
+    measured: tuple[Line, ...]
 
     @property
-    def met(self) -> bool:
-        """Whether every target is met."""
-        return all(line.met is not False for line in self.lines)
+    def figures(self) -> tuple[Line, ...]:
+        """Every kind of request."""
+        return self.measured
 
-    def summary(self) -> dict[str, Any]:
-        """Return JSON values."""
+    def details(self) -> dict[str, Any]:
+        """Return its own JSON values."""
         return {
-            "label": "local",
-            "date": self.date,
-            "machine": asdict(self.machine),
             "figures": [
                 {
                     "figure": line.request,
@@ -76,14 +65,9 @@ class Result:
                     "n": len(line.plain),
                     "met": line.met,
                 }
-                for line in self.lines
+                for line in self.figures
             ],
-            "met": self.met,
         }
-
-    def title(self) -> str:
-        """Say what is measured, and where."""
-        return "Verification of requests to the local account, local"
 
     def notes(self) -> tuple[str, ...]:
         """Say how the figures were measured, and what they leave out."""
@@ -95,29 +79,19 @@ class Result:
             "Verification hashes the whole payload, so its cost grows with the size; the target is for 1 KiB.",
         )
 
-
-def show(result: Result, console: Console) -> None:
-    """Print the table and its notes."""
-    recorded.show(result, _sheets(result), console)
-
-
-def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write the result as JSON and as a Markdown table; a later run replaces both."""
-    return recorded.record(result, _sheets(result), folder, "local")
-
-
-def _sheets(result: Result) -> list[Sheet]:
-    rows = [
-        (
-            line.request,
-            f"{line.p50[0]:.3f}",
-            f"{line.p50[1]:.3f}",
-            f"{line.added:.3f}",
-            f"{line.p50[1] / line.p50[0]:.2f}",
-            str(len(line.plain)),
-            f"less than {ADDED_MS:g} added" if line.judged else "",
-            verdict(line.met),
-        )
-        for line in result.lines
-    ]
-    return [Sheet(_COLUMNS, _COLUMNS[1:6], rows)]
+    def sheets(self) -> list[Sheet]:
+        """Return the tables."""
+        rows = [
+            (
+                line.request,
+                f"{line.p50[0]:.3f}",
+                f"{line.p50[1]:.3f}",
+                f"{line.added:.3f}",
+                f"{line.p50[1] / line.p50[0]:.2f}",
+                str(len(line.plain)),
+                f"less than {ADDED_MS:g} added" if line.judged else "",
+                verdict(line.met),
+            )
+            for line in self.figures
+        ]
+        return [Sheet(_COLUMNS, _COLUMNS[1:6], rows)]

@@ -6,27 +6,22 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.command import conclude, measuring, say, today
+from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, say
 from benchmarks.machine import Machine
 from benchmarks.saved_model.measure import measure
-from benchmarks.saved_model.report import Result, record, show
+from benchmarks.saved_model.report import SavedModelResult
 from benchmarks.saved_model.servers import Environments, build
 from containers.serving.errors import StartupError
 from load_tests.tuning.search import TrialFailedError
-from local_aws.account import default_cache
 
 _HERE = Path(__file__).parent
 
 
 def main(
-    cache: Annotated[
-        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
-    ],
+    cache: CacheOption,
     rounds: Annotated[int, typer.Option(min=3, help="turns of every server and form")] = 5,
     seconds: Annotated[float, typer.Option(min=1, help="one turn")] = 3.0,
-    results: Annotated[
-        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
-    ] = _HERE / "results",
+    results: ResultsOption = Path(__file__).parent / "results",
 ) -> None:
     """Compare the best TensorFlow setting with OpenVINO INT8 on this machine: images per second, IoU, overhead.
 
@@ -39,9 +34,9 @@ def main(
         environments = Environments.make(cache)
         machine = Machine.read()
         with tempfile.TemporaryDirectory(prefix="saved-model-") as folder:
-            figures = measure(built, environments, Path(folder), rounds=rounds, seconds=seconds, on_step=say)
-    result = Result(date=today(), machine=machine, figures=figures)
-    conclude(result, show, record(result, results))
+            comparison = measure(built, environments, Path(folder), rounds=rounds, seconds=seconds, on_step=say)
+    result = SavedModelResult(machine=machine, comparison=comparison)
+    conclude(result, result.record(results))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Comparison:
     """Everything measured in one run.
 
     engine: OpenVINO INT8 without server and client.
@@ -76,7 +76,7 @@ def measure(
     rounds: int,
     seconds: float,
     on_step: Callable[[str], object],
-) -> Figures:
+) -> Comparison:
     """Tune TensorFlow, then compare its best setting with OpenVINO INT8; raises BenchmarkError."""
     samples = saved_model.read_samples(build.samples)
     bases = {name: folder / name for name in ("tensorflow", "openvino_int8")}
@@ -107,7 +107,7 @@ def measure(
         cases = _cases(running, samples, alone, rounds=rounds, seconds=seconds, clients=plan.clients, on_step=on_step)
     accuracy = build.summary["accuracy"]
     int8 = accuracy["openvino_int8"]["artifact"]["iou"]
-    return Figures(
+    return Comparison(
         found,
         plan.clients,
         cases,

@@ -1,16 +1,11 @@
 """Result: figures of both servers, ratios, targets, and whether they are met."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks import recorded
-from benchmarks.machine import Machine
-from benchmarks.recorded import Ratio, Sheet, verdict
+from benchmarks.recorded import Ratio, Result, Sheet, verdict
 from benchmarks.saved_model.engine_alone import EngineFigures
-from benchmarks.saved_model.measure import FORMS, Case, Figures, ServerName
+from benchmarks.saved_model.measure import FORMS, Case, Comparison, ServerName
 from load_tests.tuning import report as tuning
 
 SPEED_TARGET, IOU_TARGET, OVERHEAD_TARGET, SERVED_TARGET = 4.5, 0.99, 2.0, 0.95
@@ -23,26 +18,21 @@ _NAMES: dict[ServerName, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One run on one machine.
+@dataclass(frozen=True, kw_only=True)
+class SavedModelResult(Result):
+    """One run on one machine."""
 
-    date: ISO 8601.
-    """
-
-    date: str
-    machine: Machine
-    figures: Figures
+    comparison: Comparison
 
     def overhead_ms(self, case: Case) -> float:
         """Return the time per image for a single client in excess of OpenVINO's own time, by their medians."""
-        return self.figures.cases[case].alone.percentile_ms(50) - self.figures.engine.p50_ms
+        return self.comparison.cases[case].alone.percentile_ms(50) - self.comparison.engine.p50_ms
 
     @property
-    def lines(self) -> tuple[Ratio, ...]:
+    def figures(self) -> tuple[Ratio, ...]:
         """Every ratio; the first ones have targets."""
-        rates = {case: measured.images_per_second for case, measured in self.figures.cases.items()}
-        ious = {case: measured.iou for case, measured in self.figures.cases.items()}
+        rates = {case: measured.images_per_second for case, measured in self.comparison.cases.items()}
+        ious = {case: measured.iou for case, measured in self.comparison.cases.items()}
         tensorflow = max((case for case in rates if case.server == "tensorflow"), key=rates.__getitem__)
         int8 = max((case for case in rates if case.server != "tensorflow"), key=rates.__getitem__)
         both = {
@@ -60,34 +50,26 @@ class Result:
             *(Ratio(f"images/s, both by {form}", ratio) for form, ratio in both.items()),
             Ratio(
                 f"images/s by {int8.form} over the engine's alone, an image on each core",
-                rates[int8] / self.figures.engine.most_per_second,
+                rates[int8] / self.comparison.engine.most_per_second,
                 SERVED_TARGET,
             ),
             Ratio("IoU as served, INT8 over TensorFlow", ious[int8] / ious[tensorflow], IOU_TARGET),
             Ratio(
                 "IoU on the build's test images, INT8 over TensorFlow",
-                self.figures.build_iou["int8"] / self.figures.build_iou["tensorflow"],
+                self.comparison.build_iou["int8"] / self.comparison.build_iou["tensorflow"],
                 IOU_TARGET,
             ),
             Ratio("overhead of json over png", text / png, OVERHEAD_TARGET),
             Ratio("overhead of json over npy", text / npy, OVERHEAD_TARGET),
         )
 
-    @property
-    def met(self) -> bool:
-        """Whether every target is met."""
-        return all(line.met is not False for line in self.lines)
-
-    def summary(self) -> dict[str, Any]:
-        """Return JSON values."""
-        figures, best = self.figures, self.figures.sweep.best
+    def details(self) -> dict[str, Any]:
+        """Return its own JSON values."""
+        comparison, best = self.comparison, self.comparison.sweep.best
         assert best is not None
         return {
-            "label": "local",
-            "date": self.date,
-            "machine": asdict(self.machine),
-            "parameters": figures.parameters,
-            "clients": figures.clients,
+            "parameters": comparison.parameters,
+            "clients": comparison.clients,
             "tuner": {
                 "best": best.candidate.label,
                 "trials": [
@@ -97,16 +79,16 @@ class Result:
                         "times_defaults": trial.ratio,
                         "images_per_second": trial.requests_per_second,
                     }
-                    for trial in figures.sweep.trials
+                    for trial in comparison.sweep.trials
                 ],
             },
-            "engine_p50_ms": figures.engine.p50_ms,
+            "engine_p50_ms": comparison.engine.p50_ms,
             "engine": {
-                "images_per_second": figures.engine.most_per_second,
-                "turns": figures.engine.per_second,
-                "operations": figures.engine.operations,
-                "peak_gigaoperations": figures.engine.peak,
-                "share_of_peak": figures.engine.share_of_peak,
+                "images_per_second": comparison.engine.most_per_second,
+                "turns": comparison.engine.per_second,
+                "operations": comparison.engine.operations,
+                "peak_gigaoperations": comparison.engine.peak,
+                "share_of_peak": comparison.engine.share_of_peak,
             },
             "cases": [
                 {
@@ -118,21 +100,20 @@ class Result:
                     "alone_images": len(measured.alone.latencies),
                     "iou": measured.iou,
                 }
-                for case, measured in figures.cases.items()
+                for case, measured in comparison.cases.items()
             ],
-            "ratios": [{**asdict(line), "met": line.met} for line in self.lines],
-            "met": self.met,
+            "ratios": [{**asdict(line), "met": line.met} for line in self.figures],
         }
 
+    @property
     def title(self) -> str:
-        """Say what is compared, and where."""
-        return (
-            f"U-Net of {self.figures.parameters / 1e6:.1f} M parameters: TensorFlow tuned beside OpenVINO INT8, local"
-        )
+        """What is compared, and where."""
+        millions = self.comparison.parameters / 1e6
+        return f"U-Net of {millions:.1f} M parameters: TensorFlow tuned beside OpenVINO INT8, local"
 
     def notes(self) -> tuple[str, ...]:
-        """Say how the figures were measured, and what they leave out; one or two sentences each."""
-        figures = self.figures
+        """Say how the figures were measured, and what they leave out."""
+        sweep, clients, engine = self.comparison.sweep, self.comparison.clients, self.comparison.engine
         return (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs, ratios less so.",
             "TensorFlow stand-in: TensorFlow 2.19 under a server of this project in place of TensorFlow Serving, whose "
@@ -141,73 +122,54 @@ class Result:
             "its normalization is folded, which serves it by a tenth; its graph is otherwise Keras's own.",
             "OpenVINO INT8 is the container's default: few images get all cores in turn, as many as cores one each. "
             "Its build joins upsamplings with the convolutions after them, the same function in 7 % less arithmetic.",
-            f"Tuner: {tuning.conclusion(figures.sweep)}. {len(figures.sweep.trials)} settings were tried.",
-            f"images/s: {figures.clients} clients on kept-alive connections to each container's /invocations, median "
+            f"Tuner: {tuning.conclusion(sweep)}. {len(sweep.trials)} settings were tried.",
+            f"images/s: {clients} clients on kept-alive connections to each container's /invocations, median "
             "turn, turns between all rows; clients and servers share the cores. P50, P99: one client alone; the P99 of "
             "the slower rows rests on few images.",
             "overhead: what an image takes one client alone (P50) besides OpenVINO's own time for it on as many "
-            f"threads, {figures.engine.p50_ms:.1f} ms (P50 of {len(figures.engine.ms)}).",
-            _bound(figures.engine),
+            f"threads, {engine.p50_ms:.1f} ms (P50 of {len(engine.ms)}).",
+            _bound(engine),
             "Tried and not kept: normalizing and thresholding in the model's graph (0.02 ms each outside it), huge "
             "pages (no difference), BF16 for what is not INT8 (every layer is), and joined upsampling as an ordinary "
             "convolution and a shuffle of pixels (three times the time of a transposed one).",
         )
 
-
-def show(result: Result, console: Console) -> None:
-    """Print the tables and their notes."""
-    recorded.show(result, _sheets(result), console)
-
-
-def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write the result as JSON and as Markdown tables; a later run replaces both."""
-    return recorded.record(result, _sheets(result), folder, "local")
-
-
-def _sheets(result: Result) -> list[Sheet]:
-    return [
-        Sheet(_COLUMNS, _COLUMNS[2:], _rows(result)),
-        Sheet(_RATIO_COLUMNS, ("value",), _ratio_rows(result)),
-    ]
+    def sheets(self) -> list[Sheet]:
+        """Return the tables."""
+        rows = [
+            (
+                _NAMES[case.server],
+                case.form,
+                f"{measured.images_per_second:.1f}",
+                f"{min(turn.requests_per_second for turn in measured.loaded):.1f}",
+                f"{measured.alone.percentile_ms(50):.1f}",
+                f"{measured.alone.percentile_ms(99):.1f}",
+                f"{self.overhead_ms(case):.1f}" if case.server == "int8" else "",
+                f"{measured.iou:.4f}",
+                str(len(measured.alone.latencies)),
+            )
+            for case, measured in self.comparison.cases.items()
+        ]
+        ratios = [
+            (
+                line.figure,
+                f"{line.value:.4f}" if line.figure.startswith("IoU") else f"{line.value:.2f}",
+                "" if line.at_least is None else f"at least {line.at_least:g}",
+                verdict(line.met),
+            )
+            for line in self.figures
+        ]
+        return [Sheet(_COLUMNS, _COLUMNS[2:], rows), Sheet(_RATIO_COLUMNS, ("value",), ratios)]
 
 
 def _bound(engine: EngineFigures) -> str:
-    found = (
+    bound = (
         f"Bound: the engine alone does {engine.most_per_second:.1f} images/s with one on each core; an image is "
         f"{engine.operations / 1e9:.1f} giga-operations of INT8 convolutions"
     )
     if engine.peak is None or engine.share_of_peak is None:
-        return f"{found}."
+        return f"{bound}."
     return (
-        f"{found}, which is {engine.share_of_peak:.0%} of what {engine.cores} cores could do "
+        f"{bound}, which is {engine.share_of_peak:.0%} of what {engine.cores} cores could do "
         f"({engine.peak:,.0f} giga-operations a second each with vpdpbusd on registers)."
     )
-
-
-def _rows(result: Result) -> list[tuple[str, ...]]:
-    return [
-        (
-            _NAMES[case.server],
-            case.form,
-            f"{measured.images_per_second:.1f}",
-            f"{min(turn.requests_per_second for turn in measured.loaded):.1f}",
-            f"{measured.alone.percentile_ms(50):.1f}",
-            f"{measured.alone.percentile_ms(99):.1f}",
-            f"{result.overhead_ms(case):.1f}" if case.server == "int8" else "",
-            f"{measured.iou:.4f}",
-            str(len(measured.alone.latencies)),
-        )
-        for case, measured in result.figures.cases.items()
-    ]
-
-
-def _ratio_rows(result: Result) -> list[tuple[str, ...]]:
-    return [
-        (
-            line.figure,
-            f"{line.value:.4f}" if line.figure.startswith("IoU") else f"{line.value:.2f}",
-            "" if line.at_least is None else f"at least {line.at_least:g}",
-            verdict(line.met),
-        )
-        for line in result.lines
-    ]

@@ -9,12 +9,11 @@ import numpy as np
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from benchmarks.command import conclude, measuring, say, today
+from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, say
 from benchmarks.machine import Machine
 from benchmarks.scaling_simulation import account_run, modes
 from benchmarks.scaling_simulation.account_run import BOUNDS, POLICY, TIME_SCALE, Watched
-from benchmarks.scaling_simulation.report import Result, record, show
-from local_aws.account import default_cache
+from benchmarks.scaling_simulation.report import ScalingResult
 from sizing.service_times import ServiceTimes
 from sizing.simulation.endpoint import Endpoint, Tracking
 from sizing.simulation.events import simulate_events
@@ -29,13 +28,9 @@ SEEDS = 25
 
 
 def main(
-    cache: Annotated[
-        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
-    ],
+    cache: CacheOption,
     seed: Annotated[int, typer.Option(help="of the requests that are sent")] = 7,
-    results: Annotated[
-        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
-    ] = Path(__file__).parent / "results",
+    results: ResultsOption = Path(__file__).parent / "results",
 ) -> None:
     """Compare the simulation with real scaling in its own local account, and its modes with each other.
 
@@ -50,8 +45,7 @@ def main(
                 starting = account_run.starting_seconds()
                 foreseen = [_foresee(trace, service, starting) for trace in TRACES]
                 watched = [_watch(trace, seed) for trace in TRACES]
-        result = Result(
-            date=today(),
+        result = ScalingResult(
             machine=machine,
             service=service,
             starting_seconds=starting,
@@ -59,7 +53,7 @@ def main(
             agreements=modes.agreements(say),
             speeds=modes.speeds(say),
         )
-    conclude(result, show, record(result, results))
+    conclude(result, result.record(results))
 
 
 def _foresee(trace: Trace, service: ServiceTimes, starting_seconds: float) -> tuple[Simulated, ...]:

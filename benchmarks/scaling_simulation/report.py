@@ -3,14 +3,9 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks import recorded
-from benchmarks.machine import Machine
-from benchmarks.recorded import Sheet, digits, verdict
+from benchmarks.recorded import Result, Sheet, digits, verdict
 from benchmarks.scaling_simulation.account_run import BOUNDS, POLICY, TIME_SCALE, Watched
 from benchmarks.scaling_simulation.modes import Agreement, Speed
 from sizing.service_times import ServiceTimes
@@ -59,16 +54,15 @@ class Line:
         return self.off is not None and abs(self.off) <= self.most
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, kw_only=True)
+class ScalingResult(Result):
     """One run on one machine.
 
-    date: ISO 8601.
     watched: real runs, each with its simulations with several seeds.
     """
 
-    date: str
-    machine: Machine
+    title = "The autoscaling simulation beside the local account's scaling, local"
+
     service: ServiceTimes
     starting_seconds: float
     watched: tuple[tuple[Watched, tuple[Simulated, ...]], ...]
@@ -76,7 +70,7 @@ class Result:
     speeds: tuple[Speed, ...]
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def figures(self) -> tuple[Line, ...]:
         """Every figure with two values."""
         return (
             *(line for run, foreseen in self.watched for line in _run_lines(run, foreseen)),
@@ -86,15 +80,10 @@ class Result:
     @property
     def met(self) -> bool:
         """Whether every target is met."""
-        lines = all(line.met is not False for line in self.lines)
-        return lines and all(each.seconds <= _limit(each) for each in self.speeds)
-
-    def title(self) -> str:
-        """Say what is compared, and where."""
-        return "The autoscaling simulation beside the local account's scaling, local"
+        return super().met and all(each.seconds <= _limit(each) for each in self.speeds)
 
     def notes(self) -> tuple[str, ...]:
-        """Say how the figures were measured, and what they leave out; one or two sentences each."""
+        """Say how the figures were measured, and what they leave out."""
         seeds = len(self.watched[0][1])
         return (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs.",
@@ -111,50 +100,36 @@ class Result:
             "Modes: the same scaling endpoint simulated request by request (seen) and second by second (foreseen).",
         )
 
-    def summary(self) -> dict[str, Any]:
-        """Return JSON values."""
+    def details(self) -> dict[str, Any]:
+        """Return its own JSON values."""
         return {
-            "label": "local",
-            "date": self.date,
-            "machine": asdict(self.machine),
             "service_ms": {"mean": self.service.mean_ms, "scv": self.service.scv},
             "starting_seconds": self.starting_seconds,
-            "lines": [{**asdict(line), "off": line.off, "met": line.met} for line in self.lines],
+            "lines": [{**asdict(line), "off": line.off, "met": line.met} for line in self.figures],
             "speeds": [{**asdict(speed), "limit_seconds": _limit(speed)} for speed in self.speeds],
             "changes": [
                 {"traffic": run.trace.name, "changes": [asdict(look) for look in _changes(run.looks)]}
                 for run, _ in self.watched
             ],
-            "met": self.met,
         }
 
-
-def show(result: Result, console: Console) -> None:
-    """Print the tables and their notes."""
-    recorded.show(result, _sheets(result), console)
-
-
-def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write the result as JSON and as Markdown tables; a later run replaces both."""
-    return recorded.record(result, _sheets(result), folder, "local")
-
-
-def _sheets(result: Result) -> list[Sheet]:
-    speeds = [
-        (
-            each.what, f"{each.requests:,.0f}", f"{each.instances:,}", f"{each.seconds:.1f}",
-            f"at most {_limit(each):g} s", verdict(each.seconds <= _limit(each)),
-        )
-        for each in result.speeds
-    ]  # fmt: skip
-    return [
-        Sheet(_COLUMNS, _COLUMNS[2:6], [_row(line) for line in result.lines]),
-        Sheet(
-            ("simulated", "requests", "most instances", "seconds", "target", "verdict"),
-            ("requests", "most instances", "seconds"),
-            speeds,
-        ),
-    ]
+    def sheets(self) -> list[Sheet]:
+        """Return the tables."""
+        speeds = [
+            (
+                each.what, f"{each.requests:,.0f}", f"{each.instances:,}", f"{each.seconds:.1f}",
+                f"at most {_limit(each):g} s", verdict(each.seconds <= _limit(each)),
+            )
+            for each in self.speeds
+        ]  # fmt: skip
+        return [
+            Sheet(_COLUMNS, _COLUMNS[2:6], [_row(line) for line in self.figures]),
+            Sheet(
+                ("simulated", "requests", "most instances", "seconds", "target", "verdict"),
+                ("requests", "most instances", "seconds"),
+                speeds,
+            ),
+        ]
 
 
 def _run_lines(run: Watched, foreseen: tuple[Simulated, ...]) -> list[Line]:

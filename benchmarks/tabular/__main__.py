@@ -8,24 +8,20 @@ from typing import Annotated
 
 import psutil
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.command import COLUMNS, conclude, measuring, today
+from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, progress_bar
 from benchmarks.machine import Machine
 from benchmarks.memory import TreeMemory, tree_memory
 from benchmarks.tabular.measure import WARM_UP, Agreement, compare, invoke_in_turns, load_all, turns
 from benchmarks.tabular.models import Models, build_models
-from benchmarks.tabular.report import Measured, Result, record, show
+from benchmarks.tabular.report import Measured, TabularResult
 from benchmarks.tabular.servers import Environments, Packages, Server, container, java_version, multi_model_server
-from local_aws.account import default_cache
 from model_build.tabular.schema import STATES
 
 
 def main(
-    cache: Annotated[
-        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps Python environments")
-    ],
+    cache: CacheOption,
     models: Annotated[int, typer.Option(min=10, max=len(STATES), help="models to load into both servers")] = 51,
     requests: Annotated[int, typer.Option(min=1000, help="measured requests to each server, after a warm-up")] = 10_000,
     packages: Annotated[
@@ -35,9 +31,7 @@ def main(
             "as in SageMaker's built-in image"
         ),
     ] = "lean",
-    results: Annotated[
-        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
-    ] = Path(__file__).parent / "results",
+    results: ResultsOption = Path(__file__).parent / "results",
 ) -> None:
     """Compare tabular's container with Multi Model Server on this machine: load time, latency, memory, responses.
 
@@ -45,16 +39,15 @@ def main(
     """
     with measuring(psutil.Error):
         result = _run(models, requests, packages, cache)
-    conclude(result, show, record(result, results), width=120)
+    conclude(result, result.record(results))
 
 
-def _run(count: int, requests: int, packages: Packages, cache: Path) -> Result:
+def _run(count: int, requests: int, packages: Packages, cache: Path) -> TabularResult:
     java = java_version()
     machine = Machine.read()
     environments = Environments.make(cache, packages)
-    # A thread that redraws the bars would take time from the requests that are measured.
     with (
-        Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
+        progress_bar() as progress,
         tempfile.TemporaryDirectory(prefix="tabular-") as name,
     ):
         folder = Path(name)
@@ -66,8 +59,7 @@ def _run(count: int, requests: int, packages: Packages, cache: Path) -> Result:
             multi_model_server(environments.mms, folder / "mms") as theirs,
         ):
             (our_side, their_side), agreement = _measure((ours, theirs), models, requests, progress)
-    return Result(
-        date=today(),
+    return TabularResult(
         machine=machine,
         java=java,
         packages=packages,

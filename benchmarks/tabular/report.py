@@ -2,15 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks import recorded
-from benchmarks.machine import Machine
 from benchmarks.memory import TreeMemory
-from benchmarks.recorded import Sheet, digits, verdict
+from benchmarks.recorded import Result, Sheet, digits, verdict
 from benchmarks.tabular.measure import LOAD_TURN, TOLERANCE, TURN, WARM_UP, Agreement, Times
 from benchmarks.tabular.servers import JVM_OPTIONS, Packages
 
@@ -57,16 +52,15 @@ class Line:
         return None if self.at_least is None else self.ratio >= self.at_least
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, kw_only=True)
+class TabularResult(Result):
     """One run on one machine.
 
-    date: ISO 8601.
     requests: requests to each server, after the warm-up.
     """
 
-    date: str
-    machine: Machine
+    width = 120
+
     java: str
     packages: Packages
     models: int
@@ -76,7 +70,7 @@ class Result:
     agreement: Agreement
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def figures(self) -> tuple[Line, ...]:
         """Every figure except the agreement of the responses."""
         ours, theirs = self.container, self.mms
         loaded = f"{self.models} models"
@@ -98,30 +92,27 @@ class Result:
     @property
     def met(self) -> bool:
         """Whether every target is met and the responses are equal."""
-        return self.agreement.equal and all(line.met is not False for line in self.lines)
+        return super().met and self.agreement.equal
 
-    def summary(self) -> dict[str, Any]:
-        """Return JSON values."""
+    def details(self) -> dict[str, Any]:
+        """Return its own JSON values."""
         return {
-            "label": "local",
-            "date": self.date,
-            "machine": asdict(self.machine),
             "java": self.java,
             "jvm_options": JVM_OPTIONS,
             "packages": self.packages,
             "models": self.models,
             "requests": self.requests,
-            "figures": [{**asdict(line), "ratio": line.ratio, "met": line.met} for line in self.lines],
+            "figures": [{**asdict(line), "ratio": line.ratio, "met": line.met} for line in self.figures],
             "answers": {**asdict(self.agreement), "tolerance": TOLERANCE, "equal": self.agreement.equal},
-            "met": self.met,
         }
 
+    @property
     def title(self) -> str:
-        """Say what is compared, and where."""
+        """What is compared, and where."""
         return f"tabular beside Multi Model Server, {self.models} models, {self.packages} packages, local"
 
     def notes(self) -> tuple[str, ...]:
-        """Say how the figures were measured, and what they leave out; one or two sentences each."""
+        """Say how the figures were measured, and what they leave out."""
         return (
             f"Machine: {self.machine.describe()}. Local: a figure of another machine differs, ratios less so.",
             f"Multi Model Server 1.1.11, {self.java}, JVM options of its own Docker image ({JVM_OPTIONS}), one worker "
@@ -137,40 +128,28 @@ class Result:
             f"{self.agreement.largest_from_build:.1e}.",
         )
 
+    def sheets(self) -> list[Sheet]:
+        """Return the tables."""
+        rows = [
+            (
+                line.figure,
+                line.unit,
+                digits(line.container),
+                digits(line.mms),
+                f"{line.ratio:.1f}",
+                "" if line.at_least is None else f"at least {line.at_least:g}",
+                verdict(line.met),
+            )
+            for line in self.figures
+        ]
+        largest, equal = f"{self.agreement.largest:.1e}", verdict(self.agreement.equal)
+        rows.append(("answers, largest difference", "", largest, "", "", f"at most {TOLERANCE:g}", equal))
+        return [Sheet(_COLUMNS, _COLUMNS[2:5], rows)]
 
-def show(result: Result, console: Console) -> None:
-    """Print the table and its notes."""
-    recorded.show(result, [_sheet(result)], console)
-
-
-def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write the result as JSON and as a Markdown table; a later run of the same kind replaces both."""
-    return recorded.record(result, [_sheet(result)], folder, f"local-{result.models}-models-{result.packages}")
-
-
-def _sheet(result: Result) -> Sheet:
-    return Sheet(_COLUMNS, _COLUMNS[2:5], _cells(result))
-
-
-def _cells(result: Result) -> list[tuple[str, ...]]:
-    lines = [
-        (
-            line.figure,
-            line.unit,
-            digits(line.container),
-            digits(line.mms),
-            f"{line.ratio:.1f}",
-            "" if line.at_least is None else f"at least {line.at_least:g}",
-            verdict(line.met),
-        )
-        for line in result.lines
-    ]
-    agreement = result.agreement
-    difference = f"{agreement.largest:.1e}"
-    return [
-        *lines,
-        ("answers, largest difference", "", difference, "", "", f"at most {TOLERANCE:g}", verdict(agreement.equal)),
-    ]
+    @property
+    def stem(self) -> str:
+        """Name of the recorded files, which says how many models and which packages."""
+        return f"local-{self.models}-models-{self.packages}"
 
 
 def _median(times: Times) -> float:

@@ -7,22 +7,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import ParamSpec
 
 import psutil
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from benchmarks.closed_loop import Target, closed_loop
-from benchmarks.command import COLUMNS, conclude, measuring, say, today
+from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, progress_bar, say
 from benchmarks.machine import Machine
 from benchmarks.memory import tree_memory
 from benchmarks.tabular.models import Model, build_models
-from benchmarks.tabular.scale_report import Counted, Result, record, show
+from benchmarks.tabular.scale_report import Counted, ScaleResult
 from benchmarks.tabular.servers import Environments, Server, container
 from benchmarks.wire import post
-from local_aws.account import default_cache
 from model_build.tabular.schema import STATES
 
 COUNTS = (len(STATES), 1000, 10_000)
@@ -35,12 +32,8 @@ _Arguments = ParamSpec("_Arguments")
 
 
 def main(
-    cache: Annotated[
-        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
-    ],
-    results: Annotated[
-        Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
-    ] = Path(__file__).parent / "results",
+    cache: CacheOption,
+    results: ResultsOption = Path(__file__).parent / "results",
 ) -> None:
     """Measure loading, invoking, listing and unloading by the number of models, memory, and requests per core-second.
 
@@ -48,17 +41,16 @@ def main(
     """
     with measuring(psutil.Error), tempfile.TemporaryDirectory(prefix="tabular-") as name:
         result = _run(cache, Path(name))
-    conclude(result, show, record(result, results), width=120)
+    conclude(result, result.record(results))
 
 
-def _run(cache: Path, folder: Path) -> Result:
+def _run(cache: Path, folder: Path) -> ScaleResult:
     environments = Environments.make(cache, "lean")
     say("building the models")
     models = build_models(len(STATES), folder).models
     machine = Machine.read()
-    # A thread that redraws the bar would take time from the requests that are measured.
     with (
-        Progress(*COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
+        progress_bar() as progress,
         container(environments.container, folder / "container") as server,
     ):
         task = progress.add_task("load models", total=COUNTS[-1])
@@ -71,9 +63,7 @@ def _run(cache: Path, folder: Path) -> Result:
                 progress.update(task, advance=1, refresh=number % 100 == 0)
             loaded = count
             counted.append(_count(server, models, count, loads[-SAMPLES:]))
-    return Result(
-        date=today(), machine=machine, empty_bytes=empty, counted=tuple(counted), requests_per_core_second=busy
-    )
+    return ScaleResult(machine=machine, empty_bytes=empty, counted=tuple(counted), requests_per_core_second=busy)
 
 
 def _count(server: Server, models: tuple[Model, ...], count: int, loads: list[float]) -> Counted:

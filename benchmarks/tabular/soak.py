@@ -10,10 +10,9 @@ import httpx
 import psutil
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.command import conclude, measuring, today
+from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, progress_bar
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import Machine
 from benchmarks.tabular.models import run_build
@@ -26,12 +25,11 @@ from benchmarks.tabular.soak_account import (
 )
 from benchmarks.tabular.soak_answers import Catalogue, contents
 from benchmarks.tabular.soak_memory import PROCESSES, Sampler, trend
-from benchmarks.tabular.soak_report import Options, Published, Reloaded, Result, record, show
+from benchmarks.tabular.soak_report import Options, Published, Reloaded, SoakResult
 from benchmarks.tabular.soak_traffic import ADDED, SHIFTS, Plan, Soak
 from load_tests.deployed import list_objects, read_object
 from load_tests.kinds.tabular import CONTAINER_MIB
 from load_tests.payloads import tabular
-from local_aws.account import default_cache
 from model_build.tabular.schema import STATES
 from sizing.instances import instance
 from sizing.working_set import Prediction, Workload, memory_for_models_mib, predict, zipf
@@ -52,18 +50,14 @@ _COLUMNS = (
 
 
 def main(
-    cache: Annotated[
-        Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
-    ],
+    cache: CacheOption,
     requests: Annotated[int, typer.Option(min=5000, help="requests to send")] = 200_000,
     clients: Annotated[int, typer.Option(min=1, help="requests in flight")] = 8,
     zipf_exponent: Annotated[
         float, typer.Option("--zipf", min=0, max=10, help="the n-th most popular model's share falls as n**-zipf")
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="of the requests and of what is uploaded")] = 0,
-    results: Annotated[
-        Path, typer.Option(help="folder of the recorded result", show_default="results beside the benchmark")
-    ] = Path(__file__).parent / "results",
+    results: ResultsOption = Path(__file__).parent / "results",
 ) -> None:
     """Soak a multi-model endpoint in its own local account: no wrong response, no failed request, memory flat.
 
@@ -80,14 +74,13 @@ def main(
     )
     with measuring(psutil.Error, httpx.HTTPError, BotoCoreError, ClientError, interrupted="everything is stopped"):
         result, written = _run(options, cache, results)
-    conclude(result, show, written, width=120)
+    conclude(result, written)
 
 
-def _run(options: Options, cache: Path, results: Path) -> tuple[Result, tuple[Path, Path]]:
+def _run(options: Options, cache: Path, results: Path) -> tuple[SoakResult, tuple[Path, Path]]:
     machine = Machine.read()
-    # A thread that redraws the bar would take time from the requests that are measured.
     with (
-        Progress(*_COLUMNS, console=Console(stderr=True), auto_refresh=False) as progress,
+        progress_bar(*_COLUMNS) as progress,
         tempfile.TemporaryDirectory(prefix="tabular-soak-") as name,
     ):
         folder = Path(name)
@@ -97,7 +90,7 @@ def _run(options: Options, cache: Path, results: Path) -> tuple[Result, tuple[Pa
             soak = _prepare(endpoint, options, folder)
             result = _measure(endpoint, soak, options, machine, progress)
             # Record the result first: it is valid even if the endpoint cannot be destroyed.
-            written = record(result, results)
+            written = result.record(results)
             progress.console.print("destroying the endpoint")
     return result, written
 
@@ -121,7 +114,9 @@ def _prepare(endpoint: SoakedEndpoint, options: Options, folder: Path) -> Soak:
     return Soak(endpoint, catalogue, plan, customers=customers, to_add=other[:ADDED], pool=[*deployed, *other[ADDED:]])
 
 
-def _measure(endpoint: SoakedEndpoint, soak: Soak, options: Options, machine: Machine, progress: Progress) -> Result:
+def _measure(
+    endpoint: SoakedEndpoint, soak: Soak, options: Options, machine: Machine, progress: Progress
+) -> SoakResult:
     running = endpoint.running()
     sampler = Sampler(endpoint.running, lambda: soak.tally.done)
     before = _published(endpoint, 0)
@@ -132,8 +127,7 @@ def _measure(endpoint: SoakedEndpoint, soak: Soak, options: Options, machine: Ma
     progress.console.print("unloading every model and asking it again")
     reloaded = _reload(endpoint, soak, after)
     published = after.since(before)
-    return Result(
-        date=today(),
+    return SoakResult(
         machine=machine,
         options=options,
         seconds=seconds,

@@ -1,16 +1,10 @@
 """Result of the soak: its figures, their targets, and whether they are met."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.machine import Machine
-from benchmarks.recorded import percentile_ms
+from benchmarks.recorded import Result, Sheet, digits, percentile_ms, verdict
 from benchmarks.tabular.soak_account import INSTANCE_TYPE
 from benchmarks.tabular.soak_answers import TOLERANCE
 from benchmarks.tabular.soak_memory import PROCESSES, SETTLED_FROM, ProcessName, Trend
@@ -110,8 +104,8 @@ class Reloaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the table.
+class Line:
+    """One figure.
 
     value: None if no request was answered.
     met: whether the value meets the target; None without a target.
@@ -124,11 +118,10 @@ class Figure:
     met: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, kw_only=True)
+class SoakResult(Result):
     """One soak on one machine.
 
-    date: ISO 8601.
     seconds: duration of the closed loop.
     done: its requests that were answered or failed.
     replaced_meanwhile: correct responses from a model loaded before its archive was replaced.
@@ -136,8 +129,9 @@ class Result:
     restarts: processes that ended and were restarted.
     """
 
-    date: str
-    machine: Machine
+    stem = "soak"
+    width = 120
+
     options: Options
     seconds: float
     done: int
@@ -151,7 +145,7 @@ class Result:
     restarts: int
 
     @property
-    def figures(self) -> tuple[Figure, ...]:
+    def figures(self) -> tuple[Line, ...]:
         """Every figure except the processes' memory."""
         tally, published, wanted = self.tally, self.published, self.options.requests
         unknown = tally.refused[UNKNOWN_MODEL.code]
@@ -159,72 +153,64 @@ class Result:
         misses = asked - published.hits.sum
         return (
             _at_least("requests", self.done, wanted),
-            Figure("duration", "s", self.seconds),
-            Figure("rate", "1/s", self.done / self.seconds),
-            Figure("P50", "ms", self._percentile_ms(50)),
-            Figure("P99", "ms", self._percentile_ms(99)),
-            Figure("longest", "ms", max(tally.seconds, default=0) * 1000),
-            Figure("right answers", "", tally.right),
-            Figure("rows in them", "", tally.rows),
-            Figure("largest difference from XGBoost", "", self.largest_difference),
+            Line("duration", "s", self.seconds),
+            Line("rate", "1/s", self.done / self.seconds),
+            Line("P50", "ms", self._percentile_ms(50)),
+            Line("P99", "ms", self._percentile_ms(99)),
+            Line("longest", "ms", max(tally.seconds, default=0) * 1000),
+            Line("right answers", "", tally.right),
+            Line("rows in them", "", tally.rows),
+            Line("largest difference from XGBoost", "", self.largest_difference),
             _none("wrong answers", tally.wrong.total()),
             _none("failed requests", tally.failed.total()),
             _none("5xx that clients saw", tally.server_errors),
             _none("5xx in CloudWatch", published.server_errors.sum),
             _none("processes that ended", self.restarts),
-            Figure("bad requests, refused as they must be", "", tally.refused.total()),
-            Figure("requests through boto3", "", tally.through_boto3),
+            Line("bad requests, refused as they must be", "", tally.refused.total()),
+            Line("requests through boto3", "", tally.through_boto3),
             _exactly("requests in CloudWatch's ModelCacheHit", published.hits.count, wanted),
             _exactly("models loaded, at the most", published.loaded.maximum, self.options.slots),
-            Figure("requests that found their model loaded", "", published.hits.sum),
-            Figure("requests that did not", "", misses),
-            Figure("hit rate", "%", _percent(published.hits.sum, asked)),
-            Figure("hit rate, predicted", "%", 100 * (1 - self.prediction.waiting_share)),
-            Figure("hit rate with loads under way", "%", _percent(asked - published.loads.count, asked)),
-            Figure("hit rate with loads under way, predicted", "%", 100 * self.prediction.hit_rate),
-            Figure("loads", "", published.loads.count),
-            Figure("evictions", "", published.unloads.count),
-            Figure("wait for a load, mean", "ms", published.waits.average / 1000),
+            Line("requests that found their model loaded", "", published.hits.sum),
+            Line("requests that did not", "", misses),
+            Line("hit rate", "%", _percent(published.hits.sum, asked)),
+            Line("hit rate, predicted", "%", 100 * (1 - self.prediction.waiting_share)),
+            Line("hit rate with loads under way", "%", _percent(asked - published.loads.count, asked)),
+            Line("hit rate with loads under way, predicted", "%", 100 * self.prediction.hit_rate),
+            Line("loads", "", published.loads.count),
+            Line("evictions", "", published.unloads.count),
+            Line("wait for a load, mean", "ms", published.waits.average / 1000),
             _exactly("models added", tally.added, ADDED),
-            Figure("of them asked, and answering rightly", "", len(tally.added_answered)),
+            Line("of them asked, and answering rightly", "", len(tally.added_answered)),
             _exactly("archives replaced", tally.replaced, REPLACED),
-            Figure("right answers of a model whose archive was replaced", "", self.replaced_meanwhile),
+            Line("right answers of a model whose archive was replaced", "", self.replaced_meanwhile),
             _exactly("models unloaded and asked again", self.reloaded.misses, self.reloaded.models),
             _exactly("of them answered as uploaded last", self.reloaded.right, self.reloaded.models),
             _exactly("replaced models that answer as the new", self.reloaded.replaced_right, self.reloaded.replaced),
             self._growth(),
         )
 
-    @property
-    def met(self) -> bool:
-        """Whether every figure meets its target."""
-        return all(figure.met is not False for figure in self.figures)
-
-    def summary(self) -> dict[str, Any]:
-        """Return JSON values."""
+    def details(self) -> dict[str, Any]:
+        """Return its own JSON values."""
         return {
-            "label": "local",
-            "date": self.date,
-            "machine": asdict(self.machine),
             "instance_type": INSTANCE_TYPE,
             "options": asdict(self.options),
-            "figures": [asdict(figure) for figure in self.figures],
+            "figures": [asdict(line) for line in self.figures],
             "wrong": dict(self.tally.wrong),
             "failed": dict(self.tally.failed),
             "refused": dict(self.tally.refused),
             "examples": self.tally.examples,
-            "published": {name: asdict(found) for name, found in self.published.items()},
+            "published": {name: asdict(total) for name, total in self.published.items()},
             "prediction": asdict(self.prediction),
             "memory": {name: asdict(self.memory[name]) for name in PROCESSES},
-            "met": self.met,
         }
 
+    @property
     def title(self) -> str:
-        """Say what was soaked, and where."""
+        """What was soaked, and where."""
         return f"tabular soak, {self.options.models} models in {self.options.slots} places, local"
 
     def notes(self) -> tuple[str, ...]:
-        """Say how the figures were measured, and what they leave out; a few sentences each."""
+        """Say how the figures were measured, and what they leave out."""
         options, tally = self.options, self.tally
         mistakes = "; ".join(f"{count} {kind}" for kind, count in (tally.wrong + tally.failed).most_common()) or "none"
         return (
@@ -255,68 +241,27 @@ class Result:
             "with --clients 1 it is the predicted one.",
         )
 
+    def sheets(self) -> list[Sheet]:
+        """Return the tables."""
+        rows = [
+            (line.name, line.unit, "-" if line.value is None else digits(line.value), line.target, verdict(line.met))
+            for line in self.figures
+        ]
+        memory = [(name, *_trend_cells(self.memory[name])) for name in PROCESSES]
+        return [
+            Sheet(_COLUMNS, ("value",), rows),
+            Sheet(_MEMORY_COLUMNS, _MEMORY_COLUMNS[1:], memory, title="Memory in MB"),
+        ]
+
     def _percentile_ms(self, percent: int) -> float | None:
         if len(self.tally.seconds) < 2:
             return None
         return percentile_ms(self.tally.seconds, percent)
 
-    def _growth(self) -> Figure:
+    def _growth(self) -> Line:
         growth = self.memory["container"].growth_bytes
         limit = f"at most {GROWTH_LIMIT_BYTES / _MB:g}"
-        return Figure("growth of the container's memory", "MB", growth / _MB, limit, growth <= GROWTH_LIMIT_BYTES)
-
-
-def show(result: Result, console: Console) -> None:
-    """Print both tables and the notes."""
-    table = Table(title=result.title())
-    for index, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="right" if index == 2 else "left")
-    for cells in _cells(result):
-        style = {"met": "green", "missed": "red"}.get(cells[-1])
-        table.add_row(*cells[:-1], f"[{style}]{cells[-1]}[/]" if style else cells[-1])
-    console.print(table)
-    memory = Table(title="Memory in MB")
-    for index, name in enumerate(_MEMORY_COLUMNS):
-        memory.add_column(name, justify="right" if index else "left")
-    for row in _memory_cells(result):
-        memory.add_row(*row)
-    console.print(memory)
-    for note in result.notes():
-        console.print(note, highlight=False, markup=False)
-
-
-def record(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write the result as JSON and as Markdown tables; a later soak replaces both."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data, text = folder / "soak.json", folder / "soak.md"
-    data.write_text(json.dumps(result.summary(), indent=2) + "\n")
-    lines = [
-        *(f"# {result.title()}", "", f"Measured on {result.date}.", ""),
-        *_markdown(_COLUMNS, _cells(result)),
-        *("", "## Memory in MB", ""),
-        *_markdown(_MEMORY_COLUMNS, _memory_cells(result)),
-        "",
-        *(f"- {note}" for note in result.notes()),
-        "",
-    ]
-    text.write_text("\n".join(lines))
-    return data, text
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows)]
-
-
-def _cells(result: Result) -> list[tuple[str, ...]]:
-    verdicts = {True: "met", False: "missed", None: ""}
-    return [
-        (figure.name, figure.unit, _digits(figure.value), figure.target, verdicts[figure.met])
-        for figure in result.figures
-    ]
-
-
-def _memory_cells(result: Result) -> list[tuple[str, ...]]:
-    return [(name, *_trend_cells(result.memory[name])) for name in PROCESSES]
+        return Line("growth of the container's memory", "MB", growth / _MB, limit, growth <= GROWTH_LIMIT_BYTES)
 
 
 def _trend_cells(trend: Trend) -> list[str]:
@@ -327,26 +272,17 @@ def _trend_cells(trend: Trend) -> list[str]:
     return [f"{value / _MB:.1f}" for value in values]
 
 
-def _at_least(name: str, value: int, wanted: int) -> Figure:
-    return Figure(name, "", value, f"at least {wanted}", value >= wanted)
+def _at_least(name: str, value: int, wanted: int) -> Line:
+    return Line(name, "", value, f"at least {wanted}", value >= wanted)
 
 
-def _none(name: str, value: float) -> Figure:
-    return Figure(name, "", value, "0", value == 0)
+def _none(name: str, value: float) -> Line:
+    return Line(name, "", value, "0", value == 0)
 
 
-def _exactly(name: str, value: float, wanted: int) -> Figure:
-    return Figure(name, "", value, f"exactly {wanted}", value == wanted)
+def _exactly(name: str, value: float, wanted: int) -> Line:
+    return Line(name, "", value, f"exactly {wanted}", value == wanted)
 
 
 def _percent(part: float, whole: float) -> float | None:
     return 100 * part / whole if whole else None
-
-
-def _digits(value: float | None) -> str:
-    """Format to three significant digits, keeping all digits before the decimal point; two below a thousandth."""
-    if value is None:
-        return "-"
-    if 0 < abs(value) < 1e-3:
-        return f"{value:.1e}"
-    return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
