@@ -2,18 +2,14 @@
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.processes import last_lines, process_group
+from benchmarks.processes import guarded, last_lines, process_group
 from local_aws import lifecycle
 from local_aws.account import ACCOUNT_ID, REGION, ROOT, LocalAccount, environment_variables
 from local_aws.status import endpoints
-
-_GUARD = 'cat >/dev/null; kill -s TERM "$1"'
-"""Stops the account once the pipe from this process closes, which happens even on SIGKILL."""
 
 
 @contextlib.contextmanager
@@ -44,21 +40,14 @@ def local_account(state: Path, cache: Path) -> Iterator[LocalAccount]:
         account = lifecycle.start(state, cache)
     except lifecycle.LocalAccountError as error:
         raise BenchmarkError(str(error)) from error
-    guard = subprocess.Popen(
-        ["sh", "-c", _GUARD, "guard", str(account.supervisor_pid)],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        with environment_variables(account.environment()):
-            # A profile set by the user would be used, and may belong to another account.
-            os.environ.pop("AWS_PROFILE", None)
-            yield account
-    finally:
-        lifecycle.stop(state)
-        guard.kill()
-        guard.communicate()
+    with guarded("TERM", str(account.supervisor_pid)):
+        try:
+            with environment_variables(account.environment()):
+                # A profile set by the user would be used, and may belong to another account.
+                os.environ.pop("AWS_PROFILE", None)
+                yield account
+        finally:
+            lifecycle.stop(state)
 
 
 def cdk(command: str, arguments: list[str], folder: Path) -> None:

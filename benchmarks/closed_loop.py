@@ -15,7 +15,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model on a NeuronCore: its address, and complete requests to send in turn."""
+    """A server, or a model on one: its port, and complete requests to send in turn."""
 
     name: str
     port: int

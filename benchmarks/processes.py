@@ -10,8 +10,28 @@ from pathlib import Path
 from local_aws.processes import kill_group
 
 _GRACE_SECONDS = 10.0
-_GUARD = 'cat >/dev/null; kill -s KILL -- "-$1"'
-"""Kills a process group once the pipe from this process closes, which happens even on SIGKILL."""
+_GUARD = 'cat >/dev/null; kill -s "$1" -- "$2"'
+"""Sends a signal once the pipe from this process closes, which happens even on SIGKILL."""
+
+
+@contextlib.contextmanager
+def guarded(signal_name: str, target: str) -> Iterator[None]:
+    """Send a signal when this process ends before the block does.
+
+    target: a process's ID, or a group's with a minus sign before it.
+    """
+    guard = subprocess.Popen(
+        ["sh", "-c", _GUARD, "guard", signal_name, target],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(guard.pid, signal.SIGKILL)
+        guard.communicate()
 
 
 @contextlib.contextmanager
@@ -33,22 +53,12 @@ def process_group(
             start_new_session=True,
         )
     # The kernel's parent-death signal only reaches the first process, and a model server's workers outlive it.
-    guard = subprocess.Popen(
-        ["sh", "-c", _GUARD, "guard", str(process.pid)],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        kill_group(process.pid, _GRACE_SECONDS)
-        process.wait()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(guard.pid, signal.SIGKILL)
-        guard.wait()
-        if guard.stdin is not None:
-            guard.stdin.close()
+    with guarded("KILL", f"-{process.pid}"):
+        try:
+            yield process
+        finally:
+            kill_group(process.pid, _GRACE_SECONDS)
+            process.wait()
 
 
 def last_lines(log: Path, count: int = 3) -> str:

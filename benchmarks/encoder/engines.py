@@ -16,7 +16,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.processes import last_lines
 from containers.serving.contract import MODEL_ARCHIVE
 from local_aws.account import ROOT
-from local_aws.environments import EnvironmentSetupError, environment
+from local_aws.environments import environment
 
 REQUIREMENTS = Path(__file__).with_name("requirements-engines.txt")
 """Requirements of the build's environment, which includes most engines."""
@@ -89,11 +89,11 @@ class Models:
 
 
 def make(cache: Path, folder: Path, engines: Sequence[str]) -> Models:
-    """Build BERT-base's architecture with random weights for each engine, as CodeBuild does; raises BenchmarkError."""
-    try:
-        python = environment(cache, "bert-engines", REQUIREMENTS) / "bin/python"
-    except EnvironmentSetupError as error:
-        raise BenchmarkError(str(error)) from error
+    """Build BERT-base's architecture with random weights for each engine, as CodeBuild does.
+
+    Raises BenchmarkError or EnvironmentSetupError.
+    """
+    python = environment(cache, "bert-engines", REQUIREMENTS) / "bin/python"
     folders: dict[tuple[str, str], Path] = {}
     for engine in engines:
         built = build("encoder", {"engine": engine, "source": RANDOM_WEIGHTS}, cache)

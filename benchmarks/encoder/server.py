@@ -16,11 +16,13 @@ from benchmarks.encoder.engines import OURS as OUR_ENGINE
 from benchmarks.encoder.engines import RIVALS, Models, Rival, Worker, make, running
 from benchmarks.encoder.lengths import SQUAD_LENGTHS
 from benchmarks.encoder.open_loop import arrivals, poisson
+from benchmarks.encoder.programs import FASTAPI, LITSERVE, OURS, Environments, program
 from benchmarks.encoder.queueing import first_come_first_served
 from benchmarks.encoder.server_report import Load, Measured, ServerResult
-from benchmarks.encoder.servers import FASTAPI, LITSERVE, OURS, Environments, Server, serve
 from benchmarks.encoder.texts import bodies
 from benchmarks.machine import Machine
+from benchmarks.servers import Program, Server
+from benchmarks.servers import running as running_server
 
 ALONE, BUSY = 1, 32
 """Numbers of connections, each with one request at a time."""
@@ -61,22 +63,18 @@ def _run(cache: Path, turns: int, folder: Path) -> ServerResult:
         task = progress.add_task("start and warm", total=3 * (turns + 3) + turns)
         servers = []
         for name in (OURS, FASTAPI, LITSERVE):
-            server = stack.enter_context(serve(name, environments, base / "model", machine.cores, requests, folder))
-            for connections in (ALONE, BUSY):
-                closed_loop([server.target], connections=connections, seconds=2 * _TURN_SECONDS, warm_up=0)
-                _drain(server)
-            server.rest()
-            servers.append(server)
+            chosen = program(name, environments, base / "model", machine.cores, requests, folder)
+            servers.append(_warm(stack, chosen))
             progress.update(task, advance=1, refresh=True)
         lone, lanes = _engines(stack, models, machine.cores, folder)
         progress.update(task, description="measure in turns")
-        measured = {server.name: Measured(server.name, server.start_seconds) for server in servers}
+        measured = {server.target.name: Measured(server.target.name, server.start_seconds) for server in servers}
         bare: list[float] = []
         best: dict[str, list[float]] = {}
         lane_turns: list[list[float]] = []
         for _ in range(turns):
             for server in servers:
-                _turn(server, measured[server.name])
+                _turn(server, measured[server.target.name])
                 progress.update(task, advance=1, refresh=True)
             bare += lone.run(SQUAD_LENGTHS)
             _bare_rates(lone, lanes, machine.cores, best)
@@ -84,11 +82,11 @@ def _run(cache: Path, turns: int, folder: Path) -> ServerResult:
             progress.update(task, advance=1, refresh=True)
         progress.update(task, description="at 70 % of its most and at three times")
         for server in servers:
-            found = measured[server.name]
+            found = measured[server.target.name]
             rate = found.rate
             found.moderate = _open(server, _MODERATE * rate, _MODERATE_SECONDS)
             found.overload = _open(server, _OVERLOAD * rate, _OVERLOAD_SECONDS)
-            found.resident_bytes = server.resident_bytes
+            found.resident_bytes = server.memory().rss_bytes
             progress.update(task, advance=2, refresh=True)
     lane_seconds = [statistics.median(turns) for turns in zip(*lane_turns, strict=True)]
     # Use the same order as the requests, which have these lengths.
@@ -102,6 +100,16 @@ def _run(cache: Path, turns: int, folder: Path) -> ServerResult:
         queued_seconds=tuple(first_come_first_served(due, lane_seconds, machine.cores)),
         bare_rates={name: tuple(rates) for name, rates in best.items()},
     )
+
+
+def _warm(stack: ExitStack, chosen: Program) -> Server:
+    """Start a server, warm it up and suspend it."""
+    server = stack.enter_context(running_server(chosen))
+    for connections in (ALONE, BUSY):
+        closed_loop([server.target], connections=connections, seconds=2 * _TURN_SECONDS, warm_up=0)
+        _drain(server)
+    server.suspend()
+    return server
 
 
 def _engines(stack: ExitStack, models: Models, cores: int, folder: Path) -> tuple[Worker, Worker]:
@@ -132,7 +140,7 @@ def _bare_rates(lone: Worker, lanes: Worker, cores: int, found: dict[str, list[f
 
 
 def _turn(server: Server, found: Measured) -> None:
-    with server.awake():
+    with server.resumed():
         for connections, kept in ((ALONE, found.alone), (BUSY, found.busy)):
             answered = closed_loop(
                 [server.target], connections=connections, seconds=_TURN_SECONDS, warm_up=_SETTLE_SECONDS
@@ -148,7 +156,7 @@ def _drain(server: Server) -> None:
 
 
 def _open(server: Server, rate: float, seconds: float) -> Load:
-    with server.awake():
+    with server.resumed():
         answered = poisson(server.target.port, server.target.requests, rate=rate, seconds=seconds, seed=_SEED)
     return Load(rate, seconds, tuple(answered))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.encoder.lengths import SQUAD_LENGTHS
 from benchmarks.encoder.open_loop import Answered
-from benchmarks.encoder.servers import OURS
+from benchmarks.encoder.programs import OURS
 from benchmarks.recorded import Figure, Result, Sheet, at_least, at_most, figure_sheet, percentile_ms
 
 _COLUMNS = (

@@ -10,8 +10,8 @@ import typer
 from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, progress_bar
 from benchmarks.machine import Machine
 from benchmarks.neuron_encoder.measure import measure
+from benchmarks.neuron_encoder.programs import Environments, container, published
 from benchmarks.neuron_encoder.report import NeuronResult
-from benchmarks.neuron_encoder.servers import Environments, container, published
 
 
 def main(

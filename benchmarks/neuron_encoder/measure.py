@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.closed_loop import closed_loop
-from benchmarks.neuron_encoder.servers import Server
+from benchmarks.neuron_encoder.programs import Side
 from benchmarks.recorded import percentile_ms
 
 TURN_SECONDS = 3.0
@@ -74,28 +74,26 @@ class Measured:
         return 1000 * sum(turn.client_cpu for turn in self.turns) / self.requests
 
 
-def measure(
-    servers: Sequence[Server], *, connections: int, turns: int, on_turn: Callable[[], object]
-) -> list[Measured]:
-    """Run every server in turn, `turns` times; raises BenchmarkError."""
-    for server in servers:
-        closed_loop(server.targets, connections=connections, seconds=WARM_UP_SECONDS, warm_up=0)
-    found: list[list[Turn]] = [[] for _ in servers]
+def measure(sides: Sequence[Side], *, connections: int, turns: int, on_turn: Callable[[], object]) -> list[Measured]:
+    """Run every side in turn, `turns` times; raises BenchmarkError."""
+    for side in sides:
+        closed_loop(side.targets, connections=connections, seconds=WARM_UP_SECONDS, warm_up=0)
+    measured: list[list[Turn]] = [[] for _ in sides]
     for _ in range(turns):
-        for server, taken in zip(servers, found, strict=True):
-            taken.append(_turn(server, connections))
+        for side, taken in zip(sides, measured, strict=True):
+            taken.append(_turn(side, connections))
             on_turn()
-    return [Measured(tuple(taken)) for taken in found]
+    return [Measured(tuple(taken)) for taken in measured]
 
 
-def _turn(server: Server, connections: int) -> Turn:
-    closed_loop(server.targets, connections=connections, seconds=SETTLE_SECONDS, warm_up=0)
-    busy, server_cpu, client_cpu = server.busy(), server.cpu_seconds(), time.process_time()
+def _turn(side: Side, connections: int) -> Turn:
+    closed_loop(side.targets, connections=connections, seconds=SETTLE_SECONDS, warm_up=0)
+    busy, server_cpu, client_cpu = side.busy(), side.cpu_seconds(), time.process_time()
     began = time.perf_counter()
-    answered = closed_loop(server.targets, connections=connections, seconds=TURN_SECONDS, warm_up=0)
+    answered = closed_loop(side.targets, connections=connections, seconds=TURN_SECONDS, warm_up=0)
     seconds, client_cpu = time.perf_counter() - began, time.process_time() - client_cpu
-    server_cpu = server.cpu_seconds() - server_cpu
-    after = server.busy()
+    server_cpu = side.cpu_seconds() - server_cpu
+    after = side.busy()
     return Turn(
         tuple(each.latency for target in answered.values() for each in target),
         seconds,

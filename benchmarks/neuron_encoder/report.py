@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.neuron_encoder.measure import SETTLE_SECONDS, TURN_SECONDS, Measured
-from benchmarks.neuron_encoder.servers import BATCHES, LENGTH
+from benchmarks.neuron_encoder.programs import BATCHES, LENGTH
 from benchmarks.recorded import Result, Sheet, digits, verdict
 from containers.neuron_encoder.devices.timed import service_seconds
 

@@ -1,12 +1,10 @@
 """`python -m benchmarks.request_verification`: measure the latency that verifying signatures adds to a request."""
 
-import contextlib
 import http.client
-import subprocess
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -19,14 +17,13 @@ from benchmarks.command import ResultsOption, conclude, measuring, say
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import Machine
 from benchmarks.request_verification.report import Line, VerificationResult
-from local_aws.account import ROOT
+from benchmarks.servers import Program, running
 from local_aws.authentication.credentials import DEPLOYER, Credential, CredentialStore
 from local_aws.processes import free_port
 
 _PATH = "/endpoints/demo/invocations"
 _SIZES = {"InvokeEndpoint, 1 KiB": 2**10, "InvokeEndpoint, 64 KiB": 2**16, "InvokeEndpoint, 1 MiB": 2**20}
 _JUDGED = 2**10
-_START_SECONDS = 30
 _RESIGN_EVERY = 200
 """Requests between new payloads and signatures, so caches do not decide the result."""
 
@@ -42,37 +39,27 @@ def main(
     with measuring(), tempfile.TemporaryDirectory(prefix="request-verification-") as name:
         state = Path(name)
         key = CredentialStore(state).issue(DEPLOYER)
-        with _served(state) as plain, _served(state, "verify") as verified:
+        with (
+            running(_program("the server that does not verify", state)) as plain,
+            running(_program("the server that verifies", state, "verify")) as verified,
+        ):
             machine = Machine.read()
-            ports = (plain, verified)
+            ports = (plain.target.port, verified.target.port)
             measured = tuple(_measured(key, ports, request, size, requests) for request, size in _SIZES.items())
     result = VerificationResult(machine=machine, measured=measured)
     conclude(result, result.record(results))
 
 
-@contextlib.contextmanager
-def _served(state: Path, *options: str) -> Iterator[int]:
+def _program(name: str, state: Path, *options: str) -> Program:
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.request_verification.server", str(port), str(state), *options]
-    with subprocess.Popen(command, cwd=ROOT) as process:
-        try:
-            _wait(port, process)
-            yield port
-        finally:
-            process.terminate()
-
-
-def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            connection.request("GET", "/")
-            connection.getresponse().read()
-            connection.close()
-            return
-        time.sleep(0.05)
-    raise BenchmarkError("a server did not start")
+    return Program(
+        name=name,
+        command=(sys.executable, "-m", "benchmarks.request_verification.server", str(port), str(state), *options),
+        variables=os.environ,
+        port=port,
+        folder=state,
+        ready="/",
+    )
 
 
 def _measured(key: Credential, ports: tuple[int, int], request: str, size: int, count: int) -> Line:

@@ -9,8 +9,8 @@ import typer
 from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, say
 from benchmarks.machine import Machine
 from benchmarks.saved_model.measure import measure
+from benchmarks.saved_model.programs import Environments, build
 from benchmarks.saved_model.report import SavedModelResult
-from benchmarks.saved_model.servers import Environments, build
 from containers.serving.errors import StartupError
 from load_tests.tuning.search import TrialFailedError
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.peak import peak_gigaoperations
-from benchmarks.saved_model import servers
+from benchmarks.saved_model import programs
+from benchmarks.saved_model.client import ImageClient
 from benchmarks.saved_model.engine_alone import EngineAlone, EngineFigures
-from benchmarks.saved_model.servers import Build, Environments, Server
+from benchmarks.saved_model.programs import Build, Environments
 from benchmarks.saved_model.tune import ServerBench
 from containers.serving.cpu import available_cores
 from load_tests.payloads import saved_model
@@ -97,11 +98,11 @@ def measure(
         bench.serve(found.best.candidate)
         assert bench.server is not None
         bench.stop_default()
-        running: dict[ServerName, Server] = {"tensorflow": bench.server}
+        running: dict[ServerName, ImageClient] = {"tensorflow": bench.server}
         ways: tuple[tuple[ServerName, int | None], ...] = (("int8", None), ("int8_parallel", cores))
         for name, workers in ways:
             running[name] = stack.enter_context(
-                servers.openvino(environments.openvino, bases["openvino_int8"], workers)
+                programs.openvino(environments.openvino, bases["openvino_int8"], workers)
             )
         alone = EngineAlone(bases["openvino_int8"] / "model", samples)
         cases = _cases(running, samples, alone, rounds=rounds, seconds=seconds, clients=plan.clients, on_step=on_step)
@@ -118,7 +119,7 @@ def measure(
 
 
 def _cases(
-    running: dict[ServerName, Server],
+    running: dict[ServerName, ImageClient],
     samples: Sequence[saved_model.Sample],
     alone: EngineAlone,
     *,

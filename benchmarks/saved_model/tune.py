@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.saved_model import servers
-from benchmarks.saved_model.servers import Server
+from benchmarks.saved_model import programs
+from benchmarks.saved_model.client import ImageClient
 from load_tests.closed_loop import Request
 from load_tests.payloads import saved_model
 from load_tests.traffic import Traffic, closed_loop, open_loop
@@ -41,11 +41,11 @@ class ServerBench:
         self._form: saved_model.Form = form
         self._clients, self._seconds = clients, seconds
         self._stack, self._current = contextlib.ExitStack(), contextlib.ExitStack()
-        self._default: Server | None = None
-        self.server: Server | None = None
+        self._default: ImageClient | None = None
+        self.server: ImageClient | None = None
 
     def __enter__(self) -> "ServerBench":
-        self._default = self._stack.enter_context(servers.tensorflow(self._python, self._base, {}))
+        self._default = self._stack.enter_context(programs.tensorflow(self._python, self._base, {}))
         self._warm_up(self._default)
         return self
 
@@ -61,7 +61,7 @@ class ServerBench:
         assert self._default is not None
         try:
             knobs = candidate.knobs.environment()
-            self.server = self._current.enter_context(servers.tensorflow(self._python, self._base, knobs))
+            self.server = self._current.enter_context(programs.tensorflow(self._python, self._base, knobs))
             answers = [server.send(self._requests[0]) for server in (self.server, self._default)]
         except (BenchmarkError, OSError, http.client.HTTPException) as error:
             raise TrialFailedError(str(error)) from error
@@ -86,8 +86,8 @@ class ServerBench:
         """Stop the server with the defaults once the sweep is over; the last candidate keeps running."""
         self._stack.close()
 
-    def _warm_up(self, server: Server) -> None:
+    def _warm_up(self, server: ImageClient) -> None:
         self._turn(server, _WARM_UP_SECONDS)
 
-    def _turn(self, server: Server, seconds: float) -> Traffic:
+    def _turn(self, server: ImageClient, seconds: float) -> Traffic:
         return closed_loop(server.send, self._requests, clients=self._clients, seconds=seconds)

@@ -12,11 +12,12 @@ from rich.progress import Progress
 
 from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, progress_bar
 from benchmarks.machine import Machine
-from benchmarks.memory import TreeMemory, tree_memory
+from benchmarks.memory import TreeMemory
+from benchmarks.tabular.client import MultiModelClient, connected
 from benchmarks.tabular.measure import WARM_UP, Agreement, compare, invoke_in_turns, load_all, turns
 from benchmarks.tabular.models import Models, build_models
+from benchmarks.tabular.programs import Environments, Packages, container, java_version, multi_model_server
 from benchmarks.tabular.report import Measured, TabularResult
-from benchmarks.tabular.servers import Environments, Packages, Server, container, java_version, multi_model_server
 from model_build.tabular.schema import STATES
 
 
@@ -55,8 +56,8 @@ def _run(count: int, requests: int, packages: Packages, cache: Path) -> TabularR
             models = build_models(count, folder)
             done()
         with (
-            container(environments.container, folder / "container") as ours,
-            multi_model_server(environments.mms, folder / "mms") as theirs,
+            connected(container(environments.container, folder / "container")) as ours,
+            connected(multi_model_server(environments.mms, folder / "mms")) as theirs,
         ):
             (our_side, their_side), agreement = _measure((ours, theirs), models, requests, progress)
     return TabularResult(
@@ -72,25 +73,25 @@ def _run(count: int, requests: int, packages: Packages, cache: Path) -> TabularR
 
 
 def _measure(
-    servers: tuple[Server, Server], models: Models, requests: int, progress: Progress
+    clients: tuple[MultiModelClient, MultiModelClient], models: Models, requests: int, progress: Progress
 ) -> tuple[list[Measured], Agreement]:
     def memory(description: str) -> list[TreeMemory]:
-        with _step(progress, description, len(servers)) as done:
-            found = []
-            for server in servers:
-                found.append(tree_memory(server.pid))
+        with _step(progress, description, len(clients)) as done:
+            readings = []
+            for client in clients:
+                readings.append(client.server.memory())
                 done()
-        return found
+        return readings
 
     idle = memory("memory without models")
-    with _step(progress, "load the models", len(servers) * len(models.models)) as done:
-        loads = load_all(servers, models, done)
+    with _step(progress, "load the models", len(clients) * len(models.models)) as done:
+        loads = load_all(clients, models, done)
     with _step(progress, "compare the answers", len(models.models)) as done:
-        agreement = compare(servers, models, done)
+        agreement = compare(clients, models, done)
     with _step(progress, "warm up", turns(WARM_UP)) as done:
-        invoke_in_turns(servers, models, WARM_UP, done)
+        invoke_in_turns(clients, models, WARM_UP, done)
     with _step(progress, "measure latency", turns(requests)) as done:
-        invocations = invoke_in_turns(servers, models, requests, done)
+        invocations = invoke_in_turns(clients, models, requests, done)
     loaded = memory("memory with all models")
     return [Measured(*each) for each in zip(loads, invocations, idle, loaded, strict=True)], agreement
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.recorded import percentile_ms
+from benchmarks.tabular.client import MultiModelClient
 from benchmarks.tabular.models import Models
-from benchmarks.tabular.servers import Server
 
 TOLERANCE = 1e-6
 WARM_UP = 6000
@@ -61,20 +61,22 @@ class Agreement:
         return max(self.largest, self.largest_from_build) <= TOLERANCE
 
 
-def load_all(servers: Sequence[Server], models: Models, on_step: Callable[[], object]) -> list[Times]:
+def load_all(clients: Sequence[MultiModelClient], models: Models, on_step: Callable[[], object]) -> list[Times]:
     """Load every model into every server, one at a time; raises BenchmarkError."""
-    taken: list[list[float]] = [[] for _ in servers]
+    taken: list[list[float]] = [[] for _ in clients]
     for first in range(0, len(models.models), LOAD_TURN):
-        for server, times in zip(servers, taken, strict=True):
+        for client, times in zip(clients, taken, strict=True):
             for model in models.models[first : first + LOAD_TURN]:
                 started = time.perf_counter()
-                server.load(model.name, model.folder)
+                client.load(model.name, model.folder)
                 times.append(time.perf_counter() - started)
                 on_step()
     return [Times(tuple(times)) for times in taken]
 
 
-def compare(servers: tuple[Server, Server], models: Models, on_step: Callable[[], object]) -> Agreement:
+def compare(
+    clients: tuple[MultiModelClient, MultiModelClient], models: Models, on_step: Callable[[], object]
+) -> Agreement:
     """Send every model its own rows one at a time, and the rows of all states in one request.
 
     Raises BenchmarkError if a server does not respond with one number per row.
@@ -83,10 +85,10 @@ def compare(servers: tuple[Server, Server], models: Models, on_step: Callable[[]
     count, between, from_build = 0, [0.0], [0.0]
     for model in models.models:
         for row, expected in zip(model.rows, model.expected, strict=True):
-            one, other = (_scores(server.invoke(model.name, row.encode()), 1) for server in servers)
+            one, other = (_scores(client.invoke(model.name, row.encode()), 1) for client in clients)
             between.append(_difference(one, other))
-            from_build.extend(_difference(answer, [expected]) for answer in (one, other))
-        one, other = (_scores(server.invoke(model.name, everything), len(models.rows)) for server in servers)
+            from_build.extend(_difference(scores, [expected]) for scores in (one, other))
+        one, other = (_scores(client.invoke(model.name, everything), len(models.rows)) for client in clients)
         between.append(_difference(one, other))
         count += len(model.rows) + len(models.rows)
         on_step()
@@ -99,7 +101,7 @@ def turns(requests: int) -> int:
 
 
 def invoke_in_turns(
-    servers: Sequence[Server], models: Models, requests: int, on_step: Callable[[], object]
+    clients: Sequence[MultiModelClient], models: Models, requests: int, on_step: Callable[[], object]
 ) -> list[Times]:
     """Send each server `requests` single rows, rounded up to whole turns, cycling through all models.
 
@@ -110,13 +112,13 @@ def invoke_in_turns(
         for index in range(max(len(model.rows) for model in models.models))
         for model in models.models
     ]
-    feeds = [itertools.cycle(pairs) for _ in servers]
-    taken: list[list[float]] = [[] for _ in servers]
+    sequences = [itertools.cycle(pairs) for _ in clients]
+    taken: list[list[float]] = [[] for _ in clients]
     for _ in range(turns(requests)):
-        for server, feed, times in zip(servers, feeds, taken, strict=True):
-            for name, row in itertools.islice(feed, TURN):
+        for client, sequence, times in zip(clients, sequences, taken, strict=True):
+            for name, row in itertools.islice(sequence, TURN):
                 started = time.perf_counter()
-                server.invoke(name, row)
+                client.invoke(name, row)
                 times.append(time.perf_counter() - started)
         on_step()
     return [Times(tuple(times)) for times in taken]

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.memory import TreeMemory
 from benchmarks.recorded import Result, Sheet, digits, verdict
 from benchmarks.tabular.measure import LOAD_TURN, TOLERANCE, TURN, WARM_UP, Agreement, Times
-from benchmarks.tabular.servers import JVM_OPTIONS, Packages
+from benchmarks.tabular.programs import JVM_OPTIONS, Packages
 
 LOAD_TARGET, LATENCY_TARGET, MEMORY_TARGET = 50.0, 2.0, 20.0
 _COLUMNS = ("figure", "unit", "our container", "Multi Model Server", "ratio", "target", "verdict")

@@ -15,10 +15,10 @@ import typer
 from benchmarks.closed_loop import Target, closed_loop
 from benchmarks.command import CacheOption, ResultsOption, conclude, measuring, progress_bar, say
 from benchmarks.machine import Machine
-from benchmarks.memory import tree_memory
+from benchmarks.tabular.client import MultiModelClient, connected
 from benchmarks.tabular.models import Model, build_models
+from benchmarks.tabular.programs import Environments, container
 from benchmarks.tabular.scale_report import Counted, ScaleResult
-from benchmarks.tabular.servers import Environments, Server, container
 from benchmarks.wire import post
 from model_build.tabular.schema import STATES
 
@@ -51,36 +51,36 @@ def _run(cache: Path, folder: Path) -> ScaleResult:
     machine = Machine.read()
     with (
         progress_bar() as progress,
-        container(environments.container, folder / "container") as server,
+        connected(container(environments.container, folder / "container")) as client,
     ):
         task = progress.add_task("load models", total=COUNTS[-1])
-        empty = tree_memory(server.pid).rss_bytes
-        busy = _busy(server, models)
+        empty = client.server.memory().rss_bytes
+        busy = _busy(client, models)
         counted, loaded, loads = [], 0, []
         for count in COUNTS:
             for number in range(loaded, count):
-                loads.append(_timed(server.load, _name(number), models[number % len(models)].folder))
+                loads.append(_timed(client.load, _name(number), models[number % len(models)].folder))
                 progress.update(task, advance=1, refresh=number % 100 == 0)
             loaded = count
-            counted.append(_count(server, models, count, loads[-SAMPLES:]))
+            counted.append(_count(client, models, count, loads[-SAMPLES:]))
     return ScaleResult(machine=machine, empty_bytes=empty, counted=tuple(counted), requests_per_core_second=busy)
 
 
-def _count(server: Server, models: tuple[Model, ...], count: int, loads: list[float]) -> Counted:
+def _count(client: MultiModelClient, models: tuple[Model, ...], count: int, loads: list[float]) -> Counted:
     """Measure every operation with `count` models loaded, on models chosen anew each time."""
     chosen = random.Random(count)
     asked, unloaded, reloaded = [], [], []
     for _ in range(SAMPLES):
         number = chosen.randrange(count)
         row = models[number % len(models)].rows[0].encode()
-        asked.append(_timed(server.invoke, _name(number), row))
-    listed = [_timed(server.list_models, _PAGE) for _ in range(SAMPLES)]
+        asked.append(_timed(client.invoke, _name(number), row))
+    listed = [_timed(client.list_models, _PAGE) for _ in range(SAMPLES)]
     for number in chosen.sample(range(count), min(count, SAMPLES)):
-        unloaded.append(_timed(server.unload, _name(number)))
-        reloaded.append(_timed(server.load, _name(number), models[number % len(models)].folder))
+        unloaded.append(_timed(client.unload, _name(number)))
+        reloaded.append(_timed(client.load, _name(number), models[number % len(models)].folder))
     return Counted(
         models=count,
-        resident_bytes=tree_memory(server.pid).rss_bytes,
+        resident_bytes=client.server.memory().rss_bytes,
         load_ms=_median_ms([*loads, *reloaded]),
         ask_ms=_median_ms(asked),
         list_ms=_median_ms(listed),
@@ -88,18 +88,19 @@ def _count(server: Server, models: tuple[Model, ...], count: int, loads: list[fl
     )
 
 
-def _busy(server: Server, models: tuple[Model, ...]) -> float:
+def _busy(client: MultiModelClient, models: tuple[Model, ...]) -> float:
     """Return the requests per second of the server's processor time, with many connections and one model."""
-    server.load("busy", models[0].folder)
+    client.load("busy", models[0].folder)
     rows = itertools.islice(itertools.cycle(models[0].rows), 50)
-    target = Target("busy", server.port, tuple(post("/models/busy/invoke", row.encode(), "text/csv") for row in rows))
+    target = Target(
+        "busy", client.server.target.port, tuple(post("/models/busy/invoke", row.encode(), "text/csv") for row in rows)
+    )
     closed_loop([target], connections=_CONNECTIONS, seconds=1.0, warm_up=0)
-    process = psutil.Process(server.pid)
-    before = process.cpu_times()
+    before = client.server.cpu_seconds()
     answered = closed_loop([target], connections=_CONNECTIONS, seconds=_BUSY_SECONDS, warm_up=0)
-    after = process.cpu_times()
-    server.unload("busy")
-    return len(answered["busy"]) / (after.user + after.system - before.user - before.system)
+    seconds = client.server.cpu_seconds() - before
+    client.unload("busy")
+    return len(answered["busy"]) / seconds
 
 
 def _name(number: int) -> str:
