@@ -58,8 +58,8 @@ def _overview() -> str:
 
 
 def _summary(benchmark: Benchmark) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((HERE / f"{benchmark.result}.json").read_text())
-    return found
+    summary: dict[str, Any] = json.loads((HERE / f"{benchmark.result}.json").read_text())
+    return summary
 
 
 def _targets(value: Any) -> tuple[int, int]:
@@ -79,11 +79,11 @@ def _plot(benchmark: Benchmark) -> None:
     """Draw the comparison as bars, best first; the same result always gives the same bytes."""
     if benchmark.bars is None:
         return
-    found = sorted(benchmark.bars(_summary(benchmark)), key=lambda bar: bar[1])
+    ordered = sorted(benchmark.bars(_summary(benchmark)), key=lambda bar: bar[1])
     with rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(9, 0.7 + 0.38 * len(found)), layout="constrained")
+        figure = Figure(figsize=(9, 0.7 + 0.38 * len(ordered)), layout="constrained")
         axes = figure.subplots()
-        bars = axes.barh([name for name, _ in found], [value for _, value in found], color="tab:blue")
+        bars = axes.barh([name for name, _ in ordered], [value for _, value in ordered], color="tab:blue")
         axes.bar_label(bars, fmt="{:,.3g}", padding=3)
         axes.set_xlabel(f"{benchmark.axis} (local)")
         axes.margins(x=0.12)

@@ -36,8 +36,8 @@ class Benchmark:
 
 
 def _figure(summary: Summary, begins: str, key: str = "figures") -> Summary:
-    found: Summary = next(each for each in summary[key] if str(each["figure"]).startswith(begins))
-    return found
+    figure: Summary = next(each for each in summary[key] if str(each["figure"]).startswith(begins))
+    return figure
 
 
 def _engine(summary: Summary) -> str:
@@ -83,8 +83,8 @@ def _churn(summary: Summary) -> str:
 
 
 def _churn_bars(summary: Summary) -> Bars:
-    found = [each for each in summary["figures"] if each["at_least"] is not None]
-    return [(each["figure"], each["ratio"]) for each in found]
+    judged = [each for each in summary["figures"] if each["at_least"] is not None]
+    return [(each["figure"], each["ratio"]) for each in judged]
 
 
 def _soak(summary: Summary) -> str:
@@ -138,8 +138,8 @@ def _neuron_bars(summary: Summary) -> Bars:
 
 def _load_tests(summary: Summary) -> str:
     rates = {str(name).partition(",")[0].partition(":")[0]: each for name, each in _clients(summary).items()}
-    told = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
-    return f"a stall of a second shows as a P99 of 0.9 s in open loop; requests/s of one worker: {told}"
+    listed = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
+    return f"a stall of a second shows as a P99 of 0.9 s in open loop; requests/s of one worker: {listed}"
 
 
 def _clients(summary: Summary) -> Mapping[str, float]:

@@ -34,7 +34,7 @@ class Answered:
 class _Connection:
     target: Target
     socket: socket.socket
-    feed: int
+    next_request: int
     sent: float = 0.0
     attempts: int = 1
     received: bytearray = field(default_factory=bytearray)
@@ -73,8 +73,8 @@ def closed_loop(
     return answered
 
 
-def _open(target: Target, feed: int, selector: selectors.BaseSelector) -> _Connection:
-    connection = _Connection(target, connect(target.port, target.name), feed)
+def _open(target: Target, first_request: int, selector: selectors.BaseSelector) -> _Connection:
+    connection = _Connection(target, connect(target.port, target.name), first_request)
     selector.register(connection.socket, selectors.EVENT_READ, connection)
     return connection
 
@@ -89,7 +89,7 @@ def _again(connection: _Connection, selector: selectors.BaseSelector) -> None:
     connection.socket = connect(connection.target.port, connection.target.name)
     selector.register(connection.socket, selectors.EVENT_READ, connection)
     requests = connection.target.requests
-    connection.socket.sendall(requests[(connection.feed - 1) % len(requests)])
+    connection.socket.sendall(requests[(connection.next_request - 1) % len(requests)])
 
 
 def _send(connection: _Connection) -> None:
@@ -97,8 +97,8 @@ def _send(connection: _Connection) -> None:
     connection.received.clear()
     connection.attempts = 1
     connection.sent = time.perf_counter()
-    connection.socket.sendall(requests[connection.feed % len(requests)])
-    connection.feed += 1
+    connection.socket.sendall(requests[connection.next_request % len(requests)])
+    connection.next_request += 1
 
 
 def _receive(connection: _Connection, selector: selectors.BaseSelector) -> bool:

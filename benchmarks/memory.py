@@ -42,13 +42,13 @@ def tree_memory(pid: int) -> TreeMemory:
 
 def _read(pid: int) -> TreeMemory:
     root = psutil.Process(pid)
-    found = [_rollup(pid)]
+    rollups = [_rollup(pid)]
     for child in root.children(recursive=True):
         try:
-            found.append(_rollup(child.pid))
+            rollups.append(_rollup(child.pid))
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return TreeMemory(len(found), sum(rss for rss, _ in found), sum(pss for _, pss in found))
+    return TreeMemory(len(rollups), sum(rss for rss, _ in rollups), sum(pss for _, pss in rollups))
 
 
 def _rollup(pid: int) -> tuple[int, int]:

@@ -21,11 +21,11 @@ def distance(logits: Logits, reference: Logits) -> float:
     return float(np.sqrt(apart / spread))
 
 
-def check(found: Sequence[tuple[Rival, Logits]]) -> dict[str, float]:
+def check(outputs: Sequence[tuple[Rival, Logits]]) -> dict[str, float]:
     """Return distances by engine name; raises BenchmarkError for one that is larger than its precision explains."""
-    reference = next(logits for rival, logits in found if rival.name == REFERENCE)
-    distances = {rival.name: distance(logits, reference) for rival, logits in found}
-    for rival, _ in found:
+    reference = next(logits for rival, logits in outputs if rival.name == REFERENCE)
+    distances = {rival.name: distance(logits, reference) for rival, logits in outputs}
+    for rival, _ in outputs:
         if not distances[rival.name] <= LARGEST_DISTANCE[rival.precision]:
             raise BenchmarkError(
                 f"{rival.name} answers otherwise than {REFERENCE}: its logits are {distances[rival.name]:.3f} apart, "

@@ -81,17 +81,17 @@ def _measure(models: Models, threads: int, turns: int, folder: Path) -> tuple[Me
 def _limit(models: Models, cores: int, folder: Path) -> Limit:
     """Run our engine at the longest length, on one thread and on all, in turns."""
     ours = next(rival for rival in RIVALS if rival.name == OURS)
-    found: dict[int, list[float]] = {1: [], cores: []}
+    seconds: dict[int, list[float]] = {1: [], cores: []}
     with ExitStack() as stack:
-        workers = {threads: stack.enter_context(running(ours, models, threads, folder)) for threads in found}
+        workers = {threads: stack.enter_context(running(ours, models, threads, folder)) for threads in seconds}
         for worker in workers.values():
             worker.run([LONGEST] * 3)
         for _ in range(_LIMIT_RUNS):
             for threads, worker in workers.items():
-                found[threads] += worker.run([LONGEST] * 2)
+                seconds[threads] += worker.run([LONGEST] * 2)
         # The peak is measured in between because a core's frequency depends on its load.
         peak = peak_gigaoperations(folder)
-    return Limit(peak, tuple(found[1]), tuple(found[cores]), cores)
+    return Limit(peak, tuple(seconds[1]), tuple(seconds[cores]), cores)
 
 
 if __name__ == "__main__":

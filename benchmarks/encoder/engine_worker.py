@@ -49,21 +49,21 @@ def _lanes(engine: str, folder: Path, threads: int) -> Infer:
     return lambda rows: list(pool.map(lambda lane: lane.infer(rows), lanes))
 
 
-def answer(infer: Infer, wanted: dict[str, Any]) -> dict[str, object]:
+def answer(infer: Infer, request: dict[str, Any]) -> dict[str, object]:
     """Return the seconds of every length, or the start and end logits of every token of one row of each."""
     seconds: list[float] = []
     logits: list[list[float]] = []
-    for seed, length in enumerate(wanted["lengths"]):
-        padded = wanted["pad"] or -(-length // wanted["bucket"]) * wanted["bucket"]
-        rows = batch(wanted["rows"], length, padded, seed)
-        if not wanted["masked"]:
+    for seed, length in enumerate(request["lengths"]):
+        padded = request["pad"] or -(-length // request["bucket"]) * request["bucket"]
+        rows = batch(request["rows"], length, padded, seed)
+        if not request["masked"]:
             rows.attention_mask[:] = 1
         began = time.perf_counter()
-        found = infer(rows)
+        outputs = infer(rows)
         seconds.append(time.perf_counter() - began)
-        if wanted["logits"]:
-            logits += [np.asarray(each)[0, :length].tolist() for each in found]
-    return {"logits": logits} if wanted["logits"] else {"seconds": seconds}
+        if request["logits"]:
+            logits += [np.asarray(each)[0, :length].tolist() for each in outputs]
+    return {"logits": logits} if request["logits"] else {"seconds": seconds}
 
 
 def main(arguments: list[str]) -> None:

@@ -103,12 +103,12 @@ def make(cache: Path, folder: Path, engines: Sequence[str]) -> Models:
 
 def unpacked(built: Path, engine: str, folder: Path) -> dict[tuple[str, str], Path]:
     """Unpack both models of a build below `folder`, and return their folders."""
-    found = {}
+    folders = {}
     for precision in ("fp32", "int8"):
-        found[engine, precision] = folder / engine / precision
+        folders[engine, precision] = folder / engine / precision
         with tarfile.open(built / precision / MODEL_ARCHIVE) as archive:
-            archive.extractall(found[engine, precision], filter="data")
-    return found
+            archive.extractall(folders[engine, precision], filter="data")
+    return folders
 
 
 class Worker:
@@ -119,34 +119,34 @@ class Worker:
 
     def run(self, lengths: Sequence[int], *, rows: int = 1) -> list[float]:
         """Return the seconds of one batch of each length; raises BenchmarkError."""
-        found: list[float] = self._ask(lengths, rows, masked=self.rival.masked, logits=False)["seconds"]
-        return found
+        seconds: list[float] = self._ask(lengths, rows, masked=self.rival.masked, logits=False)["seconds"]
+        return seconds
 
     def logits(self, lengths: Sequence[int]) -> list[list[float]]:
         """Return the start, then the end logits of every token, for one row of each length; raises BenchmarkError."""
-        found: list[list[float]] = self._ask(lengths, 1, masked=True, logits=True)["logits"]
-        return found
+        logits: list[list[float]] = self._ask(lengths, 1, masked=True, logits=True)["logits"]
+        return logits
 
     def wait_ready(self) -> None:
         """Wait until the model is loaded; raises BenchmarkError."""
-        self._answer()
+        self._read()
 
     def _ask(self, lengths: Sequence[int], rows: int, *, masked: bool, logits: bool) -> dict[str, Any]:
         shape = {"lengths": lengths, "rows": rows, "pad": self.rival.pad, "bucket": self.rival.bucket}
-        wanted = shape | {"masked": masked, "logits": logits}
+        request = shape | {"masked": masked, "logits": logits}
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(wanted) + "\n")
+            self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        return self._answer()
+        return self._read()
 
-    def _answer(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise BenchmarkError(f"{self.rival.name} ended: {last_lines(self._log)}")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        response: dict[str, Any] = json.loads(line)
+        return response
 
 
 @contextlib.contextmanager

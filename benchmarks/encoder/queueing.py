@@ -11,9 +11,9 @@ def first_come_first_served(due: Iterable[float], seconds: Sequence[float], lane
     seconds: service times of a lane, used in turn.
     """
     free = [0.0] * lanes
-    found = []
+    latencies = []
     for number, arrival in enumerate(due):
         done = max(arrival, free[0]) + seconds[number % len(seconds)]
         heapq.heapreplace(free, done)
-        found.append(done - arrival)
-    return found
+        latencies.append(done - arrival)
+    return latencies

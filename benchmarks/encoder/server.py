@@ -82,11 +82,10 @@ def _run(cache: Path, turns: int, folder: Path) -> ServerResult:
             progress.update(task, advance=1, refresh=True)
         progress.update(task, description="at 70 % of its most and at three times")
         for server in servers:
-            found = measured[server.target.name]
-            rate = found.rate
-            found.moderate = _open(server, _MODERATE * rate, _MODERATE_SECONDS)
-            found.overload = _open(server, _OVERLOAD * rate, _OVERLOAD_SECONDS)
-            found.resident_bytes = server.memory().rss_bytes
+            figures = measured[server.target.name]
+            figures.moderate = _open(server, _MODERATE * figures.rate, _MODERATE_SECONDS)
+            figures.overload = _open(server, _OVERLOAD * figures.rate, _OVERLOAD_SECONDS)
+            figures.resident_bytes = server.memory().rss_bytes
             progress.update(task, advance=2, refresh=True)
     lane_seconds = [statistics.median(turns) for turns in zip(*lane_turns, strict=True)]
     # Use the same order as the requests, which have these lengths.
@@ -125,7 +124,7 @@ def _engines(stack: ExitStack, models: Models, cores: int, folder: Path) -> tupl
     return workers
 
 
-def _bare_rates(lone: Worker, lanes: Worker, cores: int, found: dict[str, list[float]]) -> None:
+def _bare_rates(lone: Worker, lanes: Worker, cores: int, rates: dict[str, list[float]]) -> None:
     """Record the questions per second of the engine without a server, on all cores and with one lane per core.
 
     Questions of similar lengths are batched together.
@@ -133,15 +132,15 @@ def _bare_rates(lone: Worker, lanes: Worker, cores: int, found: dict[str, list[f
     for rows in _LANES_BATCHES:
         lengths = sorted(SQUAD_LENGTHS)[rows - 1 :: rows]
         count = rows * len(lengths)
-        found.setdefault(f"all cores, batch {rows}", []).append(count / sum(lone.run(lengths, rows=rows)))
+        rates.setdefault(f"all cores, batch {rows}", []).append(count / sum(lone.run(lengths, rows=rows)))
         if rows < max(_LANES_BATCHES):
             seconds = sum(lanes.run(lengths, rows=rows)) / cores
-            found.setdefault(f"a lane on each core, batch {rows}", []).append(count / seconds)
+            rates.setdefault(f"a lane on each core, batch {rows}", []).append(count / seconds)
 
 
-def _turn(server: Server, found: Measured) -> None:
+def _turn(server: Server, measured: Measured) -> None:
     with server.resumed():
-        for connections, kept in ((ALONE, found.alone), (BUSY, found.busy)):
+        for connections, kept in ((ALONE, measured.alone), (BUSY, measured.busy)):
             answered = closed_loop(
                 [server.target], connections=connections, seconds=_TURN_SECONDS, warm_up=_SETTLE_SECONDS
             )

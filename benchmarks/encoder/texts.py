@@ -24,9 +24,9 @@ def _context(windower: Windower, length: int) -> str:
     words = itertools.cycle(word for _, context in PAIRS for word in context.split())
     context: list[str] = []
     while True:
-        found = windower.windows(_QUESTION, " ".join(context))
-        if len(found) > 1:
+        windows = windower.windows(_QUESTION, " ".join(context))
+        if len(windows) > 1:
             return " ".join(context[:-1])
-        if len(found[0].input_ids) >= length:
+        if len(windows[0].input_ids) >= length:
             return " ".join(context)
         context.append(next(words))

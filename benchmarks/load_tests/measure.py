@@ -60,25 +60,25 @@ def stalls(folder: Path, seconds: float, done: Callable[[], object]) -> tuple[Lo
         {"mode": "closed", "level": STALL_USERS},
         {"mode": "open", "level": STALL_RATE},
     )
-    found = []
+    results = []
     for change in changes:
         with stub(*options) as url:
-            found.append(_run(folder, url, seconds=seconds, **change))
+            results.append(_run(folder, url, seconds=seconds, **change))
         done()
-    return found[0], found[1]
+    return results[0], results[1]
 
 
 def rates(folder: Path, seconds: float, done: Callable[[], object]) -> list[LoadResult]:
     """Run open loops at rates that the server can sustain, and at twice its limit."""
-    found = []
+    results = []
     for rate in RATES:
         with stub("--service", str(SERVICE)) as url:
-            found.append(_run(folder, url, seconds=seconds, mode="open", level=rate))
+            results.append(_run(folder, url, seconds=seconds, mode="open", level=rate))
         done()
     with stub("--service", str(1 / CAPACITY)) as url:
-        found.append(_run(folder, url, seconds=seconds, mode="open", level=BEYOND, max_in_flight=100))
+        results.append(_run(folder, url, seconds=seconds, mode="open", level=BEYOND, max_in_flight=100))
     done()
-    return found
+    return results
 
 
 def clients(folder: Path, seconds: float, done: Callable[[], object]) -> dict[str, list[LoadResult]]:
@@ -87,9 +87,9 @@ def clients(folder: Path, seconds: float, done: Callable[[], object]) -> dict[st
     A run whose core was not busy says nothing about the client, because another process had the processor. Such a run
     is repeated, up to ATTEMPTS runs, whatever its rate was. Every run is kept, and the last one counts.
     """
-    found: dict[str, list[LoadResult]] = {}
+    results: dict[str, list[LoadResult]] = {}
     for client in CLIENTS:
-        runs = found.setdefault(client, [])
+        runs = results.setdefault(client, [])
         while len(runs) < ATTEMPTS and not (runs and client_is_the_limit(runs[-1])):
             with stub() as url:
                 changes: dict[str, Any] = {"client": client}
@@ -98,7 +98,7 @@ def clients(folder: Path, seconds: float, done: Callable[[], object]) -> dict[st
                     changes = {"target": target}
                 runs.append(_run(folder, url, seconds=seconds, level=CLIENT_USERS, **changes))
         done()
-    return found
+    return results
 
 
 def client_is_the_limit(result: LoadResult) -> bool:

@@ -68,10 +68,10 @@ class EngineAlone:
     def run(self, seconds: float) -> None:
         """Add one turn for each way of sharing the cores."""
         self.ms += self._loop(self._all, seconds / 2)
-        found: list[list[float]] = [[] for _ in range(self._cores)]
+        times: list[list[float]] = [[] for _ in range(self._cores)]
 
         def work(core: int) -> None:
-            found[core] = self._loop(self._each, seconds)
+            times[core] = self._loop(self._each, seconds)
 
         threads = [threading.Thread(target=work, args=(core,)) for core in range(self._cores)]
         began = time.perf_counter()
@@ -79,7 +79,7 @@ class EngineAlone:
             thread.start()
         for thread in threads:
             thread.join()
-        self.per_second.append(sum(map(len, found)) / (time.perf_counter() - began))
+        self.per_second.append(sum(map(len, times)) / (time.perf_counter() - began))
 
     def figures(self, peak: float | None) -> EngineFigures:
         """Return the figures over all turns."""
@@ -88,12 +88,12 @@ class EngineAlone:
 
     def _loop(self, model: OpenVinoSegmenter, seconds: float) -> list[float]:
         """Return the milliseconds of consecutive images for `seconds`."""
-        found: list[float] = []
+        times: list[float] = []
         ends = time.perf_counter() + seconds
         while (began := time.perf_counter()) < ends:
-            model.segment(self._images[len(found) % len(self._images)])
-            found.append(1000 * (time.perf_counter() - began))
-        return found
+            model.segment(self._images[len(times) % len(self._images)])
+            times.append(1000 * (time.perf_counter() - began))
+        return times
 
 
 def operations(model: Path) -> int:

@@ -91,11 +91,11 @@ def measure(
         def on_trial(trial: Trial) -> None:
             on_step(f"  {trial.candidate.label}: {trial.ratio:.2f} times the defaults, {trial.outcome} {trial.reason}")
 
-        found = sweep(plan, bench, on_trial, on_start=lambda _label: None)
-        if found.best is None:
+        tuned = sweep(plan, bench, on_trial, on_start=lambda _label: None)
+        if tuned.best is None:
             raise BenchmarkError("the tuner found no TensorFlow setting that answers every request")
-        on_step(f"best of TensorFlow: {found.best.candidate.label}")
-        bench.serve(found.best.candidate)
+        on_step(f"best of TensorFlow: {tuned.best.candidate.label}")
+        bench.serve(tuned.best.candidate)
         assert bench.server is not None
         bench.stop_default()
         running: dict[ServerName, ImageClient] = {"tensorflow": bench.server}
@@ -109,7 +109,7 @@ def measure(
     accuracy = build.summary["accuracy"]
     int8 = accuracy["openvino_int8"]["artifact"]["iou"]
     return Comparison(
-        found,
+        tuned,
         plan.clients,
         cases,
         alone.figures(peak_gigaoperations(folder)),
@@ -129,18 +129,18 @@ def _cases(
     on_step: Callable[[str], object],
 ) -> dict[Case, Measured]:
     cases = [Case(server, form) for server, forms in FORMS.items() for form in forms]
-    feeds = {case: saved_model.requests(samples, case.form) for case in cases}
+    requests = {case: saved_model.requests(samples, case.form) for case in cases}
     ious = {}
     for case in cases:
-        answers = [running[case.server].send(request) for request in feeds[case]]
-        masks = [saved_model.answered_mask(answer, case.form) for answer in answers]
+        responses = [running[case.server].send(request) for request in requests[case]]
+        masks = [saved_model.answered_mask(response, case.form) for response in responses]
         ious[case] = float(np.mean([saved_model.iou(m, s.mask) for m, s in zip(masks, samples, strict=True)]))
     turns: dict[tuple[Case, int], list[Traffic]] = {(case, count): [] for case in cases for count in (clients, 1)}
     for number in range(rounds):
         on_step(f"turn {number + 1} of {rounds}")
         for case, count in turns:
             send = running[case.server].send
-            traffic = closed_loop(send, feeds[case], clients=count, seconds=seconds if count > 1 else seconds / 2)
+            traffic = closed_loop(send, requests[case], clients=count, seconds=seconds if count > 1 else seconds / 2)
             if traffic.failed:
                 raise BenchmarkError(f"{traffic.failed} requests of {case.server} as {case.form} failed")
             turns[case, count].append(traffic)

@@ -41,27 +41,27 @@ class Speed:
 def agreements(on_step: Callable[[str], object]) -> tuple[Agreement, ...]:
     """Simulate three traces with both routings on an endpoint that scales."""
     traces = (flash_crowd(50, 400, 14_400), failover(50, 150, 10_800), diurnal(20, 150, 86_400))
-    found = []
+    results = []
     for trace in traces:
         for routing in _ROUTINGS:
             on_step(f"{trace.name}, {routing}: both modes")
             endpoint = _endpoint(routing)
-            found.append(
+            results.append(
                 Agreement(
                     routing, simulate_events(endpoint, trace, seed=1), simulate_aggregated(endpoint, trace, seed=1)
                 )
             )
-    return tuple(found)
+    return tuple(results)
 
 
 def speeds(on_step: Callable[[str], object]) -> tuple[Speed, ...]:
     """Measure ten million requests one by one, and a day at a million requests per second."""
-    found = []
+    results = []
     for routing in _ROUTINGS:
         on_step(f"{EVENTS:,} requests, {routing}")
         endpoint = Endpoint(service=_SERVICE, workers=1, instances=32, bounds=Bounds(32, 32), routing=routing)
         rate = 0.7 * 32 * endpoint.rate_per_instance
-        found.append(_timed(f"events, {routing}", simulate_events, endpoint, constant(rate, round(EVENTS / rate))))
+        results.append(_timed(f"events, {routing}", simulate_events, endpoint, constant(rate, round(EVENTS / rate))))
     for routing in _ROUTINGS:
         on_step(f"a day at {DAY_RATE:,.0f} requests a second, {routing}")
         endpoint = Endpoint(
@@ -73,8 +73,8 @@ def speeds(on_step: Callable[[str], object]) -> tuple[Speed, ...]:
             tracking=Tracking(TargetTracking(60_000, scale_out_cooldown=60)),
         )
         day = diurnal(DAY_RATE, DAY_RATE, 86_400)
-        found.append(_timed(f"aggregated day, {routing}", simulate_aggregated, endpoint, day))
-    return tuple(found)
+        results.append(_timed(f"aggregated day, {routing}", simulate_aggregated, endpoint, day))
+    return tuple(results)
 
 
 def _endpoint(routing: Routing) -> Endpoint:

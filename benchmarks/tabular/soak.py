@@ -191,13 +191,13 @@ def _published(endpoint: SoakedEndpoint, requests: float) -> Published:
     """Return CloudWatch's metrics once they cover that many requests, or what there is at the time limit."""
     deadline = time.monotonic() + _CLOUDWATCH_SECONDS
     while True:
-        answer = httpx.post(
+        response = httpx.post(
             f"{endpoint.account.runtime_url}/_local/publish", auth=endpoint.account.auth(), trust_env=False, timeout=60
         )
-        answer.raise_for_status()
-        found = Published.read(endpoint.target)
-        if found.hits.count >= requests or time.monotonic() > deadline:
-            return found
+        response.raise_for_status()
+        published = Published.read(endpoint.target)
+        if published.hits.count >= requests or time.monotonic() > deadline:
+            return published
         time.sleep(1)
 
 
