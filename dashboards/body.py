@@ -133,8 +133,12 @@ class MetricProperties(_Part):
 
     @property
     def series(self) -> tuple[Series, ...]:
-        """Lines of the graph, in order; the shorthands `.` and `...` are rejected."""
-        return tuple(_series(entry) for entry in self.metrics)
+        """Lines of the graph, in order."""
+        found, before = [], tuple[str, ...]()
+        for entry in self.metrics:
+            series, before = _series(entry, before)
+            found.append(series)
+        return tuple(found)
 
     @model_validator(mode="after")
     def _readable(self) -> "MetricProperties":
@@ -223,18 +227,37 @@ def referenced(expression: str) -> set[str]:
     return set(re.findall(r"\b[a-z][A-Za-z0-9_]*\b", re.sub(r'"[^"]*"', "", expression)))
 
 
-def _series(entry: Sequence[Any]) -> Series:
+def _series(entry: Sequence[Any], before: tuple[str, ...]) -> tuple[Series, tuple[str, ...]]:
+    """Return a line, and the names that the next one may repeat.
+
+    before: namespace, name and dimensions of the metric before.
+    """
     *names, last = entry
     if isinstance(last, str):
         names, last = [*names, last], {}
     if not names and "expression" in last:
-        return Calculation.model_validate(last)
-    if not all(isinstance(name, str) and name not in (".", "...") for name in names):
-        raise ValueError(f"{list(entry)!r} is no metric: give its namespace, name and dimensions in full")
-    if len(names) < 2 or len(names) % 2 or len(names) > 2 + 2 * _MAX_DIMENSIONS:
+        return Calculation.model_validate(last), before
+    whole = _in_full(names, before)
+    if len(whole) < 2 or len(whole) % 2 or len(whole) > 2 + 2 * _MAX_DIMENSIONS:
         raise ValueError(f"{list(entry)!r} is no metric: give namespace, name, and pairs of dimension and value")
-    pairs = tuple(zip(names[2::2], names[3::2], strict=True))
-    return Source(names[0], names[1], pairs, Rendering.model_validate(last))
+    namespace, name, *pairs = whole
+    dimensions = tuple(zip(pairs[::2], pairs[1::2], strict=True))
+    return Source(namespace, name, dimensions, Rendering.model_validate(last)), whole
+
+
+def _in_full(names: Sequence[Any], before: tuple[str, ...]) -> tuple[str, ...]:
+    """Replace the shorthands: `.` repeats the name at its place, `...` all names up to those that follow it."""
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{list(names)!r} is no metric: names are text")
+    if names[:1] == ["..."]:
+        kept = len(before) - len(names) + 1
+        if kept < 1:
+            raise ValueError(f"{list(names)!r}: '...' repeats the metric before, which has {len(before)} names")
+        names = [*before[:kept], *names[1:]]
+    missing = [place for place, name in enumerate(names) if name == "." and place >= len(before)]
+    if missing or "..." in names:
+        raise ValueError(f"{list(names)!r}: '.' repeats a name of the metric before, which has {len(before)} names")
+    return tuple(before[place] if name == "." else name for place, name in enumerate(names))
 
 
 Placed = tuple[Literal["metric", "text", "alarm"], dict[str, Any], int]

@@ -27,7 +27,10 @@ def widget(**changes: Any) -> dict[str, Any]:
         (widget(properties={"metrics": [LINE] * 501}), "at most 500 items"),
         (widget(properties={"metrics": [["AWS/SageMaker"]]}), "give namespace, name, and pairs"),
         (widget(properties={"metrics": [["AWS/SageMaker", "A", "EndpointName"]]}), "give namespace, name, and pairs"),
-        (widget(properties={"metrics": [LINE, ["...", "w"]]}), "in full"),
+        (widget(properties={"metrics": [["...", "w"]]}), "repeats the metric before, which has 0 names"),
+        (widget(properties={"metrics": [LINE, [*"......", ".", "w"]]}), "repeats a name of the metric before"),
+        (widget(properties={"metrics": [LINE, [".", "..."]]}), "repeats a name of the metric before"),
+        (widget(properties={"metrics": [LINE, [".", 5, {}]]}), "names are text"),
         (widget(properties={"metrics": [LINE, LINE]}), "the id asked is given twice"),
         (widget(properties={"metrics": [LINE, calculated("2*answered", "x")]}), "names answered, which is no id"),
         (widget(properties={"stat": "Mean"}), "'Mean' is no statistic"),
@@ -42,6 +45,28 @@ def test_what_cloudwatch_refuses_is_refused_with_the_reason(wrong: dict[str, Any
     with pytest.raises(ValidationError) as refused:
         DashboardBody.model_validate({"widgets": [wrong]})
     assert message in str(refused.value)
+
+
+def test_shorthands_stand_for_the_names_of_the_metric_before() -> None:
+    # The example of "Dashboard body structure and syntax".
+    metrics = [
+        ["AWS/EC2", "CPUUtilization", "InstanceId", "i-1"],
+        [".", "NetworkIn", ".", "."],
+        [{"expression": "1", "id": "e"}],
+        ["...", "i-2", {"stat": "Sum"}],
+        [".", ".", "ImageId", "a", "Type", "b"],
+        ["..."],
+    ]
+    read = DashboardBody.model_validate({"widgets": [widget(properties={"metrics": metrics})]}).widgets[0]
+    assert isinstance(read, MetricWidget)
+    sources = [each for each in read.properties.series if isinstance(each, Source)]
+    assert [(each.namespace, each.name, dict(each.dimensions)) for each in sources] == [
+        ("AWS/EC2", "CPUUtilization", {"InstanceId": "i-1"}),
+        ("AWS/EC2", "NetworkIn", {"InstanceId": "i-1"}),
+        ("AWS/EC2", "NetworkIn", {"InstanceId": "i-2"}),
+        ("AWS/EC2", "NetworkIn", {"ImageId": "a", "Type": "b"}),
+        ("AWS/EC2", "NetworkIn", {"ImageId": "a", "Type": "b"}),
+    ]
 
 
 def test_limits_of_a_whole_dashboard_hold() -> None:
