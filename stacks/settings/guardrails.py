@@ -159,7 +159,7 @@ class Guardrails(Settings):
 
 
 def _switched(value: Any) -> Any:
-    """Read `on` and `off`, which are booleans in YAML."""
+    """Read `on` and `off`, which are booleans to editors that follow YAML 1.1."""
     if value is True or value == "on":
         return Guardrails()
     return None if value is False or value == "off" else value

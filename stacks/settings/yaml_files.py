@@ -17,7 +17,6 @@ _MOST_CHARACTERS = 2**20
 _MOST_NODES = 100_000
 """Most values of a file with its aliases followed: a few lines of nested aliases can stand for billions."""
 _AMBIGUOUS = (
-    (re.compile(r"(?i:yes|no|on|off)"), "write true or false, or put text in quotes"),
     (re.compile(r"[-+]?0[0-9_]+"), "write the number without leading zeros, or put text in quotes"),
     (re.compile(r"[-+]?0[xob][0-9a-fA-F_]+"), "write the number in decimal, or put text in quotes"),
     (re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9_]*)?"), "YAML 1.1 reads it in base 60: put it in quotes"),
@@ -46,16 +45,27 @@ def read_yaml(path: Path) -> Any:
         document = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         raise YamlFileError(_located(path.name, error)) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise YamlFileError(f"{path.name} cannot be read as YAML: {reason}") from error
+    except RecursionError as error:
+        raise YamlFileError(f"{path.name} cannot be read as YAML: it is nested too deeply") from error
+    except (yaml.YAMLError, LookupError, ValueError, TypeError, AttributeError) as error:
+        # PyYAML's constructors raise anything for a value that does not fit its explicit tag.
+        raise YamlFileError(f"{path.name} cannot be read as YAML: {' '.join(str(error).split())}") from error
     finally:
         loader.dispose()
     return document
 
 
+_STANDARD = "tag:yaml.org,2002:"
+_TEXT, _MERGE, _BOOLEAN = (_STANDARD + name for name in ("str", "merge", "bool"))
+_KINDS = ("str", "int", "float", "bool", "null", "merge", "timestamp", "value", "map", "seq")
+"""Types of values; timestamps and the value `=` are refused as ambiguous."""
+
+
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader for JSON values, which refuses what is ambiguous."""
+    """PyYAML's loader for JSON values, which refuses what is ambiguous.
+
+    Only true and false are booleans, as in YAML 1.2: yes, no, on and off are text.
+    """
 
     def get_single_data(self) -> Any:
         node = self.get_single_node()
@@ -91,6 +101,8 @@ class _Loader(yaml.SafeLoader):
         so_far += 1
         if so_far > _MOST_NODES:
             raise _error(f"the file has more than {_MOST_NODES} values with its aliases followed", node)
+        if node.tag.startswith(_STANDARD) and node.tag.removeprefix(_STANDARD) not in _KINDS:
+            raise _error(f"the tag {node.tag.removeprefix(_STANDARD)!r} is not supported: write plain values", node)
         if isinstance(node, yaml.CollectionNode):
             for child in node.value:
                 for each in child if isinstance(child, tuple) else (child,):
@@ -98,7 +110,11 @@ class _Loader(yaml.SafeLoader):
         return so_far
 
 
-_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:

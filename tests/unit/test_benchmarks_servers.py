@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -49,15 +50,23 @@ def test_a_program_that_ends_before_it_is_ready_is_an_error_that_quotes_its_log(
         pass
 
 
+def until_stopped(pid: int) -> None:
+    """Waits for the process to stop, five seconds at most: a signal may arrive while it runs."""
+    deadline = time.monotonic() + 5
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_suspended_server_responds_only_while_it_is_resumed(tmp_path: Path) -> None:
     with running(program(tmp_path)) as server:
         url = f"http://127.0.0.1:{server.target.port}"
         server.suspend()
-        assert psutil.Process(server.pid).status() == psutil.STATUS_STOPPED
+        until_stopped(server.pid)
         with pytest.raises(httpx.ReadTimeout):
             httpx.get(url, timeout=0.2, trust_env=False)
         with server.resumed():
             assert server.get("/").is_success
-        assert psutil.Process(server.pid).status() == psutil.STATUS_STOPPED
+        until_stopped(server.pid)
         # The end of the block would wait for a suspended process, which handles no SIGTERM.
         psutil.Process(server.pid).resume()
