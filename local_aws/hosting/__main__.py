@@ -24,6 +24,7 @@ from containers.serving.contract import MAX_BODY_BYTES
 from local_aws.account import ACCOUNT_ID, REGION, STATE_VARIABLE, Engine, default_cache, engine
 from local_aws.authentication.credentials import CredentialStore
 from local_aws.authentication.middleware import Authentication
+from local_aws.hosting.background import restarted
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import VariantFleet
@@ -31,6 +32,7 @@ from local_aws.hosting.logs import LogShipper, log_group
 from local_aws.hosting.metrics import Metrics, Subject
 from local_aws.hosting.multi_model import ModelNotLoadableError
 from local_aws.hosting.replica import Replica
+from local_aws.hosting.request_ids import RequestIds
 from local_aws.hosting.scaling import ScalingService
 from local_aws.hosting.shadow import Mirror
 from local_aws.podman.state import HOSTING, remove_containers
@@ -305,7 +307,8 @@ def create_app(state: Path) -> Starlette:
         logs.skip_old()
         control.restore()
         scaling.restore()
-        tasks = [asyncio.create_task(work) for work in (metrics.publish_forever(), scaling.run(), logs.ship_forever())]
+        loops = (metrics.publish_forever, scaling.run, logs.ship_forever)
+        tasks = [asyncio.create_task(restarted(loop)) for loop in loops]
         yield
         for task in tasks:
             task.cancel()
@@ -323,6 +326,11 @@ def create_app(state: Path) -> Starlette:
     )
 
 
+def application(state: Path, address: str) -> RequestIds:
+    """Return what serves one state folder at `HOST:PORT`: signed requests in, a request ID on every response."""
+    return RequestIds(Authentication(create_app(state), CredentialStore(state), address))
+
+
 def main() -> None:
     """Serve until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -332,7 +340,7 @@ def main() -> None:
     if engine() is Engine.PODMAN:
         # An earlier hosting process that was killed may have left its replicas' containers behind.
         remove_containers(default_cache(), state, HOSTING)
-    app = Authentication(create_app(state), CredentialStore(state), f"{_HOST}:{port}")
+    app = application(state, f"{_HOST}:{port}")
     uvicorn.run(
         app, host=_HOST, port=port, log_level="warning", access_log=False, timeout_keep_alive=75,
         timeout_graceful_shutdown=5, http=BoundedHttpProtocol,

@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
-from urllib.parse import urlparse
 
 import boto3
 from botocore.config import Config
@@ -23,6 +22,8 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 
 from containers.serving.contract import ARCHIVE_HASH_VARIABLE
 from containers.serving.manifest import sha256
+from local_aws.hosting.errors import ReportedError
+from local_aws.hosting.s3_urls import S3Location
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -48,7 +49,7 @@ _UNWRITABLE = (errno.EFBIG, errno.EIO, errno.EROFS)
 _S3 = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": _ATTEMPTS})
 
 
-class ModelDataError(Exception):
+class ModelDataError(ReportedError):
     """A model archive is missing or invalid."""
 
 
@@ -74,10 +75,10 @@ def s3_client() -> "S3Client":
 
 
 def extracted(state: Path, url: str, expected_sha256: str = "") -> Path:
-    """Return the folder of an archive (`s3://bucket/key`); download and extract it if it is new or has changed.
+    """Return the folder of an archive in S3; download and extract it if it is new or has changed.
 
     expected_sha256: hash that its build reported, in hex; empty for an archive without one. A store that refuses
-    connections is tried again for RESTART_SECONDS. Raises ModelDataError.
+    connections is tried again for RESTART_SECONDS. Raises ModelDataError, and LocationError for an invalid URL.
     """
     deadline = time.monotonic() + RESTART_SECONDS
     while True:
@@ -90,15 +91,14 @@ def extracted(state: Path, url: str, expected_sha256: str = "") -> Path:
 
 
 def _extracted(state: Path, url: str, expected_sha256: str) -> Path:
-    parsed = urlparse(url)
+    location = S3Location.parse(url)
     s3 = s3_client()
-    key = parsed.path.lstrip("/")
-    tag = current(s3, parsed.netloc, key)
+    tag = current(s3, location.bucket, location.key)
     final = state / "models" / hashlib.sha256(f"{url} {tag} {expected_sha256}".encode()).hexdigest()[:24]
     if not final.is_dir():
         try:
             with tempfile.TemporaryDirectory(dir=state / "tmp", ignore_cleanup_errors=True) as partial:
-                fetch(s3, parsed.netloc, key, Path(partial) / "model", expected_sha256=expected_sha256)
+                fetch(s3, location.bucket, location.key, Path(partial) / "model", expected_sha256=expected_sha256)
                 if not final.is_dir():
                     (Path(partial) / "model").rename(final)
         except OSError as error:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,9 +21,10 @@ from botocore.loaders import Loader
 from local_aws import fake_images
 from local_aws.account import ROOT, default_cache
 from local_aws.environments import EnvironmentSetupError
-from local_aws.hosting.artifacts import ModelDataError, fetch
+from local_aws.hosting.artifacts import fetch
 from local_aws.hosting.components import Plane
-from local_aws.hosting.errors import ApiError
+from local_aws.hosting.errors import ApiError, ReportedError
+from local_aws.hosting.s3_urls import S3Location
 from local_aws.processes import die_with_parent
 
 Document = dict[str, Any]
@@ -36,7 +36,7 @@ _VERSIONS = ("1.15", "1.15.3", "2.9")
 _DEFAULT_SECONDS = 3600
 
 
-class CompilationFailedError(Exception):
+class CompilationFailedError(ReportedError):
     """The compiler refused the model; the text is the job's FailureReason."""
 
 
@@ -67,7 +67,7 @@ class CompilationJobs:
         """Restart jobs that an earlier process did not finish."""
         for job in self._plane.all(KIND):
             if job["CompilationJobStatus"] in _RUNNING:
-                self._plane.run(self._run(job))
+                self._start(job)
             elif job["CompilationJobStatus"] == "STOPPING":
                 self._end(job, "STOPPED")
 
@@ -105,8 +105,11 @@ class CompilationJobs:
         if "TargetDevice" in request["OutputConfig"]:
             job["CompilationTargetDevice"] = request["OutputConfig"]["TargetDevice"]
         self._plane.save()
-        self._plane.run(self._run(job))
+        self._start(job)
         return response
+
+    def _start(self, job: Document) -> None:
+        self._plane.run(self._run(job), lambda reason: self._end(job, "FAILED", reason))
 
     def _describe(self, request: Document) -> Document:
         return {
@@ -157,7 +160,7 @@ class CompilationJobs:
                 await self._compile(job, folder)
         except TimeoutError:
             self._end(job, "FAILED", f"ClientError: TimeOut: the job ran for {limit} seconds, its MaxRuntimeInSeconds")
-        except (ModelDataError, CompilationFailedError, EnvironmentSetupError) as error:
+        except EnvironmentSetupError as error:
             self._end(job, "FAILED", str(error))
         except (BotoCoreError, ClientError, OSError) as error:
             self._end(job, "FAILED", f"ClientError: the compiled model could not be stored: {error}")
@@ -165,9 +168,9 @@ class CompilationJobs:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _compile(self, job: Document, folder: Path) -> None:
-        source = urlparse(job["InputConfig"]["S3Uri"])
+        source = S3Location.parse(job["InputConfig"]["S3Uri"])
         model, output = folder / "model", folder / "output"
-        await asyncio.to_thread(fetch, boto3.client("s3"), source.netloc, source.path.lstrip("/"), model)
+        await asyncio.to_thread(fetch, boto3.client("s3"), source.bucket, source.key, model)
         command = await asyncio.to_thread(self._compiler)
         if job["CompilationJobStatus"] == "INPROGRESS":
             await self._execute(job, [*command, str(model), job["InputConfig"]["DataInputConfig"], str(output)], folder)
@@ -227,10 +230,10 @@ def _store(folder: Path, archive: Path, url: str, kms_key_id: str | None) -> Non
     with tarfile.open(archive, "w:gz") as tar:
         for path in sorted(folder.rglob("*")):
             tar.add(path, str(path.relative_to(folder)), recursive=False)
-    target = urlparse(url)
+    target = S3Location.parse(url)
     encryption: Document = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
     with archive.open("rb") as body:
-        boto3.client("s3").put_object(Bucket=target.netloc, Key=target.path.lstrip("/"), Body=body, **encryption)
+        boto3.client("s3").put_object(Bucket=target.bucket, Key=target.key, Body=body, **encryption)
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

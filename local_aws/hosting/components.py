@@ -1,22 +1,20 @@
 """Inference components: copies of a model on an endpoint's instances, each copy a replica with its own memory."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from local_aws.hosting.artifacts import ModelDataError
-from local_aws.hosting.errors import ApiError
+from local_aws.hosting.background import guarded
+from local_aws.hosting.errors import ApiError, refused
 from local_aws.hosting.fleet import Fleet, VariantFleet
+from local_aws.hosting.model_data import ModelData
 from local_aws.hosting.models import container_of, replica_spec
 from local_aws.hosting.placement import Compute, instances_needed
-from local_aws.hosting.replica import ReplicaFailedError
 from local_aws.hosting.rollout import AlarmStates, Clock, Plan, Rollout
-
-logger = logging.getLogger("components")
 
 Document = dict[str, Any]
 KIND = "InferenceComponent"
@@ -44,8 +42,8 @@ class Plane(Protocol):
     def save(self) -> None:
         """Write the records to disk."""
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Schedule a background task."""
+    def run(self, work: Coroutine[Any, Any, None], failed: Callable[[str], None]) -> None:
+        """Schedule a background task; `failed` takes the reason if it raises."""
 
 
 def variant_of(config: Document, name: str | None) -> Document:
@@ -103,10 +101,10 @@ class Components:
         """Start the copies that an earlier process had."""
         for record in self._plane.all(KIND):
             if record["InferenceComponentStatus"] == "Deleting":
-                self._plane.run(self._remove(record["InferenceComponentName"]))
+                self._run(record, self._remove(record["InferenceComponentName"]))
             elif record["InferenceComponentStatus"] != "Failed":
                 self._begin(record, "Creating")
-                self._plane.run(self._deploy(record, record["Specification"], _copies(record)))
+                self._run(record, self._deploy(record, record["Specification"], _copies(record)))
 
     async def close(self) -> None:
         """Stop every copy."""
@@ -156,7 +154,8 @@ class Components:
         for record in self.on_endpoint(endpoint):
             if record["InferenceComponentStatus"] == "InService":
                 self._begin(record, "Updating")
-                await self._deploy(record, record["Specification"], _copies(record))
+                work = self._deploy(record, record["Specification"], _copies(record))
+                await guarded(work, partial(self._fail, record))
 
     def _create(self, request: Document) -> Document:
         endpoint = self._plane.get("Endpoint", request["EndpointName"])
@@ -182,7 +181,7 @@ class Components:
         if "DeploymentConfig" in record:
             record["LastDeploymentConfig"] = record.pop("DeploymentConfig")
         self._begin(record, "Creating")
-        self._plane.run(self._deploy(record, specification, copies))
+        self._run(record, self._deploy(record, specification, copies))
         return response
 
     def _describe(self, request: Document) -> Document:
@@ -207,9 +206,9 @@ class Components:
             record["LastDeploymentConfig"] = config
         self._begin(record, "Updating")
         if same:
-            self._plane.run(self._apply_count(record, copies))
+            self._run(record, self._apply_count(record, copies))
         else:
-            self._plane.run(self._deploy(record, specification, copies, plan))
+            self._run(record, self._deploy(record, specification, copies, plan))
         return {"InferenceComponentArn": record["InferenceComponentArn"]}
 
     def _resize(self, request: Document) -> Document:
@@ -223,13 +222,13 @@ class Components:
             )
         self._check_update(record, record["Specification"], copies)
         self._begin(record, "Updating")
-        self._plane.run(self._apply_count(record, copies))
+        self._run(record, self._apply_count(record, copies))
         return {"InferenceComponentArn": record["InferenceComponentArn"]}
 
     def _delete(self, request: Document) -> Document:
         record = self._settled(request["InferenceComponentName"])
         self._begin(record, "Deleting")
-        self._plane.run(self._remove(record["InferenceComponentName"]))
+        self._run(record, self._remove(record["InferenceComponentName"]))
         return {}
 
     def _settled(self, name: str) -> Document:
@@ -288,9 +287,13 @@ class Components:
         if "ModelName" in specification:
             return container_of(self._plane.get("Model", specification["ModelName"]))
         given = specification.get("Container") or {}
-        if "Image" not in given or "ArtifactUrl" not in given:
-            raise ApiError("ValidationException", "Specification needs ModelName, or Container with Image, ArtifactUrl")
-        return {**given, "ModelDataUrl": given["ArtifactUrl"]}
+        if "Image" not in given:
+            raise refused("Specification needs ModelName, or Container with Image")
+        container = {name: value for name, value in given.items() if name != "ArtifactUrl"}
+        if "ArtifactUrl" in given:
+            container["ModelDataUrl"] = given["ArtifactUrl"]
+        ModelData.of(container)
+        return container
 
     def _variant(self, record: Document) -> Document:
         endpoint = self._plane.get("Endpoint", record["EndpointName"])
@@ -323,21 +326,18 @@ class Components:
         """Start new copies next to the old ones, then switch to them; a failure leaves the old ones serving."""
         name = record["InferenceComponentName"]
         old = self.fleets.get(name)
+        copies = await asyncio.to_thread(self._copies_of, record, specification, count)
+        if old is not None and plan is not None:
+            copies.desired = plan.first(count)
+        fleet = Fleet(f"{LABEL}/{name}", self._state, [copies], self._plane.save)
+        await fleet.start()
         try:
-            copies = await asyncio.to_thread(self._copies_of, record, specification, count)
-            if old is not None and plan is not None:
-                copies.desired = plan.first(count)
-            fleet = Fleet(f"{LABEL}/{name}", self._state, [copies], self._plane.save)
-            await fleet.start()
             reason = await self._move_over(name, old, fleet, plan, count)
-        except (ReplicaFailedError, ModelDataError, ApiError) as error:
-            reason = str(error)
-        except Exception as error:
-            logger.exception("a deployment failed")
-            reason = f"internal failure: {type(error).__name__}; see `inference local logs hosting`"
+        except Exception:
+            await fleet.stop()
+            raise
         if reason is not None:
-            record["FailureReason"] = reason
-            self._end(record, "Failed" if old is None else "InService")
+            self._fail(record, reason)
             return
         self.fleets[name] = fleet
         record["Specification"] = specification
@@ -361,10 +361,7 @@ class Components:
 
     async def _apply_count(self, record: Document, count: int) -> None:
         record["RuntimeConfig"] = {"DesiredCopyCount": count}
-        try:
-            await self.fleets[record["InferenceComponentName"]].resize(record["VariantName"], count)
-        except ReplicaFailedError as error:
-            record["FailureReason"] = str(error)
+        await self.fleets[record["InferenceComponentName"]].resize(record["VariantName"], count)
         self._end(record, "InService")
 
     async def _remove(self, name: str) -> None:
@@ -376,6 +373,14 @@ class Components:
     def _begin(self, record: Document, status: str) -> None:
         record.pop("FailureReason", None)
         self._end(record, status)
+
+    def _run(self, record: Document, work: Coroutine[Any, Any, None]) -> None:
+        self._plane.run(work, partial(self._fail, record))
+
+    def _fail(self, record: Document, reason: str) -> None:
+        """End work on a component with a reason: it is InService if copies serve it, else Failed."""
+        record["FailureReason"] = reason
+        self._end(record, "InService" if record["InferenceComponentName"] in self.fleets else "Failed")
 
     def _end(self, record: Document, status: str) -> None:
         record |= {"InferenceComponentStatus": status, "LastModifiedTime": time.time()}

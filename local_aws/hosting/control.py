@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.account import time_scale
-from local_aws.hosting import compilation, endpoint_configs
+from local_aws.hosting import compilation, endpoint_configs, models
 from local_aws.hosting.alarms import Alarms
+from local_aws.hosting.background import guarded
 from local_aws.hosting.compilation import CompilationJobs
 from local_aws.hosting.components import Components
 from local_aws.hosting.deployer import EndpointDeployer
@@ -57,9 +58,11 @@ class ControlPlane(RecordStore):
         """Read what an earlier process wrote, and start its endpoints again."""
         self.read()
         for endpoint in self.all("Endpoint"):
-            if endpoint["EndpointStatus"] != "Failed":
+            if endpoint["EndpointStatus"] == "Deleting":
+                self._run(endpoint, self._deployer.remove(endpoint["EndpointName"]))
+            elif endpoint["EndpointStatus"] != "Failed":
                 endpoint["EndpointStatus"] = "Creating"
-                self.run(self._deployer.deploy(endpoint, endpoint["EndpointConfigName"], None))
+                self._run(endpoint, self._deployer.deploy(endpoint, endpoint["EndpointConfigName"], None))
         self.components.restore()
         self._compilations.restore()
 
@@ -84,6 +87,7 @@ class ControlPlane(RecordStore):
             table[f"Delete{kind}"] = partial(self.delete, kind)
             table[f"List{kind}s"] = partial(self.page, kind)
         return table | {
+            "CreateModel": self._create_model,
             "CreateEndpointConfig": self._create_config,
             "CreateEndpoint": self._create_endpoint,
             "UpdateEndpoint": self._update_endpoint,
@@ -125,6 +129,10 @@ class ControlPlane(RecordStore):
         """Return whether a served endpoint leaves its models to inference components."""
         return not self.fleets[name].variants
 
+    def _create_model(self, request: Document) -> Document:
+        models.check(request)
+        return self.create("Model", request)
+
     def _create_config(self, request: Document) -> Document:
         if self.find("EndpointConfig", request["EndpointConfigName"]) is None:
             endpoint_configs.check(request, self.get)
@@ -140,7 +148,7 @@ class ControlPlane(RecordStore):
         endpoint = self.endpoint(request["EndpointName"])
         endpoint |= {"EndpointStatus": "Creating", "LastModifiedTime": time.time(), "ProductionVariants": []}
         self.save()
-        self.run(self._deployer.deploy(endpoint, config, None))
+        self._run(endpoint, self._deployer.deploy(endpoint, config, None))
         return response
 
     def _update_endpoint(self, request: Document) -> Document:
@@ -161,7 +169,7 @@ class ControlPlane(RecordStore):
         endpoint |= {"EndpointStatus": "Updating", "LastModifiedTime": time.time()}
         endpoint.pop("FailureReason", None)
         self.save()
-        self.run(self._deployer.deploy(endpoint, request["EndpointConfigName"], counts, plan))
+        self._run(endpoint, self._deployer.deploy(endpoint, request["EndpointConfigName"], counts, plan))
         return {"EndpointArn": endpoint["EndpointArn"]}
 
     def _plan(self, endpoint: Document, config: Document, request: Document, counts: dict[str, int]) -> Plan:
@@ -195,9 +203,10 @@ class ControlPlane(RecordStore):
                 f'Cannot delete endpoint "{endpoint["EndpointArn"]}" with inference components: delete '
                 f"{', '.join(names)} first",
             )
-        endpoint["EndpointStatus"] = "Deleting"
-        self.save()
-        self.run(self._deployer.remove(endpoint["EndpointName"]))
+        if endpoint["EndpointStatus"] != "Deleting":
+            endpoint["EndpointStatus"] = "Deleting"
+            self.save()
+            self._run(endpoint, self._deployer.remove(endpoint["EndpointName"]))
         return {}
 
     def _describe_endpoint(self, request: Document) -> Document:
@@ -221,11 +230,15 @@ class ControlPlane(RecordStore):
             if change["VariantName"] not in fleet.variants:
                 raise ApiError("ValidationException", f"Variant {change['VariantName']} does not exist")
         endpoint["EndpointStatus"] = "Updating"
-        self.run(self._deployer.apply_weights(endpoint, fleet, request["DesiredWeightsAndCapacities"]))
+        endpoint.pop("FailureReason", None)
+        self._run(endpoint, self._deployer.apply_weights(endpoint, fleet, request["DesiredWeightsAndCapacities"]))
         return {"EndpointArn": endpoint["EndpointArn"]}
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Schedule a background task."""
-        task: asyncio.Task[None] = asyncio.create_task(work)
+    def _run(self, endpoint: Document, work: Coroutine[Any, Any, None]) -> None:
+        self.run(work, partial(self._deployer.fail, endpoint))
+
+    def run(self, work: Coroutine[Any, Any, None], failed: Callable[[str], None]) -> None:
+        """Schedule a background task; `failed` takes the reason if it raises."""
+        task: asyncio.Task[None] = asyncio.create_task(guarded(work, failed))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

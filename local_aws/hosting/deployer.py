@@ -1,23 +1,18 @@
 """Deployment of endpoints: a new fleet starts next to the old one, and requests move over step by step."""
 
 import asyncio
-import logging
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from local_aws.hosting import endpoint_configs
-from local_aws.hosting.artifacts import ModelDataError
 from local_aws.hosting.components import Components
-from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import Fleet, VariantFleet
 from local_aws.hosting.models import container_of, replica_spec
 from local_aws.hosting.records import RecordStore
-from local_aws.hosting.replica import ReplicaFailedError
 from local_aws.hosting.rollout import AlarmStates, Clock, Plan, Rollout
 
-logger = logging.getLogger("control")
 Document = dict[str, Any]
 _DEFAULT_START_SECONDS = 300
 
@@ -60,28 +55,32 @@ class EndpointDeployer:
     ) -> None:
         """Start a new fleet next to the old one and move requests over; a failure leaves the old one serving.
 
+        Raises any exception of the start; the caller turns it into the endpoint's failure.
         counts: instances by variant; None for the configuration's. plan: steps of the update.
         """
-        old = self.fleets.get(endpoint["EndpointName"])
-        config: Document = {}
-        fleet: Fleet | None = None
+        name = endpoint["EndpointName"]
+        old = self.fleets.get(name)
         try:
             config = self._records.get("EndpointConfig", config_name)
             fleet, reason = await self._start(endpoint, config, counts, plan or Plan())
-        except (ReplicaFailedError, ModelDataError, ApiError) as error:
-            reason = str(error)
-        except Exception as error:
-            logger.exception("a deployment failed")
-            reason = f"internal failure: {type(error).__name__}; see `inference local logs hosting`"
-        if fleet is None or reason is not None:
-            endpoint["FailureReason"] = reason
-            endpoint["EndpointStatus"] = "Failed" if old is None else "InService"
-        else:
-            await self._switch(endpoint, config, fleet)
-        endpoint["LastModifiedTime"] = time.time()
+            if reason is None:
+                await self._switch(endpoint, config, fleet)
+                self._settle(endpoint)
+            else:
+                self.fail(endpoint, reason)
+        finally:
+            if old is not None and self.fleets.get(name) is not old:
+                await old.stop()
+
+    def fail(self, endpoint: Document, reason: str) -> None:
+        """End work on an endpoint with a reason: it is InService if instances serve it, else Failed."""
+        endpoint["FailureReason"] = reason
+        self._settle(endpoint)
+
+    def _settle(self, endpoint: Document) -> None:
+        served = endpoint["EndpointName"] in self.fleets
+        endpoint |= {"EndpointStatus": "InService" if served else "Failed", "LastModifiedTime": time.time()}
         self._records.save()
-        if old is not None and self.fleets[endpoint["EndpointName"]] is not old:
-            await old.stop()
 
     async def _start(
         self, endpoint: Document, config: Document, counts: dict[str, int] | None, plan: Plan
@@ -105,7 +104,11 @@ class EndpointDeployer:
                 variant.desired = plan.first(variant.desired)
         fleet = Fleet(name, self._state, variants, self._records.save)
         await fleet.start()
-        return fleet, await self._move_over(endpoint, config["EndpointConfigName"], fleet, plan, wanted)
+        try:
+            return fleet, await self._move_over(endpoint, config["EndpointConfigName"], fleet, plan, wanted)
+        except Exception:
+            await fleet.stop()
+            raise
 
     async def _switch(self, endpoint: Document, config: Document, fleet: Fleet) -> None:
         """Make a started fleet the one that serves an endpoint."""
@@ -115,7 +118,6 @@ class EndpointDeployer:
         endpoint["EndpointConfigName"] = config["EndpointConfigName"]
         if endpoint_configs.instance_types(before) != endpoint_configs.instance_types(config):
             await self._components.move(name)
-        endpoint["EndpointStatus"] = "InService"
         endpoint |= self._summaries(fleet, config)
         if "DataCaptureConfig" in config:
             endpoint["DataCaptureConfig"] = config["DataCaptureConfig"]
@@ -144,19 +146,17 @@ class EndpointDeployer:
             del self.rollouts[name]
 
     async def apply_weights(self, endpoint: Document, fleet: Fleet, changes: list[Document]) -> None:
-        """Set weights and instance counts of variants; a replica that does not start becomes the failure reason."""
+        """Set weights and instance counts of variants; raise ReplicaFailedError for a replica that does not start."""
         try:
             for change in changes:
                 variant = fleet.variants[change["VariantName"]]
                 variant.weight = float(change.get("DesiredWeight", variant.weight))
                 await fleet.resize(variant.name, int(change.get("DesiredInstanceCount", variant.desired)))
-        except ReplicaFailedError as error:
-            endpoint["FailureReason"] = str(error)
-        config = self._records.get("EndpointConfig", endpoint["EndpointConfigName"])
-        endpoint |= self._summaries(fleet, config)
-        endpoint["EndpointStatus"] = "InService"
-        endpoint["LastModifiedTime"] = time.time()
-        self._records.save()
+        finally:
+            # The configuration and its models may have been deleted since the deployment.
+            for summary in [*endpoint["ProductionVariants"], *endpoint.get("ShadowProductionVariants", [])]:
+                summary |= _counts(fleet.variants[summary["VariantName"]])
+        self._settle(endpoint)
 
     def component_variants(self, endpoint: Document, config: Document) -> list[Document]:
         """Return how DescribeEndpoint shows the variants that hold inference components."""
@@ -203,8 +203,14 @@ class EndpointDeployer:
         return {
             "VariantName": variant.name,
             "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": time.time()}],
-            "CurrentWeight": variant.weight,
-            "DesiredWeight": variant.weight,
-            "CurrentInstanceCount": len(variant.ready),
-            "DesiredInstanceCount": variant.desired,
+            **_counts(variant),
         }
+
+
+def _counts(variant: VariantFleet) -> Document:
+    return {
+        "CurrentWeight": variant.weight,
+        "DesiredWeight": variant.weight,
+        "CurrentInstanceCount": len(variant.ready),
+        "DesiredInstanceCount": variant.desired,
+    }

@@ -3,9 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from local_aws.hosting.errors import ApiError
+from local_aws.hosting.errors import refused
 
 Document = dict[str, Any]
+_UNSUPPORTED_OF_VARIANT = (
+    "AcceleratorType",
+    "CapacityReservationConfig",
+    "CoreDumpConfig",
+    "InstancePools",
+    "ServerlessConfig",
+)
 
 
 def variants(config: Document) -> list[Document]:
@@ -28,18 +35,26 @@ def check(config: Document, get: Callable[[str, str], Document]) -> None:
     if shadows := config.get("ShadowProductionVariants"):
         counts = len(config["ProductionVariants"]), len(shadows)
         if counts != (1, 1) or any("ModelName" not in variant for variant in variants(config)):
-            raise ApiError(
-                "ValidationException",
+            raise refused(
                 f"{counts[1]} ShadowProductionVariants with {counts[0]} ProductionVariants: use exactly one of each, "
                 "both with a model",
             )
+    names = [variant["VariantName"] for variant in variants(config)]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise refused(f"the variant names {', '.join(sorted(repeated))} are used more than once: make them unique")
     for variant in variants(config):
-        if "ModelName" in variant:
-            get("Model", variant["ModelName"])
-            if "ManagedInstanceScaling" in variant:
-                raise ApiError(
-                    "ValidationException",
-                    "ManagedInstanceScaling is only supported for inference component endpoints.",
-                )
+        _check_variant(variant, get)
     if hosts_components(config) and "ExecutionRoleArn" not in config:
-        raise ApiError("ValidationException", "ExecutionRoleArn is missing: it is required if a variant names no model")
+        raise refused("ExecutionRoleArn is missing: it is required if a variant names no model")
+
+
+def _check_variant(variant: Document, get: Callable[[str, str], Document]) -> None:
+    name = variant["VariantName"]
+    if unsupported := [each for each in _UNSUPPORTED_OF_VARIANT if each in variant]:
+        raise refused(f"the local account does not support {', '.join(unsupported)} of variant {name}")
+    if "InstanceType" not in variant:
+        raise refused(f"InstanceType of variant {name} is missing: it is required without ServerlessConfig")
+    if "ModelName" in variant:
+        get("Model", variant["ModelName"])
+        if "ManagedInstanceScaling" in variant:
+            raise refused("ManagedInstanceScaling is only supported for inference component endpoints.")

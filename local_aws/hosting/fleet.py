@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local_aws.hosting.background import restarted
 from local_aws.hosting.replica import Replica, ReplicaFailedError, ReplicaSpec
 
 logger = logging.getLogger("fleet")
@@ -97,7 +98,7 @@ class Fleet:
         if failures:
             await self.stop()
             raise failures[0]
-        self._watcher = asyncio.create_task(self._watch())
+        self._watcher = asyncio.create_task(restarted(self._watch))
 
     async def stop(self) -> None:
         """Let requests in flight finish, then stop every replica."""

@@ -41,8 +41,11 @@ def as_process(
     """Return the launch of the image's own command, in its environment, with /opt/ml below `folder`."""
     _make_folders(folder)
     (folder / "tmp").mkdir()
-    if model_dir is not None:
-        (folder / _BASE / "model").symlink_to(model_dir, target_is_directory=True)
+    model = folder / _BASE / "model"
+    if model_dir is None:
+        model.mkdir()
+    else:
+        model.symlink_to(model_dir, target_is_directory=True)
     return Launch(
         (*image.entrypoint, "serve"),
         Path(image.rootfs) / image.workdir.lstrip("/"),

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
-from urllib.parse import urlparse
 
 import aiohttp
 
@@ -24,6 +23,7 @@ from local_aws.hosting.artifacts import (
     s3_client,
 )
 from local_aws.hosting.errors import ApiError
+from local_aws.hosting.s3_urls import S3Location
 from model_build.owned_folders import remove_within
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class ModelCache:
         max_bytes: int,
         seen_at: Path | None = None,
     ) -> None:
-        parsed = urlparse(prefix)
-        self._bucket, self._prefix = parsed.netloc, parsed.path.lstrip("/")
+        location = S3Location.parse(prefix)
+        self._bucket, self._prefix = location.bucket, location.key
         self._client, self._folder, self._max_bytes = client, folder, max_bytes
         self._owned = owned
         self._seen_at = seen_at or folder

@@ -15,6 +15,7 @@ import aiohttp
 from local_aws.account import ADDRESSES, default_cache
 from local_aws.authentication.credentials import Credential, CredentialStore
 from local_aws.hosting import launch
+from local_aws.hosting.errors import ReportedError
 from local_aws.hosting.images import Image
 from local_aws.hosting.launch import MODELS_FOLDER, Launch
 from local_aws.hosting.memory import used_bytes
@@ -33,7 +34,7 @@ MODEL_TIMEOUT_SECONDS = 60
 """InvokeEndpoint's time limit for a model's response."""
 
 
-class ReplicaFailedError(Exception):
+class ReplicaFailedError(ReportedError):
     """A replica ended or did not respond; the message quotes its last log lines."""
 
 
@@ -41,9 +42,9 @@ class ReplicaFailedError(Exception):
 class ReplicaSpec:
     """What to run: image, model, container environment, instance type.
 
-    model_dir: the extracted archive. model_prefix: S3 prefix of a multi-model endpoint's archives. Exactly one of the
-    two is set. memory_bytes: limit of the container; None for all memory of the instance. isolated: whether it has no
-    network. On AWS such a container could call nothing, so it gets no key.
+    model_dir: folder of the model's files. model_prefix: S3 prefix of a multi-model endpoint's archives. A container
+    that brings its own model has neither. memory_bytes: limit of the container; None for all memory of the instance.
+    isolated: whether it has no network. On AWS such a container could call nothing, so it gets no key.
     """
 
     image: Image

@@ -1,6 +1,7 @@
 """Rollout of an update: what share of the requests the new instances get when, and what rolls it back."""
 
 import asyncio
+import logging
 import math
 import random
 import time
@@ -8,17 +9,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from local_aws.hosting.errors import ApiError
+from local_aws.hosting.errors import ApiError, ReportedError, reason_of
 from local_aws.hosting.fleet import Fleet, VariantFleet
-from local_aws.hosting.replica import ReplicaFailedError
 
+logger = logging.getLogger("rollout")
 Document = dict[str, Any]
 AlarmStates = Callable[[Sequence[str]], Awaitable[dict[str, str] | None]]
 """Returns the state of each alarm that exists, by name, or None if CloudWatch does not respond."""
 _POLL_SECONDS = 0.5
 
 
-class RolledBackError(Exception):
+class RolledBackError(ReportedError):
     """An update must be rolled back; the message is the endpoint's FailureReason."""
 
 
@@ -220,9 +221,11 @@ class Rollout:
                 await self._bake()
                 if self.plan.rolling:
                     await self._resize(self.old, self._before, 1 - share)
-        except (RolledBackError, ReplicaFailedError) as error:
+        except Exception as error:
+            if not isinstance(error, ReportedError):
+                logger.exception("an update failed and is rolled back")
             await self._roll_back()
-            return str(error)
+            return reason_of(error)
         await self._clock.sleep(self.plan.keep_seconds)
         return None
 

@@ -48,7 +48,8 @@ class Replica:
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     def spec(_state: Path, container: Any, instance_type: str, memory_bytes: int | None = None) -> ReplicaSpec:
-        return ReplicaSpec(IMAGE, container["ModelDataUrl"], None, {}, instance_type, memory_bytes)
+        name = container["ModelDataUrl"].removeprefix("s3://b/")
+        return ReplicaSpec(IMAGE, name, None, {}, instance_type, memory_bytes)
 
     monkeypatch.setattr(components, "replica_spec", spec)
     monkeypatch.setattr(fleet, "Replica", Replica)
@@ -91,7 +92,8 @@ async def in_service(control: ControlPlane) -> None:
 async def endpoint(control: ControlPlane) -> None:
     """An endpoint of at most two ml.c6i.large, and a model of each kind."""
     for name in ("good", "broken", "multi"):
-        container = {"Image": "i", "ModelDataUrl": name, **({"Mode": "MultiModel"} if name == "multi" else {})}
+        mode = {"Mode": "MultiModel"} if name == "multi" else {}
+        container = {"Image": "i", "ModelDataUrl": f"s3://b/{name}", **mode}
         control.handle("CreateModel", {"ModelName": name, "PrimaryContainer": container})
     variant = {
         "VariantName": "v",
@@ -143,11 +145,11 @@ def run(tmp_path: Path, steps: Step, alarm: str = "OK") -> None:
             "CreateInferenceComponent",
             request(
                 Specification={
-                    "Container": {"Image": "i"},
+                    "Container": {"ArtifactUrl": "s3://b/k"},
                     "ComputeResourceRequirements": {"MinMemoryRequiredInMb": 128},
                 }
             ),
-            "Container with Image, ArtifactUrl",
+            "Container with Image",
         ),
         ("CreateInferenceComponent", request(copies=5), "they need 3 instances of ml.c6i.large, and the limit is 2"),
         (
@@ -261,7 +263,7 @@ def test_an_update_goes_out_in_batches_of_copies_and_an_alarm_takes_it_back(
             "RollingUpdatePolicy": batch,
             "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "slow"}]},
         }
-        container = {"Image": "i", "ModelDataUrl": "other"}
+        container = {"Image": "i", "ModelDataUrl": "s3://b/other"}
         control.handle("CreateModel", {"ModelName": "other", "PrimaryContainer": container})
         control.handle("CreateInferenceComponent", request(copies=2, DeploymentConfig=config))
         await in_service(control)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from commands.main import app
 from local_aws import docker_shim
 from local_aws.account import CACHE_VARIABLE, ENGINE_VARIABLE, STATE_VARIABLE, LocalAccount
-from local_aws.hosting import images, launch, models
+from local_aws.hosting import images, launch, model_data, models
 from local_aws.hosting.images import Image
 from local_aws.podman import base_image, engine, sbom
 from local_aws.podman.base_image import OFFICIAL, SUBSTITUTE, BaseImage
@@ -271,7 +271,7 @@ def test_what_podman_did_not_build_runs_as_a_process_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ENGINE_VARIABLE, "podman")
-    monkeypatch.setattr(models, "extracted", lambda _state, _url, _expected: tmp_path)
+    monkeypatch.setattr(model_data, "extracted", lambda _state, _url, _expected: tmp_path)
     (tmp_path / "images").mkdir()
     Image("/", "/", ("serve",), {}, "/", "a fake").save(tmp_path, "tiny:1")
     Image("", "/", (), {}, "", container="id7").save(tmp_path, "built:1")

@@ -88,7 +88,8 @@ class Watched:
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def spec(_state: Path, container: Any, instance_type: str, memory_bytes: int | None = None) -> ReplicaSpec:
-        return ReplicaSpec(IMAGE, container["ModelDataUrl"], None, {}, instance_type, memory_bytes)
+        name = container["ModelDataUrl"].removeprefix("s3://b/")
+        return ReplicaSpec(IMAGE, name, None, {}, instance_type, memory_bytes)
 
     monkeypatch.setattr(deployer, "replica_spec", spec)
     monkeypatch.setattr(fleet, "Replica", Replica)
@@ -196,7 +197,7 @@ def update(
         alarms = Watched(clock, tripped_after, **(watched or {}))
         control = ControlPlane(tmp_path, alarms.states, clock)
         for name in ("first", model):
-            container = {"Image": "i", "ModelDataUrl": name}
+            container = {"Image": "i", "ModelDataUrl": f"s3://b/{name}"}
             control.handle("CreateModel", {"ModelName": name, "PrimaryContainer": container})
             production = {
                 "VariantName": "v" if name == "first" else variant,
