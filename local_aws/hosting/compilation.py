@@ -3,20 +3,17 @@
 import asyncio
 import contextlib
 import os
-import re
 import shutil
 import signal
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.loaders import Loader
 
 from local_aws import fake_images
 from local_aws.account import ROOT, default_cache
@@ -78,7 +75,6 @@ class CompilationJobs:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _create(self, request: Document) -> Document:
-        check("CreateCompilationJobRequest", request)
         name, given = request["CompilationJobName"], request.get("InputConfig")
         if given is None:
             raise ApiError("ValidationException", "the local account requires InputConfig: add one")
@@ -239,56 +235,3 @@ def _store(folder: Path, archive: Path, url: str, kms_key_id: str | None) -> Non
 def _kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-@cache
-def _shapes() -> Document:
-    shapes: Document = Loader().load_service_model("sagemaker", "service-2")["shapes"]
-    return shapes
-
-
-def check(shape: str, value: Any) -> None:
-    """Raise ApiError, in AWS's wording, for anything the service model does not allow."""
-    problems = list(_problems(shape, value, ""))
-    if problems:
-        plural = "s" if len(problems) > 1 else ""
-        raise ApiError(
-            "ValidationException", f"{len(problems)} validation error{plural} detected: {'; '.join(problems)}"
-        )
-
-
-def _problems(shape: str, value: Any, path: str) -> Iterator[str]:
-    model = _shapes()[shape]
-    if model["type"] == "structure":
-        for name in model.get("required", ()):
-            if name not in value:
-                yield f"Value at '{_member(path, name)}' failed to satisfy constraint: Member must not be null"
-        for name, member in value.items():
-            if name in model["members"]:
-                yield from _problems(model["members"][name]["shape"], member, _member(path, name))
-    elif model["type"] == "list":
-        for number, member in enumerate(value, 1):
-            yield from _problems(model["member"]["shape"], member, f"{path}.{number}.member")
-    else:
-        broken = _broken(model, value)
-        if broken is not None:
-            yield f"Value '{value}' at '{path}' failed to satisfy constraint: Member must {broken}"
-
-
-def _broken(model: Document, value: Any) -> str | None:
-    size = len(value) if isinstance(value, str) else value
-    kind = "have length" if isinstance(value, str) else "have value"
-    if "enum" in model and value not in model["enum"]:
-        return f"satisfy enum value set: [{', '.join(model['enum'])}]"
-    if "min" in model and size < model["min"]:
-        return f"{kind} greater than or equal to {model['min']}"
-    if "max" in model and size > model["max"]:
-        return f"{kind} less than or equal to {model['max']}"
-    if "pattern" in model and not re.fullmatch(model["pattern"], value):
-        return f"satisfy regular expression pattern: {model['pattern']}"
-    return None
-
-
-def _member(path: str, name: str) -> str:
-    name = name[0].lower() + name[1:]
-    return f"{path}.{name}" if path else name

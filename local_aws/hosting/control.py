@@ -14,7 +14,7 @@ from local_aws.hosting.background import guarded
 from local_aws.hosting.compilation import CompilationJobs
 from local_aws.hosting.components import Components
 from local_aws.hosting.deployer import EndpointDeployer
-from local_aws.hosting.errors import ApiError
+from local_aws.hosting.errors import ApiError, refused
 from local_aws.hosting.fleet import Fleet, VariantFleet
 from local_aws.hosting.records import KINDS, RecordStore
 from local_aws.hosting.rollout import AlarmStates, Clock, Plan, Rollout, ScaledClock
@@ -71,6 +71,11 @@ class ControlPlane(RecordStore):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(self.components.close(), self._compilations.close(), self._deployer.close())
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """Operations of the API that the local account has."""
+        return frozenset(self._handlers)
 
     def handle(self, operation: str, request: Document) -> Document:
         """Respond to one API call; raise ApiError."""
@@ -226,12 +231,18 @@ class ControlPlane(RecordStore):
         fleet = self.fleets.get(endpoint["EndpointName"])
         if endpoint["EndpointStatus"] != "InService" or fleet is None:
             raise ApiError("ValidationException", f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
-        for change in request["DesiredWeightsAndCapacities"]:
-            if change["VariantName"] not in fleet.variants:
-                raise ApiError("ValidationException", f"Variant {change['VariantName']} does not exist")
+        changes = request["DesiredWeightsAndCapacities"]
+        names = [change["VariantName"] for change in changes]
+        for name in names:
+            if name not in fleet.variants:
+                raise refused(f"Variant {name} does not exist")
+            if names.count(name) > 1:
+                raise refused(f"Variant {name} is changed more than once: name each variant once")
+        if any("ServerlessUpdateConfig" in change for change in changes):
+            raise refused("ServerlessUpdateConfig is only supported for serverless variants")
         endpoint["EndpointStatus"] = "Updating"
         endpoint.pop("FailureReason", None)
-        self._run(endpoint, self._deployer.apply_weights(endpoint, fleet, request["DesiredWeightsAndCapacities"]))
+        self._run(endpoint, self._deployer.apply_weights(endpoint, fleet, changes))
         return {"EndpointArn": endpoint["EndpointArn"]}
 
     def _run(self, endpoint: Document, work: Coroutine[Any, Any, None]) -> None:

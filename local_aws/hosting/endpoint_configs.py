@@ -6,6 +6,7 @@ from typing import Any
 from local_aws.hosting.errors import refused
 
 Document = dict[str, Any]
+_UNSUPPORTED = ("AsyncInferenceConfig", "ExplainerConfig", "MetricsConfig")
 _UNSUPPORTED_OF_VARIANT = (
     "AcceleratorType",
     "CapacityReservationConfig",
@@ -39,6 +40,7 @@ def check(config: Document, get: Callable[[str, str], Document]) -> None:
                 f"{counts[1]} ShadowProductionVariants with {counts[0]} ProductionVariants: use exactly one of each, "
                 "both with a model",
             )
+    _check_features(config)
     names = [variant["VariantName"] for variant in variants(config)]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise refused(f"the variant names {', '.join(sorted(repeated))} are used more than once: make them unique")
@@ -46,6 +48,11 @@ def check(config: Document, get: Callable[[str, str], Document]) -> None:
         _check_variant(variant, get)
     if hosts_components(config) and "ExecutionRoleArn" not in config:
         raise refused("ExecutionRoleArn is missing: it is required if a variant names no model")
+
+
+def _check_features(config: Document) -> None:
+    if unsupported := [each for each in _UNSUPPORTED if each in config]:
+        raise refused(f"the local account does not support {', '.join(unsupported)} of an endpoint configuration")
 
 
 def _check_variant(variant: Document, get: Callable[[str, str], Document]) -> None:

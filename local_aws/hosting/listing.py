@@ -1,11 +1,9 @@
-"""Pages of records, as the List operations return them."""
+"""Rows of the List operations: filtered, sorted and in pages."""
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
-from local_aws.hosting import compilation, components
-from local_aws.hosting.errors import ApiError
+from local_aws.hosting import compilation, components, pages
 
 Document = dict[str, Any]
 _STATUSES = {
@@ -17,6 +15,9 @@ _PLURALS = {compilation.KIND: "CompilationJobSummaries"}
 _MEMBERS = {components.KIND: ("EndpointName", "EndpointArn", "VariantName"), compilation.KIND: compilation.LISTED}
 
 
+_PAGE = 100
+
+
 def page(kind: str, records: Sequence[Document], request: Document) -> Document:
     """Return filtered, sorted summaries, newest first by default; raise ApiError for an invalid NextToken."""
     status = _STATUSES.get(kind, "")
@@ -26,19 +27,18 @@ def page(kind: str, records: Sequence[Document], request: Document) -> Document:
         for record in records
         if request.get("NameContains", "") in record[f"{kind}Name"]
         and all(request.get(asked, record.get(member)) == record.get(member) for member, asked in exact.items())
+        and _within(record, request, "CreationTime")
+        and _within(record, request, "LastModifiedTime")
     ]
     by = {"Name": f"{kind}Name", "Status": status}.get(request.get("SortBy", "CreationTime"), "CreationTime")
     rows.sort(key=lambda record: record[by], reverse=request.get("SortOrder", "Descending") == "Descending")
-    begin = 0
-    if token := request.get("NextToken"):
-        try:
-            begin = int(base64.b64decode(token))
-        except ValueError:
-            raise ApiError("ValidationException", "NextToken was not returned by this list") from None
-    end = begin + int(request.get("MaxResults", 100))
     members = [f"{kind}Name", f"{kind}Arn", "CreationTime", "LastModifiedTime", status, *_MEMBERS.get(kind, ())]
-    plural = _PLURALS.get(kind, f"{kind}s")
-    response: Document = {plural: [{m: r[m] for m in members if m in r} for r in rows[begin:end]]}
-    if end < len(rows):
-        response["NextToken"] = base64.b64encode(str(end).encode()).decode()
-    return response
+    summaries = [{member: row[member] for member in members if member in row} for row in rows]
+    return pages.page(_PLURALS.get(kind, f"{kind}s"), summaries, request, size=_PAGE, error="ValidationException")
+
+
+def _within(record: Document, request: Document, member: str) -> bool:
+    """Return whether a time of a record lies between the request's times before and after; both may be absent."""
+    moment = record.get(member, record["CreationTime"])
+    after, before = request.get(f"{member}After"), request.get(f"{member}Before")
+    return bool((after is None or moment > after) and (before is None or moment < before))

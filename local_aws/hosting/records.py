@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.account import ACCOUNT_ID, REGION, write_json
-from local_aws.hosting import compilation, components, listing
+from local_aws.hosting import compilation, components, listing, pages
 from local_aws.hosting.errors import ApiError
 
 logger = logging.getLogger("control")
@@ -22,6 +22,8 @@ KINDS = {
 }
 """Resource type in an ARN, by kind of record."""
 _SAVE_SECONDS = 2.0
+_TAGS = 50
+"""Tags of a resource at most, and so the rows of a page."""
 
 
 class RecordStore:
@@ -94,7 +96,7 @@ class RecordStore:
         """Respond to AddTags."""
         self._tags.setdefault(request["ResourceArn"], {}).update({tag["Key"]: tag["Value"] for tag in request["Tags"]})
         self.save()
-        return self.list_tags(request)
+        return {"Tags": self._tag_rows(request["ResourceArn"])}
 
     def delete_tags(self, request: Document) -> Document:
         """Respond to DeleteTags."""
@@ -105,8 +107,11 @@ class RecordStore:
 
     def list_tags(self, request: Document) -> Document:
         """Respond to ListTags."""
-        tags = self._tags.get(request["ResourceArn"], {})
-        return {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+        rows = self._tag_rows(request["ResourceArn"])
+        return pages.page("Tags", rows, request, size=_TAGS, error="ValidationException")
+
+    def _tag_rows(self, arn: str) -> list[Document]:
+        return [{"Key": key, "Value": value} for key, value in self._tags.get(arn, {}).items()]
 
     def save(self) -> None:
         """Write everything to disk; where that fails now, try again later."""

@@ -43,6 +43,11 @@ class ScalingService:
         """Read what an earlier process wrote."""
         self._records.read()
 
+    @property
+    def operations(self) -> frozenset[str]:
+        """Operations of the API that the local account has."""
+        return self._records.operations
+
     def handle(self, operation: str, request: Document) -> Document:
         """Respond to one API call; raise ApiError."""
         return self._records.handle(operation, request)

@@ -51,6 +51,11 @@ class ScalingRecords:
             for action in content["schedules"]:
                 self._schedule(action, datetime.now(UTC))
 
+    @property
+    def operations(self) -> frozenset[str]:
+        """Operations of the API that the local account has."""
+        return frozenset(self._handlers)
+
     def handle(self, operation: str, request: Document) -> Document:
         """Respond to one API call; raise ApiError."""
         if operation not in self._handlers:

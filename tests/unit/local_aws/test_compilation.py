@@ -17,6 +17,8 @@ from local_aws.environments import EnvironmentSetupError
 from local_aws.fake_images.neo import __main__ as compiler
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.errors import ApiError
+from local_aws.hosting.json_api import JsonService
+from local_aws.hosting.service_model import SAGEMAKER
 
 DEADLINE_SECONDS = 20
 COPIES = """
@@ -88,7 +90,7 @@ class Account:
         self.plane = ControlPlane(state, compiler=command or (lambda: (sys.executable, "-c", script)))
 
     def __call__(self, operation: str, **asked: Any) -> dict[str, Any]:
-        return self.plane.handle(operation, asked)
+        return JsonService(SAGEMAKER, self.plane.handle, self.plane.operations).respond(operation, asked)
 
     def status(self, name: str = "job") -> str:
         return str(self("DescribeCompilationJob", CompilationJobName=name)["CompilationJobStatus"])

@@ -1,0 +1,29 @@
+"""Pages of a list, as MaxResults and NextToken ask for them."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+from local_aws.hosting.errors import ApiError
+
+Document = dict[str, Any]
+
+
+def page(member: str, rows: Sequence[Document], request: Document, *, size: int, error: str) -> Document:
+    """Return a response with one page of the rows, and the token of the next page if there is one.
+
+    member: name of the response's list. size: rows of a page without MaxResults. error: code for an invalid NextToken.
+    """
+    begin = 0
+    if token := request.get("NextToken"):
+        try:
+            begin = int(base64.b64decode(token, validate=True))
+        except ValueError:
+            begin = 0
+        if begin <= 0:
+            raise ApiError(error, "NextToken was not returned by this list")
+    end = begin + int(request.get("MaxResults", size))
+    response: Document = {member: list(rows[begin:end])}
+    if end < len(rows):
+        response["NextToken"] = base64.b64encode(str(end).encode()).decode()
+    return response
