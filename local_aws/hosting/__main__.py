@@ -38,6 +38,7 @@ def create_app(state: Path) -> Starlette:
     metrics = Metrics(control)
     runtime = Runtime(control, metrics)
     scaling = ScalingService(state, control, metrics)
+    control.forgotten = scaling.forget
     logs = LogShipper(state / "logs")
 
     api = JsonApi(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,13 @@ _TAGS = 50
 
 
 class RecordStore:
-    """Every record and every tag, kept in one file."""
+    """Every record and every tag, kept in one file.
+
+    forgotten: called with kind and name after a record was removed.
+    """
 
     def __init__(self, file: Path) -> None:
+        self.forgotten: Callable[[str, str], None] = lambda _kind, _name: None
         self._file = file
         self._records: dict[str, dict[str, Document]] = {kind: {} for kind in KINDS}
         self._tags: dict[str, dict[str, str]] = {}
@@ -76,6 +81,7 @@ class RecordStore:
         """Remove a record."""
         del self._records[kind][name]
         self.save()
+        self.forgotten(kind, name)
 
     def delete(self, kind: str, request: Document) -> Document:
         """Respond to a Delete operation; raise ApiError for a record that does not exist."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.scaling import ScalingService
+from local_aws.hosting.scaling_observers import TrackingObserver
 from sizing.autoscaling import Bounds, desired_capacity
 from sizing.schedules import next_due
 
@@ -287,6 +288,85 @@ def test_a_scheduled_action_sets_bounds_and_brings_the_count_within(tmp_path: Pa
     assert len(again.handle("DescribeScheduledActions", {"ResourceId": RESOURCE})["ScheduledActions"]) == 1
 
 
+def suspend(scaling: ScalingService, **state: bool) -> None:
+    scaling.handle("RegisterScalableTarget", scalable_target(SuspendedState=state))
+
+
+def test_a_suspended_scale_out_waits_until_it_is_resumed(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    scaling = service(tmp_path, endpoint)
+    suspend(scaling, DynamicScalingOutSuspended=True)
+    endpoint.minutes(scaling, 5, 180)
+    assert endpoint.variant.desired == 1
+    suspend(scaling, DynamicScalingOutSuspended=False)
+    endpoint.minutes(scaling, 3, 180)
+    assert endpoint.variant.desired == 3
+
+
+def test_a_suspended_scale_in_lets_the_policy_scale_out(tmp_path: Path) -> None:
+    endpoint = Endpoint(Variant(desired=2))
+    scaling = service(tmp_path, endpoint)
+    suspend(scaling, DynamicScalingInSuspended=True)
+    endpoint.minutes(scaling, 20, 0)
+    assert endpoint.variant.desired == 2
+    endpoint.minutes(scaling, 3, 180)
+    assert endpoint.variant.desired == 3
+
+
+def test_suspended_schedules_change_no_bounds(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    scaling = service(tmp_path, endpoint)
+    scaling.handle("PutScheduledAction", scheduled("rate(5 minutes)"))
+    suspend(scaling, ScheduledScalingSuspended=True)
+    endpoint.minutes(scaling, 6)
+    assert endpoint.variant.desired == 1
+    suspend(scaling, ScheduledScalingSuspended=False)
+    endpoint.minutes(scaling, 6)
+    assert endpoint.variant.desired == 3
+
+
+@pytest.mark.parametrize(("start", "end", "desired"), [(0, 60, 3), (30, 60, 1), (0, 4, 1)])
+def test_a_schedule_is_due_between_its_start_and_its_end(tmp_path: Path, start: int, end: int, desired: int) -> None:
+    endpoint = Endpoint()
+    scaling = service(tmp_path, endpoint)
+    limits = {
+        name: (endpoint.began + timedelta(minutes=minutes)).timestamp()
+        for name, minutes in (("StartTime", start), ("EndTime", end))
+    }
+    scaling.handle("PutScheduledAction", {**scheduled("rate(5 minutes)"), **limits})
+    endpoint.minutes(scaling, 12)
+    assert endpoint.variant.desired == desired
+
+
+def test_a_target_below_its_minimum_scales_out_once_its_endpoint_is_updated(tmp_path: Path) -> None:
+    endpoint = Endpoint(updating=True)
+    scaling = service(tmp_path, endpoint)
+    scaling.handle("RegisterScalableTarget", scalable_target(3, 4))
+    endpoint.minutes(scaling, 1)
+    assert endpoint.variant.desired == 1
+    endpoint.updating = False
+    endpoint.minutes(scaling, 1)
+    assert endpoint.variant.desired == 3
+
+
+def test_a_policy_that_cannot_be_evaluated_does_not_keep_others_from_scaling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = Endpoint()
+    scaling = service(tmp_path, endpoint)
+    scaling.handle("PutScalingPolicy", {**policy(), "PolicyName": "broken"})
+    observe = TrackingObserver.observe
+
+    def fail(observer: TrackingObserver, *arguments: Any) -> bool:
+        if observer.policy["PolicyName"] == "broken":
+            raise ZeroDivisionError
+        return observe(observer, *arguments)
+
+    monkeypatch.setattr(TrackingObserver, "observe", fail)
+    endpoint.minutes(scaling, 3, 180)
+    assert endpoint.variant.desired == 3
+
+
 @pytest.mark.parametrize(
     ("schedule", "timezone", "after", "due"),
     [
@@ -327,7 +407,11 @@ def test_schedules_are_due_when_aws_says(schedule: str, timezone: str, after: st
         ("PutScalingPolicy", {**policy(), "ResourceId": "endpoint/x/variant/y"}, "No scalable target registered"),
         ("DeregisterScalableTarget", {"ResourceId": "endpoint/x/variant/y"}, "No scalable target found"),
         ("DeleteScalingPolicy", {"PolicyName": "x"}, "No scaling policy found"),
-        ("TagResource", {}, "does not implement Application Auto Scaling TagResource"),
+        (
+            "GetPredictiveScalingForecast",
+            {},
+            "does not implement Application Auto Scaling GetPredictiveScalingForecast",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_reason(
