@@ -20,6 +20,7 @@ from local_aws.authentication.credentials import CredentialStore
 from local_aws.authentication.middleware import Authentication
 from local_aws.hosting.background import restarted
 from local_aws.hosting.control import ControlPlane
+from local_aws.hosting.data_capture import DataCapture
 from local_aws.hosting.json_api import JsonApi, JsonService
 from local_aws.hosting.logs import LogShipper
 from local_aws.hosting.metrics import Metrics
@@ -36,7 +37,8 @@ def create_app(state: Path) -> Starlette:
     """Return the application for one state folder."""
     control = ControlPlane(state)
     metrics = Metrics(control)
-    runtime = Runtime(control, metrics)
+    capture = DataCapture()
+    runtime = Runtime(control, metrics, capture)
     scaling = ScalingService(state, control, metrics)
     control.forgotten = scaling.forget
     logs = LogShipper(state / "logs")
@@ -65,11 +67,12 @@ def create_app(state: Path) -> Starlette:
         logs.skip_old()
         control.restore()
         scaling.restore()
-        loops = (metrics.publish_forever, scaling.run, logs.ship_forever)
+        loops = (metrics.publish_forever, scaling.run, logs.ship_forever, capture.write_forever)
         tasks = [asyncio.create_task(restarted(loop)) for loop in loops]
         yield
         for task in tasks:
             task.cancel()
+        await capture.write()
         await control.close()
 
     return Starlette(

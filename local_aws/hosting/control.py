@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.account import time_scale
-from local_aws.hosting import compilation, endpoint_configs, models
+from local_aws.hosting import compilation, data_capture, endpoint_configs, models
 from local_aws.hosting.alarms import Alarms
 from local_aws.hosting.background import guarded
 from local_aws.hosting.compilation import CompilationJobs
@@ -217,6 +217,8 @@ class ControlPlane(RecordStore):
     def _describe_endpoint(self, request: Document) -> Document:
         endpoint = dict(self.endpoint(request["EndpointName"]))
         config = self.find("EndpointConfig", endpoint["EndpointConfigName"])
+        if "DataCaptureConfig" in endpoint:
+            endpoint["DataCaptureConfig"] = data_capture.summary(endpoint["DataCaptureConfig"])
         if rollout := self.rollouts.get(endpoint["EndpointName"]):
             endpoint["PendingDeploymentSummary"] = rollout.pending()
         if config is not None and endpoint["EndpointName"] in self.fleets:

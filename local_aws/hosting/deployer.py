@@ -119,6 +119,7 @@ class EndpointDeployer:
         if endpoint_configs.instance_types(before) != endpoint_configs.instance_types(config):
             await self._components.move(name)
         endpoint |= self._summaries(fleet, config)
+        endpoint.pop("DataCaptureConfig", None)
         if "DataCaptureConfig" in config:
             endpoint["DataCaptureConfig"] = config["DataCaptureConfig"]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from local_aws.hosting.errors import refused
+from local_aws.hosting.s3_urls import LocationError, S3Location
 
 Document = dict[str, Any]
 _UNSUPPORTED = ("AsyncInferenceConfig", "ExplainerConfig", "MetricsConfig")
@@ -53,6 +54,11 @@ def check(config: Document, get: Callable[[str, str], Document]) -> None:
 def _check_features(config: Document) -> None:
     if unsupported := [each for each in _UNSUPPORTED if each in config]:
         raise refused(f"the local account does not support {', '.join(unsupported)} of an endpoint configuration")
+    if capture := config.get("DataCaptureConfig"):
+        try:
+            S3Location.parse(capture["DestinationS3Uri"])
+        except LocationError as error:
+            raise refused(str(error)) from None
 
 
 def _check_variant(variant: Document, get: Callable[[str, str], Document]) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import aiohttp
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from containers.serving.contract import MAX_BODY_BYTES
 from local_aws.account import ACCOUNT_ID, REGION
 from local_aws.hosting.control import ControlPlane
+from local_aws.hosting.data_capture import DataCapture, Exchange, Payload
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.fleet import VariantFleet
 from local_aws.hosting.logs import log_group
@@ -25,6 +27,7 @@ from local_aws.hosting.service_model import ServiceModel
 from local_aws.hosting.shadow import Mirror
 
 logger = logging.getLogger("runtime")
+Document = dict[str, Any]
 _MODEL = ServiceModel("sagemaker-runtime", "ValidationError")
 _OPERATIONS = {
     "invocations": "InvokeEndpoint",
@@ -70,14 +73,15 @@ class _Invocation:
     target_variant: str | None
     target_model: str | None
     component: str | None
+    inference_id: str | None
     started: float
 
 
 class Runtime:
     """InvokeEndpoint on the fleets of a control plane."""
 
-    def __init__(self, control: ControlPlane, metrics: Metrics) -> None:
-        self._control, self._metrics = control, metrics
+    def __init__(self, control: ControlPlane, metrics: Metrics, capture: DataCapture) -> None:
+        self._control, self._metrics, self._capture = control, metrics, capture
         self._mirror = Mirror(metrics)
 
     async def respond(self, request: Request) -> Response:
@@ -147,7 +151,18 @@ class Runtime:
         if response.status >= 400:
             raise fail(response.status, content.decode(errors="replace"), latency, overhead)
         self._metrics.record(subject, 200, latency * 1e6, overhead * 1e6)
+        self._record(asked, variant.name, Payload(content, response.headers.get("content-type", "")))
         return Response(content, headers=_passed_headers(response.headers, variant.name))
+
+    def _record(self, asked: _Invocation, variant: str, response: Payload) -> None:
+        """Capture an exchange, if the endpoint captures data."""
+        config = self._endpoint(asked.endpoint).get("DataCaptureConfig")
+        if config is None:
+            return
+        request = Payload(asked.body, asked.headers.get("content-type", ""))
+        attributes = asked.headers.get(_ATTRIBUTES_HEADER)
+        exchange = Exchange(asked.endpoint, variant, request, response, asked.inference_id, attributes)
+        self._capture.record(config, exchange)
 
     def _pick(self, asked: _Invocation, variant: VariantFleet) -> Replica:
         """Return the replica that handles a request; raises ApiError where none can."""
@@ -168,7 +183,7 @@ class Runtime:
         async with replica.models.use(target, self._metrics.of(subject)) as model:
             yield f"/models/{model}/invoke"
 
-    def _endpoint(self, name: str) -> dict[str, object]:
+    def _endpoint(self, name: str) -> Document:
         try:
             endpoint = self._control.endpoint(name)
         except ApiError:
@@ -177,7 +192,7 @@ class Runtime:
             raise ApiError("ValidationError", f"Endpoint {name} is {endpoint['EndpointStatus']}, not InService.")
         return endpoint
 
-    def _route(self, asked: _Invocation, endpoint: dict[str, object]) -> tuple[VariantFleet, Subject]:
+    def _route(self, asked: _Invocation, endpoint: Document) -> tuple[VariantFleet, Subject]:
         """Return the replicas that may handle a request, and the subject of its metrics."""
         name, wanted, component = asked.endpoint, asked.target_variant, asked.component
         if not self._control.hosts_components(name):
@@ -204,7 +219,7 @@ class Runtime:
             raise ApiError("ValidationError", f"Variant {wanted} does not hold inference component {component}")
         return copies, (component,)
 
-    def _variant(self, name: str, endpoint: dict[str, object], wanted: str | None) -> VariantFleet:
+    def _variant(self, name: str, endpoint: Document, wanted: str | None) -> VariantFleet:
         try:
             return self._control.pick(name, wanted)
         except KeyError:
@@ -254,6 +269,7 @@ async def _read(request: Request, members: dict[str, str], started: float) -> _I
         target_variant=members.get("TargetVariant"),
         target_model=members.get("TargetModel"),
         component=members.get("InferenceComponentName"),
+        inference_id=members.get("InferenceId"),
         started=started,
     )
 
