@@ -319,6 +319,7 @@ class Components:
             spec=replace(spec, isolated=self._isolated(record, specification)),
             desired=count,
             weight=1.0,
+            random=(variant.get("RoutingConfig") or {}).get("RoutingStrategy") == "RANDOM",
             start_timeout_seconds=float(startup.get("ContainerStartupHealthCheckTimeoutInSeconds", _START_SECONDS)),
         )
 

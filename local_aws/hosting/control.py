@@ -62,7 +62,7 @@ class ControlPlane(RecordStore):
                 self._run(endpoint, self._deployer.remove(endpoint["EndpointName"]))
             elif endpoint["EndpointStatus"] != "Failed":
                 endpoint["EndpointStatus"] = "Creating"
-                self._run(endpoint, self._deployer.deploy(endpoint, endpoint["EndpointConfigName"], None))
+                self._run(endpoint, self._deployer.deploy(endpoint, endpoint["EndpointConfigName"]))
         self.components.restore()
         self._compilations.restore()
 
@@ -153,7 +153,7 @@ class ControlPlane(RecordStore):
         endpoint = self.endpoint(request["EndpointName"])
         endpoint |= {"EndpointStatus": "Creating", "LastModifiedTime": time.time(), "ProductionVariants": []}
         self.save()
-        self._run(endpoint, self._deployer.deploy(endpoint, config, None))
+        self._run(endpoint, self._deployer.deploy(endpoint, config))
         return response
 
     def _update_endpoint(self, request: Document) -> Document:
@@ -167,14 +167,12 @@ class ControlPlane(RecordStore):
                 f'Cannot update endpoint "{endpoint["EndpointArn"]}" with inference components to a configuration '
                 "whose variants name models",
             )
-        counts = None
-        if request.get("RetainAllVariantProperties") and (fleet := self.fleets.get(endpoint["EndpointName"])):
-            counts = {name: variant.desired for name, variant in fleet.variants.items()}
-        plan = self._plan(endpoint, config, request, counts or {})
+        retained = self._deployer.retained(endpoint, request)
+        plan = self._plan(endpoint, config, request, retained.counts)
         endpoint |= {"EndpointStatus": "Updating", "LastModifiedTime": time.time()}
         endpoint.pop("FailureReason", None)
         self.save()
-        self._run(endpoint, self._deployer.deploy(endpoint, request["EndpointConfigName"], counts, plan))
+        self._run(endpoint, self._deployer.deploy(endpoint, request["EndpointConfigName"], retained, plan))
         return {"EndpointArn": endpoint["EndpointArn"]}
 
     def _plan(self, endpoint: Document, config: Document, request: Document, counts: dict[str, int]) -> Plan:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,16 @@ from local_aws.hosting.rollout import AlarmStates, Clock, Plan, Rollout
 
 Document = dict[str, Any]
 _DEFAULT_START_SECONDS = 300
+_CAPTURE = "DataCaptureConfig"
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """Properties that an update keeps, by variant where each variant has its own; what is absent is not kept."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    capture: Document | None = None
 
 
 class EndpointDeployer:
@@ -51,20 +61,21 @@ class EndpointDeployer:
         self._records.forget("Endpoint", name)
 
     async def deploy(
-        self, endpoint: Document, config_name: str, counts: dict[str, int] | None, plan: Plan | None = None
+        self, endpoint: Document, config_name: str, retained: Retained | None = None, plan: Plan | None = None
     ) -> None:
         """Start a new fleet next to the old one and move requests over; a failure leaves the old one serving.
 
         Raises any exception of the start; the caller turns it into the endpoint's failure.
-        counts: instances by variant; None for the configuration's. plan: steps of the update.
+        retained: properties that replace the configuration's. plan: steps of the update.
         """
-        name = endpoint["EndpointName"]
+        name, retained = endpoint["EndpointName"], retained or Retained()
         old = self.fleets.get(name)
         try:
             config = self._records.get("EndpointConfig", config_name)
-            fleet, reason = await self._start(endpoint, config, counts, plan or Plan())
+            fleet, reason = await self._start(endpoint, config, retained, plan or Plan())
             if reason is None:
                 await self._switch(endpoint, config, fleet)
+                _set_capture(endpoint, config if retained.capture is None else {_CAPTURE: retained.capture})
                 self._settle(endpoint)
             else:
                 self.fail(endpoint, reason)
@@ -83,7 +94,7 @@ class EndpointDeployer:
         self._records.save()
 
     async def _start(
-        self, endpoint: Document, config: Document, counts: dict[str, int] | None, plan: Plan
+        self, endpoint: Document, config: Document, retained: Retained, plan: Plan
     ) -> tuple[Fleet, str | None]:
         """Start a fleet and move the requests; return it, and why they had to go back if they did."""
         name = endpoint["EndpointName"]
@@ -92,7 +103,7 @@ class EndpointDeployer:
             await asyncio.to_thread(
                 self._variant,
                 variant,
-                (counts or {}).get(variant["VariantName"]),
+                retained,
                 shadow=variant not in config["ProductionVariants"],
             )
             for variant in endpoint_configs.variants(config)
@@ -119,9 +130,6 @@ class EndpointDeployer:
         if endpoint_configs.instance_types(before) != endpoint_configs.instance_types(config):
             await self._components.move(name)
         endpoint |= self._summaries(fleet, config)
-        endpoint.pop("DataCaptureConfig", None)
-        if "DataCaptureConfig" in config:
-            endpoint["DataCaptureConfig"] = config["DataCaptureConfig"]
 
     async def _move_over(
         self, endpoint: Document, config_name: str, new: Fleet, plan: Plan, counts: dict[str, int]
@@ -179,14 +187,29 @@ class EndpointDeployer:
             **{name: variant[name] for name in ("ManagedInstanceScaling", "RoutingConfig") if name in variant},
         }
 
-    def _variant(self, variant: Document, count: int | None, *, shadow: bool) -> VariantFleet:
+    def retained(self, endpoint: Document, request: Document) -> Retained:
+        """Return the properties of a served endpoint that an UpdateEndpoint request keeps."""
+        fleet = self.fleets.get(endpoint["EndpointName"])
+        if fleet is None or not request.get("RetainAllVariantProperties"):
+            return Retained()
+        excluded = {each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties") or []}
+        variants = fleet.variants.values()
+        return Retained(
+            {} if "DesiredInstanceCount" in excluded else {variant.name: variant.desired for variant in variants},
+            {} if "DesiredWeight" in excluded else {variant.name: variant.weight for variant in variants},
+            None if _CAPTURE in excluded else endpoint.get(_CAPTURE),
+        )
+
+    def _variant(self, variant: Document, retained: Retained, *, shadow: bool) -> VariantFleet:
         model = self._records.get("Model", variant["ModelName"])
         spec = replica_spec(self._state, container_of(model), variant["InstanceType"])
+        name = variant["VariantName"]
         return VariantFleet(
-            name=variant["VariantName"],
+            name=name,
             spec=replace(spec, isolated=bool(model.get("EnableNetworkIsolation"))),
-            desired=count or int(variant.get("InitialInstanceCount", 1)),
-            weight=float(variant.get("InitialVariantWeight", 1)),
+            desired=retained.counts.get(name) or int(variant.get("InitialInstanceCount", 1)),
+            weight=retained.weights.get(name, float(variant.get("InitialVariantWeight", 1))),
+            random=(variant.get("RoutingConfig") or {}).get("RoutingStrategy") == "RANDOM",
             start_timeout_seconds=float(
                 variant.get("ContainerStartupHealthCheckTimeoutInSeconds", _DEFAULT_START_SECONDS)
             ),
@@ -206,6 +229,12 @@ class EndpointDeployer:
             "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": time.time()}],
             **_counts(variant),
         }
+
+
+def _set_capture(endpoint: Document, config: Document) -> None:
+    endpoint.pop(_CAPTURE, None)
+    if _CAPTURE in config:
+        endpoint[_CAPTURE] = config[_CAPTURE]
 
 
 def _counts(variant: VariantFleet) -> Document:

@@ -65,6 +65,8 @@ def _check_variant(variant: Document, get: Callable[[str, str], Document]) -> No
     name = variant["VariantName"]
     if unsupported := [each for each in _UNSUPPORTED_OF_VARIANT if each in variant]:
         raise refused(f"the local account does not support {', '.join(unsupported)} of variant {name}")
+    if (variant.get("RoutingConfig") or {}).get("RoutingStrategy") == "PREFIX_AWARE":
+        raise refused(f"the local account does not support RoutingStrategy PREFIX_AWARE of variant {name}")
     if "InstanceType" not in variant:
         raise refused(f"InstanceType of variant {name} is missing: it is required without ServerlessConfig")
     if "ModelName" in variant:

@@ -26,6 +26,7 @@ class VariantFleet:
     """Replicas of a variant, and their desired number.
 
     shadow: receives copies of a production variant's requests, in the ratio of its weight to that variant's weight.
+    random: whether requests go to a random replica instead of the one with the fewest in flight.
     """
 
     name: str
@@ -34,6 +35,7 @@ class VariantFleet:
     weight: float
     start_timeout_seconds: float
     shadow: bool = False
+    random: bool = False
     replicas: list[Replica] = field(default_factory=list)
     restarts: int = 0
     note: str = ""
@@ -57,7 +59,7 @@ class VariantFleet:
         }
 
     def pick(self, target_model: str | None) -> Replica | None:
-        """Return the ready replica with the fewest requests in flight, or None if none is ready.
+        """Return the ready replica that the routing strategy chooses, or None if none is ready.
 
         A target model goes to a replica that has it loaded, unless all of those are busy.
         """
@@ -66,6 +68,8 @@ class VariantFleet:
             having = [replica for replica in ready if replica.models and replica.models.has(target_model)]
             if having and min(replica.in_flight for replica in having) < _BUSY:
                 ready = having
+        if self.random and ready:
+            return random.choice(ready)
         return min(ready, key=lambda replica: replica.in_flight, default=None)
 
 

@@ -169,3 +169,18 @@ def test_a_replica_whose_folder_cannot_be_made_has_failed_and_says_why(tmp_path:
         await replica.stop()
 
     asyncio.run(test())
+
+
+def test_the_routing_strategy_chooses_between_the_replicas(tmp_path: Path) -> None:
+    async def main() -> None:
+        served = variant("v")
+        started = Fleet("e", tmp_path, [served], lambda: None)
+        await started.start()
+        idle, busy = served.replicas
+        busy.in_flight = 5
+        assert all(served.pick(None) is idle for _ in range(50))
+        served.random = True
+        assert {id(served.pick(None)) for _ in range(50)} == {id(idle), id(busy)}
+        await started.stop()
+
+    asyncio.run(main())

@@ -123,6 +123,7 @@ def test_a_model_that_nothing_could_serve_is_refused(account: HostingAccount, mo
         ({"InstanceType": None, "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 5}}, "ServerlessConfig"),
         ({"AcceleratorType": "ml.eia2.medium"}, "AcceleratorType"),
         ({"ModelName": "absent"}, "Could not find model"),
+        ({"RoutingConfig": {"RoutingStrategy": "PREFIX_AWARE"}}, "PREFIX_AWARE"),
     ],
 )
 def test_a_variant_that_nothing_could_serve_is_refused(
@@ -213,3 +214,26 @@ def test_an_endpoint_whose_instances_could_not_be_stopped_can_be_deleted_again(
     assert described["EndpointStatus"] == "Failed"
     assert "not yours" in described["FailureReason"]
     account.delete()
+
+
+@pytest.mark.parametrize(
+    ("request_", "count", "weight"),
+    [
+        ({}, 1, 1.0),
+        ({"RetainAllVariantProperties": True}, 2, 0.5),
+        ({"RetainAllVariantProperties": True, "ExcludeRetainedVariantProperties": ["DesiredWeight"]}, 2, 1.0),
+        ({"RetainAllVariantProperties": True, "ExcludeRetainedVariantProperties": ["DesiredInstanceCount"]}, 1, 0.5),
+    ],
+)
+def test_an_update_keeps_the_properties_that_it_is_asked_to_keep(
+    account: HostingAccount, request_: dict[str, Any], count: int, weight: float
+) -> None:
+    account.deploy()
+    change = [{"VariantName": "v", "DesiredInstanceCount": 2, "DesiredWeight": 0.5}]
+    account.sagemaker.update_endpoint_weights_and_capacities(EndpointName="e", DesiredWeightsAndCapacities=change)
+    account.settled()
+    excluded = [{"VariantPropertyType": name} for name in request_.pop("ExcludeRetainedVariantProperties", [])]
+    given = {**request_, **({"ExcludeRetainedVariantProperties": excluded} if excluded else {})}
+    account.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="e", **given)
+    (described,) = account.settled()["ProductionVariants"]
+    assert (described["DesiredInstanceCount"], described["DesiredWeight"]) == (count, weight)
