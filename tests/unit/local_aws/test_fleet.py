@@ -181,6 +181,7 @@ def test_the_routing_strategy_chooses_between_the_replicas(tmp_path: Path) -> No
         assert all(served.pick(None) is idle for _ in range(50))
         served.random = True
         assert {id(served.pick(None)) for _ in range(50)} == {id(idle), id(busy)}
+        busy.in_flight = 0
         await started.stop()
 
     asyncio.run(main())
