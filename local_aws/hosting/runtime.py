@@ -156,7 +156,8 @@ class Runtime:
 
     def _record(self, asked: _Invocation, variant: str, response: Payload) -> None:
         """Capture an exchange, if the endpoint captures data."""
-        config = self._endpoint(asked.endpoint).get("DataCaptureConfig")
+        # Looked up anew: it may have been deleted since the request was sent.
+        config = (self._control.find("Endpoint", asked.endpoint) or {}).get("DataCaptureConfig")
         if config is None:
             return
         request = Payload(asked.body, asked.headers.get("content-type", ""))

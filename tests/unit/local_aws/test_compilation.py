@@ -151,16 +151,21 @@ def no_environment() -> tuple[str, ...]:
     raise EnvironmentSetupError("pip install failed: no network")
 
 
+def odd() -> tuple[str, ...]:
+    raise LookupError("nobody thought of this")
+
+
 @pytest.mark.parametrize(
     ("script", "command", "changes", "told"),
     [
         (REFUSES, None, {}, "ClientError: InputConfiguration: the model takes image"),
         (CRASHES, None, {}, "ServerError: .*MemoryError: no room"),
         (COPIES, no_environment, {}, "pip install failed: no network"),
+        (COPIES, odd, {}, "internal failure: LookupError: nobody thought of this"),
         (COPIES, None, {"InputConfig__S3Uri": "s3://b/none.tar.gz"}, "could not download .* no none.tar.gz"),
         ("import time; time.sleep(60)", None, {"seconds": 1}, "TimeOut: the job ran for 1 seconds"),
     ],
-    ids=["refused", "crashed", "not installed", "no model", "too slow"],
+    ids=["refused", "crashed", "not installed", "unexpected", "no model", "too slow"],
 )
 def test_a_job_that_fails_says_why(
     tmp_path: Path, s3: FakeS3, script: str, command: Any, changes: dict[str, Any], told: str

@@ -151,6 +151,11 @@ def run(tmp_path: Path, steps: Step, alarm: str = "OK") -> None:
             ),
             "Container with Image",
         ),
+        (
+            "CreateInferenceComponent",
+            request(Specification={**specification(), "DataCacheConfig": {"EnableCaching": True}}),
+            "DataCacheConfig",
+        ),
         ("CreateInferenceComponent", request(copies=5), "they need 3 instances of ml.c6i.large, and the limit is 2"),
         (
             "CreateInferenceComponent",
@@ -233,6 +238,40 @@ def test_a_first_deployment_that_fails_says_why_and_an_update_mends_it(tmp_path:
         )
         await in_service(control)
         assert "FailureReason" not in describe(control)
+
+    run(tmp_path, steps)
+
+
+def test_any_exception_in_a_deployment_ends_as_a_failure_and_the_component_can_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: Any, **_options: Any) -> None:
+        raise KeyError("ArtifactUrl")
+
+    async def steps(control: ControlPlane) -> None:
+        monkeypatch.setattr(components, "replica_spec", fail)
+        control.handle("CreateInferenceComponent", request())
+        await until(lambda: describe(control)["InferenceComponentStatus"] == "Failed")
+        assert "KeyError" in describe(control)["FailureReason"]
+        control.handle("DeleteInferenceComponent", {"InferenceComponentName": "c"})
+        await until(lambda: not control.components.on_endpoint("e"))
+
+    run(tmp_path, steps)
+
+
+def test_any_exception_in_a_resize_leaves_the_component_in_service_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_arguments: Any) -> None:
+        raise ZeroDivisionError
+
+    async def steps(control: ControlPlane) -> None:
+        control.handle("CreateInferenceComponent", request())
+        await in_service(control)
+        monkeypatch.setattr(fleet.Fleet, "resize", fail)
+        control.handle("UpdateInferenceComponentRuntimeConfig", resize(2))
+        await in_service(control)
+        assert "ZeroDivisionError" in describe(control)["FailureReason"]
 
     run(tmp_path, steps)
 
