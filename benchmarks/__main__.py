@@ -14,14 +14,13 @@ HERE = Path(__file__).parent
 README = HERE / "README.md"
 _INTRODUCTION = """# Benchmarks
 
-Every figure is a ratio of things that ran side by side in one run, in turns, on the machine named beside it, with the
-number of samples; each command below measures again and replaces what is recorded. `python -m benchmarks` renders this
-page.
+Each figure compares programs that took turns in one run on the named machine. Each command repeats the measurement and
+replaces the recorded result. `python -m benchmarks` renders this page.
 
-**Before you decide by it:** all of it is *local*. The machine has two cores of an AMD EPYC with AVX-512 VNNI, not a
-C6i, C5 or Inf2 instance, and other work may run on it: ratios carry over better than milliseconds, and differences
-under a tenth mean nothing. NeuronCores are timed stand-ins that take as long as AWS publishes; TensorFlow stands under
-a server of this project, since TensorFlow Serving's binary could not be had. A target that is missed says so.
+**Before you use these figures:** all of them are *local*. The machine has two cores of an AMD EPYC with AVX-512 VNNI,
+and is not a C6i, C5 or Inf2 instance. Other programs may have used it. Ratios carry over better than milliseconds, and
+differences under 10% mean nothing. NeuronCores are emulated with the batch times that AWS publishes. TensorFlow runs
+behind a fake server, because the TensorFlow Serving binary was not available. Missed targets are shown as missed.
 """
 
 
@@ -41,7 +40,7 @@ def rendered() -> str:
         picture = f"![{benchmark.axis}]({benchmark.picture})\n\n" if benchmark.bars is not None else ""
         recorded = (HERE / f"{benchmark.result}.md").read_text().partition("\n")[2].strip()
         parts.append(
-            f"## {benchmark.title}\n{benchmark.question} `{benchmark.command}`. Ahead if this slipped: "
+            f"## {benchmark.title}\n{benchmark.question} `{benchmark.command}`. Closest rivals: "
             f"{benchmark.slips}.\n\n{picture}{recorded}\n"
         )
     return "\n".join(parts)

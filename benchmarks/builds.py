@@ -21,5 +21,5 @@ def build(workload: str, recipe: Mapping[str, Any], cache: Path) -> Path:
     }
     command = ["bash", f"model_build/{workload}/codebuild.sh"]
     if subprocess.run(command, cwd=ROOT, env=variables, stdout=2, check=False).returncode:
-        raise BenchmarkError(f"the build of {workload} failed; what it said is above")
+        raise BenchmarkError(f"the build of {workload} failed; see its output above")
     return ROOT / "build" / workload

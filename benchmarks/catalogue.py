@@ -13,8 +13,8 @@ class Benchmark:
     """One command and its result.
 
     result: path of the JSON file below `benchmarks/`, without its suffix.
-    question: what a reader wants to know.
-    slips: the rival that would be ahead if this project got slower.
+    question: question that the benchmark answers.
+    slips: the rivals to compare with.
     headline: returns the answer in one line.
     bars: returns the values of the plot; None if a plot would show nothing.
     axis: label of the plot's axis.
@@ -43,9 +43,9 @@ def _figure(summary: Summary, begins: str, key: str = "figures") -> Summary:
 def _engine(summary: Summary) -> str:
     values = {name: _figure(summary, begins, "ratios")["value"] for name, begins in _ENGINE_RATIOS.items()}
     return (
-        f"INT8 is {values['int8']:.1f} times the best FP32 engine at the same lengths, lengths alone give "
-        f"{values['lengths']:.1f} times, both together {values['both']:.1f} times ({values['published']:.0f} times "
-        "what was published, on this processor)"
+        f"INT8 is {values['int8']:.1f} times as fast as the best FP32 engine at the same lengths, no padding alone "
+        f"{values['lengths']:.1f} times, both together {values['both']:.1f} times ({values['published']:.0f} times as "
+        "fast as the published engine on this processor)"
     )
 
 
@@ -59,8 +59,8 @@ _ENGINE_RATIOS = {
 
 def _accuracy(summary: Summary) -> str:
     ours, *others = summary["engines"]
-    beside = ", ".join(f"{each['engine']}'s {each['kept']:.1%}" for each in others)
-    return f"INT8 keeps {ours['kept']:.1%} of FP32's F1 on {ours['questions']:,} questions of SQuAD ({beside})"
+    others_kept = ", ".join(f"{each['engine']}'s {each['kept']:.1%}" for each in others)
+    return f"INT8 keeps {ours['kept']:.1%} of FP32's F1 on {ours['questions']:,} questions of SQuAD ({others_kept})"
 
 
 def _server(summary: Summary) -> str:
@@ -69,7 +69,8 @@ def _server(summary: Summary) -> str:
     rival = _figure(summary, "most/s over FastAPI")["value"]
     return (
         f"{ours['most_per_second']:.0f} questions/s, {best:.0%} of the bare engine's best and {rival:.1f} times plain "
-        f"FastAPI; at three times that, {_figure(summary, 'answered at three')['value']:.0%} is still answered in time"
+        f"FastAPI; at three times its maximum load, it still serves "
+        f"{_figure(summary, 'answered at three')['value']:.0%} of that maximum in time"
     )
 
 
@@ -89,20 +90,20 @@ def _churn_bars(summary: Summary) -> Bars:
 
 def _soak(summary: Summary) -> str:
     done = next(each["value"] for each in summary["figures"] if each["name"] == "requests")
-    return f"{done:,.0f} requests over models that come and go: none wrong, none lost, memory flat"
+    return f"{done:,.0f} requests while models are added and removed: none wrong, none lost, memory flat"
 
 
 def _scale(summary: Summary) -> str:
     few, *_, most = summary["counted"]
     return (
-        f"{_figure(summary, 'requests for')['value']:,.0f} requests a second of a core; with {most['models']:,} models "
-        f"one loads in {most['load_ms']:.1f} ms and answers in {most['ask_ms']:.2f} ms, with {few['models']} in "
-        f"{few['load_ms']:.1f} and {few['ask_ms']:.2f}"
+        f"{_figure(summary, 'requests for')['value']:,.0f} requests/s on one core; with {most['models']:,} models, "
+        f"loading one takes {most['load_ms']:.1f} ms and a request {most['ask_ms']:.2f} ms; with {few['models']}, "
+        f"{few['load_ms']:.1f} ms and {few['ask_ms']:.2f} ms"
     )
 
 
 def _scale_bars(summary: Summary) -> Bars:
-    names = {"load_ms": "load", "ask_ms": "ask", "list_ms": "list", "unload_ms": "unload"}
+    names = {"load_ms": "load", "ask_ms": "request", "list_ms": "list", "unload_ms": "unload"}
     return [
         (f"{name}, {each['models']:,} models", each[key]) for key, name in names.items() for each in summary["counted"]
     ]
@@ -110,14 +111,16 @@ def _scale_bars(summary: Summary) -> Bars:
 
 def _unet(summary: Summary) -> str:
     ratio = summary["ratios"][0]
-    return f"{ratio['value']:.1f} times the images a second of the best TensorFlow setting, each sent its fastest form"
+    return (
+        f"{ratio['value']:.1f} times the images per second of the best TensorFlow setting, each with its fastest format"
+    )
 
 
 def _unet_bars(summary: Summary) -> Bars:
     names = {
-        "tensorflow": "TensorFlow stand-in, tuned",
+        "tensorflow": "fake TensorFlow Serving, tuned",
         "int8": "OpenVINO INT8",
-        "int8_parallel": "OpenVINO, a core each",
+        "int8_parallel": "OpenVINO, one image per core",
     }
     return [(f"{names[case['server']]}, {case['form']}", case["images_per_second"]) for case in summary["cases"]]
 
@@ -127,7 +130,7 @@ def _neuron(summary: Summary) -> str:
     busy = _figure(summary, "virtual cores busy, mean")
     return (
         f"{rate['ratio']:.1f} times the published pattern's requests at {tail['ratio']:.2f} of its P99; virtual cores "
-        f"{busy['ours']:.0f} % busy against {busy['published']:.0f} %"
+        f"{busy['ours']:.0f}% busy instead of {busy['published']:.0f}%"
     )
 
 
@@ -139,7 +142,7 @@ def _neuron_bars(summary: Summary) -> Bars:
 def _load_tests(summary: Summary) -> str:
     rates = {str(name).partition(",")[0].partition(":")[0]: each for name, each in _clients(summary).items()}
     listed = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
-    return f"a stall of a second shows as a P99 of 0.9 s in open loop; requests/s of one worker: {listed}"
+    return f"a stall of one second shows as a P99 of 0.9 s in the open loop; requests/s of one worker: {listed}"
 
 
 def _clients(summary: Summary) -> Mapping[str, float]:
@@ -149,7 +152,7 @@ def _clients(summary: Summary) -> Mapping[str, float]:
 def _simulation(summary: Summary) -> str:
     within = sum(line["met"] is True for line in summary["lines"])
     judged = sum(line["met"] is not None for line in summary["lines"])
-    return f"{within} of {judged} figures of the simulator are those of real scaling in the local account"
+    return f"{within} of {judged} simulator figures match real scaling in the local account"
 
 
 def _verification(summary: Summary) -> str:
@@ -159,7 +162,7 @@ def _verification(summary: Summary) -> str:
 
 def _clock(summary: Summary) -> str:
     synth, deploy = (_figure(summary, begins) for begins in ("synthesize", "deploy"))
-    return f"synthesis {synth['median']:.1f} s; all workloads deployed, started and answering {deploy['median']:.0f} s"
+    return f"synthesis {synth['median']:.1f} s; all workloads deployed and responding {deploy['median']:.0f} s"
 
 
 BENCHMARKS: tuple[Benchmark, ...] = (
@@ -167,35 +170,35 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         title="BERT, the engine",
         command="python -m benchmarks.encoder.engine",
         result="encoder/results/engine-local",
-        question="What do INT8, and no padding, give over the best FP32 engine?",
-        slips="IPEX INT8, OpenVINO INT8, and OpenVINO FP32 if quantization gained nothing",
+        question="How much faster are INT8 and no padding than the best FP32 engine?",
+        slips="IPEX INT8, OpenVINO INT8 and OpenVINO FP32",
         headline=_engine,
         bars=lambda summary: [(each["engine"], each["questions_per_second"]) for each in summary["engines"]],
-        axis="questions a second, batch 1",
+        axis="questions per second, batch 1",
     ),
     Benchmark(
         title="BERT, the accuracy",
         command="python -m benchmarks.encoder.accuracy",
         result="encoder/results/accuracy-local",
-        question="What does INT8 cost on real questions?",
-        slips="the other engines' INT8, and FP32 always",
+        question="How much accuracy does INT8 lose on real questions?",
+        slips="the other engines' INT8; FP32 is the reference",
         headline=_accuracy,
     ),
     Benchmark(
         title="BERT, the server",
         command="python -m benchmarks.encoder.server",
         result="encoder/results/server-local",
-        question="What does serving cost on top of the engine, alone, busy and overloaded?",
-        slips="plain FastAPI alone, LitServe's batching when busy, and the bare engine always",
+        question="How much does the server add to the engine: with one client, under load and overloaded?",
+        slips="plain FastAPI at low load, LitServe's batching at high load; the bare engine is the upper bound",
         headline=_server,
         bars=lambda summary: [(each["server"], each["most_per_second"]) for each in summary["servers"]],
-        axis="questions a second, 32 connections",
+        axis="questions per second, 32 connections",
     ),
     Benchmark(
-        title="tabular beside Multi Model Server",
+        title="tabular compared with Multi Model Server",
         command="python -m benchmarks.tabular",
         result="tabular/results/local-51-models-lean",
-        question="What does a multi-model container of its own give over the built-in one's server?",
+        question="How much better is this project's multi-model container than the built-in one's server?",
         slips="Multi Model Server, with leaner workers than SageMaker's image has",
         headline=_churn,
         bars=_churn_bars,
@@ -205,16 +208,16 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         title="tabular, a soak",
         command="python -m benchmarks.tabular.soak",
         result="tabular/results/soak",
-        question="Does it stay right and small while models are added, replaced and evicted?",
-        slips="nobody: a wrong or lost answer, or memory that grows, is a miss by itself",
+        question="Do responses stay correct and memory flat while models are added, replaced and evicted?",
+        slips="none; a wrong or lost response, or growing memory, misses the target",
         headline=_soak,
     ),
     Benchmark(
         title="tabular with ten thousand models",
         command="python -m benchmarks.tabular.scale",
         result="tabular/results/scale",
-        question="Does anything slow down as models are added, and what does one core answer?",
-        slips="itself with 51 models",
+        question="Does anything slow down as models are added, and how many requests does one core serve?",
+        slips="this container with 51 models",
         headline=_scale,
         bars=_scale_bars,
         axis="ms, median, by HTTP",
@@ -223,11 +226,11 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         title="saved_model",
         command="python -m benchmarks.saved_model",
         result="saved_model/results/local",
-        question="What does OpenVINO INT8 give over TensorFlow at its best setting?",
+        question="How much faster is OpenVINO INT8 than TensorFlow at its best setting?",
         slips="TensorFlow, tuned by this project's own tuner and sent PNG",
         headline=_unet,
         bars=_unet_bars,
-        axis="images a second",
+        axis="images per second",
     ),
     Benchmark(
         title="neuron_encoder on timed virtual NeuronCores",
@@ -237,40 +240,40 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         slips="the published FastAPI pattern, on the same cores and host",
         headline=_neuron,
         bars=_neuron_bars,
-        axis="requests a second, 12 virtual cores",
+        axis="requests per second, 12 virtual cores",
     ),
     Benchmark(
         title="The load generator",
         command="python -m benchmarks.load_tests",
         result="load_tests/results/load_tests",
-        question="Does it tell the truth about a server that stalls, and how much can it send?",
-        slips="a closed loop, which hides stalls; a client that is the bottleneck unnoticed",
+        question="Does it report stalls of a server correctly, and how many requests can it send?",
+        slips="a closed loop, which hides stalls; a client that becomes the bottleneck unnoticed",
         headline=_load_tests,
         bars=lambda summary: list(_clients(summary).items()),
-        axis="requests a second of one worker",
+        axis="requests per second of one worker",
     ),
     Benchmark(
         title="The scaling simulator",
         command="python -m benchmarks.scaling_simulation",
         result="scaling_simulation/results/local",
-        question="Does the simulator foresee what scaling really does?",
-        slips="nobody: every figure is held against the local account's real scaling",
+        question="Does the simulator predict real scaling?",
+        slips="none; every figure is compared with real scaling in the local account",
         headline=_simulation,
     ),
     Benchmark(
         title="Verified requests",
         command="python -m benchmarks.request_verification",
         result="request_verification/results/local",
-        question="What does verifying every request to the local account cost?",
-        slips="the same server without verification, which is always ahead",
+        question="How much time does verifying each request to the local account take?",
+        slips="the same server without verification, which is the lower bound",
         headline=_verification,
     ),
     Benchmark(
-        title="The developer's clock",
+        title="Developer wait times",
         command="python -m benchmarks.developer_clock",
         result="developer_clock/results/local",
         question="How long does a developer wait for templates, and for everything to run?",
-        slips="itself: every library imported and every call across to Node counts",
+        slips="earlier versions of this project; imports and calls into Node dominate",
         headline=_clock,
         bars=lambda summary: [(each["figure"], each["median"]) for each in summary["figures"]],
         axis="s, median",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.wire import TIMEOUT_SECONDS, answer_status, connect
+from benchmarks.wire import TIMEOUT_SECONDS, connect, response_status
 
 _ATTEMPTS = 3
 
@@ -43,7 +43,7 @@ class _Connection:
 def closed_loop(
     targets: Sequence[Target], *, connections: int, seconds: float, warm_up: float
 ) -> dict[str, list[Answered]]:
-    """Run connections that each send a request once the previous one is answered; spread them evenly over targets.
+    """Run connections that each send a request once the previous one has its response; spread them evenly over targets.
 
     Returns the requests answered after the warm-up, by target; times are in seconds. Raises BenchmarkError for an
     invalid response, and if a server does not respond.
@@ -59,7 +59,7 @@ def closed_loop(
             while (now := time.perf_counter()) < end:
                 events = selector.select(TIMEOUT_SECONDS)
                 if not events:
-                    raise BenchmarkError(f"no answer within {TIMEOUT_SECONDS:.0f} s")
+                    raise BenchmarkError(f"no response within {TIMEOUT_SECONDS:.0f} s")
                 for key, _ in events:
                     connection = key.data
                     if _receive(connection, selector):
@@ -82,7 +82,7 @@ def _open(target: Target, first_request: int, selector: selectors.BaseSelector) 
 def _again(connection: _Connection, selector: selectors.BaseSelector) -> None:
     """Resend the request on a new connection, as clients do when a kept-alive one closes; its latency includes both."""
     if connection.attempts >= _ATTEMPTS:
-        raise BenchmarkError(f"{connection.target.name} closed {_ATTEMPTS} connections without an answer")
+        raise BenchmarkError(f"{connection.target.name} closed {_ATTEMPTS} connections without a response")
     connection.attempts += 1
     selector.unregister(connection.socket)
     connection.socket.close()
@@ -114,7 +114,7 @@ def _receive(connection: _Connection, selector: selectors.BaseSelector) -> bool:
         _again(connection, selector)
         return False
     received += data
-    status = answer_status(received)
+    status = response_status(received)
     if status not in (None, HTTPStatus.OK):
-        raise BenchmarkError(f"{connection.target.name} answers {bytes(received[:300]).decode(errors='replace')!r}")
+        raise BenchmarkError(f"{connection.target.name} returned {bytes(received[:300]).decode(errors='replace')!r}")
     return status is not None

@@ -21,7 +21,7 @@ CacheOption = Annotated[
     Path, typer.Option("--cache", default_factory=default_cache, help="folder that keeps environments and builds")
 ]
 ResultsOption = Annotated[
-    Path, typer.Option(help="folder of the recorded results", show_default="results beside the benchmark")
+    Path, typer.Option(help="folder of the recorded results", show_default="results/ in the benchmark's folder")
 ]
 
 

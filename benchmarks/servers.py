@@ -114,7 +114,7 @@ def _wait(program: Program, process: "subprocess.Popen[bytes]", log: Path, deadl
             raise BenchmarkError(f"{program.name} ended with exit code {process.returncode}: {last_lines(log)}")
         if time.perf_counter() > deadline:
             raise BenchmarkError(
-                f"{program.name} did not answer {program.ready} within {_START_SECONDS:g} s: {last_lines(log)}"
+                f"{program.name} did not respond on {program.ready} within {_START_SECONDS:g} s: {last_lines(log)}"
             )
         time.sleep(_POLL_SECONDS)
 

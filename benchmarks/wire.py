@@ -19,12 +19,12 @@ def connect(port: int, name: str) -> socket.socket:
     try:
         opened = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
     except OSError as error:
-        raise BenchmarkError(f"{name} takes no connection: {error}") from error
+        raise BenchmarkError(f"{name} refused the connection: {error}") from error
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return opened
 
 
-def answer_status(received: bytes | bytearray) -> int | None:
+def response_status(received: bytes | bytearray) -> int | None:
     """Return the status of a response once it is complete, else None; raises BenchmarkError without Content-Length."""
     head_end = received.find(_HEAD_END)
     if head_end < 0:
@@ -32,6 +32,6 @@ def answer_status(received: bytes | bytearray) -> int | None:
     head = bytes(received[:head_end]).lower()
     position = head.find(_LENGTH)
     if position < 0:
-        raise BenchmarkError(f"an answer has no Content-Length: {head[:200].decode(errors='replace')!r}")
+        raise BenchmarkError(f"a response has no Content-Length: {head[:200].decode(errors='replace')!r}")
     length = int(head[position + len(_LENGTH) :].partition(b"\r\n")[0])
     return int(head[9:12]) if len(received) >= head_end + len(_HEAD_END) + length else None

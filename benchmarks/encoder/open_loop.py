@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.wire import answer_status, connect
+from benchmarks.wire import connect, response_status
 
 _MOST_CONNECTIONS = 1000
 _LAST_SECONDS = 30.0
@@ -102,7 +102,7 @@ def _receive(
     except ConnectionResetError:
         data = b""
     connection.received += data
-    status = answer_status(connection.received)
+    status = response_status(connection.received)
     if not data or status is not None:
         now = time.perf_counter()
         if connection in waiting:

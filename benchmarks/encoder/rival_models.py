@@ -1,4 +1,4 @@
-"""Models of the engines that the product does not build, and of the one that needs its own interpreter."""
+"""Models of the engines that the project does not build, and of the one that needs its own interpreter."""
 
 import json
 import os
@@ -87,4 +87,4 @@ def _run(command: list[str], variables: Mapping[str, str], error: str) -> None:
     except OSError as problem:
         raise BenchmarkError(f"{error}: {problem}") from problem
     if done.returncode:
-        raise BenchmarkError(f"{error}; what it said is above")
+        raise BenchmarkError(f"{error}; see its output above")
