@@ -1,4 +1,4 @@
-"""`inference local dashboard`: the deployed dashboards, with live data, in a browser."""
+"""`inference local dashboard`: show the deployed dashboards with live data in a browser."""
 
 import socket
 import sys
@@ -16,7 +16,7 @@ from local_aws.dashboard.private_page import PrivatePage
 
 def dashboard(
     state: State,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="of the loopback interface; 0 takes a free one")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port on the loopback interface; 0 picks a free one")] = 0,
 ) -> None:
     """Serve a page that draws the dashboards of the running local account, until interrupted.
 
@@ -27,7 +27,7 @@ def dashboard(
 
     account = LocalAccount.read(state)
     if account is None:
-        fail("no local account runs: `inference local up`, then deploy something")
+        fail("no local account is running: run `inference local up`, then deploy something")
     try:
         app = create_app(account)
     except FileNotFoundError as error:
@@ -36,7 +36,7 @@ def dashboard(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
-            # Whoever reads the address may ask at once.
+            # A client may connect as soon as it has read the address.
             listener.listen()
         except OSError as error:
             fail(f"port is {port}: {error.strerror}; choose another, or 0 for a free one")

@@ -1,4 +1,4 @@
-"""`inference leftovers`: what of a deployment is still in the account after `cdk destroy`, and why."""
+"""`inference leftovers`: list what remains of a deployment after `cdk destroy`, and why."""
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.table import Table
@@ -11,9 +11,9 @@ from stacks.settings.deployment import Deployment, DeploymentError
 
 
 def list_leftovers(state: State, deployment: DeploymentName = "dev") -> None:
-    """List what of a deployment is in the account, and why; exit code 1 for an unexpected leftover.
+    """List what remains of a deployment in the account, and why; exit code 1 for an unexpected leftover.
 
-    Works on the running local account, or without one on the AWS account of the environment. Exit code 2: the account
+    Uses the running local account, or the AWS account of the environment if none is running. Exit code 2: the account
     cannot be listed.
     """
     try:

@@ -1,4 +1,4 @@
-"""`inference simulate`: an autoscaled endpoint under a day's traffic, before it is deployed."""
+"""`inference simulate`: simulate an autoscaled endpoint under a day's traffic before deploying it."""
 
 import json
 import math
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from sizing.simulation.traffic import Trace
 
 _MOST_EVENTS = 5e6
-"""Requests up to which every one of them is simulated unless a mode is asked for."""
+"""Requests up to which mode `auto` simulates each one."""
 _SPARE = 1.5
 
 
 class ChoiceError(ValueError):
-    """The options do not name one thing; the message says which there are."""
+    """Options that do not identify one choice; the message lists the choices."""
 
 
 # Groups of options in the help.
@@ -40,10 +40,10 @@ _ENDPOINT, _RUN = "Endpoint", "Run"
 def simulate(  # noqa: PLR0913 - options of the command
     workload: Annotated[str, typer.Argument(help="workload whose profiles are simulated")],
     variant: Annotated[
-        str | None, typer.Option(rich_help_panel=_PROFILE, help="variant of the profile, where there are several")
+        str | None, typer.Option(rich_help_panel=_PROFILE, help="variant of the profile, if several exist")
     ] = None,
     instance_type: Annotated[
-        str | None, typer.Option(rich_help_panel=_PROFILE, help="instance type of the profile, likewise")
+        str | None, typer.Option(rich_help_panel=_PROFILE, help="instance type of the profile, if several exist")
     ] = None,
     measured: Annotated[
         Path | None, typer.Option(rich_help_panel=_PROFILE, help="JSON file of profiles instead of the recorded ones")
@@ -56,12 +56,16 @@ def simulate(  # noqa: PLR0913 - options of the command
         ),
     ] = "diurnal",
     low: Annotated[
-        float, typer.Option(rich_help_panel=_TRAFFIC, min=0, help="lowest rate of made traffic, requests a second")
+        float,
+        typer.Option(rich_help_panel=_TRAFFIC, min=0, help="lowest rate of generated traffic, in requests per second"),
     ] = 10.0,
     peak: Annotated[
-        float, typer.Option(rich_help_panel=_TRAFFIC, min=0, help="highest rate of made traffic, requests a second")
+        float,
+        typer.Option(rich_help_panel=_TRAFFIC, min=0, help="highest rate of generated traffic, in requests per second"),
     ] = 100.0,
-    hours: Annotated[float, typer.Option(rich_help_panel=_TRAFFIC, min=0.01, help="length of made traffic")] = 24.0,
+    hours: Annotated[
+        float, typer.Option(rich_help_panel=_TRAFFIC, min=0.01, help="length of generated traffic, in hours")
+    ] = 24.0,
     deployment: Annotated[
         str | None,
         typer.Option(
@@ -71,33 +75,42 @@ def simulate(  # noqa: PLR0913 - options of the command
     endpoint: Annotated[
         str | None, typer.Option(rich_help_panel=_SCALING, help="with --deployment, the endpoint's key")
     ] = None,
-    minimum: Annotated[int, typer.Option(rich_help_panel=_SCALING, min=1, help="fewest instances")] = 1,
+    minimum: Annotated[int, typer.Option(rich_help_panel=_SCALING, min=1, help="minimum instances")] = 1,
     maximum: Annotated[
-        int | None, typer.Option(rich_help_panel=_SCALING, min=1, help="most instances; enough for the peak without it")
+        int | None,
+        typer.Option(rich_help_panel=_SCALING, min=1, help="maximum instances; default: enough for the peak"),
     ] = None,
     metric: Annotated[
-        str, typer.Option(rich_help_panel=_SCALING, help="invocations a minute, or concurrency, of each instance")
+        str,
+        typer.Option(
+            rich_help_panel=_SCALING, help="scaling metric of each instance: invocations (per minute) or concurrency"
+        ),
     ] = "invocations",
     target: Annotated[
         float | None,
-        typer.Option(rich_help_panel=_SCALING, help="of the metric; maximum rate x safety x 60 without it"),
+        typer.Option(rich_help_panel=_SCALING, help="target value of the metric; default: maximum rate x safety x 60"),
     ] = None,
     safety: Annotated[
-        float, typer.Option(rich_help_panel=_SCALING, min=0.01, max=1, help="share of the maximum rate to aim at")
+        float, typer.Option(rich_help_panel=_SCALING, min=0.01, max=1, help="fraction of the maximum rate to aim for")
     ] = 0.5,
-    scale_out_cooldown: Annotated[float, typer.Option(rich_help_panel=_SCALING, min=0, help="seconds")] = 60.0,
-    scale_in_cooldown: Annotated[float, typer.Option(rich_help_panel=_SCALING, min=0, help="seconds")] = 300.0,
+    scale_out_cooldown: Annotated[
+        float, typer.Option(rich_help_panel=_SCALING, min=0, help="cooldown after a scale-out, in seconds")
+    ] = 60.0,
+    scale_in_cooldown: Annotated[
+        float, typer.Option(rich_help_panel=_SCALING, min=0, help="cooldown after a scale-in, in seconds")
+    ] = 300.0,
     provisioning_seconds: Annotated[
-        float, typer.Option(rich_help_panel=_ENDPOINT, min=0, help="until a new instance takes requests")
+        float, typer.Option(rich_help_panel=_ENDPOINT, min=0, help="seconds until a new instance takes requests")
     ] = 240.0,
     routing: Annotated[
         str, typer.Option(rich_help_panel=_ENDPOINT, help="random, as SageMaker does by default, or least_outstanding")
     ] = "random",
     queue_limit: Annotated[
-        int | None, typer.Option(rich_help_panel=_ENDPOINT, min=0, help="waiting requests before an instance refuses")
+        int | None,
+        typer.Option(rich_help_panel=_ENDPOINT, min=0, help="queued requests before an instance rejects more"),
     ] = None,
     timeout_seconds: Annotated[
-        float, typer.Option(rich_help_panel=_ENDPOINT, min=0, help="after which a request has failed")
+        float, typer.Option(rich_help_panel=_ENDPOINT, min=0, help="seconds after which a request counts as failed")
     ] = 60.0,
     mode: Annotated[
         str, typer.Option(rich_help_panel=_RUN, help="events, aggregated, or auto: events up to 5 million requests")
@@ -174,8 +187,8 @@ def choose_profile(
 class Tracked:
     """Target tracking as the options describe it.
 
-    metric: `invocations` per minute, or `concurrency`, of each instance. target: of the metric; None for the maximum
-    rate times the safety. Cooldowns in seconds.
+    metric: `invocations` per minute, or `concurrency`, of each instance. target: target value of the metric; None for
+    the maximum rate times the safety. Cooldowns are in seconds.
     """
 
     minimum: int
@@ -186,7 +199,7 @@ class Tracked:
     scale_in_cooldown: float
 
     def scaling(self, profile: ServiceProfile, safety: float) -> Scaling:
-        """Return it as a deployment's settings have it; raises ChoiceError."""
+        """Return the settings of a deployment for it; raise ChoiceError."""
         if self.minimum > self.maximum:
             raise ChoiceError(f"minimum is {self.minimum} and maximum {self.maximum}: swap them")
         if self.metric not in ("invocations", "concurrency"):
@@ -228,7 +241,7 @@ def _traffic(kind: str, low: float, peak: float, seconds: int) -> "Trace":
             raise TrafficError(f"low is {low:g} and peak {peak:g}: swap them")
         return GENERATORS[kind](low, peak, seconds)
     if not Path(kind).is_file():
-        raise TrafficError(f"traffic is {kind!r}: give {', '.join(GENERATORS)}, or a CSV file that is there")
+        raise TrafficError(f"traffic is {kind!r}: give {', '.join(GENERATORS)}, or an existing CSV file")
     return read_trace(Path(kind))
 
 
@@ -273,8 +286,8 @@ def _print(result: "Result", profile: ServiceProfile) -> None:
         ("most instances", f"{result.peak_instances:,}"),
         ("changes of capacity", f"{len(result.actions):,}"),
         ("instance-hours", f"{result.instance_hours:,.1f}"),
-        ("$ a day", f"{result.usd_per_day:,.2f}"),
-        ("$ per million answered", f"{result.usd_per_million:,.2f}"),
+        ("$ per day", f"{result.usd_per_day:,.2f}"),
+        ("$ per million responses", f"{result.usd_per_million:,.2f}"),
     ):
         table.add_row(name, value)
     Console(width=None if sys.stdout.isatty() else 120, markup=False).print(table)

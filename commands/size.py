@@ -96,8 +96,8 @@ def show(sizing: Sizing, console: Console) -> None:
     profile = sizing.chosen.profile
     console.print(sizing.conclusion, highlight=False)
     if profile.place != "aws":
-        told = f"These figures are {profile.place}: {profile.source}. Measure on AWS before you rely on them."
-        console.print(told, highlight=False)
+        note = f"These figures are {profile.place}: {profile.source}. Measure on AWS before you rely on them."
+        console.print(note, highlight=False)
     console.print(yaml.safe_dump(sizing.settings, sort_keys=False).rstrip(), highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""`inference tune`: which settings of a serving container pay, found under load on the real endpoint."""
+"""`inference tune`: find the fastest settings of a serving container under load."""
 
 import signal
 import sys
@@ -34,35 +34,39 @@ from stacks.settings.saved_model import SavedModel, SavedModelEndpoint
 from stacks.settings.tensorflow_serving import TensorFlowServing
 
 _UPDATE_MINUTES = 8
-"""What SageMaker takes for a new configuration, roughly; only for the estimate that is shown."""
+"""Approximate minutes that SageMaker takes for a new configuration; used only for the displayed estimate."""
 _FAKE = (
-    "measured on a fake, not on TensorFlow Serving: it reads JSON in Python, one request at a time a process, "
-    "so that more processes pay more than they would there"
+    "measured on a fake, not on TensorFlow Serving: it reads JSON in Python, one request at a time per process, so "
+    "extra processes help more than they would on TensorFlow Serving"
 )
 
 
 def tune(  # noqa: PLR0913 - options of the command
     state: State,
     workload: Annotated[str, typer.Argument(help="name of a saved_model workload in the deployment")],
-    endpoint: Annotated[str | None, typer.Option(help="the endpoint's key; the first of its kind without it")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="endpoint key; default: the first that can be tuned")] = None,
     deployment: DeploymentName = "dev",
     candidate: Annotated[
         list[str] | None,
-        typer.Option(help='settings to try, as JSON {"inter_op_parallelism": 1}; instead of the sweep'),
+        typer.Option(help='settings to try instead of the sweep, as JSON: {"inter_op_parallelism": 1}'),
     ] = None,
-    clients: Annotated[int | None, typer.Option(min=1, help="of the closed loop; twice the vCPUs without it")] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="one turn of the closed loop")] = 4.0,
-    slices: Annotated[int, typer.Option(min=SLICES, help="turns of the closed loop")] = SLICES,
-    rate: Annotated[float | None, typer.Option(min=0.01, help="requests a second of the open loop")] = None,
-    open_seconds: Annotated[float, typer.Option(min=1, help="the open loop")] = 10.0,
-    p99_limit_ms: Annotated[float | None, typer.Option(min=0.1, help="choose nothing slower in the open loop")] = None,
+    clients: Annotated[
+        int | None, typer.Option(min=1, help="concurrent clients in the closed loop; default: twice the vCPUs")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="seconds per closed-loop turn")] = 4.0,
+    slices: Annotated[int, typer.Option(min=SLICES, help="number of closed-loop turns")] = SLICES,
+    rate: Annotated[float | None, typer.Option(min=0.01, help="requests per second in the open loop")] = None,
+    open_seconds: Annotated[float, typer.Option(min=1, help="duration of the open loop, in seconds")] = 10.0,
+    p99_limit_ms: Annotated[
+        float | None, typer.Option(min=0.1, help="P99 latency limit in the open loop, in milliseconds")
+    ] = None,
     output: Annotated[Path, typer.Option(help="folder of the table, the plot and the snippet")] = Path("build/tune"),
-    yes: Annotated[bool, typer.Option("--yes", help="on AWS: agree to what the endpoint beside costs")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="on AWS: accept the cost of the temporary endpoint")] = False,
 ) -> None:
-    """Sweeps TensorFlow Serving's knobs on an endpoint beside the deployed one; exit code 1 when none is fit.
+    """Try TensorFlow Serving settings on a temporary endpoint next to the deployed one; exit code 1 if none qualifies.
 
-    Works on the local account that runs, or without one on the AWS account of the environment. Whatever happens, the
-    endpoint beside is removed.
+    Uses the running local account, or the AWS account of the environment if none is running. The temporary endpoint is
+    always removed.
     """
     for received in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(received, signal.default_int_handler)
@@ -104,7 +108,7 @@ def tune(  # noqa: PLR0913 - options of the command
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The endpoint whose settings were tried. where: machine or instance type that ran them."""
+    """The endpoint whose settings were tried. where: machine or instance type of the measurements."""
 
     workload: str
     key: str
@@ -114,14 +118,14 @@ class Tuned:
 
 
 def choose(deployed: DeployedWorkload[Any], key: str | None) -> tuple[str, SavedModelEndpoint]:
-    """Return the endpoint of a key, or the first of TensorFlow Serving, that keeps its size; raises ValueError."""
+    """Return the endpoint of a key, or the first on TensorFlow Serving without scaling; raise ValueError."""
     settings = deployed.settings
     if not isinstance(settings, SavedModel):
         raise ValueError(f"workload is {deployed.name!r} of kind {settings.kind}: only kind saved_model can be tuned")
     fit = [name for name, each in settings.endpoints.items() if each.tunable]
     if key is not None and key not in fit:
         raise ValueError(
-            f"endpoint is {key!r}: choose one of TensorFlow Serving without scaling: {', '.join(fit) or 'none'}"
+            f"endpoint is {key!r}: choose one on TensorFlow Serving without scaling: {', '.join(fit) or 'none'}"
         )
     if not fit:
         raise ValueError(f"no endpoint of {deployed.name} has server tensorflow_serving and no scaling: add one")
@@ -138,8 +142,8 @@ def _estimate(plan: Plan, region: str, endpoint: SavedModelEndpoint) -> str:
     try:
         cost = f"about {hours * price(region, endpoint.instance_type).usd_per_hour:.2f} US dollars"
     except PriceError:
-        cost = "at its price, which is not in the table"
-    return f"this runs one {endpoint.instance_type} beside the endpoint for about {60 * hours:.0f} minutes, {cost}"
+        cost = "at a price that is not in the table"
+    return f"this runs one extra {endpoint.instance_type} for about {60 * hours:.0f} minutes, {cost}"
 
 
 def _run(
@@ -166,7 +170,7 @@ def _run(
 
         bench = EndpointBench(
             target,
-            # The answers of two settings are compared as masks in JSON, the form that needs no inference.py.
+            # Responses of two settings are compared as masks in JSON, the format that needs no inference.py.
             kind.requests_in(deployed, "json"),
             clients=plan.clients,
             seconds=seconds,

@@ -1,4 +1,4 @@
-"""`inference watch-scaling`: load on an endpoint, and its instances following it, live and as a plot."""
+"""`inference watch-scaling`: load an endpoint and show how its instances follow, live and as a plot."""
 
 import csv
 import json
@@ -39,12 +39,13 @@ def watch_scaling(  # noqa: PLR0913 - options of the command
     limit_seconds: Annotated[float, typer.Option(min=1, help="longest time altogether, in seconds")] = 1800.0,
     output: Annotated[Path, typer.Option(help="folder of the plot and the figures")] = Path("build/watch-scaling"),
 ) -> None:
-    """Load an endpoint until it has scaled out, then watch it scale in; exit code 1 when it did not do both.
+    """Load an endpoint until it has scaled out, then watch it scale in; exit code 1 unless it did both.
 
-    For an endpoint with an inference component it shows the component's copies, down to zero where they may go there.
+    For an endpoint with an inference component, it shows the component's copies, including zero copies if scaling
+    allows it.
 
-    Works on the running local account, or without one on the AWS account of the environment. In a local account alarms
-    and cooldowns pass INFERENCE_LOCAL_TIME_SCALE times faster, where it was started with that variable.
+    Uses the running local account, or the AWS account of the environment if none is running. In a local account, alarms
+    and cooldowns pass INFERENCE_LOCAL_TIME_SCALE times faster if it was started with that variable.
     """
     try:
         settings = Deployment.named(deployment)
@@ -60,7 +61,7 @@ def watch_scaling(  # noqa: PLR0913 - options of the command
         fail(f"the endpoint cannot be watched: {error}; is the workload deployed?")
     print(f"the figures and the plot are in {write(target, policy, moments, output)}", file=sys.stderr)
     if not scaled(policy, moments):
-        fail("the endpoint did not scale out to its most instances and back: see the plot")
+        fail("the endpoint did not scale out to its maximum capacity and back: see the plot")
 
 
 def time_scale(account: LocalAccount | None) -> float:
@@ -78,7 +79,7 @@ def time_scale(account: LocalAccount | None) -> float:
 def show(
     target: Target, policy: Policy, load: Load, load_seconds: float, limit_seconds: float, scale: float
 ) -> list[Moment]:
-    """Watches with a live table on stderr."""
+    """Watch with a live table on stderr, and return the moments."""
     console = Console(stderr=True, markup=False)
     if scale != 1:
         console.print(f"local account: alarms and cooldowns pass {scale:g} times faster than on AWS")
@@ -120,14 +121,14 @@ def _table(target: Target, policy: Policy, moments: Sequence[Moment]) -> Table:
 
 
 def scaled(policy: Policy, moments: Sequence[Moment]) -> bool:
-    """Whether there were the most instances at some moment, and the fewest at the end."""
+    """Return whether it reached the maximum capacity, and was back at the minimum at the end."""
     return max(moment.current for moment in moments) == policy.max_capacity and (
         moments[-1].current == policy.min_capacity
     )
 
 
 def write(target: Target, policy: Policy, moments: Sequence[Moment], folder: Path) -> Path:
-    """Write the figures as CSV and JSON, and the plot where matplotlib is installed; return the folder."""
+    """Write the figures as CSV and JSON, and the plot if matplotlib is installed; return the folder."""
     folder = folder / target.endpoint
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "moments.csv").open("w", newline="") as file:

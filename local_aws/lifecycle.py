@@ -151,5 +151,5 @@ def _wait(supervisor: "subprocess.Popen[bytes]", state: Path) -> LocalAccount:
         if supervisor.poll() is not None:
             break
         time.sleep(0.1)
-    told = "; ".join(f"{name}: {text}" for name, text in logs.items() if text)
-    raise LocalAccountError(f"the local account did not start: {told}")
+    message = "; ".join(f"{name}: {text}" for name, text in logs.items() if text)
+    raise LocalAccountError(f"the local account did not start: {message}")

@@ -97,7 +97,7 @@ def _check_queries(queries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _series(queries: Sequence[Mapping[str, Any]], start: float, end: float) -> dict[str, Series]:
-    """Return the values of every query by ID; expressions may use those that stand after them."""
+    """Return the values of every query by ID; expressions may refer to later queries."""
     found = {query["Id"]: _measured(query["MetricStat"], start, end) for query in queries if query.get("MetricStat")}
     metrics = dict(found)
     waiting = [query for query in queries if query.get("Expression")]
@@ -208,7 +208,7 @@ def list_dashboards(request: Request) -> dict[str, Any]:
 
 
 def alarm_is_for_metric(alarm: cloudwatch.Alarm, request: Request) -> bool:
-    """Return whether DescribeAlarmsForMetric returns an alarm: on exactly this metric, and as the request says."""
+    """Return whether DescribeAlarmsForMetric returns an alarm: it is on exactly this metric and matches the request."""
     dimensions, wanted = (
         {each["Name"]: each["Value"] for each in source.get("Dimensions") or []} for source in (alarm, request)
     )
@@ -256,7 +256,7 @@ def _invalid(message: str) -> CloudWatchError:
 
 
 def register() -> None:
-    """Replace what MiniStack ignores or does not have."""
+    """Register the operations that MiniStack lacks, and the checks that it omits."""
     cloudwatch.replace_operation("GetMetricData", get_metric_data)
     cloudwatch.replace_operation("ListDashboards", list_dashboards)
     cloudwatch.filter_alarms_for_metric(alarm_is_for_metric)

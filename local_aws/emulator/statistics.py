@@ -14,7 +14,7 @@ _INTERQUARTILE = "IQM"
 
 
 class StatisticError(ValueError):
-    """A name is not that of a statistic; the message quotes it."""
+    """Unknown statistic name; the message quotes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class _Bounds:
     percent: bool
 
     def inside(self, values: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Return the values within the bounds, with the part of their weight that is."""
+        """Return the values within the bounds, each with the fraction of its weight inside."""
         if not self.percent:
             return [(value, weight) for value, weight in values if self.low < value <= self.high]
         total, before, kept = sum(weight for _, weight in values), 0.0, []

@@ -266,7 +266,7 @@ def test_an_interrupted_tuner_leaves_no_endpoint(state: Path, folder: Path, tmp_
 def test_the_tuner_says_what_it_cannot_tune(state: Path, folder: Path) -> None:
     common = ("tune", "saved_model", "--deployment", str(folder / "e2e.yaml"))
     for arguments, part in (
-        (("--endpoint", "int8"), "choose one of TensorFlow Serving without scaling: tensorflow"),
+        (("--endpoint", "int8"), "choose one on TensorFlow Serving without scaling: tensorflow"),
         (("--candidate", '{"threads": 1}'), "unknown key 'threads'"),
     ):
         done = inference(state, *common, *arguments)

@@ -38,7 +38,7 @@ class CloudWatchError(ValueError):
 
 
 def replace_operation(name: str, respond: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
-    """Handle an operation with a function from the request to the response, in every protocol.
+    """Handle an operation, in every protocol, with a function that takes the request and returns the response.
 
     Timestamps in the response are seconds since 1970. The function may raise CloudWatchError.
     """
@@ -132,7 +132,7 @@ def dashboards() -> Sequence[Mapping[str, Any]]:
 
 
 def filter_alarms_for_metric(matches: Callable[[Alarm, Mapping[str, Any]], bool]) -> None:
-    """Let DescribeAlarmsForMetric return the alarms for which the function, given its request too, returns true."""
+    """Make DescribeAlarmsForMetric return the alarms for which `matches(alarm, request)` is true."""
 
     def handle(params: Any, body: Any, is_cbor: bool, is_json: bool = False) -> Any:
         request = _request(params, body, is_cbor or is_json)

@@ -62,5 +62,5 @@ def replace_build_runner(execute: Callable[[str, Project], None]) -> None:
 
 
 def wrap_start_build(wrap: Callable[[StartBuild], StartBuild]) -> None:
-    """Replace the handler of StartBuild by what `wrap` returns for it."""
+    """Replace the handler of StartBuild with what `wrap` returns for it."""
     codebuild._start_build = wrap(codebuild._start_build)

@@ -41,12 +41,12 @@ def extend_container_options(options: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def wrap_mark_stopped(wrap: Callable[[MarkStopped], MarkStopped]) -> None:
-    """Replace the function that records the end of a task by what `wrap` returns for it."""
+    """Replace the function that records the end of a task with what `wrap` returns for it."""
     ecs._mark_task_stopped = wrap(ecs._mark_task_stopped)
 
 
 def wrap_operation(operation: str, wrap: Callable[[Handle], Handle]) -> None:
-    """Replace the handler of an operation by what `wrap` returns for it."""
+    """Replace the handler of an operation with what `wrap` returns for it."""
     ecs._ACTION_MAP[operation] = wrap(ecs._ACTION_MAP[operation])
 
 

@@ -45,7 +45,7 @@ def user_keys() -> Mapping[str, dict[str, Any]]:
 
 
 def wrap_user_key_operations(wrap: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]) -> None:
-    """Replace the handlers that create, update and delete users' access keys by what `wrap` returns for each."""
+    """Replace the handlers that create, update and delete users' access keys with what `wrap` returns for each."""
     for operation in _USER_KEY_OPERATIONS:
         iam._IAM_HANDLERS[operation] = wrap(iam._IAM_HANDLERS[operation])
 

@@ -1,4 +1,4 @@
-"""List of the names that this package uses of MiniStack, and a check that the installed version has them."""
+"""MiniStack names that this package uses, and a check that the installed version has them."""
 
 import importlib
 from collections.abc import Mapping

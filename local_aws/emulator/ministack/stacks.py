@@ -12,7 +12,7 @@ Stack = dict[str, Any]
 
 
 class Operation(TypedDict):
-    """Members used here of the record that a rollback needs. `created`: logical IDs of new or changed resources."""
+    """The fields of a rollback record that this package uses. `created`: logical IDs of new or changed resources."""
 
     is_update: bool
     previous_stack: Stack | None

@@ -27,5 +27,5 @@ def has_image(repository: str, identifier: dict[str, str]) -> bool:
 
 
 def wrap_describe_images(wrap: Callable[[DescribeImages], DescribeImages]) -> None:
-    """Replace the handler of DescribeImages by what `wrap` returns for it."""
+    """Replace the handler of DescribeImages with what `wrap` returns for it."""
     ecr._describe_images = wrap(ecr._describe_images)

@@ -20,7 +20,7 @@ INT8 = ("encoder", "--variant", "int8", "--hours", "1")
 def test_a_flash_crowd_leaves_figures_and_a_plot(tmp_path: Path) -> None:
     code, told, _ = simulate(tmp_path, *INT8, "--traffic", "flash_crowd", "--low", "10", "--peak", "60")
     assert code == 0
-    assert "$ per million answered" in told
+    assert "$ per million responses" in told
     found = json.loads((tmp_path / "simulation.json").read_text())
     assert found["profile"]["place"] == "published"
     # Half of the published 25.56 queries a second, per minute.
@@ -56,7 +56,10 @@ def test_a_trace_and_measured_profiles_are_read_from_files(tmp_path: Path) -> No
     [
         (("nope",), "workload is 'nope'"),
         (("encoder",), "3 profiles match: choose one by --variant and --instance-type"),
-        ((*INT8, "--traffic", "nope"), "traffic is 'nope': give constant, diurnal, flash_crowd, failover, or a CSV"),
+        (
+            (*INT8, "--traffic", "nope"),
+            "traffic is 'nope': give constant, diurnal, flash_crowd, failover, or an existing CSV",
+        ),
         ((*INT8, "--low", "9", "--peak", "1"), "low is 9 and peak 1: swap them"),
         ((*INT8, "--metric", "cpu"), "metric is 'cpu'"),
         ((*INT8, "--mode", "fast"), "mode is 'fast'"),
