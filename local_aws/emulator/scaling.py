@@ -24,6 +24,7 @@ def _target(properties: Properties) -> Properties:
         "ResourceId": properties["ResourceId"],
         "MinCapacity": int(properties["MinCapacity"]),
         "MaxCapacity": int(properties["MaxCapacity"]),
+        **{name: properties[name] for name in ("RoleARN", "SuspendedState") if name in properties},
     }
 
 
@@ -53,13 +54,10 @@ def _identity(target: Properties) -> Properties:
 
 
 def _create_policy(logical_id: str, properties: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
-    resource, dimension, namespace = properties["ScalingTargetId"].split("|")
     request = {
         "PolicyName": properties["PolicyName"],
         "PolicyType": properties["PolicyType"],
-        "ServiceNamespace": namespace,
-        "ScalableDimension": dimension,
-        "ResourceId": resource,
+        **_target_of(properties),
         **{kind: _numbers(properties[kind]) for kind in _POLICIES if kind in properties},
     }
     arn = call(f"{_PREFIX}.PutScalingPolicy", request)["PolicyARN"]
@@ -77,10 +75,21 @@ def _update_policy(physical_id: str, old: Properties, new: Properties, stack: st
     return _create_policy("", new, stack)
 
 
-def _deleting(operation: str, request: Callable[[str], Properties]) -> Delete:
-    def delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes it
+def _of(target: str) -> Properties:
+    """Return the members that identify a scalable target, from its physical ID."""
+    resource, dimension, namespace = target.split("|")
+    return {"ServiceNamespace": namespace, "ScalableDimension": dimension, "ResourceId": resource}
+
+
+def _target_of(policy: Properties) -> Properties:
+    """Return the members that identify a policy's target; a template may give its ID or each of them."""
+    return _of(policy["ScalingTargetId"]) if "ScalingTargetId" in policy else _identity(policy)
+
+
+def _deleting(operation: str, request: Callable[[str, Properties], Properties]) -> Delete:
+    def delete(physical_id: str, properties: Properties) -> None:
         try:
-            call(f"{_PREFIX}.{operation}", request(physical_id))
+            call(f"{_PREFIX}.{operation}", request(physical_id, properties))
         except HostingError as error:
             if "No scal" not in str(error):
                 raise
@@ -101,13 +110,16 @@ def register() -> None:
         "AWS::ApplicationAutoScaling::ScalableTarget",
         create=_create_target,
         update=_update_target,
-        delete=_deleting("DeregisterScalableTarget", lambda i: {"ResourceId": i.split("|")[0]}),
+        delete=_deleting("DeregisterScalableTarget", lambda i, _: _of(i)),
         replacing=("ResourceId",),
     )
     register_resource(
         "AWS::ApplicationAutoScaling::ScalingPolicy",
         create=_create_policy,
         update=_update_policy,
-        delete=_deleting("DeleteScalingPolicy", lambda i: {"PolicyName": i.rpartition("policyName/")[2]}),
+        delete=_deleting(
+            "DeleteScalingPolicy",
+            lambda i, properties: {"PolicyName": i.rpartition("policyName/")[2], **_target_of(properties)},
+        ),
         replacing=("PolicyName",),
     )
