@@ -22,7 +22,7 @@ from load_tests.payloads import encoder
 from load_tests.plan import HttpTarget, Plan
 from local_aws.account import ROOT, LocalAccount
 from stacks.settings.hosting import ONLY_VARIANT
-from stacks.settings.neuron_encoder import NeuronEncoder, NeuronEndpoint
+from stacks.settings.neuron_encoder import NeuronEncoder
 
 USERS_OF_A_COPY = 2
 _WARM_UP_SECONDS = 3.0
@@ -32,7 +32,7 @@ _RESULTS = ROOT / "build" / "demo"
 def show(workload: DeployedWorkload[NeuronEncoder], seconds: float, account: LocalAccount) -> None:
     """Ask and drive every SageMaker endpoint with virtual NeuronCores; raises DemoError for any failed request."""
     for key, endpoint in workload.settings.endpoints.items():
-        if isinstance(endpoint, NeuronEndpoint) and endpoint.virtual_cores is not None:
+        if endpoint.virtual_cores is not None:
             _show(workload, key, endpoint.virtual_cores, seconds, account)
 
 
@@ -40,7 +40,6 @@ def _show(
     workload: DeployedWorkload[NeuronEncoder], key: str, cores: int, seconds: float, account: LocalAccount
 ) -> None:
     endpoint, name = workload.settings.endpoints[key], workload.endpoint_name(key)
-    assert isinstance(endpoint, NeuronEndpoint)
     url = _server(account, name)
     paths = copy_paths(range(cores), endpoint.copies_per_core)
     _ask(name, url, paths)

@@ -11,7 +11,7 @@ from load_tests.plan import HttpTarget
 from load_tests.report.model import Quality
 from sizing.facts import Facts
 from stacks.naming import camel
-from stacks.settings.neuron_encoder import NeuronEncoder, NeuronEndpoint, NeuronFleet
+from stacks.settings.neuron_encoder import Hosting, NeuronEncoder
 
 
 class NeuronEncoderKind(WorkloadKind[NeuronEncoder]):
@@ -51,7 +51,7 @@ class NeuronEncoderKind(WorkloadKind[NeuronEncoder]):
         """Return cores and copies of an endpoint, and its model's parity."""
         del variant
         endpoint = settings.endpoints[key]
-        virtual = endpoint.virtual_cores if isinstance(endpoint, NeuronEndpoint) else None
+        virtual = endpoint.virtual_cores
         cores = "NeuronCores" if virtual is None else f"{virtual} virtual NeuronCores"
         what = f"{cores}, {endpoint.copies_per_core} copies each"
         return Described(what, self.qualities(summaries[endpoint.model])[""])
@@ -59,7 +59,7 @@ class NeuronEncoderKind(WorkloadKind[NeuronEncoder]):
     def targets(self, workload: DeployedWorkload[NeuronEncoder], key: str, reached: Reached) -> list[Served]:
         """Return a fleet, or an endpoint by the paths of its copies where its servers can be reached."""
         endpoint = workload.settings.endpoints[key]
-        if isinstance(endpoint, NeuronFleet):
+        if endpoint.behind_load_balancer:
             return _fleet(workload, key, endpoint, reached)
         served = super().targets(workload, key, reached)
         if not reached.by_path or not endpoint.virtual_cores:
@@ -73,11 +73,7 @@ class NeuronEncoderKind(WorkloadKind[NeuronEncoder]):
     def caveats(self, settings: NeuronEncoder, keys: Sequence[str], *, local: bool) -> list[str]:
         """Say which endpoints have no accelerator."""
         del local
-        virtual = [
-            key
-            for key in keys
-            if isinstance(endpoint := settings.endpoints[key], NeuronEndpoint) and endpoint.virtual_cores is not None
-        ]
+        virtual = [key for key in keys if settings.endpoints[key].virtual_cores is not None]
         return [f"{', '.join(virtual)}: emulated on CPU; not an Inferentia result."] if virtual else []
 
 
@@ -96,7 +92,7 @@ def _replicas(name: str, reached: Reached) -> tuple[str, ...]:
     return urls
 
 
-def _fleet(workload: DeployedWorkload[NeuronEncoder], key: str, fleet: NeuronFleet, reached: Reached) -> list[Served]:
+def _fleet(workload: DeployedWorkload[NeuronEncoder], key: str, fleet: Hosting, reached: Reached) -> list[Served]:
     if reached.ready is not None and not reached.hosts:
         return []
     urls = tuple(reached.hosts) or (workload.outputs[f"{camel(key)}Url"],)

@@ -75,6 +75,8 @@ class NeuronEndpoint(NeuronServing, CapturedEndpoint, SingleVariantEndpoint):
     container cannot publish it. Concurrent requests per model come closest.
     """
 
+    behind_load_balancer: ClassVar[bool] = False
+
     hosting: Literal["sagemaker"]
     """Hosted by SageMaker."""
     instance_type: InstanceType = "ml.inf2.xlarge"
@@ -136,6 +138,8 @@ class CoreScaling(Settings):
 class NeuronFleet(NeuronServing, WorkloadEndpoint):
     """EC2 instances behind an internal load balancer, in a network of their own over two zones without internet."""
 
+    behind_load_balancer: ClassVar[bool] = True
+
     hosting: Literal["ec2"]
     """Hosted on EC2."""
     instance_type: str = "inf2.xlarge"
@@ -158,6 +162,16 @@ class NeuronFleet(NeuronServing, WorkloadEndpoint):
     """ARN of an ACM certificate, for HTTPS on port 443. Without it, HTTP on port 80."""
     scaling: CoreScaling | None = CoreScaling()
     """How the number of instances follows utilization, where max_instances exceeds min_instances."""
+
+    @property
+    def device(self) -> Device:
+        """What runs the models."""
+        return "neuron"
+
+    @property
+    def virtual_cores(self) -> None:
+        """Number of emulated NeuronCores: none, since a fleet has real ones."""
+        return None
 
     @property
     def scales(self) -> bool:

@@ -1,7 +1,7 @@
 """Requests and models of the largest size, designed to use much time or memory, by container."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -109,24 +109,43 @@ def _text(text: str) -> bytes:
     return b"SU" + bytes([len(text)]) + text.encode()
 
 
-def hostile(name: str, models: Path) -> st.SearchStrategy[Request]:
-    """Return hostile requests for one container. models: the folder of `save_models`, for the multi-model server."""
-    if name == "tabular":
-        path = "/models/CA/invoke"
-        loads = [
-            Request("POST", "/models", (), f'{{"model_name":"{each.name}","url":"{each}/model"}}'.encode())
-            for each in sorted(models.glob("*"))
-        ]
-        return st.sampled_from([*_posts(path, JSON, _ANY_JSON), *_posts(path, CSV, _CSV), *loads, *loads])
-    if name == "saved_model":
-        return st.sampled_from([*_posts("/invocations", JSON, _ANY_JSON), *_posts("/invocations", NPY, _ARRAYS)])
-    return st.sampled_from(_posts("/invocations", JSON, (*_ANY_JSON, *_QUESTIONS)))
+def _multi_model(models: Path) -> st.SearchStrategy[Request]:
+    loads = [
+        Request("POST", "/models", (), f'{{"model_name":"{each.name}","url":"{each}/model"}}'.encode())
+        for each in sorted(models.glob("*"))
+    ]
+    path = INVOCATIONS["tabular"]
+    return st.sampled_from([*_posts(path, JSON, _ANY_JSON), *_posts(path, CSV, _CSV), *loads, *loads])
+
+
+def _images(_models: Path) -> st.SearchStrategy[Request]:
+    path = INVOCATIONS["saved_model"]
+    return st.sampled_from([*_posts(path, JSON, _ANY_JSON), *_posts(path, NPY, _ARRAYS)])
+
+
+def _questions(_models: Path) -> st.SearchStrategy[Request]:
+    return st.sampled_from(_posts(INVOCATIONS["encoder"], JSON, (*_ANY_JSON, *_QUESTIONS)))
+
+
+INVOCATIONS = {
+    "encoder": "/invocations",
+    "neuron_encoder": "/invocations",
+    "saved_model": "/invocations",
+    "tabular": "/models/CA/invoke",
+}
+"""Path of an invocation, by container."""
+HOSTILE: dict[str, Callable[[Path], st.SearchStrategy[Request]]] = {
+    "encoder": _questions,
+    "neuron_encoder": _questions,
+    "saved_model": _images,
+    "tabular": _multi_model,
+}
+"""Hostile requests, by container, from the folder of `save_models`."""
 
 
 def crowd(name: str) -> Request:
     """Return a largest-size request that is refused only after it was read, for many clients to send at once."""
-    path = "/models/CA/invoke" if name == "tabular" else "/invocations"
-    return _posts(path, JSON, [_filled(b"{", b"\xff", b"}")])[0]
+    return _posts(INVOCATIONS[name], JSON, [_filled(b"{", b"\xff", b"}")])[0]
 
 
 def _posts(path: str, kind: str, bodies: Sequence[bytes]) -> list[Request]:
