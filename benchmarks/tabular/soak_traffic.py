@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import itertools
 import json
+import os
 import random
 import time
 from array import array
@@ -20,6 +21,7 @@ from benchmarks.tabular.soak_answers import Catalogue, Content
 from containers.tabular.features import archive_name
 from load_tests.closed_loop import Request, client, invoke
 from load_tests.payloads import tabular
+from load_tests.signed_requests import Signer
 from sizing.working_set import zipf
 
 if TYPE_CHECKING:
@@ -186,6 +188,7 @@ class Soak:
         self._to_add, self._pool = iter(to_add), pool
         self._customers, self._added = customers, set[str]()
         self._uploads: asyncio.Queue[str] = asyncio.Queue()
+        self._signer = Signer(os.environ)
 
     async def run(self, clients: int, on_part: Callable[[int], object]) -> None:
         """Send the plan's requests, `clients` at a time, and return once all uploads are also done.
@@ -266,9 +269,11 @@ class Soak:
             self.tally.examples.append(f"{name}, {kind}: {reply.body[:300].decode(errors='replace')}")
 
     async def _send(self, session: aiohttp.ClientSession, question: _Question) -> _Reply:
-        headers = {"Content-Type": tabular.CSV, "X-Amzn-SageMaker-Target-Model": question.name}
+        url = self._endpoint.url
+        named = {"Content-Type": tabular.CSV, "X-Amzn-SageMaker-Target-Model": question.name}
+        headers = self._signer.headers("POST", url, named, question.body)
         try:
-            async with session.post(self._endpoint.url, data=question.body, headers=headers) as answer:
+            async with session.post(url, data=question.body, headers=headers) as answer:
                 body = await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             return _lost(error)

@@ -19,7 +19,7 @@ ON = [{"Name": "EndpointName", "Value": "e"}]
 
 @pytest.fixture(scope="module", autouse=True)
 def cloudwatch(account: LocalAccount) -> Iterator[Any]:  # noqa: ARG001 - needs a running account
-    client = boto3.client("cloudwatch")
+    client: Any = boto3.client("cloudwatch")
     for number, moment in enumerate(MINUTES, 1):
         values = [float(number * value) for value in range(1, 11)]
         data = {"MetricName": "latency", "Dimensions": ON, "Timestamp": moment, "Values": values, "Counts": [1.0] * 10}
