@@ -1,4 +1,4 @@
-"""The one reader of text files that a person writes: traces, prices, payloads, profiles, deployments."""
+"""Read hand-written text files: traces, prices, payloads, profiles, deployments."""
 
 import codecs
 from pathlib import Path
@@ -32,5 +32,5 @@ def decode_text(content: bytes, name: str) -> str:
         ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise TextFileError(f"{name} line {line}: it has a NUL character: it is not a text file")
+        raise TextFileError(f"{name} line {line}: it has a NUL character, so it is not a text file")
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,7 +1,7 @@
-"""What every synthesized template must keep to, whoever added to it: the checks that cdk-nag has none of for endpoints.
+"""Checks of every synthesized template for rules on endpoints that cdk-nag lacks.
 
-`app.py` runs them at each synth and stops there with a line for each violation. They read templates and settings'
-profile only.
+`app.py` runs them at each synth, and stops with one line per violation. They read only templates and the deployment's
+profile.
 """
 
 import json
@@ -17,17 +17,17 @@ Templates = Mapping[str, Mapping[str, Any]]
 UNSCOPED_ACTIONS: Mapping[str, str] = {
     "cloudwatch:PutMetricData": "no resource in IAM; bound by cloudwatch:namespace",
     "ecr:GetAuthorizationToken": "no resource in IAM; the token opens the repositories that are granted",
-    "ec2:AssignPrivateIpAddresses": "network interfaces of functions, which Lambda makes and names",
-    "ec2:CreateNetworkInterface": "network interfaces in the deployment's subnets, which the service makes and names",
+    "ec2:AssignPrivateIpAddresses": "network interfaces of functions, which Lambda creates and names",
+    "ec2:CreateNetworkInterface": "network interfaces in the deployment's subnets, which the service creates and names",
     "ec2:CreateNetworkInterfacePermission": "hands such an interface to the service; EC2 takes a service's name for it",
-    "ec2:DeleteNetworkInterface": "the interfaces that the service made, whose names are not known before",
+    "ec2:DeleteNetworkInterface": "the interfaces that the service created, whose names are not known in advance",
     "ec2:DeleteNetworkInterfacePermission": "the same",
     "ec2:DescribeDhcpOptions": "no resource in IAM",
     "ec2:DescribeNetworkInterfaces": "no resource in IAM",
     "ec2:DescribeSecurityGroups": "no resource in IAM",
     "ec2:DescribeSubnets": "no resource in IAM",
     "ec2:DescribeVpcs": "no resource in IAM",
-    "ec2:UnassignPrivateIpAddresses": "network interfaces of functions, which Lambda makes and names",
+    "ec2:UnassignPrivateIpAddresses": "network interfaces of functions, which Lambda creates and names",
     "sts:GetServiceBearerToken": "no resource in IAM; bound to CodeArtifact by sts:AWSServiceName",
     "ssm:UpdateInstanceInformation": "no resource in IAM for instances that the agent registers",
     "ssmmessages:CreateControlChannel": "no resource in IAM",
@@ -35,7 +35,7 @@ UNSCOPED_ACTIONS: Mapping[str, str] = {
     "ssmmessages:OpenControlChannel": "no resource in IAM",
     "ssmmessages:OpenDataChannel": "no resource in IAM",
 }
-"""Actions that a policy may allow for every resource, and why; any other wants resources."""
+"""Actions that a policy may allow for every resource, and why; any other action must name resources."""
 _PINNED = re.compile(r"@sha256:[0-9a-f]{64}$|:[0-9a-f]{64}$")
 _RELEASED = re.compile(r"^<account>\.dkr\.ecr\..*/[a-z-]+:\d+\.\d+[\w.-]*$")
 """An image of AWS's own registries, whose account comes from a table by region, by the number of its release."""
@@ -54,7 +54,7 @@ class Violation:
 
 
 def check(templates: Templates, *, profile: str) -> list[Violation]:
-    """Every violation of every rule; profile: "dev" or "prod"."""
+    """Return all violations; profile: "dev" or "prod"."""
     return [
         Violation(name, resource, problem)
         for name, rule in RULES.items()
@@ -130,7 +130,7 @@ def _updates_roll_back(templates: Templates, profile: str) -> Iterator[tuple[str
 
 
 def _takes_updates(resource: Mapping[str, Any], resources: Mapping[str, Any]) -> bool:
-    """Whether it is an endpoint with models of its own, or a component: what is rolled out in steps."""
+    """Return whether updates of a resource roll out in steps: an endpoint with models of its own, or a component."""
     if resource["Type"] == "AWS::SageMaker::InferenceComponent":
         return True
     if resource["Type"] != "AWS::SageMaker::Endpoint":
@@ -189,7 +189,7 @@ def _policies_name_what_they_allow(templates: Templates, profile: str) -> Iterat
 
 
 def _statements(templates: Templates) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Of what roles may do; what a key or a bucket lets others do is bound to itself."""
+    """Yield the statements of roles and their policies; policies of keys and buckets apply only to themselves."""
     for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
         for name, policy in _of(templates, kind):
             for statement in _listed(policy["PolicyDocument"]["Statement"]):

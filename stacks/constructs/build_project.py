@@ -1,4 +1,4 @@
-"""A CodeBuild project that builds one workload's artifacts, with a role of just that."""
+"""A CodeBuild project that builds one workload's artifacts, with a least-privilege role."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _KEY_ACTIONS = (
     "kms:ReEncryptFrom",
     "kms:ReEncryptTo",
 )
-"""What CodeBuild does with a project's key ("Encrypt build outputs using a customer managed key" in its user guide)."""
+"""Actions of CodeBuild on a project's key ("Encrypt build outputs using a customer managed key" in its user guide)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class BuiltWorkload:
 class BuildProject(Construct):
     """The project, its log group and its role.
 
-    The CDK's own grants would let a build list and read more than its source, and write reports that it has none of.
+    The CDK's own grants would let a build list and read more than its source, and write reports, which it never does.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class BuildProject(Construct):
         logged = log_group(self, "Logs", key=key)
         self._cached = cache_prefix(workload.name)
         self._role_path = writer_path(environment, workload.name)
-        # A fleet's builds stand where its machines do.
+        # Builds on a fleet run in the fleet's network.
         own_network = network if fleet is None else None
         placing = [] if own_network is None else build_statements()
         self.role = self._build_role(workload, resources, logged, placing)
@@ -96,7 +96,7 @@ class BuildProject(Construct):
         self._prepare(settings)
         resource = self.project.node.default_child
         assert isinstance(resource, codebuild.CfnProject)
-        # By its ARN: its name alone leaves out the path, and no role is found then.
+        # Use the ARN: the role's name omits its path, so CodeBuild would not find the role.
         resource.service_role = self.role.role_arn
         # Keeps the build's environments and finished steps; CDK's own cache would grant the whole bucket.
         resource.cache = codebuild.CfnProject.ProjectCacheProperty(
@@ -111,7 +111,7 @@ class BuildProject(Construct):
             )
 
     def _packages(self, settings: ModelBuild) -> dict[str, codebuild.BuildEnvironmentVariable]:
-        """Variables that tell the build where packages come from, and the hub who asks; neither holds a secret."""
+        """Return variables with the package index and the Hub token's secret; neither value is a secret."""
         given = {}
         if settings.package_index is not None:
             given["PACKAGE_INDEX"] = codebuild.BuildEnvironmentVariable(value=settings.package_index)
@@ -122,7 +122,7 @@ class BuildProject(Construct):
         return given
 
     def _prepare(self, settings: ModelBuild) -> None:
-        """Lets the build read its packages and its token, where the settings name them."""
+        """Allow the build to read its packages and token, if configured."""
         if settings.hub_token_secret is not None:
             self.role.add_to_principal_policy(allow(["secretsmanager:GetSecretValue"], [settings.hub_token_secret]))
         repository = code_artifact(settings.package_index or "")
@@ -177,7 +177,7 @@ class BuildProject(Construct):
         acknowledge_wildcards(
             role,
             [own, cache],
-            "what a build writes is named after the hash of its inputs, below the prefix of its workload",
+            "a build's output is named after the hash of its inputs, below the prefix of its workload",
         )
         acknowledge_wildcards(
             role,
@@ -193,7 +193,7 @@ def cache_prefix(workload: str) -> str:
 
 
 def foreign_objects(url: str) -> list[str]:
-    """ARNs of an object, and of what it holds should it be a folder."""
+    """Return the ARNs of an object, and of its contents in case it is a folder."""
     arn = f"arn:{Aws.PARTITION}:s3:::{url.removeprefix('s3://').rstrip('/')}"
     return [arn, f"{arn}/*"]
 

@@ -1,4 +1,4 @@
-"""A model that SageMaker Neo compiles inside the deployment, and that is served only once it has proved itself."""
+"""A model that SageMaker Neo compiles during the deployment, served only after its responses were checked."""
 
 import hashlib
 import json
@@ -24,16 +24,16 @@ from stacks.settings.neo import FRAMEWORK, NeoCompilation
 
 _HANDLER = Path(__file__).parent / "compiled_model_handler"
 _CHECK_MINUTES = 45
-"""For the endpoint of a check to start, answer and end, with time to spare for a large instance."""
+"""Time for the endpoint of a check to start, respond and end, with a margin for a large instance."""
 _CHECK_RESOURCES = {"Model": "model", "EndpointConfig": "endpoint-config", "Endpoint": "endpoint"}
-"""What a check is made of, and where it stands in an ARN."""
+"""Resources of a check, and their type in an ARN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedOn:
-    """Where a compiled model's answers are compared with the original's: as it will be served.
+    """Where a compiled model's responses are compared with the original's: as it will be served.
 
-    reference_key: S3 key of requests and the original's answers, as model_build.saved_model.reference writes them.
+    reference_key: S3 key of requests and the original's responses, as model_build.saved_model.reference writes them.
     """
 
     image: ServedImage
@@ -42,11 +42,12 @@ class CheckedOn:
 
 
 class ModelCompiler(Construct):
-    """The custom resource provider that starts compilations, waits for them and checks what they made.
+    """The custom resource provider that starts compilations, waits for them and checks their results.
 
-    model: of the workload, whose builds are compiled.
+    model: model of the workload whose builds are compiled.
 
-    It belongs in another stack than the models: one that ends after them also ends the logs of how they ended.
+    It belongs in another stack than the models. The provider must be deleted after the models, so that it can delete
+    the logs of their deletion.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class ModelCompiler(Construct):
         )
 
     def allow_passing(self, scope: Construct, roles: Sequence[iam.IRole]) -> iam.Policy:
-        """Lets the handler hand roles to SageMaker, by a policy that stands where the roles do."""
+        """Allow the handler to pass roles to SageMaker, by a policy in the stack of the roles."""
         policy = iam.Policy(
             scope,
             "PassRoles",
@@ -163,7 +164,7 @@ class ModelCompiler(Construct):
                 resources,
                 "jobs and the endpoints of their checks are named after the deployment and the hash of their inputs",
             )
-        # SageMaker takes a grant on the key for the check's instances in the name of who creates their endpoint.
+        # SageMaker creates a grant on the key for the check's instances as the principal that creates the endpoint.
         is_complete.add_to_role_policy(
             iam.PolicyStatement(
                 actions=["kms:CreateGrant"],
@@ -189,9 +190,10 @@ class ModelCompiler(Construct):
 
 
 class CompiledModel(Construct):
-    """One compilation's result, under a key prefix that holds the hash of what was compiled and for what.
+    """One compilation's result, under a key prefix with the hash of its inputs and target.
 
-    Unchanged inputs never compile again. Without `check` only the archive is compared: nothing can run it here.
+    Unchanged inputs are never compiled again. Without `check`, only the archive is compared, because nothing can run it
+    here.
     """
 
     def __init__(
@@ -215,8 +217,8 @@ class CompiledModel(Construct):
             },
             "OutputConfig": settings.output_request(),
         }
-        # What the build made and for whom belong to it: two endpoints that compile alike do not share a job, so that
-        # one can go without the other's model.
+        # The job's name covers the build and the endpoint: endpoints with equal settings get separate jobs, so deleting
+        # one keeps the other's model.
         identity = json.dumps([built.digest, construct_id, model, job], sort_keys=True)
         digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
         self._compiler, self._name = compiler, f"{compiler.names}{digest}"
@@ -314,7 +316,7 @@ class CompiledModel(Construct):
             path=self._compiler.role_path,
             inline_policies={"Compile": iam.PolicyDocument(statements=statements)},
         )
-        acknowledge_wildcards(role, [written], "Neo names what it writes; the prefix is that of one compilation")
+        acknowledge_wildcards(role, [written], "Neo names its output; the prefix is that of one compilation")
         acknowledge_wildcards(role, [streams], "every job logs to this one group, in a stream that SageMaker names")
         acknowledge_wildcards(
             role, ["*"], "cloudwatch:PutMetricData has no resource in IAM; it is bound to SageMaker's namespaces"
@@ -322,7 +324,7 @@ class CompiledModel(Construct):
         return role
 
     def _json(self, value: Any) -> str:
-        """JSON in one text: CloudFormation turns the numbers of nested properties into texts."""
+        """Return JSON in one string, because CloudFormation turns numbers in nested properties into strings."""
         return Stack.of(self).to_json_string(value)
 
 

@@ -1,4 +1,4 @@
-"""The alarms of what an endpoint serves, a variant or an inference component, and the one that tells people."""
+"""Alarms of a variant or inference component, and the composite alarm that sends notifications."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,28 +15,31 @@ RUNBOOK = "docs/runbook.md"
 
 
 def alarm_names(endpoint_name: str, variants: Sequence[str], *, multi_model: bool) -> list[str]:
-    """Names of an endpoint's alarms, known before they are made, since its role may describe just these."""
+    """Return the names of an endpoint's alarms; its role, which is created first, may describe only these."""
     kinds = ["latency", "server-errors", *(["loading-wait"] if multi_model else [])]
     return [f"{endpoint_name}-{variant}-{kind}" for variant in variants for kind in kinds]
 
 
 def endpoint_alarm_name(endpoint_name: str) -> str:
-    """Name of the composite alarm over an endpoint's alarms."""
+    """Return the name of the composite alarm over an endpoint's alarms."""
     return f"{endpoint_name}-any"
 
 
 def endpoint_alarm(
     scope: Construct, *, endpoint_name: str, alarms: Sequence[cloudwatch.IAlarm], alerts: sns.ITopic
 ) -> cloudwatch.CompositeAlarm:
-    """Goes off with the first of the endpoint's alarms, and alone notifies: what follows from one fault is one message.
+    """Return a composite alarm that fires with the first of the endpoint's alarms.
 
-    Guardrails watch the alarms themselves, which name what is wrong; SageMaker's guide speaks of metric alarms only.
+    Only it notifies, so one fault sends one message. Guardrails watch the single alarms, because SageMaker's guide
+    mentions only metric alarms.
     """
     composite = cloudwatch.CompositeAlarm(
         scope,
         "AnyAlarm",
         composite_alarm_name=endpoint_alarm_name(endpoint_name),
-        alarm_description=f"an alarm of {endpoint_name} is on, its reason names which; see {RUNBOOK}#any",
+        alarm_description=(
+            f"An alarm of endpoint {endpoint_name} is firing. The state reason names it. See {RUNBOOK}#any"
+        ),
         alarm_rule=cloudwatch.AlarmRule.any_of(*alarms),
     )
     composite.add_alarm_action(actions.SnsAction(alerts))
@@ -52,11 +55,11 @@ def serving_alarms(
     alarms: EndpointAlarms,
     multi_model: bool,
 ) -> list[cloudwatch.Alarm]:
-    """Latency, errors and, of a multi-model endpoint, loading: alarms over the metrics with these dimensions.
+    """Return alarms on latency, errors and, for a multi-model endpoint, model loading, with these dimensions.
 
-    They notify nobody; `endpoint_alarm` does.
+    They do not notify; `endpoint_alarm` does.
 
-    variant: begins the constructs' ids and stands in the names.
+    variant: prefix of construct IDs; part of the alarm names.
     """
 
     def metric(name: str, statistic: str) -> cloudwatch.Metric:
@@ -84,7 +87,7 @@ def serving_alarms(
             f"{variant}ServerErrors",
             alarm_name=f"{endpoint_name}-{variant}-server-errors",
             alarm_description=(
-                f"{variant} answered {alarms.server_errors} or more requests with 5XX in a minute; "
+                f"{variant} returned {alarms.server_errors} or more 5XX responses in a minute; "
                 f"see {RUNBOOK}#server-errors"
             ),
             metric=metric("Invocation5XXErrors", "Sum"),
@@ -114,7 +117,7 @@ def serving_alarms(
 def _alarm(
     scope: Construct, construct_id: str, *, name: str, description: str, metric: cloudwatch.Metric, threshold: float
 ) -> cloudwatch.Alarm:
-    """Two minutes of three over the threshold: one slow minute wakes nobody."""
+    """Return an alarm for two of three minutes over the threshold, so one slow minute does not fire it."""
     return cloudwatch.Alarm(
         scope,
         construct_id,

@@ -1,4 +1,4 @@
-"""Application Auto Scaling of what serves an endpoint: a variant's instances, or an inference component's copies."""
+"""Application Auto Scaling of a variant's instances or an inference component's copies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from stacks.settings.scaling import Scaling, StepScaling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaled:
-    """What is scaled, and what CloudWatch and Application Auto Scaling call it.
+    """Names of a scalable target in CloudWatch and Application Auto Scaling.
 
-    label: begins the constructs' ids. name: begins the names of policies, scheduled actions and alarms.
-    unit: what there are more or fewer of. invocations, concurrency: the predefined metrics that may be tracked.
-    rate: the metric of invocations per minute and unit, with these dimensions.
+    label: prefix of construct IDs. name: prefix of the names of policies, scheduled actions and alarms.
+    unit: "instance" or "copy". invocations, concurrency: predefined metrics that can be tracked.
+    rate: metric of invocations per minute and unit, with these dimensions.
     """
 
     label: str
@@ -64,7 +64,7 @@ def scaled_component(component: str, label: str) -> Scaled:
 def add_scaling(scope: Construct, scaled: Scaled, scaling: Scaling, *, after: CfnResource) -> None:
     """Add the scalable target and its policies, which depend on the resource that they scale.
 
-    Where there may be none, a policy of its own brings back the first for a request that finds none.
+    If the capacity may be zero, a separate policy starts the first copy for a rejected request.
     """
     target = autoscaling.CfnScalableTarget(
         scope,
@@ -152,7 +152,7 @@ def _add_steps(scope: Construct, scaled: Scaled, step: StepScaling, target: auto
 
 
 def _add_scale_from_zero(scope: Construct, scaled: Scaled, target: autoscaling.CfnScalableTarget) -> None:
-    """One copy for the first request that is refused, as target tracking has nothing to multiply at 0.
+    """Add a policy that starts one copy after the first rejected request; target tracking cannot scale from 0.
 
     Source: "Scale an endpoint to zero instances" in the SageMaker developer guide.
     """
@@ -165,7 +165,8 @@ def _add_scale_from_zero(scope: Construct, scaled: Scaled, target: autoscaling.C
         step_scaling_policy_configuration=autoscaling.CfnScalingPolicy.StepScalingPolicyConfigurationProperty(
             adjustment_type="ChangeInCapacity",
             metric_aggregation_type="Maximum",
-            # As long as an instance takes to come: what is refused until then must not add a copy each minute.
+            # About the time an instance takes to start, so that rejections in the meantime do not add a copy per
+            # minute.
             cooldown=300,
             step_adjustments=[
                 autoscaling.CfnScalingPolicy.StepAdjustmentProperty(metric_interval_lower_bound=0, scaling_adjustment=1)
@@ -176,7 +177,7 @@ def _add_scale_from_zero(scope: Construct, scaled: Scaled, target: autoscaling.C
         scope,
         f"{scaled.label}FromZeroAlarm",
         alarm_name=f"{scaled.name}-from-zero",
-        alarm_description=f"{scaled.label} refused a request, as there was no {scaled.unit} to take it",
+        alarm_description=f"{scaled.label} rejected a request because no {scaled.unit} was running",
         namespace="AWS/SageMaker",
         metric_name="NoCapacityInvocationFailures",
         dimensions=_dimensions(scaled),

@@ -1,4 +1,4 @@
-"""The role that SageMaker takes on to serve endpoints."""
+"""The role that SageMaker assumes to serve endpoints."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def execution_role(
     image_repository_arn: str,
     resources: SharedResources,
 ) -> iam.Role:
-    """Return a role with what these endpoints need and no more.
+    """Return a role with only the permissions that these endpoints need.
 
     model_keys: S3 keys or key patterns of the archives. listed_prefix: what a multi-model endpoint may list.
     """
@@ -70,8 +70,8 @@ def execution_role(
             [image_repository_arn],
         ),
         allow(["ecr:GetAuthorizationToken"], ["*"]),
-        # The stack creates the log groups. A role that could would create one again after `cdk destroy`, and the next
-        # deployment would find its name taken.
+        # The stack creates the log groups. If the role could create log groups, SageMaker would recreate one after
+        # `cdk destroy`, and the next deployment would find its name taken.
         allow(
             ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
             [arn for group in log_groups for arn in (group, f"{group}:log-stream:*")],

@@ -1,4 +1,4 @@
-"""An endpoint whose instances hold no model, and the inference component that puts copies of one on them."""
+"""An endpoint without a model on its variant, and the inference component that places copies of one."""
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
@@ -23,8 +23,8 @@ from stacks.settings.hosting import DataCapture, InferenceComponent
 class ComponentEndpoint(Construct):
     """Endpoint configuration without a model, endpoint, and its one inference component with scaling and alarms.
 
-    SageMaker keeps as many instances as the copies need. Guardrails are those of the component, whose updates go out
-    in two halves; an endpoint of components has no blue/green update of its own.
+    SageMaker runs the number of instances that the copies need. Guardrails are those of the component, whose updates
+    roll out in batches; an endpoint of components has no blue/green update of its own.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ComponentEndpoint(Construct):
         return sagemaker.CfnEndpointConfig(
             self,
             "Config",
-            # What a variant's model says elsewhere, the configuration says where the variant has none.
+            # Without a model on the variant, the configuration itself needs role, isolation and VPC.
             execution_role_arn=role.role_arn,
             enable_network_isolation=True,
             vpc_config=None

@@ -1,4 +1,4 @@
-"""A network without internet: private subnets in two zones, and endpoints of just the services that are needed."""
+"""A network without internet: private subnets in two zones, and VPC endpoints of only the services it needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class IsolatedNetwork(Construct):
     and code without a route to the internet cannot be made to send anything there.
 
     services: get an interface endpoint, which serves only principals of this account.
-    clients: who the endpoints are for, in the words of the rules' descriptions.
+    clients: users of the endpoints, as text for the descriptions of security group rules.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Where things log: encrypted by the deployment's key, for a month, and gone with the stack."""
+"""Log groups encrypted with the deployment's key, kept for a month and deleted with the stack."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,10 @@ from constructs import Construct
 
 
 def log_group(scope: Construct, construct_id: str, *, key: kms.IKey, name: str | None = None) -> logs.LogGroup:
-    """Return a log group with a retention; a service's own would keep logs forever and stay behind on destroy.
+    """Return a log group with a retention; a log group that a service creates keeps logs forever, even after destroy.
 
-    name: begins as the key's policy says (`admit_logs`); absent, CloudFormation begins it with the stack's.
+    name: must start with a prefix that the key's policy admits (`admit_logs`); by default, CloudFormation prefixes the
+        stack's name.
     """
     return logs.LogGroup(
         scope,
@@ -25,7 +26,7 @@ def log_group(scope: Construct, construct_id: str, *, key: kms.IKey, name: str |
 
 
 def admit_logs(key: kms.Key, names: Sequence[str]) -> None:
-    """Lets CloudWatch Logs encrypt the log groups of these names with the key, `*` standing for any end, no others."""
+    """Allow CloudWatch Logs to use the key for log groups with these names only; `*` matches any suffix."""
     groups = [f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{name}" for name in names]
     key.add_to_resource_policy(
         iam.PolicyStatement(

@@ -1,4 +1,4 @@
-"""Instances with NeuronCores behind an internal load balancer, scaled by how busy their cores are."""
+"""Instances with NeuronCores behind an internal load balancer, scaled by core utilization."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,18 +37,18 @@ _SESSIONS = {
     "SsmMessages": ec2.InterfaceVpcEndpointAwsService.SSM_MESSAGES,
 }
 _GRACE = Duration.minutes(15)
-"""From an instance's start until its processes have loaded their traces."""
+"""Time from an instance's start until its processes have loaded their traces."""
 
 
 @jsii.implements(ec2.IMachineImage)
 class _NamedImage:
-    """A machine image by its id, whatever the region."""
+    """A machine image by its ID, in any region."""
 
     def __init__(self, image_id: str) -> None:
         self._image_id = image_id
 
     def get_image(self, scope: Construct) -> ec2.MachineImageConfig:
-        """As the CDK asks for it."""
+        """Return the image configuration for the CDK."""
         del scope
         return ec2.MachineImageConfig(
             image_id=self._image_id, os_type=ec2.OperatingSystemType.LINUX, user_data=ec2.UserData.for_linux()
@@ -57,7 +57,7 @@ class _NamedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetModel:
-    """What a fleet serves: an image, the S3 key of an archive, and the hashes that hold the archive to its build."""
+    """What a fleet serves: an image, the S3 key of an archive, and hashes that the archive must match."""
 
     image: ServedImage
     key: str
@@ -98,7 +98,7 @@ class LoadBalancedFleet(Construct):
             clients="the instances",
             key=key,
         )
-        # Nothing on an instance may make another.
+        # An instance may not create log groups.
         self._serving_logs, self._metrics_logs = (log_group(self, name, key=key) for name in ("Logs", "MetricsLogs"))
         script = start_script(
             HostProps(
@@ -207,7 +207,7 @@ class LoadBalancedFleet(Construct):
             launch_template=template,
             min_capacity=settings.min_instances,
             max_capacity=settings.max_instances,
-            # Left out, an update keeps the count that scaling has come to.
+            # Without it, an update keeps the count that scaling has reached.
             desired_capacity=settings.desired_instances,
             group_metrics=[autoscaling.GroupMetrics.all()],
             health_checks=autoscaling.HealthChecks.with_additional_checks(
@@ -228,10 +228,10 @@ class LoadBalancedFleet(Construct):
         acknowledge(
             group,
             "AS3",
-            "launches and terminations are scaling at work and stand in the group's activity history; what wants "
-            "somebody's attention, instances that do not answer, has an alarm on the alert topic",
+            "launches and terminations are normal scaling, recorded in the group's activity history; instances that do "
+            "not respond have an alarm on the alert topic",
         )
-        # An instance that starts before the endpoints are there finds no packages, and does not look again.
+        # An instance that starts before the VPC endpoints exist cannot install packages, and does not retry.
         group.node.add_dependency(self._network)
         return group
 
@@ -288,7 +288,7 @@ class LoadBalancedFleet(Construct):
         return balancer, target_group
 
     def _log_requests(self, access_logs: s3.IBucket) -> None:
-        """Has every request's line written to the access-log bucket: who, when, which path, which answer; no body.
+        """Log every request to the access-log bucket: client, time, path and status, without bodies.
 
         Source: "Enable access logs for your Application Load Balancer" in the Elastic Load Balancing user guide.
         """
@@ -328,19 +328,19 @@ class LoadBalancedFleet(Construct):
         metrics = self.target_group.metrics
         alarms = {
             "Latency": (
-                f"P99 of the answers is over {limits.p99_model_latency_ms:g} ms",
+                f"P99 response time is over {limits.p99_model_latency_ms:g} ms",
                 "latency",
                 metrics.target_response_time(statistic="p99", period=minute),
                 limits.p99_model_latency_ms / 1000,
             ),
             "ServerErrors": (
-                f"{limits.server_errors} or more answers in a minute are 5XX",
+                f"{limits.server_errors} or more 5XX responses in a minute",
                 "server-errors",
                 metrics.http_code_target(elb.HttpCodeTarget.TARGET_5XX_COUNT, period=minute),
                 limits.server_errors,
             ),
             "Unhealthy": (
-                "an instance does not answer /ping",
+                "an instance does not respond to /ping",
                 "unhealthy",
                 metrics.unhealthy_host_count(statistic="Maximum", period=minute),
                 1,

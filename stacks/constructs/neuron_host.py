@@ -1,4 +1,4 @@
-"""What an instance of a Neuron fleet does when it starts: a shell script, as a function of its placement."""
+"""The start script of an instance of a Neuron fleet, generated from its placement."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +16,9 @@ _SETUP_LOG = "/var/log/neuron-encoder-setup.log"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostProps:
-    """What the script is told; the texts may hold references that CloudFormation fills in.
+    """Inputs of the start script; their values may contain references that CloudFormation resolves.
 
-    endpoint: name, the metrics' dimension. registry: host of the image. model_url: of the archive in S3.
+    endpoint: name and metric dimension. registry: host of the image. model_url: S3 URL of the archive.
     archive_sha256: the archive's hash as its build reported it, in hex.
     """
 
@@ -81,7 +81,7 @@ def start_script(props: HostProps) -> str:
 def proxy_configuration(processes: Sequence[Process]) -> str:
     """Return the nginx configuration: any process serves `/ping` and `/invocations`, each serves its own cores' path.
 
-    A process that is gone or full is passed over. An inference changes nothing, so another process may try it.
+    A process that is down or full is skipped. Inference is idempotent, so another process may retry the request.
     """
     every = "\n".join(f"    server 127.0.0.1:{process.port} max_fails=1 fail_timeout=2s;" for process in processes)
     cores = "\n".join(
@@ -129,8 +129,8 @@ def _process_environment(process: Process) -> str:
 
 
 def _process_service(props: HostProps) -> str:
-    # Every process sees every device and reserves its own cores by number: in a container with some of the devices the
-    # runtime would count them anew. Two containers may share a device, never a core.
+    # Every container has every device, and reserves its own cores by number: with only some of the devices, the runtime
+    # would renumber them. Two containers may share a device, never a core.
     devices = " ".join(f"--device /dev/neuron{device}" for device in range(props.placement.instance.devices))
     return f"""[Unit]
 Description=BERT on the NeuronCores of process %i

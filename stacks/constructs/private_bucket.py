@@ -1,4 +1,4 @@
-"""Buckets that nobody outside can read, and that go with their stack where nothing is to be kept."""
+"""Private buckets, deleted with their stack unless data is retained."""
 
 from aws_cdk import CfnResource, Duration, RemovalPolicy
 from aws_cdk import aws_kms as kms

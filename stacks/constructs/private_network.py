@@ -1,4 +1,4 @@
-"""The network that everything of a deployment stands in, where its settings say so."""
+"""The private network of a deployment, if configured."""
 
 from collections.abc import Mapping, Sequence
 
@@ -81,18 +81,19 @@ def build_statements() -> list[iam.PolicyStatement]:
 
 
 def acknowledge_interfaces(role: iam.Role, *, builds: bool = False) -> None:
-    """Says why these statements have no resources."""
+    """Acknowledge that these statements have no resources."""
     acknowledge_wildcards(
         role,
         ["*", *([_ANY_INTERFACE] if builds else [])],
-        "the service makes, names and removes the network interfaces; EC2 has no name for them before",
+        "the service creates, names and deletes the network interfaces, so their names are not known in advance",
     )
 
 
 class PrivateNetwork(Construct):
-    """Two zones without a way to the internet; one security group for whatever runs in them.
+    """A network over two zones without internet access, with one security group for its members.
 
-    read: ARNs of other buckets' objects that recipes read, and of the buckets. packages: in CodeArtifact.
+    read: ARNs of other buckets' objects that recipes read, and of the buckets. packages: builds install from
+        CodeArtifact.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class PrivateNetwork(Construct):
                     *([f"{bucket}assets-*-{Aws.REGION}/*"] if packages else []),
                     *read,
                 ],
-                # Where custom resources leave their answers ("Access to Amazon S3" in the CloudFormation user guide).
+                # Where custom resources write their responses ("Access to Amazon S3" in the CloudFormation user guide).
                 writable=[f"{bucket}cloudformation-custom-resource-response-*/*"],
                 owned=[artifacts],
             ),
@@ -145,7 +146,7 @@ class PrivateNetwork(Construct):
 
     @property
     def named(self) -> Vpc:
-        """The network as models and load tests are given an existing one."""
+        """Return the network in the form of an existing VPC."""
         return Vpc(
             subnet_ids=tuple(subnet.subnet_id for subnet in self.vpc.isolated_subnets),
             security_group_ids=(self.members.security_group_id,),

@@ -57,7 +57,7 @@ class RealtimeEndpoint(Construct):
         }
         self.alarms = [alarm for each in alarms.values() for alarm in each]
         endpoint_alarm(self, endpoint_name=endpoint_name, alarms=self.alarms, alerts=resources.alerts)
-        # Nobody gets a shadow's answers, so nothing that it does takes an update back.
+        # A shadow's responses are discarded, so its alarms do not roll back an update.
         self._watched = [alarm for variant in variants if not variant.shadow for alarm in alarms[variant.name]]
         config = sagemaker.CfnEndpointConfig(
             self,
@@ -73,7 +73,7 @@ class RealtimeEndpoint(Construct):
             "Endpoint",
             endpoint_name=endpoint_name,
             endpoint_config_name=config.attr_endpoint_config_name,
-            # Without these an update sets scaled-out variants back to their initial count.
+            # Without these, an update resets scaled-out variants to their initial count.
             retain_all_variant_properties=True,
             exclude_retained_variant_properties=[
                 sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type="DesiredWeight")
@@ -89,7 +89,7 @@ class RealtimeEndpoint(Construct):
         if guardrails is None:
             return None
         return sagemaker.CfnEndpoint.DeploymentConfigProperty(
-            # SageMaker takes ten alarms at the most.
+            # SageMaker accepts at most ten alarms.
             auto_rollback_configuration=sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
                 alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=a.alarm_name) for a in self._watched[:10]]
             ),
@@ -166,5 +166,5 @@ def volume_key(instance_types: Iterable[str], key: kms.IKey) -> str | None:
 
 
 def capture_prefix(endpoint_name: str) -> str:
-    """Key prefix, in the artifact bucket, of an endpoint's captured requests and answers."""
+    """Return the key prefix, in the artifact bucket, of an endpoint's captured requests and responses."""
     return f"capture/{endpoint_name}"

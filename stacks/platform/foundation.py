@@ -1,4 +1,4 @@
-"""What every other stack stands on: key, buckets, alert topic, budget."""
+"""Resources that all other stacks share: key, buckets, alert topic, budget."""
 
 import json
 
@@ -24,7 +24,7 @@ from stacks.settings.model_build import code_artifact
 
 
 class FoundationStack(DeploymentStack):
-    """KMS key, artifact bucket with its access logs, alert topic; the private network and the budget where set."""
+    """KMS key, artifact bucket with its access logs, alert topic, and the private network and budget if configured."""
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id, deployment=deployment)
@@ -37,7 +37,7 @@ class FoundationStack(DeploymentStack):
             pending_window=Duration.days(7),
             removal_policy=removal,
         )
-        # What writes access logs, S3 and load balancers, writes only where S3 has the key.
+        # S3 and load balancers write access logs only to buckets encrypted with S3's own keys.
         self.access_logs = private_bucket(self, "AccessLogs", removal=removal)
         self.artifacts = private_bucket(
             self, "Artifacts", removal=removal, key=self.key, versioned=True, logs=self.access_logs
@@ -74,7 +74,7 @@ class FoundationStack(DeploymentStack):
             self._anomalies(deployment.budget, deployment.environment)
 
     def _protect_artifacts(self, deployment: Deployment) -> None:
-        """Let nobody but builds write what endpoints load: whoever can write there runs code in a container."""
+        """Allow only builds to write model artifacts, because anyone who can write them runs code in a container."""
         also = [] if deployment.retain_data else [emptying_role_arn(self)]
         for workload, settings in deployment.workloads.items():
             cache = cache_prefix(workload)

@@ -1,4 +1,4 @@
-"""Delivery: what is pushed is tested, deployed to dev, loaded there, approved by somebody, and deployed to prod."""
+"""Delivery: a push is tested, deployed to dev, load-tested there, manually approved, and deployed to prod."""
 
 import json
 import shlex
@@ -22,10 +22,10 @@ from stacks.settings.deployment import Deployment
 from stacks.settings.pipeline import LoadGate, Pipeline, Target, endpoint_names
 
 Compose = Callable[[Construct, Deployment], None]
-"""Adds a deployment's stacks to a scope: `app.compose`."""
+"""Add a deployment's stacks to a scope: `app.compose`."""
 _ROOT = Path(__file__).parents[2]
 _ASSETS_CLI = "4.7.3"
-"""The CDK's program that publishes assets; by itself the pipeline would take whatever is newest."""
+"""Version of the CDK's asset publisher; without it, the pipeline would use the newest."""
 _RUNTIMES = {"python": "3.11", "nodejs": "20"}
 _CHECKS = ("scripts/test tests/unit tests/infrastructure",)
 """Lint, types and every test that needs no AVX-512 VNNI, which not all build machines have."""
@@ -37,9 +37,9 @@ _GRANTED = (
 
 
 class PipelineStack(Stack):
-    """The pipeline, which deploys itself first when it changed, with its key, bucket and logs.
+    """The pipeline with its key, bucket and logs; if it changed, it first updates itself.
 
-    chosen: the context `pipeline` that it was synthesized with, and synthesizes itself with.
+    chosen: value of the context `pipeline` at synth, which the pipeline's own synth uses again.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PipelineStack(Stack):
         self._key = kms.Key(
             self,
             "Key",
-            description=f"Encrypts what goes through the pipeline {settings.name}",
+            description=f"Encrypts the artifacts of the pipeline {settings.name}",
             enable_key_rotation=True,
             pending_window=Duration.days(7),
             removal_policy=RemovalPolicy.DESTROY,
@@ -77,7 +77,7 @@ class PipelineStack(Stack):
         self._delivery.add_stage(
             self._stage(dev, settings.dev, compose), post=[self._gate(test, dev) for test in settings.load_tests]
         )
-        # A stage of its own: one that rolls back runs its actions again, and must not ask again.
+        # A separate stage: a stage that rolls back repeats its actions, and must not request approval again.
         self._delivery.add_wave("Approval").add_pre(
             pipelines.ManualApprovalStep(
                 "Approve",
@@ -147,7 +147,7 @@ class PipelineStack(Stack):
         return step
 
     def _roll_back(self, prod: Deployment) -> None:
-        """Deploys what was in prod before when its deployment fails, or an alarm of it goes off soon after."""
+        """Roll prod back if its deployment fails, or if one of its alarms fires soon after."""
         resource = self._delivery.pipeline.node.default_child
         assert isinstance(resource, codepipeline.CfnPipeline)
         index = [stage.stage_name for stage in self._delivery.pipeline.stages].index(prod.environment.capitalize())
@@ -237,7 +237,7 @@ def _runtimes() -> codebuild.BuildSpec:
 
 
 def _loading(test: LoadGate, dev: Deployment, region: str | None) -> list[iam.PolicyStatement]:
-    """Return what a load test may do: find out what is deployed, read payloads, invoke endpoints."""
+    """Return the permissions of a load test: read stack outputs and payloads, and invoke endpoints."""
     here = f"{region or Aws.REGION}:{Aws.ACCOUNT_ID}"
     names = [
         name
@@ -264,5 +264,5 @@ def _stack(test: LoadGate, dev: Deployment, region: str | None) -> str:
 
 
 def _bucket(dev: Deployment) -> str:
-    """ARN of the deployment's artifact bucket, whose name CloudFormation ends."""
+    """Return the ARN of the deployment's artifact bucket, whose name CloudFormation completes."""
     return f"arn:{Aws.PARTITION}:s3:::{dev.environment}-foundation-artifacts*"

@@ -16,18 +16,21 @@ Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=
 with hyphens, and SageMaker's names neither begin nor end with one."""
 _TAG = re.compile(r"[\w\s.:/=+@-]*")
 _MOST_TAGS = 45
-"""AWS allows fifty tags; this project, the CDK and CloudFormation add some."""
+"""AWS permits 50 tags; this project, the CDK and CloudFormation add some."""
 
 
 def _check_tags(tags: dict[str, str]) -> dict[str, str]:
     """Check the rules that all AWS services share; source: "Tag naming limits and requirements" in the AWS guide."""
     if len(tags) > _MOST_TAGS:
-        raise ValueError(f"there are {len(tags)} tags: give at most {_MOST_TAGS}, and AWS adds some")
+        raise ValueError(
+            f"there are {len(tags)} tags: at most {_MOST_TAGS} are allowed, since AWS permits 50 and this project, the "
+            "CDK and CloudFormation add some"
+        )
     for key, value in tags.items():
         if key == "environment":
-            raise ValueError("the tag 'environment' has the deployment's name: remove it, or name it otherwise")
+            raise ValueError("the tag 'environment' has the deployment's name: remove it or rename it")
         if key.lower().startswith("aws:"):
-            raise ValueError(f"the tag {key!r} begins with aws:, which AWS keeps for itself: name it otherwise")
+            raise ValueError(f"the tag {key!r} begins with aws:, which is reserved by AWS: rename it")
         for what, text, least, most in (("name", key, 1, 128), ("value", value, 0, 256)):
             if not least <= len(text) <= most or not _TAG.fullmatch(text):
                 raise ValueError(
@@ -98,7 +101,7 @@ def _check_type(key: str, annotation: Any, value: Any) -> None:
 
 
 def _alternatives(annotation: Any) -> set[Any]:
-    """Return the types that an annotation accepts, without what only limits them."""
+    """Return the types that an annotation accepts, without constraints."""
     if get_origin(annotation) is Annotated:
         return _alternatives(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):

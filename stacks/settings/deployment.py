@@ -70,13 +70,13 @@ class Deployment(Settings):
             data = read_yaml(path)
         except FileNotFoundError:
             others = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml"))) or "none"
-            raise DeploymentError(f"deployment {path.stem!r} is not there; choose one of: {others}") from None
+            raise DeploymentError(f"deployment {path.stem!r} was not found; choose one of: {others}") from None
         except YamlFileError as error:
             raise DeploymentError(str(error)) from error
         except OSError as error:
             raise DeploymentError(f"{path.name} cannot be read: {error.strerror}") from error
         if not isinstance(data, dict):
-            raise DeploymentError(f"{path.name}: it must hold settings by name, such as `environment: dev`")
+            raise DeploymentError(f"{path.name}: it must contain settings by name, such as `environment: dev`")
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -88,7 +88,7 @@ class Deployment(Settings):
         return cls.load(Path(name) if name.endswith(".yaml") else DEPLOYMENTS / f"{name}.yaml")
 
     def endpoint_name(self, workload: str, endpoint: str) -> str:
-        """Name of an endpoint, stable over updates."""
+        """Return the name of an endpoint, which stays the same across updates."""
         return "-".join([self.environment, workload, endpoint]).replace("_", "-")
 
     def with_vpc(self, vpc: Vpc) -> "Deployment":
@@ -158,15 +158,15 @@ class Deployment(Settings):
                 for setting, count in endpoint.minimum_counts.items():
                     if count < 2:
                         raise ValueError(
-                            f"workloads.{name}.endpoints.{key}.{setting} is {count} in profile prod: give at least 2, "
-                            "so that the loss of one Availability Zone stops nothing"
+                            f"workloads.{name}.endpoints.{key}.{setting} is {count} in profile prod: set at least 2, "
+                            "so the endpoint survives the loss of one Availability Zone"
                         )
             workload.check_production(f"workloads.{name}")
         return self
 
 
 def problem(file: str, detail: Any) -> str:
-    """One error of pydantic's in a line: file, path of the setting, what is wrong, and what was given."""
+    """Return a pydantic error as one line: file, path of the setting, problem, and the given value."""
     match detail["loc"]:
         # The chosen member of the union of kinds, which is no key of the file.
         case ("workloads", name, kind, *rest) if kind in KINDS:

@@ -49,7 +49,7 @@ class EncoderEndpoint(CapturedEndpoint):
 
     @property
     def enabled_variants(self) -> dict[str, Variant]:
-        """The variants that are switched on."""
+        """Return the enabled variants."""
         return {name: variant for name, variant in self.variants.items() if variant.enabled}
 
     @property
@@ -59,7 +59,7 @@ class EncoderEndpoint(CapturedEndpoint):
 
     @property
     def production_variants(self) -> dict[str, Variant]:
-        """The enabled variants whose answers go somewhere."""
+        """Return the enabled variants whose responses clients receive."""
         return {name: variant for name, variant in self.enabled_variants.items() if not variant.shadow}
 
     @property
@@ -79,7 +79,7 @@ class EncoderEndpoint(CapturedEndpoint):
 
     @property
     def instance_counts(self) -> dict[str, int]:
-        """How many instances the production variants begin with, by the path of the setting."""
+        """Return the initial instance counts of the production variants, by the path of the setting."""
         return {f"variants.{name}.instance_count": v.instance_count for name, v in self.production_variants.items()}
 
     @model_validator(mode="after")
@@ -88,7 +88,7 @@ class EncoderEndpoint(CapturedEndpoint):
         if not enabled:
             raise ValueError(f"no variant is enabled: enable one of {', '.join(self.variants)} or remove the endpoint")
         if len(enabled) > 10:
-            raise ValueError(f"{len(enabled)} variants are enabled: SageMaker allows 10 an endpoint; split it in two")
+            raise ValueError(f"{len(enabled)} variants are enabled: SageMaker allows 10 per endpoint; split it in two")
         if not any(variant.weight for variant in enabled.values()):
             raise ValueError("every weight is 0: give at least one enabled variant a weight above 0")
         check_shadows({name: (variant.weight, variant.shadow) for name, variant in enabled.items()})
@@ -133,6 +133,7 @@ def check_shadows(variants: Mapping[str, tuple[float, bool]]) -> None:
     ((name, weight),), ((served, most),) = shadows.items(), production.items()
     if not 0 < weight <= most:
         raise ValueError(
-            f"variants.{name}.weight is {weight:g} and variants.{served}.weight {most:g}: the shadow's divided by the "
-            f"other's is the share of requests that it gets a copy of; set one above 0 and at most {most:g}"
+            f"variants.{name}.weight is {weight:g} and variants.{served}.weight {most:g}: the shadow weight divided by "
+            "the production weight is the fraction of requests copied to the shadow; set the shadow weight above 0 "
+            f"and at most {most:g}"
         )

@@ -1,4 +1,4 @@
-"""Deployment guardrails: how an update of an endpoint goes out, and what SageMaker refuses of it."""
+"""Deployment guardrails: how an update of an endpoint rolls out, within the limits of SageMaker."""
 
 import math
 import re
@@ -97,7 +97,7 @@ class Guardrails(Settings):
         return self
 
     def check(self, counts: Mapping[str, int], scaling: Scaling | None) -> None:
-        """Raise ValueError for steps that an endpoint's instances cannot take.
+        """Raise ValueError for steps that do not suit the number of an endpoint's instances.
 
         counts: initial instances of each variant, by the path of their setting. An update keeps the number that scaling
             has reached.
@@ -112,16 +112,15 @@ class Guardrails(Settings):
             for setting, count in (counts if scaling is None else scaling.floors).items():
                 if count < 2:
                     raise ValueError(
-                        f"guardrails.traffic is {self.traffic!r} and {setting} {count}: half of the instances is the "
-                        f"most that a step may be, and there is no half of one; set {setting} 2, or traffic: "
-                        "all_at_once"
+                        f"guardrails.traffic is {self.traffic!r} and {setting} {count}: a step may cover at most half "
+                        f"of the instances, so at least 2 are needed; set {setting} to 2, or traffic: all_at_once"
                     )
                 self._check_part(self.size.share(count), f" and {setting} {count}")
             self._check_part(self.size.share(most), f" with up to {most} instances")
         self._check_timeout(most)
 
     def check_copies(self, copies: int, scaling: Scaling | None) -> None:
-        """Raise ValueError for an update that an inference component with that many copies cannot take."""
+        """Raise ValueError for an update that does not suit an inference component with this number of copies."""
         if self.traffic in ("canary", "linear"):
             raise ValueError(
                 f"guardrails.traffic is {self.traffic!r} with an inference_component, which SageMaker updates batch by "
@@ -131,7 +130,7 @@ class Guardrails(Settings):
             for setting, count in (
                 {"inference_component.copies": copies} if scaling is None else scaling.floors
             ).items():
-                # Where there are none, there is nothing to roll.
+                # Without copies, there is nothing to roll out.
                 if count:
                     self._check_part(self.step.share(count), f" and {setting} {count}")
         self._check_timeout(max(copies, 0 if scaling is None else scaling.most, 1))

@@ -45,7 +45,7 @@ def lacks_vnni(instance_type: str) -> bool:
 
 
 def has_local_nvme(instance_type: str) -> bool:
-    """Whether its storage is NVMe of the machine, which the hardware encrypts and which takes no key."""
+    """Return whether an instance type has local NVMe storage, which its hardware encrypts without a KMS key."""
     family = instance_type.split(".")[1]
     return family.startswith(("g4dn", "g5", "g6", "p4d", "p4de", "p5", "inf1", "inf2", "trn1")) or family.endswith("d")
 
@@ -96,7 +96,7 @@ class InferenceComponent(Settings):
         room = self._room(instance(instance_type))
         if not max(1, self.min_instances) <= instance_count <= self.max_instances:
             raise ValueError(
-                f"instance_count is {instance_count}: it is what the endpoint begins with, and must lie between "
+                f"instance_count is {instance_count}: it is the initial number of instances, and must lie between "
                 f"inference_component.min_instances {self.min_instances}, at least 1, and max_instances "
                 f"{self.max_instances}"
             )
@@ -112,7 +112,7 @@ class InferenceComponent(Settings):
         self._check_zero(scaling)
 
     def _room(self, on: Instance) -> int:
-        """How many copies an instance holds; raises ValueError when not even one."""
+        """Return how many copies fit on an instance; raise ValueError if none does."""
         reserved = (
             ("cpu_cores", self.cpu_cores, on.vcpus, "vCPUs"),
             ("memory_mib", self.memory_mib, int(on.memory_gib * 1024), "MiB"),
@@ -134,16 +134,16 @@ class InferenceComponent(Settings):
         reaches_zero = scaling is not None and scaling.reaches_zero
         if reaches_zero and self.min_instances:
             raise ValueError(
-                f"inference_component.min_instances is {self.min_instances} with a scaling.min_capacity of 0: without "
-                "copies the instances would still be paid for; set min_instances 0"
+                f"inference_component.min_instances is {self.min_instances} with a scaling.min_capacity of 0: you "
+                "would pay for instances that hold no copies; set min_instances to 0"
             )
         if not reaches_zero and not self.min_instances:
             raise ValueError(
-                "inference_component.min_instances is 0, but the copies never go to 0 and keep instances; set "
-                "scaling.min_capacity 0, or min_instances 1"
+                "inference_component.min_instances is 0, but the copies never go to 0 and need instances; set "
+                "scaling.min_capacity to 0, or min_instances to 1"
             )
         if not reaches_zero and not self.copies:
             raise ValueError(
-                "inference_component.copies is 0 and nothing would ever start one; set scaling.min_capacity 0, or "
-                "copies 1"
+                "inference_component.copies is 0 and nothing would ever start one; set scaling.min_capacity to 0, "
+                "or copies to 1"
             )

@@ -1,4 +1,4 @@
-"""Settings of the kind `neuron_encoder`: traced models, served by SageMaker endpoints or by fleets on EC2."""
+"""Settings of the kind `neuron_encoder`: traced models on SageMaker endpoints or EC2 fleets."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
@@ -39,7 +39,7 @@ class NeuronServing(Settings):
     """Tokenizer threads of each process."""
 
     def placement(self, instance_type: str, recipe: NeuronEncoderRecipe) -> Placement:
-        """Return the processes of an instance; raises PlacementError, a ValueError, where they do not fit."""
+        """Return the processes of an instance; raises PlacementError, a ValueError, if they do not fit."""
         demand = Demand(
             models=self.copies_per_core,
             cores_per_copy=recipe.cores_per_copy,
@@ -63,8 +63,8 @@ class NeuronServing(Settings):
         generation = neuron_instance(instance_type).generation
         if recipe.target != generation:
             raise ValueError(
-                f"instance_type is {instance_type!r} and models.{self.model}.target {recipe.target!r}: what is traced "
-                f"for one runs on no other; set target {generation!r}, or another instance_type"
+                f"instance_type is {instance_type!r} and models.{self.model}.target {recipe.target!r}: a trace runs "
+                f"only on the generation it was made for; set target {generation!r}, or another instance_type"
             )
 
 
@@ -91,14 +91,14 @@ class NeuronEndpoint(NeuronServing, CapturedEndpoint, SingleVariantEndpoint):
     def _possible(self) -> "NeuronEndpoint":
         if (self.device == "neuron") != (self.virtual_cores is None):
             raise ValueError(
-                f"device is {self.device!r} and virtual_cores {self.virtual_cores}: cpu and timed need the number of "
-                "cores to pretend, neuron has its own and takes none"
+                f"device is {self.device!r} and virtual_cores {self.virtual_cores}: set virtual_cores with device cpu "
+                "or timed; remove it with device neuron, which uses real cores"
             )
         self.check_instances(self.scaling)
         return self
 
     def check(self, recipe: NeuronEncoderRecipe) -> None:
-        """Raise ValueError where the endpoint cannot serve the model."""
+        """Raise ValueError if the endpoint cannot serve the model."""
         if self.device == "neuron":
             self._check_generation(self.instance_type, recipe)
             self.placement(self.instance_type, recipe)
@@ -115,7 +115,7 @@ class NeuronEndpoint(NeuronServing, CapturedEndpoint, SingleVariantEndpoint):
             )
 
     def container_environment(self) -> dict[str, str]:
-        """All of the container's variables."""
+        """Return all environment variables of the container."""
         values = self.environment() | {f"{PREFIX}DEVICE": self.device}
         if self.device == "neuron":
             values[f"{PREFIX}INSTANCE_TYPE"] = self.instance_type.removeprefix("ml.")
@@ -206,7 +206,7 @@ class NeuronFleet(NeuronServing, WorkloadEndpoint):
         return self
 
     def check(self, recipe: NeuronEncoderRecipe) -> None:
-        """Raise ValueError where the endpoint cannot serve the model."""
+        """Raise ValueError if the endpoint cannot serve the model."""
         self._check_generation(self.instance_type, recipe)
         self.placement(self.instance_type, recipe)
 
@@ -215,7 +215,7 @@ Hosting = Annotated[NeuronEndpoint | NeuronFleet, Field(discriminator="hosting")
 
 
 class NeuronEncoder(ModelsWorkload[NeuronEncoderRecipe]):
-    """Transformer encoders on NeuronCores: models to trace, and what serves them."""
+    """Transformer encoders on NeuronCores: models to trace, and endpoints that serve them."""
 
     build_kinds: ClassVar[tuple[str, ...]] = ("encoder",)
     builds_on_fleet: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""The settings of a delivery pipeline: where sources come from, what it deploys, and what must hold on the way."""
+"""Settings of a delivery pipeline: its source, deployments, load tests and approval."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,7 +111,7 @@ class Pipeline(Settings):
             return cls.model_validate(read_yaml(path))
         except FileNotFoundError:
             others = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml"))) or "none"
-            raise DeploymentError(f"pipeline {path.stem!r} is not there; choose one of: {others}") from None
+            raise DeploymentError(f"pipeline {path.stem!r} was not found; choose one of: {others}") from None
         except YamlFileError as error:
             raise DeploymentError(str(error)) from error
         except OSError as error:
@@ -143,7 +143,7 @@ class Pipeline(Settings):
                 yield f"{where}.on is 'fargate' and {self.dev.deployment} has no load_test: add it, or use machine"
         watched = len(endpoint_names(prod))
         if self.watch_minutes is not None and watched > MOST_WATCHED:
-            yield f"watch_minutes is set with {watched} endpoints in prod: at most {MOST_WATCHED}; unset it"
+            yield f"watch_minutes is set with {watched} endpoints in prod: the limit is {MOST_WATCHED}; remove it"
 
     @model_validator(mode="after")
     def _placed(self) -> "Pipeline":
@@ -151,25 +151,25 @@ class Pipeline(Settings):
             for part in ("account", "region"):
                 if getattr(target, part) is not None and getattr(self, part) is None:
                     raise ValueError(
-                        f"{name}.{part} is set and the pipeline's {part} is not: give it, as a pipeline that goes "
-                        "anywhere cannot hand artifacts to a certain place"
+                        f"{name}.{part} is set but the pipeline's {part} is not: set the pipeline's {part}; an "
+                        f"environment-agnostic pipeline cannot pass artifacts to a fixed {part}"
                     )
         elsewhere = self.dev.account not in (None, self.account)
         if elsewhere != (self.load_test_role_arn is not None):
             raise ValueError(
-                f"dev.account is {self.dev.account} and load_test_role_arn {self.load_test_role_arn}: a role is needed "
-                "where dev is in another account than the pipeline, and only there"
+                f"dev.account is {self.dev.account} and load_test_role_arn {self.load_test_role_arn}: set the role "
+                "if dev is in another account than the pipeline, and only then"
             )
         if self.watch_minutes is not None and self.prod.account not in (None, self.account):
             raise ValueError(
-                "watch_minutes is set and prod is in another account: CodePipeline sees the alarms of its own only; "
-                "leave it out"
+                "watch_minutes is set and prod is in another account: CodePipeline can watch only alarms of its own "
+                "account; remove watch_minutes"
             )
         return self
 
 
 def endpoint_names(deployment: Deployment, workload: str | None = None) -> list[str]:
-    """Names of a deployment's endpoints, or of one workload's."""
+    """Return the names of a deployment's endpoints, or of one workload's."""
     return [
         deployment.endpoint_name(name, key)
         for name, settings in deployment.workloads.items()

@@ -97,7 +97,7 @@ def _cron_problem(fields: list[str]) -> str | None:
         if (problem := field.problem(text)) is not None:
             return problem
         if text == "?" and not field.name.startswith("day"):
-            return f"its {field.name} is '?', which only the two days may be: write *"
+            return f"its {field.name} is '?', which is allowed only for day of the month and day of the week: write *"
     if (fields[2] == "?") == (fields[4] == "?"):
         return "exactly one of day of the month and day of the week must be '?'"
     return None

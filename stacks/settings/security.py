@@ -1,4 +1,4 @@
-"""Settings that lock a deployment down, and the refusal of secrets in any setting."""
+"""Settings that restrict a deployment's networks, and the check for secrets in any setting."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -108,15 +108,15 @@ def check_alone(others: Mapping[str, Any]) -> None:
     """Raise ValueError for another network in addition to private_network; others: by the path of their setting."""
     for setting, vpc in others.items():
         if vpc is not None:
-            raise ValueError(f"{setting} is set beside private_network, which is that network: leave one out")
+            raise ValueError(f"{setting} and private_network are both set, and each is a network: remove one")
 
 
 def check_sources(workloads: Mapping[str, Any]) -> None:
     """Raise ValueError for a recipe that reads from the internet, which private_network cannot reach."""
     for path, source in _from_internet(workloads, "workloads"):
         raise ValueError(
-            f"{path} is {source!r} and private_network is set, from which a build does not reach it: put it in S3 and "
-            "give its s3:// URL"
+            f"{path} is {source!r}, which builds cannot reach with private_network set: put it in S3 and give its "
+            "s3:// URL"
         )
 
 

@@ -30,7 +30,7 @@ class TabularEndpoint(SingleVariantEndpoint):
 
 
 _BUILD_FILES = ("summary.json", "failure.json", "requests.csv", "accuracy.png")
-"""What a build of churn models writes besides the models; a test holds it to the build."""
+"""Files that a build of churn models writes in addition to the models; a test compares them with the build."""
 
 
 class Tabular(Workload):
@@ -57,23 +57,23 @@ class Tabular(Workload):
     def _possible(self) -> "Tabular":
         if self.container == "builtin" and self.memory_per_model_mib:
             raise ValueError(
-                f"memory_per_model_mib is {self.memory_per_model_mib} with container 'builtin': that image takes what "
-                "it takes; remove it or use container: trees"
+                f"memory_per_model_mib is {self.memory_per_model_mib} with container 'builtin': this setting has no "
+                "effect on the built-in image; remove it or use container: trees"
             )
         return self
 
     @property
     def s3_urls(self) -> tuple[str, ...]:
-        """What the builds of this workload read from S3."""
+        """Return the S3 URLs that the builds of this workload read."""
         return self.recipe.s3_urls
 
     @property
     def writers(self) -> tuple[str, ...]:
-        """ARNs of those who may upload models."""
+        """Return the ARNs of the principals that may upload models."""
         return self.model_uploaders or ()
 
     def protected_keys(self, name: str) -> tuple[str, ...]:
-        """Return all keys where the uploaders are named, and else all but the models'."""
+        """Return all keys if uploaders are named, otherwise all keys except the models'."""
         if self.model_uploaders is not None:
             return super().protected_keys(name)
         return (f"{name}/build-cache.json", *(f"{name}/*/{file}" for file in _BUILD_FILES))

@@ -1,4 +1,4 @@
-"""The one reader of YAML files that a person writes: what it cannot read in only one way is an error with its place.
+"""Read hand-written YAML files strictly: an ambiguous value is an error that names its line and column.
 
 PyYAML follows YAML 1.1, in which `no` is false, `010` is 8, `1:30` is 90, and the second of two equal keys wins. YAML
 1.2 reads all of these differently, and so do people.
@@ -15,7 +15,7 @@ from sizing.text_files import TextFileError, read_text
 
 _MOST_CHARACTERS = 2**20
 _MOST_NODES = 100_000
-"""Most values of a file with its aliases followed: a few lines of nested aliases can stand for billions."""
+"""Most values of a file, with aliases resolved: a few lines of nested aliases can expand to billions."""
 _AMBIGUOUS = (
     (re.compile(r"[-+]?0[0-9_]+"), "write the number without leading zeros, or put text in quotes"),
     (re.compile(r"[-+]?0[xob][0-9a-fA-F_]+"), "write the number in decimal, or put text in quotes"),
@@ -29,7 +29,7 @@ _AMBIGUOUS = (
 
 
 class YamlFileError(ValueError):
-    """A YAML file that cannot be read in only one way; the message has the file, line, column and fix."""
+    """An invalid or ambiguous YAML file; the message has the file, line, column and fix."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -39,7 +39,9 @@ def read_yaml(path: Path) -> Any:
     except TextFileError as error:
         raise YamlFileError(str(error)) from error
     if len(text) > _MOST_CHARACTERS:
-        raise YamlFileError(f"{path.name} has {len(text)} characters, at most {_MOST_CHARACTERS} are read")
+        raise YamlFileError(
+            f"{path.name} has {len(text)} characters: the limit is {_MOST_CHARACTERS}; split it or remove comments"
+        )
     loader = _Loader(text)
     try:
         document = loader.get_single_data()
@@ -62,7 +64,7 @@ _KINDS = ("str", "int", "float", "bool", "null", "merge", "timestamp", "value", 
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader for JSON values, which refuses what is ambiguous.
+    """PyYAML's loader for JSON values, which refuses ambiguous values.
 
     Only true and false are booleans, as in YAML 1.2: yes, no, on and off are text.
     """
@@ -75,15 +77,14 @@ class _Loader(yaml.SafeLoader):
         return self.construct_document(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Return a mapping, whose own keys must be different texts; merged keys (`<<`) give way to them."""
+        """Return a mapping; its keys must be unique strings, and override merged keys (`<<`)."""
         seen: dict[str, yaml.Node] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag not in (_TEXT, _MERGE):
                 raise _error("a key must be text: put it in quotes", key)
             if (first := seen.setdefault(key.value, key)) is not key:
-                raise _error(
-                    f"the key {key.value!r} is in line {first.start_mark.line + 1} already: remove one of them", key
-                )
+                line = first.start_mark.line + 1
+                raise _error(f"duplicate key {key.value!r}, first used on line {line}: remove one of them", key)
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: Any) -> Any:
@@ -95,12 +96,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_scalar(node)
 
     def _count(self, node: yaml.Node, above: list[yaml.Node], so_far: int = 0) -> int:
-        """Return the number of values below a node, with aliases followed."""
+        """Return the number of values below a node, with aliases resolved."""
         if any(node is each for each in above):
             raise _error("an alias refers to a value that contains it", node)
         so_far += 1
         if so_far > _MOST_NODES:
-            raise _error(f"the file has more than {_MOST_NODES} values with its aliases followed", node)
+            raise _error(
+                f"the file has too many values with its aliases resolved: the limit is {_MOST_NODES}; split the "
+                "file or remove aliases",
+                node,
+            )
         if node.tag.startswith(_STANDARD) and node.tag.removeprefix(_STANDARD) not in _KINDS:
             raise _error(f"the tag {node.tag.removeprefix(_STANDARD)!r} is not supported: write plain values", node)
         if isinstance(node, yaml.CollectionNode):

@@ -1,4 +1,4 @@
-"""The stack of one workload, as far as it is the same for every kind."""
+"""The part of a workload's stack that all kinds share."""
 
 import shlex
 from typing import Generic, TypeVar
@@ -19,8 +19,7 @@ Kind = TypeVar("Kind", bound=Workload)
 class WorkloadStack(DeploymentStack, Generic[Kind]):
     """Builds what a workload's settings name, serves it, and shows it on a dashboard.
 
-    A kind implements `serve`. Resources of several workloads share an account, so whatever has a name of its own takes
-    it from `endpoint_name`.
+    A kind implements `serve`. Workloads share an account, so every named resource takes its name from `endpoint_name`.
     """
 
     def __init__(
@@ -49,13 +48,13 @@ class WorkloadStack(DeploymentStack, Generic[Kind]):
         return self.deployment.endpoint_name(self.workload, key)
 
     def build(self, construct_id: str, name: str, recipe: str) -> BuiltArtifact:
-        """Have the model of a recipe built; name: of the model, which its keys in the artifact bucket begin with."""
+        """Build the model of a recipe; name: name of the model, the prefix of its keys in the artifact bucket."""
         return BuiltArtifact(
             self, construct_id, build=self.models, name=name, recipe=recipe, artifacts=self.resources.artifacts
         )
 
     def warn(self, scope: Construct, name: str, warnings: list[str] | tuple[str, ...]) -> None:
-        """Print warnings at synth; name: tells them from others of the stack."""
+        """Print warnings at synth; name: prefix that keeps warning IDs unique."""
         for number, warning in enumerate(warnings):
             Annotations.of(scope).add_warning_v2(f"{self.workload.replace('_', '-')}:{name}-{number}", warning)
 
@@ -71,8 +70,8 @@ class WorkloadStack(DeploymentStack, Generic[Kind]):
 def invoke_command(endpoint: str, content_type: str, body: str, **targets: str) -> str:
     """Return the AWS CLI command that sends one request to an endpoint, for a shell and both versions of the AWS CLI.
 
-    The body comes from a file, which neither version decodes: text on the command line is base64 in version 2 unless
-    an option that version 1 does not have says otherwise.
+    The body comes from a file, which neither version decodes. Version 2 reads text on the command line as base64,
+    unless it gets an option that version 1 lacks.
 
     targets: further options of `invoke-endpoint`, with underscores for dashes.
     """

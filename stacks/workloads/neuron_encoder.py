@@ -20,7 +20,7 @@ _WITHOUT_SDK = {"DEVICE": "cpu", "BASE_IMAGE": PYTHON_BASE}
 
 
 class NeuronEncoderStack(WorkloadStack[NeuronEncoder]):
-    """Traces the models of the settings, and serves them by either hosting."""
+    """Trace the models of the settings, and serve them with either hosting."""
 
     def serve(self) -> list[Row]:
         """Add images, builds, endpoints and fleets."""
@@ -88,7 +88,7 @@ class NeuronEncoderStack(WorkloadStack[NeuronEncoder]):
         return self._built[model].hashes(self.settings.models[model].target)
 
     def _image(self, *, virtual: bool) -> ServedImage:
-        """Return the image for real or for virtual cores, made once however many hostings have it."""
+        """Return the image for real or for virtual cores, built once for all endpoints."""
         if virtual not in self._images:
             self._images[virtual] = container_image(
                 self,

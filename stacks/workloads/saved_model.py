@@ -1,4 +1,4 @@
-"""The stack of the kind `saved_model`: one network by TensorFlow Serving, by Neo and by OpenVINO, side by side."""
+"""The stack of the kind `saved_model`: one network on TensorFlow Serving, Neo and OpenVINO, side by side."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ from stacks.workloads.base import WorkloadStack
 
 
 class SavedModelStack(WorkloadStack[SavedModel]):
-    """Builds the network of the settings and serves it from every endpoint's own server."""
+    """Build the network of the settings, and serve it from each endpoint's server."""
 
     def serve(self) -> list[Row]:
         """Add images, the build, compilations and endpoints."""
@@ -38,7 +38,7 @@ class SavedModelStack(WorkloadStack[SavedModel]):
 
     def _serve(self, key: str, endpoint: SavedModelEndpoint, built: BuiltArtifact) -> None:
         image, name = self._image(endpoint), self.endpoint_name(key)
-        # `inference tune` serves the same model on an endpoint of its own, by the same role.
+        # `inference tune` serves the same model on a temporary endpoint, with the same role.
         tuning = [ServedEndpoint(name=tuning_endpoint_name(name), alarm_names=[])] if endpoint.tunable else []
         served = serve(
             self,
@@ -89,7 +89,7 @@ class SavedModelStack(WorkloadStack[SavedModel]):
         return compiled
 
     def _image(self, endpoint: SavedModelEndpoint) -> ServedImage:
-        """Return the server's image, made once however many endpoints have it."""
+        """Return the server's image, built once for all endpoints."""
         neo = endpoint.neo
         processor = instance(endpoint.instance_type).processor
         name = endpoint.server if neo is None else f"neo_{neo.processor}_{neo.version.image.replace('.', '')}"

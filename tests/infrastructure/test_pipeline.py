@@ -181,15 +181,15 @@ WRONG: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "a certain place from anywhere": (
         {"prod": {"deployment": "prod", "account": "123456789012"}},
-        "prod.account is set and the pipeline's account is not",
+        "prod.account is set but the pipeline's account is not",
     ),
     "another account's alarms": (
         {"account": "111111111111", "prod": {"deployment": "prod", "account": "222222222222"}, "watch_minutes": 5},
-        "CodePipeline sees the alarms of its own only",
+        "CodePipeline can watch only alarms of its own account",
     ),
     "another account without a role": (
         {"account": "111111111111", "dev": {"deployment": "dev", "account": "222222222222"}},
-        "a role is needed where dev is in another account",
+        "set the role if dev is in another account",
     ),
     "an unknown key": ({"watch_minuts": 5}, "did you mean 'watch_minutes'"),
 }

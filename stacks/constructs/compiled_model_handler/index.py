@@ -1,6 +1,6 @@
-"""Custom resource Custom::CompiledModel: has SageMaker Neo compile a model, and lets only a proven result be served.
+"""Custom resource Custom::CompiledModel: compiles a model with SageMaker Neo and checks the result.
 
-Nothing is kept between calls but what AWS holds under names that the properties give, so every step may be repeated.
+All state is in AWS, under names from the properties, so every step may be repeated.
 """
 
 import gzip
@@ -17,13 +17,13 @@ from botocore.exceptions import ClientError
 
 Event = dict[str, Any]
 NOTICE_FILE = "NOTICE.txt"
-"""What an archive has to say of itself; it goes into the verification."""
+"""Note in an archive that becomes part of the verification."""
 _GRAPHS = (".pb", ".pbtxt")
 _TEXTS = (".json", ".txt", ".md")
 _RUNNING = ("STARTING", "INPROGRESS", "STOPPING")
 _STARTING = ("Creating", "Updating", "SystemUpdating")
 _PROPAGATION_ATTEMPTS, _PROPAGATION_SECONDS = 10, 6
-"""Roles and policies that the same deployment made take some seconds until all of IAM knows them."""
+"""Roles and policies of the same deployment take some seconds to propagate through IAM."""
 _ANSWER_SECONDS = 70
 """SageMaker itself waits 60 s for a container; the first request to a compiled model may take long."""
 
@@ -40,7 +40,7 @@ def on_event(event: Event, context: object) -> dict[str, Any]:
         return {"PhysicalResourceId": event["PhysicalResourceId"]}
     job, wanted = _job(name), json.loads(properties["Job"])
     if job is not None and job["CompilationJobStatus"] not in _RUNNING and not _is_there(job, wanted):
-        # A job's name is for one job: without this a deployment that failed could never be tried again.
+        # Job names are unique: without this, a failed deployment could never be retried.
         boto3.client("sagemaker").delete_compilation_job(CompilationJobName=name)
         job = None
     if job is None:
@@ -113,18 +113,19 @@ def _check_changed(bucket: str, original: str, compiled: str, job: str) -> str:
     new = [name for name, digest in models.items() if digest not in {known for known, _ in before.values()}]
     same = [name for name, digest in models.items() if digest in graphs]
     if same or not new:
+        url = f"s3://{bucket}/{compiled}"
+        returned = f"the model unchanged: {', '.join(same or models)} in {url} is identical to the input"
         raise RuntimeError(
-            f"Neo's job {job} gave the model back as it was: {', '.join(same or models) or 'the archive is empty'} in "
-            f"s3://{bucket}/{compiled} is what was sent. It does that with a graph that it cannot compile "
-            "(github.com/neo-ai/neo-ai-dlr/issues/73); try another framework_version or target_device, or use "
-            "server: tensorflow_serving"
+            f"Neo job {job} returned {returned if models else f'no model: {url} has no model file'}. Neo does this for "
+            "graphs that it cannot compile (github.com/neo-ai/neo-ai-dlr/issues/73); try another framework_version or "
+            "target_device, or use server: tensorflow_serving"
         )
     notice = next((text for name, (_, text) in after.items() if name.rpartition("/")[2] == NOTICE_FILE), "")
     return f"{len(new)} of {len(models)} model files are new" + (f"; the archive says: {notice}" if notice else "")
 
 
 def _files(bucket: str, key: str) -> dict[str, tuple[str, str]]:
-    """SHA-256 of every file in an archive by its name, and the text of its notice."""
+    """Return the SHA-256 and the notice text of every file in an archive, by name."""
     found = {}
     body = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"]
     with tarfile.open(fileobj=body, mode="r|gz") as archive:
@@ -190,7 +191,7 @@ def _numbers(value: Any) -> Iterator[float]:
 def _start_check(check: dict[str, Any], model_url: str) -> None:
     """Serve the compiled model from an endpoint that exists only for the comparison."""
     name, client = check["Name"], boto3.client("sagemaker")
-    # What an interrupted attempt left would be in the way of the same names.
+    # Leftovers of an interrupted attempt would conflict with these names.
     _discard_check(name)
     model: dict[str, Any] = {"VpcConfig": check["VpcConfig"]} if "VpcConfig" in check else {}
     client.create_model(
@@ -217,7 +218,7 @@ def _start_check(check: dict[str, Any], model_url: str) -> None:
 
 
 def _discard_check(name: str) -> None:
-    """Begins to remove the endpoint, and removes its configuration and model; what is not there is no error."""
+    """Start to delete the endpoint, and delete its configuration and model; missing ones are no error."""
     client = boto3.client("sagemaker")
     for delete, argument in (
         (client.delete_endpoint, "EndpointName"),

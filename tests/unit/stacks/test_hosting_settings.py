@@ -72,7 +72,10 @@ def churn(instance_type: str, **endpoint: Any) -> dict[str, Any]:
         (fleet(10, traffic="canary", step="51%"), ["step is 51%", "at most 50% of a variant's instances for canary"]),
         (fleet(3, traffic="canary", step=2), ["step is 2 instances and instance_count 3", "at most 50%"]),
         (shadowed(B={"shadow": True, "weight": 2}), ["variants.B.weight is 2 and variants.A.weight 1", "at most 1"]),
-        (shadowed(B={"shadow": True, "weight": 0}), ["variants.B.weight is 0", "set one above 0"]),
+        (
+            shadowed(B={"shadow": True, "weight": 0}),
+            ["variants.B.weight is 0", "set the shadow weight above 0 and at most 1"],
+        ),
         (
             shadowed(B={}, C={"shadow": True}),
             ["variants.C.shadow is true with 2 production and 1 shadow variants", "SageMaker takes one of each"],
@@ -82,11 +85,11 @@ def churn(instance_type: str, **endpoint: Any) -> dict[str, Any]:
         (fleet(10, traffic="rolling", step="4%"), ["step is 4%", "5% to 50%"]),
         (
             fleet(1, traffic="canary"),
-            ["traffic is 'canary' and instance_count 1", "no half of one", "instance_count 2"],
+            ["traffic is 'canary' and instance_count 1", "at most half of the instances", "set instance_count to 2"],
         ),
         (
             fleet(2, scaling={"min_capacity": 1, **PER_INSTANCE}, traffic="linear"),
-            ["traffic is 'linear' and scaling.min_capacity 1", "set scaling.min_capacity 2"],
+            ["traffic is 'linear' and scaling.min_capacity 1", "set scaling.min_capacity to 2"],
         ),
         (
             fleet(4, scaling={"min_capacity": 4, "max_capacity": 20, **PER_INSTANCE}, traffic="linear", step=1),
@@ -137,16 +140,16 @@ def churn(instance_type: str, **endpoint: Any) -> dict[str, Any]:
             ["max_instances is 1: 1 copy fits on ml.c6i.2xlarge, and there may be 4", "set max_instances 4"],
         ),
         (asleep(min_instances=2), ["min_instances is 2 and max_instances 1: swap them"]),
-        (asleep(min_instances=1), ["min_instances is 1 with a scaling.min_capacity of 0", "set min_instances 0"]),
+        (asleep(min_instances=1), ["min_instances is 1 with a scaling.min_capacity of 0", "set min_instances to 0"]),
         (asleep(copies=5), ["inference_component.copies is 5: it must lie between scaling.min_capacity 0"]),
         (
             unet(inference_component=component(min_instances=0)),
-            ["min_instances is 0, but the copies never go to 0", "set scaling.min_capacity 0"],
+            ["min_instances is 0, but the copies never go to 0", "set scaling.min_capacity to 0"],
         ),
         (unet(inference_component=component(copies=0)), ["copies is 0 and nothing would ever start one"]),
         (
             unet(inference_component=component(), instance_count=2),
-            ["instance_count is 2: it is what the endpoint begins with", "max_instances 1"],
+            ["instance_count is 2: it is the initial number of instances", "max_instances 1"],
         ),
         (
             {**asleep(), "profile": "prod"},

@@ -47,8 +47,11 @@ def fleet(**changes: Any) -> NeuronFleet:
         ({"processes": 3}, r"endpoints.e: copies is 3: inf2.xlarge has 2 NeuronCores"),
         ({"host_mib": 9000}, r"at 8.8 GiB of host memory each: inf2.xlarge has 16 GiB, enough for 1"),
         ({"model": "other"}, "endpoints.e.model is 'other': choose one of models: m"),
-        ({"device": "cpu", "instance_type": "ml.c6i.xlarge", "target": "cpu"}, "need the number of cores to pretend"),
-        ({"virtual_cores": 2}, "neuron has its own and takes none"),
+        (
+            {"device": "cpu", "instance_type": "ml.c6i.xlarge", "target": "cpu"},
+            "set virtual_cores with device cpu or timed",
+        ),
+        ({"virtual_cores": 2}, "remove it with device neuron, which uses real cores"),
         ({"device": "cpu", "virtual_cores": 2, "target": "cpu"}, "which has NeuronCores of its own"),
         (
             {"device": "timed", "virtual_cores": 2, "instance_type": "ml.c6i.xlarge"},

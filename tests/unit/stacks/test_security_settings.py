@@ -119,11 +119,11 @@ def without_internet(**changes: Any) -> dict[str, Any]:
         ),
         (
             without_internet(vpc={"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}),
-            ["vpc is set beside private_network"],
+            ["vpc and private_network are both set"],
         ),
         (
             without_internet(load_test={"vpc": {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}}),
-            ["load_test.vpc is set beside private_network"],
+            ["load_test.vpc and private_network are both set"],
         ),
         (without_internet(permissions_boundary="a boundary"), ["permissions_boundary", "a boundary"]),
     ],

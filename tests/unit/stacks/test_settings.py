@@ -154,7 +154,7 @@ def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_names_the_ones_that_exist() -> None:
-    with pytest.raises(DeploymentError, match="'nope' is not there; choose one of: dev, prod, prod-local, published"):
+    with pytest.raises(DeploymentError, match="'nope' was not found; choose one of: dev, prod, prod-local, published"):
         Deployment.load(DEPLOYMENTS / "nope.yaml")
 
 
