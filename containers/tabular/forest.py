@@ -101,7 +101,7 @@ def read_forest(trees: Iterable[Mapping[str, Any]], features: int, file_bytes: i
     columns.clear()
     if (categorical := joined.pop("split_type")).any():
         raise ModelError(
-            f"tree {tree_of(categorical.argmax())} has categorical splits, which are not served here: use "
+            f"tree {tree_of(categorical.argmax())} has categorical splits, which are not supported: use "
             "container: builtin"
         )
     left, right, feature = (joined[name].astype(np.int32) for name in _INTEGERS[:3])

@@ -108,14 +108,14 @@ def read_model(data: bytes, names: Sequence[str] = ()) -> TreeEnsemble:
 def _ensemble(learner: dict[str, Any], file_bytes: int, names: Sequence[str]) -> TreeEnsemble:
     booster, objective = learner["gradient_booster"], learner["objective"]["name"]
     if booster["name"] != "gbtree":
-        raise ModelError(f"the booster is {booster['name']!r}: only gbtree is served here; use container: builtin")
+        raise ModelError(f"the booster is {booster['name']!r}: only gbtree is supported; use container: builtin")
     if objective not in _LOGISTIC | _IDENTITY:
         served = ", ".join(sorted(_LOGISTIC | _IDENTITY))
-        raise ModelError(f"the objective is {objective!r}: only {served} are served here; use container: builtin")
+        raise ModelError(f"the objective is {objective!r}: only {served} are supported; use container: builtin")
     parameters = learner["learner_model_param"]
     features = int(parameters["num_feature"])
     if int(parameters["num_class"]) > 1 or int(parameters.get("num_target", 1)) > 1:
-        raise ModelError("the model has several outputs: only one is served here; use container: builtin")
+        raise ModelError("the model has several outputs: only one is supported; use container: builtin")
     forest = read_forest(_used_trees(learner), features, file_bytes)
     if names and (columns := _columns(learner.get("feature_names"), features, names)) is not None:
         known = (forest.feature >= 0) & (forest.feature < features)

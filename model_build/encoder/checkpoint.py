@@ -1,7 +1,7 @@
-"""Load a user's checkpoint, and refuse one that cannot give a sound model.
+"""Load a user's checkpoint, and refuse a broken one.
 
-Everything that transformers only warns about is an error here: a model with random layers, or one whose tokenizer does
-not fit it, would pass the accuracy gate, which compares INT8 with the same broken FP32 model.
+Warnings of transformers are errors here: a model with random layers or the wrong tokenizer would pass the accuracy
+gate, which compares INT8 with the same broken FP32 model.
 """
 
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from model_build.errors import BuildError
 _LABELS = 2
 """Outputs of a question-answering head: the logits of an answer's start and of its end."""
 _UNUSED = "bert.pooler."
-"""Weights that older checkpoints keep although a question-answering head does not read them."""
+"""Prefix of weights that older checkpoints contain although a question-answering head does not read them."""
 _SHOWN = 3
-"""Names of weights that a message quotes."""
+"""Number of weights that a message names."""
 _FIREWALL = "behind a firewall, put a save_pretrained folder in S3 and use source.kind=s3"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A sound model and its tokenizer."""
+    """A checked model and its tokenizer."""
 
     model: BertForQuestionAnswering
     tokenizer: PreTrainedTokenizerBase
 
 
 def load_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
-    """Load a save_pretrained folder or a Hub model in FP32; raises BuildError with one line that says what is wrong."""
+    """Load a save_pretrained folder or a Hub model in FP32; raises BuildError with one line."""
     config = _config(name, revision)
     model = _model(name, revision)
     tokenizer = _tokenizer(name, revision)
@@ -48,7 +48,7 @@ def check_length(config: Any, max_seq_length: int) -> None:
 
 
 def _config(name: str, revision: str | None) -> Any:
-    """Return the configuration, which says what the weights are before anything else is read."""
+    """Return the configuration, which is checked before the weights are read."""
     try:
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:
@@ -91,8 +91,8 @@ def _model(name: str, revision: str | None) -> BertForQuestionAnswering:
         )
     surplus = sorted(key for key in report["unexpected_keys"] if not key.startswith(_UNUSED))
     for keys, problem in (
-        (missing, "lacks weights that its config.json asks for"),
-        (surplus, "has weights that its config.json does not ask for"),
+        (missing, "lacks weights that its config.json declares"),
+        (surplus, "has weights that its config.json does not declare"),
         (sorted(str(key) for key in report["mismatched_keys"]), "has weights of another shape than its config.json"),
     ):
         if keys:
@@ -101,7 +101,9 @@ def _model(name: str, revision: str | None) -> BertForQuestionAnswering:
             )
     for key, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise BuildError(f"the model {name!r} has weights that are not finite numbers, in {key}: train it again")
+            raise BuildError(
+                f"the model {name!r} has NaN or infinite weights in {key}: fix the training and save it again"
+            )
     return model
 
 

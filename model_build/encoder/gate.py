@@ -1,4 +1,4 @@
-"""The accuracy gates: a reference that answers, and INT8 as a ratio to it as in MLPerf Inference."""
+"""The accuracy gates: FP32 must beat chance, and INT8 must keep a fraction of its F1, as in MLPerf Inference."""
 
 import random
 import statistics
@@ -13,14 +13,14 @@ _DRAWS = 5
 _LEAST_GAIN = 0.1
 """F1, 0 to 1, by which a model must exceed chance."""
 _LEAST_ERRORS = 3.0
-"""The same in standard errors of the mean, so that a few lucky questions are not enough."""
+"""The same in standard errors of the mean, so a few lucky questions are not enough."""
 
 
 def check_reference(questions: Sequence[Question], predictions: Mapping[str, str]) -> None:
     """Raise BuildError unless the FP32 model's answers are clearly better than chance.
 
-    A ratio to a model that does not answer means nothing: 0 of 0 is everything. Chance is a random part of the context
-    with as many words as an answer, the mean of several draws with a fixed seed.
+    INT8's ratio means nothing if FP32 cannot answer: any score passes against 0. Chance is a random passage of the
+    context with as many words as an answer, as the mean of several draws with a fixed seed.
 
     predictions: answer text by question id.
     """
@@ -32,8 +32,8 @@ def check_reference(questions: Sequence[Question], predictions: Mapping[str, str
     error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
     if gain < max(_LEAST_GAIN, _LEAST_ERRORS * error):
         raise BuildError(
-            f"the FP32 model's F1 is {100 * statistics.fmean(scores):.2f} on {len(questions)} questions, and a random "
-            f"part of the context has {100 * statistics.fmean(chances):.2f}: the model does not answer them. Check "
+            f"the FP32 model's F1 is {100 * statistics.fmean(scores):.2f} on {len(questions)} questions, and random "
+            f"passages have {100 * statistics.fmean(chances):.2f}: the model does not answer the questions. Check "
             "that weights, tokenizer and config.json belong together, and that the data is in the model's language"
         )
 

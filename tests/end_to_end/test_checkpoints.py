@@ -14,11 +14,11 @@ from tests.processors import needs_vnni
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900), needs_vnni]
 BROKEN = {
-    "missing_layer": r"lacks weights that its config.json asks for: bert.encoder.layer.1\.",
+    "missing_layer": r"lacks weights that its config.json declares: bert.encoder.layer.1\.",
     "missing_bias": r"lacks weights .*bert.encoder.layer.0.output.dense.bias",
-    "surplus_layer": r"has weights that its config.json does not ask for: bert.encoder.layer.1\.",
-    "nan": r"not finite numbers, in bert.encoder.layer.0.attention.self.query.weight",
-    "infinity": r"not finite numbers, in bert.embeddings.LayerNorm.weight",
+    "surplus_layer": r"has weights that its config.json does not declare: bert.encoder.layer.1\.",
+    "nan": r"NaN or infinite weights in bert.encoder.layer.0.attention.self.query.weight",
+    "infinity": r"NaN or infinite weights in bert.embeddings.LayerNorm.weight",
     "tokens_added": r"up to 'brexit'; the model has \d+ embeddings .*resize_token_embeddings",
     "cased_vocabulary_alone": r"lower-cases texts, but its vocabulary has words with capitals, such as 'Paris'",
     "few_positions": r"max_seq_length is 128: the model has 64 positions",

@@ -1,4 +1,4 @@
-"""The check that a loaded model answers as it did when it was built."""
+"""Check that a loaded model gives the same answer as at build time."""
 
 from collections.abc import Callable
 
@@ -9,13 +9,13 @@ from containers.serving.manifest import Example
 from containers.serving.question_answering.answers import AnsweredQuestion, Item
 
 _SCORE_TOLERANCE = 0.05
-"""Difference of a score, 0 to 1, that another processor's rounding may make."""
+"""Largest difference of a score, 0 to 1, attributed to another processor's rounding."""
 
 
 def check_example(example: Example | None, answer: Callable[[Item], AnsweredQuestion]) -> None:
-    """Answer the manifest's example, and raise StartupError for another answer than at build time.
+    """Answer the manifest's example, and raise StartupError if the answer differs from the one at build time.
 
-    None, as for random weights, needs no check.
+    A model with random weights has no example, and is not checked.
     """
     if example is None:
         return

@@ -212,8 +212,8 @@ def test_a_tree_that_was_pruned_after_growing_is_answered_as_xgboost_answers(tab
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
-        ({"booster": "gblinear", "updater": "coord_descent"}, "the booster is 'gblinear': only gbtree is served here"),
-        ({"booster": "dart"}, "the booster is 'dart': only gbtree is served here"),
+        ({"booster": "gblinear", "updater": "coord_descent"}, "the booster is 'gblinear': only gbtree is supported"),
+        ({"booster": "dart"}, "the booster is 'dart': only gbtree is supported"),
         ({"objective": "count:poisson"}, "the objective is 'count:poisson': only"),
         ({"objective": "rank:pairwise"}, "the objective is 'rank:pairwise': only"),
         ({"objective": "multi:softprob", "num_class": 2}, "the objective is 'multi:softprob': only"),
@@ -231,7 +231,7 @@ def test_a_model_of_another_kind_is_refused_with_what_to_use_instead(
 def test_a_model_of_several_outputs_is_refused(table: Table) -> None:
     labels = np.stack([table.labels, 1 - table.labels], axis=1)
     model = bytes(trained(table, labels, rounds=1, objective="reg:squarederror").save_raw("ubj"))
-    with pytest.raises(ModelError, match="several outputs: only one is served here; use container: builtin"):
+    with pytest.raises(ModelError, match="several outputs: only one is supported; use container: builtin"):
         read_model(model)
 
 
@@ -245,7 +245,7 @@ def test_a_model_that_splits_on_categories_is_refused(table: Table) -> None:
     )
     booster = xgb.train({"nthread": 1, "max_cat_to_onehot": 1, "min_child_weight": 0}, data, 1)
     with pytest.raises(
-        ModelError, match="tree 0 has categorical splits, which are not served here: use container: builtin"
+        ModelError, match="tree 0 has categorical splits, which are not supported: use container: builtin"
     ):
         read_model(bytes(booster.save_raw("ubj")))
 

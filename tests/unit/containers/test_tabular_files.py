@@ -236,7 +236,7 @@ PARAMETERS = ("learner", "learner_model_param")
         ((*PARAMETERS, "num_class"), "3", "several outputs"),
         ((*PARAMETERS, "num_target"), "2", "several outputs"),
         (("learner", "objective", "name"), ["binary:logistic"], "lacks a part that XGBoost writes"),
-        (("learner", "gradient_booster", "name"), {}, "only gbtree is served"),
+        (("learner", "gradient_booster", "name"), {}, "only gbtree is supported"),
         (("learner", "gradient_booster", "model"), [], "lacks a part that XGBoost writes"),
         (("learner", "gradient_booster", "model", "trees"), {}, "has no trees"),
         (("learner", "gradient_booster", "model", "trees"), [[]], "lacks a part that XGBoost writes"),
