@@ -1,4 +1,4 @@
-"""Generate what `docs/` and `deployments/` say of the code: tables of settings, the import picture, the JSON schema.
+"""Generate the parts of `docs/` and `deployments/` that follow from the code: settings tables, imports, JSON schema.
 
 `python -m tools.documentation` replaces the text between the marks `<!-- settings NAME -->` or `<!-- packages -->` and
 `<!-- end -->` in every page, and writes `deployments/schema.json`. With `--check` it changes nothing, names the files
@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -52,7 +53,7 @@ _MODULES = (
     model_build, load_test, security, supply_chain, neo, tensorflow_serving, pipeline, encoder_recipe,
     neuron_encoder_recipe, saved_model_recipe, tabular_recipe,
 )  # fmt: skip
-_WORDS: Mapping[Any, str] = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+_WORDS: Mapping[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean"}
 _MARK = re.compile(r"(^<!-- (settings \w+|packages) -->\n).*?(^<!-- end -->)", re.DOTALL | re.MULTILINE)
 
 
@@ -62,7 +63,7 @@ def main(arguments: list[str]) -> int:
     differing = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if arguments == ["--check"]:
         for path in differing:
-            print(f"{path.relative_to(ROOT)} is not what the code says: run scripts/docs", file=sys.stderr)
+            print(f"{path.relative_to(ROOT)} is out of date: run scripts/docs", file=sys.stderr)
         return 1 if differing else 0
     for path in differing:
         path.write_text(wanted[path])
@@ -119,7 +120,7 @@ def typed(annotation: Any, metadata: list[Any] | None = None) -> str:
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(typed(each) for each in arguments if each is not type(None))) + bounds
     if origin is dict:
-        return f"names to {typed(arguments[1])}"
+        return f"map of name to {typed(arguments[1])}"
     if origin is tuple:
         return f"list of {typed(arguments[0])}{bounds}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -131,21 +132,36 @@ def _bound(constraint: Any) -> str:
     for name, words in (("ge", "from {}"), ("gt", "above {}"), ("le", "up to {}"), ("lt", "below {}")):
         value = getattr(constraint, name, None)
         if value is not None:
-            return words.format(f"{value:g}")
+            return words.format(value if isinstance(value, int) else f"{value:g}")
     return ""
 
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
-        return "needed"
+        return "required"
     value = field.get_default(call_default_factory=True)
     if value is None:
         return "none"
     if isinstance(value, BaseModel):
-        return "its own"
+        name = type(value).__name__
+        return f"[defaults of `{name}`]({_links()[name]})" if name in _links() else f"defaults of `{name}`"
     if isinstance(value, tuple | list | dict):
         return ", ".join(map(str, value)) or "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+@cache
+def _links() -> Mapping[str, str]:
+    """Return the link to each type's table from a page, by the name of the type."""
+    links, anchor = {}, ""
+    for path in sorted(PAGES.glob("*.md")):
+        for line in path.read_text().splitlines():
+            if line.startswith("#"):
+                heading = line.lstrip("#").strip().lower()
+                anchor = re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")
+            elif mark := re.fullmatch(r"<!-- settings (\w+) -->", line):
+                links[mark[1]] = f"{path.name}#{anchor}"
+    return links
 
 
 def _escaped(text: str) -> str:

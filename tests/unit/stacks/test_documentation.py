@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from stacks.constructs.endpoint_alarms import RUNBOOK, alarm_names, endpoint_alarm_name
 from stacks.settings.base import Settings
@@ -82,7 +82,7 @@ def test_the_schema_is_what_the_code_says() -> None:
     assert SCHEMA.read_text() == schema(), "run scripts/docs"
 
 
-def test_a_table_has_bounds_choices_defaults_and_what_is_needed() -> None:
+def test_a_table_has_bounds_choices_defaults_and_required_settings() -> None:
     class Example(Settings):
         """Words."""
 
@@ -90,13 +90,17 @@ def test_a_table_has_bounds_choices_defaults_and_what_is_needed() -> None:
         """Of two | three."""
         name: str
         other: EndpointAlarms | None = None
+        alarms: EndpointAlarms = EndpointAlarms()
+        seed: int = Field(default=0, le=2**31 - 1)
 
     assert table(Example).splitlines()[2:] == [
-        "| `one` | whole number | `1` | Of two \\| three |",
-        "| `name` | text | needed |  |",
+        "| `one` | integer | `1` | Of two \\| three |",
+        "| `name` | string | required |  |",
         "| `other` | `EndpointAlarms` | none |  |",
+        "| `alarms` | `EndpointAlarms` | [defaults of `EndpointAlarms`](settings.md#endpointalarms) |  |",
+        "| `seed` | integer, up to 2147483647 | `0` |  |",
     ]
-    assert typed(dict[str, int]) == "names to whole number"
+    assert typed(dict[str, int]) == "map of name to integer"
 
 
 def test_the_picture_of_packages_is_made_from_imports() -> None:
