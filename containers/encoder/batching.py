@@ -247,8 +247,9 @@ class Batcher:
         if lanes is None or self._all_cores.running:
             return self._all_cores
         used = min(self._tickets, lanes.running + len(lanes.lanes))
-        together = self._all_cores.rate if self._all_cores.shared_rate is None else self._all_cores.shared_rate
-        return lanes if lanes.running or used * lanes.rate > _WORTH * together else self._all_cores
+        rate, shared_rate = self._all_cores.rate, self._all_cores.shared_rate
+        others = rate if shared_rate is None or self._tickets == 1 else shared_rate
+        return lanes if lanes.running or used * lanes.rate > _WORTH * others else self._all_cores
 
     def _run(self, runner: _Ticket, job: _Job) -> None:
         rows = job.rows

@@ -310,6 +310,16 @@ def test_what_a_lone_request_gets_of_all_cores_does_not_keep_crowds_from_the_lan
     assert [len(each.shapes) for each in lanes] == [1, 1]
 
 
+def test_a_lone_request_has_all_cores_however_little_several_got_of_them() -> None:
+    whole, lanes, batcher = with_lanes(2)
+    assert batcher._lanes is not None
+    batcher._all_cores.rate, batcher._all_cores.shared_rate, batcher._lanes.rate = 9000.0, 1000.0, 4200.0
+    whole.gate.set()
+    batcher.infer([window(16)])
+    assert whole.shapes == [(1, 16)]
+    assert [each.shapes for each in lanes] == [[], []]
+
+
 def test_only_a_run_that_others_wait_for_counts_as_shared() -> None:
     whole, _, batcher = with_lanes(2)
     batcher._all_cores.shared_rate = 7000.0
