@@ -41,14 +41,14 @@ def _create_composite(logical_id: str, properties: Properties, stack: str) -> Pr
 
 def _update_composite(
     physical_id: str,
-    old: Properties,  # noqa: ARG001 - MiniStack passes it
+    _old: Properties,
     new: Properties,
-    stack: str,  # noqa: ARG001 - MiniStack passes it
+    _stack: str,
 ) -> Provisioned:
     return _put_composite(physical_id, new)
 
 
-def _delete_composite(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
+def _delete_composite(physical_id: str, _properties: Properties) -> None:
     cloudwatch.delete_alarm(physical_id)
 
 

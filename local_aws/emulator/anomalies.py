@@ -28,11 +28,11 @@ def _load(state: Properties) -> None:
 
 
 async def _handle(
-    method: str,  # noqa: ARG001 - MiniStack passes it
-    path: str,  # noqa: ARG001 - MiniStack passes it
+    _method: str,
+    _path: str,
     headers: dict[str, str],
-    body: bytes,  # noqa: ARG001 - MiniStack passes it
-    query: dict[str, list[str]],  # noqa: ARG001 - MiniStack passes it
+    _body: bytes,
+    _query: dict[str, list[str]],
 ) -> Response:
     """Handle GetAnomalyMonitors and GetAnomalySubscriptions; refuse every other operation by name."""
     operation = headers.get("x-amz-target", "").rpartition(".")[2]
@@ -57,7 +57,7 @@ def _record(properties: Properties) -> Properties:
 
 
 def _creating(kind: str) -> Create:
-    def create(logical_id: str, properties: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
+    def create(_logical_id: str, properties: Properties, _stack: str) -> Provisioned:
         arn = f"arn:aws:ce::{account_id()}:{kind.lower()}/{uuid.uuid4()}"
         _kept[kind][arn] = {**_record(properties), _KINDS[kind]: arn}
         return arn, {_KINDS[kind]: arn}
@@ -66,7 +66,7 @@ def _creating(kind: str) -> Create:
 
 
 def _updating(kind: str) -> Update:
-    def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
+    def update(physical_id: str, _old: Properties, new: Properties, _stack: str) -> Provisioned:
         _kept[kind][physical_id] = {**_record(new), _KINDS[kind]: physical_id}
         return physical_id, {_KINDS[kind]: physical_id}
 
@@ -74,7 +74,7 @@ def _updating(kind: str) -> Update:
 
 
 def _deleting(kind: str) -> Delete:
-    def delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
+    def delete(physical_id: str, _properties: Properties) -> None:
         _kept[kind].pop(physical_id, None)
 
     return delete

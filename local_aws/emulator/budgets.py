@@ -24,11 +24,11 @@ def _create(logical_id: str, properties: Properties, stack: str) -> Provisioned:
     return request["Budget"]["BudgetName"], {}
 
 
-def _delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
+def _delete(physical_id: str, _properties: Properties) -> None:
     delete_budget(physical_id)
 
 
-def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
+def _update(physical_id: str, _old: Properties, new: Properties, stack: str) -> Provisioned:
     _delete(physical_id, {})
     return _create(physical_id, new, stack)
 

@@ -50,7 +50,7 @@ def _create(logical_id: str, properties: Properties, stack: str) -> Provisioned:
     return arn, deleted_unless_created(lambda: _wait(name, "created"), lambda: _delete(arn, {}))
 
 
-def _update(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes it
+def _update(physical_id: str, old: Properties, new: Properties, _stack: str) -> Provisioned:
     name = physical_id.rpartition("/")[2]
     update_tags(physical_id, old, new)
     before, after = _plain(old), _plain(new)
@@ -71,7 +71,7 @@ def restore(physical_id: str, properties: Properties) -> None:
         _update(physical_id, {**properties, "Specification": served}, properties, "")
 
 
-def _delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
+def _delete(physical_id: str, _properties: Properties) -> None:
     name = physical_id.rpartition("/")[2]
     try:
         _settle(name)

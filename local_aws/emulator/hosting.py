@@ -33,7 +33,7 @@ async def forward(
     path: str,
     headers: dict[str, str],
     body: bytes,
-    query: dict[str, list[str]],  # noqa: ARG001 - MiniStack passes it
+    _query: dict[str, list[str]],
 ) -> tuple[int, dict[str, str], bytes]:
     """Forward a request unchanged to a service that hosting implements."""
     if path != "/" and not _INVOKED.fullmatch(path):

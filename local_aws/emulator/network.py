@@ -15,13 +15,13 @@ def _register_rule(kind: str) -> None:
     """Add a type whose resources are standalone rules, stored in their security group."""
     held = _RULES[kind]
 
-    def create(logical_id: str, properties: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
+    def create(_logical_id: str, properties: Properties, _stack: str) -> Provisioned:
         group = ec2.security_groups()[properties["GroupId"]]
         group.setdefault(held, []).extend(ec2.permissions(properties))
         name = f"sgr-{uuid.uuid4().hex[:17]}"
         return name, {"Id": name}
 
-    def delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes it
+    def delete(_physical_id: str, properties: Properties) -> None:
         group = ec2.security_groups().get(properties["GroupId"])
         if not group:
             return
@@ -36,7 +36,7 @@ def _register_rule(kind: str) -> None:
     register_resource(kind, create=create, update=update, delete=delete)
 
 
-def _create_flow_log(logical_id: str, properties: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
+def _create_flow_log(_logical_id: str, properties: Properties, _stack: str) -> Provisioned:
     name = f"fl-{uuid.uuid4().hex[:17]}"
     ec2.flow_logs()[name] = {
         "FlowLogId": name,
@@ -51,11 +51,11 @@ def _create_flow_log(logical_id: str, properties: Properties, stack: str) -> Pro
     return name, {"Id": name}
 
 
-def _delete_flow_log(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
+def _delete_flow_log(physical_id: str, _properties: Properties) -> None:
     ec2.flow_logs().pop(physical_id, None)
 
 
-def _update_flow_log(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes it
+def _update_flow_log(physical_id: str, _old: Properties, new: Properties, stack: str) -> Provisioned:
     _delete_flow_log(physical_id, {})
     return _create_flow_log("", new, stack)
 

@@ -101,7 +101,7 @@ def _create(kind: str) -> Create:
 
 
 def _update_tagged(kind: str) -> Update:
-    def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes it
+    def update(physical_id: str, old: Properties, new: Properties, _stack: str) -> Provisioned:
         update_tags(physical_id, old, new)
         name = physical_id.rpartition("/")[2]
         return physical_id, {f"{kind}Name": name, f"{kind}Arn": physical_id, "Id": physical_id}
@@ -110,7 +110,7 @@ def _update_tagged(kind: str) -> Update:
 
 
 def _delete(kind: str) -> Delete:
-    def delete(physical_id: str, properties: Properties) -> None:  # noqa: ARG001 - MiniStack passes them
+    def delete(physical_id: str, _properties: Properties) -> None:
         name = physical_id.rpartition("/")[2]
         try:
             if kind == "Endpoint":
@@ -126,7 +126,7 @@ def _delete(kind: str) -> Delete:
     return delete
 
 
-def _update_endpoint(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes it
+def _update_endpoint(physical_id: str, old: Properties, new: Properties, _stack: str) -> Provisioned:
     update_tags(physical_id, old, new)
     request = _plain(new)
     name = physical_id.rpartition("/")[2]

@@ -32,7 +32,7 @@ def _physical_id(target: Properties) -> str:
     return "|".join([target["ResourceId"], target["ScalableDimension"], target["ServiceNamespace"]])
 
 
-def _create_target(logical_id: str, properties: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
+def _create_target(_logical_id: str, properties: Properties, _stack: str) -> Provisioned:
     target = _target(properties)
     call(f"{_PREFIX}.RegisterScalableTarget", target)
     for action in properties.get("ScheduledActions") or []:
@@ -40,7 +40,7 @@ def _create_target(logical_id: str, properties: Properties, stack: str) -> Provi
     return _physical_id(target), {"Id": _physical_id(target)}
 
 
-def _update_target(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes it
+def _update_target(_physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:
     updated = _create_target("", new, stack)
     kept = {action["ScheduledActionName"] for action in new.get("ScheduledActions") or []}
     for action in old.get("ScheduledActions") or []:
@@ -53,7 +53,7 @@ def _identity(target: Properties) -> Properties:
     return {name: target[name] for name in ("ServiceNamespace", "ScalableDimension", "ResourceId")}
 
 
-def _create_policy(logical_id: str, properties: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
+def _create_policy(_logical_id: str, properties: Properties, _stack: str) -> Provisioned:
     request = {
         "PolicyName": properties["PolicyName"],
         "PolicyType": properties["PolicyType"],
@@ -71,7 +71,7 @@ def _numbers(value: Any) -> Any:
     return [_numbers(member) for member in value] if isinstance(value, list) else value
 
 
-def _update_policy(physical_id: str, old: Properties, new: Properties, stack: str) -> Provisioned:  # noqa: ARG001 - MiniStack passes them
+def _update_policy(_physical_id: str, _old: Properties, new: Properties, stack: str) -> Provisioned:
     return _create_policy("", new, stack)
 
 
