@@ -6,7 +6,7 @@ Source: "Using math expressions with CloudWatch metrics" in the CloudWatch user 
 import ast
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 Points = dict[int, float]
 """Values by the start of their period, in seconds since 1970; periods without data are absent."""
@@ -41,32 +41,33 @@ class MathError(ValueError):
     """An expression is invalid, or uses unsupported metric math; the message says which part."""
 
 
-def evaluate(expression: str, metrics: Mapping[str, Points]) -> Points:
-    """Return the values of an expression over metrics, which it names by ID; raise MathError.
+def evaluate(expression: str, values: Mapping[str, Points], metrics: Collection[str] | None = None) -> Points:
+    """Return the values of an expression over other values, which it names by ID; raise MathError.
 
+    metrics: IDs that METRICS() stands for; None for all.
     If one side of an operation has no value in a period, neither has the result. Division by zero gives no value.
     """
     try:
         tree = ast.parse(expression, mode="eval").body
     except SyntaxError as error:
         raise MathError(f"{expression!r} is not a valid expression: {error.msg}") from error
-    result = _Evaluation(expression, metrics).value(tree)
+    result = _Evaluation(expression, values, values if metrics is None else metrics).value(tree)
     if isinstance(result, float):
-        periods = {period for points in metrics.values() for period in points}
+        periods = {period for points in values.values() for period in points}
         return dict.fromkeys(sorted(periods), result)
     return dict(sorted(result.items()))
 
 
 class _Evaluation:
-    def __init__(self, expression: str, metrics: Mapping[str, Points]) -> None:
-        self._expression, self._metrics = expression, metrics
+    def __init__(self, expression: str, values: Mapping[str, Points], metrics: Collection[str]) -> None:
+        self._expression, self._values, self._metrics = expression, values, metrics
 
     def value(self, node: ast.expr) -> Value:
         match node:
             case ast.Constant(value=int() | float() as number):
                 return float(number)
             case ast.Name(id=name):
-                return self._metric(name)
+                return self._named(name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return _combine(operator.mul, -1.0, self.value(operand))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
@@ -78,10 +79,10 @@ class _Evaluation:
                 return self._call(name, arguments)
         raise self._refusal(ast.unparse(node))
 
-    def _metric(self, name: str) -> Points:
-        if name not in self._metrics:
-            raise MathError(f"{self._expression!r} uses unknown ID {name}; known IDs: {', '.join(self._metrics)}")
-        return self._metrics[name]
+    def _named(self, name: str) -> Points:
+        if name not in self._values:
+            raise MathError(f"{self._expression!r} uses unknown ID {name}; known IDs: {', '.join(self._values)}")
+        return self._values[name]
 
     def _call(self, name: str, arguments: list[ast.expr]) -> Value:
         match name, arguments:
@@ -114,7 +115,7 @@ class _Evaluation:
         """Aggregate several metrics per period in which any has a value, or one metric over all periods."""
         match argument:
             case ast.Call(func=ast.Name(id="METRICS"), args=parts, keywords=[]):
-                series = [points for id, points in self._metrics.items() if self._selected(id, parts)]
+                series = [self._values[id] for id in self._metrics if self._selected(id, parts)]
             case ast.List(elts=elements):
                 series = [_spread(self.value(element), self._periods()) for element in elements]
             case _:
@@ -132,7 +133,7 @@ class _Evaluation:
         raise self._refusal("METRICS with anything but one string")
 
     def _periods(self) -> list[int]:
-        return sorted({period for points in self._metrics.values() for period in points})
+        return sorted({period for points in self._values.values() for period in points})
 
     def _refusal(self, part: str) -> MathError:
         known = ", ".join(FUNCTIONS)

@@ -99,7 +99,7 @@ def _check_queries(queries: Sequence[Mapping[str, Any]]) -> None:
 def _series(queries: Sequence[Mapping[str, Any]], start: float, end: float) -> dict[str, Series]:
     """Return the values of every query by ID; expressions may refer to later queries."""
     found = {query["Id"]: _measured(query["MetricStat"], start, end) for query in queries if query.get("MetricStat")}
-    metrics = dict(found)
+    metrics = tuple(found)
     waiting = [query for query in queries if query.get("Expression")]
     while waiting:
         ids = {query["Id"] for query in waiting}
@@ -107,9 +107,8 @@ def _series(queries: Sequence[Mapping[str, Any]], start: float, end: float) -> d
         if not ready:
             raise _invalid(f"Expressions refer to each other: {', '.join(sorted(ids))}.")
         for query in ready:
-            known = found if set(found) & set(_NAMES.findall(query["Expression"])) - set(metrics) else metrics
             try:
-                found[query["Id"]] = evaluate(query["Expression"], known)
+                found[query["Id"]] = evaluate(query["Expression"], found, metrics)
             except MathError as error:
                 raise _invalid(f"Error in expression '{query['Id']}': {error}") from error
         waiting = [query for query in waiting if query not in ready]

@@ -34,6 +34,7 @@ from containers.serving.question_answering.answers import AnsweredQuestion, Item
 from containers.serving.question_answering.windows import EncoderBatch, Windower
 from model_build.artifact import Artifact, file_hashes, pack
 from model_build.encoder import source, squad
+from model_build.encoder.checkpoint import check_windows
 from model_build.encoder.data import Split, calibration_batches, load_splits
 from model_build.encoder.engines import Int8Engine, engine
 from model_build.encoder.gate import check_gate, check_reference, gate_label
@@ -107,7 +108,7 @@ def build(recipe: EncoderRecipe, cache: Path, output: Path, log: Callable[[str],
     )
     common = {"code": code, "versions": kit.versions(), "engine": recipe.engine}
     fetched = steps.run("fetch", {"source": facts["source"], **common}, lambda to: source.fetch(recipe.source, to))
-    source.check_windows(fetched.folder, recipe.max_seq_length)
+    check_windows(fetched.folder, recipe.max_seq_length)
     windower = Windower.from_file(fetched.folder / TOKENIZER_FILE, window_limits(facts))
     fp32 = steps.run(
         "export", {"of": fetched.key}, lambda to: kit.export(source.load(fetched.folder, kit.attention), to)

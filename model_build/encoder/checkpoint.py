@@ -5,10 +5,11 @@ gate, which compares INT8 with the same broken FP32 model.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, BertForQuestionAnswering, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForQuestionAnswering, PreTrainedTokenizerBase
 
 from model_build.errors import BuildError
 
@@ -38,9 +39,9 @@ def load_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
     return Checkpoint(model, tokenizer)
 
 
-def check_length(config: Any, max_seq_length: int) -> None:
-    """Raise BuildError if windows may be longer than the model's positions."""
-    positions = config.max_position_embeddings
+def check_windows(folder: Path, max_seq_length: int) -> None:
+    """Raise BuildError if windows of this length need more positions than a fetched model has."""
+    positions = BertConfig.from_pretrained(folder).max_position_embeddings
     if max_seq_length > positions:
         raise BuildError(
             f"max_seq_length is {max_seq_length}: the model has {positions} positions; set at most {positions}"

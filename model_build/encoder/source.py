@@ -12,7 +12,7 @@ import torch
 from transformers import BertConfig, BertForQuestionAnswering
 
 from containers.encoder.model_files import TOKENIZER_FILE
-from model_build.encoder.checkpoint import check_length, load_checkpoint
+from model_build.encoder.checkpoint import load_checkpoint
 from model_build.encoder.demo_model.base import BaseModelError, base_model_path
 from model_build.encoder.recipe import (
     DemoSource,
@@ -64,11 +64,6 @@ def fetch(source: ModelSource, output: Path) -> None:
             torch.manual_seed(source.seed)
             BertForQuestionAnswering(BertConfig()).save_pretrained(output)
             shutil.copy(_base() / "tokenizer.json", output / TOKENIZER_FILE)
-
-
-def check_windows(folder: Path, max_seq_length: int) -> None:
-    """Raise BuildError if windows of this length need more positions than a fetched model has."""
-    check_length(BertConfig.from_pretrained(folder), max_seq_length)
 
 
 def load(folder: Path, attention: str) -> BertForQuestionAnswering:

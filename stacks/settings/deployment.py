@@ -129,13 +129,13 @@ class Deployment(Settings):
 
     @model_validator(mode="after")
     def _names_differ(self) -> "Deployment":
-        stacks = {camel(name): f"the stack {camel(name)}" for name in PLATFORM_STACKS}
+        platform = {camel(name) for name in PLATFORM_STACKS}
         endpoints: dict[str, str] = {}
         for name, workload in self.workloads.items():
-            if camel(name) in stacks or name in _OTHER_PREFIXES:
-                taken = stacks.get(camel(name), f"the prefix {name}/ of the artifact bucket")
+            if camel(name) in platform or name in _OTHER_PREFIXES:
+                stack, prefix = f"the stack {camel(name)}", f"the prefix {name}/ of the artifact bucket"
+                taken = stack if camel(name) in platform else prefix
                 raise ValueError(f"workloads.{name} would have the name of {taken}: rename the workload")
-            stacks[camel(name)] = f"workloads.{name}"
             for key in workload.served:
                 where = f"workloads.{name}.endpoints.{key}"
                 full = self.endpoint_name(name, key)

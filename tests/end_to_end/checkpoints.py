@@ -38,6 +38,7 @@ from containers.encoder.engines import load_engine
 from containers.encoder.model_files import TOKENIZER_FILE
 from containers.serving.question_answering.windows import EncoderBatch, Windower, WindowLimits
 from model_build.encoder import source
+from model_build.encoder.checkpoint import check_windows
 from model_build.encoder.engines import engine
 from model_build.encoder.recipe import FolderSource
 from model_build.errors import BuildError
@@ -332,7 +333,7 @@ def build(checkpoint: Path, output: Path) -> None:
     fetched.mkdir(parents=True)
     exported.mkdir()
     source.fetch(FolderSource(path=str(checkpoint)), fetched)
-    source.check_windows(fetched, POSITIONS)
+    check_windows(fetched, POSITIONS)
     windower = Windower.from_file(fetched / TOKENIZER_FILE, WindowLimits(POSITIONS, 32, 32))
     kit = engine("openvino")
     model = source.load(fetched, kit.attention)

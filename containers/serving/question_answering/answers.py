@@ -63,7 +63,7 @@ def _best_answer(
     item: Item, windows: Sequence[Window], logits: Sequence[tuple[FloatArray, FloatArray]]
 ) -> AnsweredQuestion:
     truncated = any(window.question_truncated for window in windows)
-    found = best_spans(list(windows), list(logits), n_best=1, with_no_answer=item.handle_impossible_answer)
+    found = best_spans(windows, logits, n_best=1, with_no_answer=item.handle_impossible_answer)
     no_answer = found.no_answer.score if found.no_answer is not None else None
     empty = found.no_answer is not None and (
         not found.spans or found.no_answer.logit - found.spans[0].logit > item.null_score_diff_threshold

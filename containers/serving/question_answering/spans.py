@@ -38,8 +38,8 @@ class Candidates:
 
 
 def best_spans(
-    windows: list[Window],
-    logits: list[tuple[FloatArray, FloatArray]],
+    windows: Sequence[Window],
+    logits: Sequence[tuple[FloatArray, FloatArray]],
     *,
     n_best: int = 20,
     max_answer_length: int = 30,
