@@ -82,7 +82,10 @@ TEXTS = [(str(page.relative_to(ROOT)), code) for page in PAGES for code in code_
 
 
 def named_in_backticks(where: str, text: str) -> str:
-    """Prose says `inference` too, so that in messages only what stands in backticks is a command."""
+    """Return the text that may name commands: all code of a page, but only the backticked parts of a message.
+
+    Messages also use the word `inference` in prose.
+    """
     return text if where.endswith(".md") else "\n".join(re.findall(r"`([^`]+)`", text))
 
 

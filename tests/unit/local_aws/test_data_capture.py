@@ -32,7 +32,7 @@ CONFIG = {
 
 
 class FakeS3:
-    """Objects by key, and the arguments that each was stored with; refuses as often as it is told to."""
+    """A bucket in memory that keeps the arguments of each upload, and rejects the next `refusals` uploads."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -48,7 +48,7 @@ class FakeS3:
         self.arguments.append(arguments)
 
     def events(self, count: int) -> list[dict[str, Any]]:
-        """Return all captured events once there are so many."""
+        """Wait for this many captured events, and return all of them."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while True:
             lines = [line for body in list(self.objects.values()) for line in body.splitlines()]

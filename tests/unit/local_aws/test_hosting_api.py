@@ -28,7 +28,7 @@ COMPILATION = {
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostingAccount]:
-    """An account with one endpoint `e`, which every test leaves as it is."""
+    """An account with one endpoint, `e`. Tests share it and do not change it."""
     with running(tmp_path_factory.mktemp("state")) as served:
         assert served.deploy()["EndpointStatus"] == "InService"
         yield served
