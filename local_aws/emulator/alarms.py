@@ -7,8 +7,10 @@ import time
 
 from local_aws.account import time_scale
 from local_aws.emulator.alarm_rules import Rule
+from local_aws.emulator.metric_data import samples
 from local_aws.emulator.ministack import cloudwatch
 from local_aws.emulator.ministack.resources import Properties, Provisioned, physical_name, register_resource
+from local_aws.emulator.statistics import statistic
 
 _SCALE = time_scale()
 
@@ -24,7 +26,8 @@ def _evaluate(alarm: cloudwatch.Alarm) -> None:
     dimensions = {each["Name"]: each["Value"] for each in alarm.get("Dimensions") or []}
     points = cloudwatch.metric_points(namespace, name, dimensions)
     before = alarm["StateValue"]
-    state, reason = rule.state(points, lambda some: cloudwatch.statistic(some, rule.statistic), before, now)
+    value = statistic(rule.statistic)
+    state, reason = rule.state(points, lambda some: value(samples(some)), before, now)
     if state != before:
         cloudwatch.change_alarm_state(alarm, state, reason, now)
 

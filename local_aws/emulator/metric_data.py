@@ -261,5 +261,6 @@ def register() -> None:
     cloudwatch.filter_alarms_for_metric(alarm_is_for_metric)
     cloudwatch.check_operation("GetMetricStatistics", check_statistics_request)
     cloudwatch.check_operation("PutMetricAlarm", check_alarm)
+    cloudwatch.check_alarms_of_templates(check_alarm)
     cloudwatch.check_operation("PutDashboard", check_dashboard)
     cloudwatch.replace_statistics(lambda points, name: statistic(name)(samples(points)) if points else None)

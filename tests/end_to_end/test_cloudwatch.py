@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.account import LocalAccount
+from tests.local_account import wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 NOW = datetime.datetime.now(datetime.UTC).replace(second=0, microsecond=0)
@@ -124,6 +125,22 @@ ALARM = {
 def test_an_alarm_that_cannot_be_is_refused(cloudwatch: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ClientError, match=message):
         cloudwatch.put_metric_alarm(**{**ALARM, **changes})
+
+
+def test_an_alarm_of_a_template_is_held_to_the_same_rules(cloudwatch: Any) -> None:
+    del cloudwatch
+    cloudformation = boto3.client("cloudformation")
+    properties = {**ALARM, "ExtendedStatistic": "nonsense"}
+    template = {"Resources": {"Alarm": {"Type": "AWS::CloudWatch::Alarm", "Properties": properties}}}
+    cloudformation.create_stack(StackName="Alarm", TemplateBody=json.dumps(template))
+
+    def status() -> str:
+        return str(cloudformation.describe_stacks(StackName="Alarm")["Stacks"][0]["StackStatus"])
+
+    wait_until(lambda: status() == "ROLLBACK_COMPLETE", 30, "the rollback")
+    events = cloudformation.describe_stack_events(StackName="Alarm")["StackEvents"]
+    assert any("nonsense" in event.get("ResourceStatusReason", "") for event in events)
+    cloudformation.delete_stack(StackName="Alarm")
 
 
 def test_alarms_for_a_metric_are_those_on_its_dimensions_and_name_one_statistic(cloudwatch: Any) -> None:

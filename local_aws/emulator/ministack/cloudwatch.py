@@ -131,6 +131,24 @@ def dashboards() -> Sequence[Mapping[str, Any]]:
     return [cloudwatch._dashboards[name] for name in sorted(cloudwatch._dashboards)]
 
 
+def check_alarms_of_templates(check: Callable[[Mapping[str, Any]], None]) -> None:
+    """Call a function with each alarm that a template creates or changes; what it raises fails the resource."""
+    put = cloudwatch.cloudformation_put_metric_alarm
+
+    def checked(alarm: Alarm) -> None:
+        _drop_default_statistic(alarm)
+        check(alarm)
+        put(alarm)
+
+    cloudwatch.cloudformation_put_metric_alarm = checked
+
+
+def _drop_default_statistic(alarm: Alarm) -> None:
+    """Drop the statistic that MiniStack adds to every alarm from one on a percentile, which has none."""
+    if alarm.get("ExtendedStatistic"):
+        alarm.pop("Statistic", None)
+
+
 def filter_alarms_for_metric(matches: Callable[[Alarm, Mapping[str, Any]], bool]) -> None:
     """Make DescribeAlarmsForMetric return the alarms for which `matches(alarm, request)` is true."""
 
@@ -152,12 +170,6 @@ def metric_points(namespace: str, name: str, dimensions: dict[str, str]) -> Poin
     """Return the datapoints of exactly this metric."""
     points: Points = cloudwatch._metrics.get((namespace, name, cloudwatch._dims_key(dimensions))) or []
     return points
-
-
-def statistic(points: Points, name: str) -> float | None:
-    """Return a statistic, such as `Average` or `p99`, over datapoints."""
-    value: float | None = cloudwatch._stat_value(cloudwatch._calc_stats(points), name, points)
-    return value
 
 
 def change_alarm_state(alarm: Alarm, state: str, reason: str, now: float) -> None:
@@ -182,9 +194,7 @@ def replace_alarm_evaluation(evaluate: Callable[[Alarm], None]) -> None:
     def evaluate_and_describe(*arguments: Any) -> Any:
         cloudwatch._evaluate_all_alarms()
         for alarm in cloudwatch._alarms.values():
-            # MiniStack adds a default, which an alarm on a percentile does not have.
-            if alarm.get("ExtendedStatistic"):
-                alarm.pop("Statistic", None)
+            _drop_default_statistic(alarm)
         return describe(*arguments)
 
     cloudwatch._evaluate_alarm = evaluate

@@ -27,11 +27,12 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "ministack.services.cloudformation.wait_conditions": ("handle_url",),
     "ministack.services.cloudwatch": (
-        "_alarms", "_calc_stats", "_cbor_alarm", "_cbor_ok", "_cbor_timestamp", "_composite_alarms", "_dashboards",
+        "_alarms", "_cbor_alarm", "_cbor_ok", "_cbor_timestamp", "_composite_alarms", "_dashboards",
         "_delete_alarms", "_describe_alarms", "_describe_alarms_for_metric", "_dims_key", "_dispatch_alarm_actions",
         "_error", "_evaluate_alarm", "_evaluate_all_alarms", "_evaluate_parent_alarms", "_get_metric_data",
         "_get_metric_statistics", "_json_ok", "_list_dashboards", "_metrics", "_parse_ts", "_put_composite_alarm",
         "_put_dashboard", "_put_metric_alarm", "_record_history", "_stat_value", "_xml",
+        "cloudformation_put_metric_alarm",
     ),
     "ministack.services.codebuild": (
         "EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_log_sink", "_projects", "_record_phase",
