@@ -23,44 +23,17 @@ from containers.tabular.features import FEATURES, MODEL_FILE
 from containers.tabular.forest import ModelError
 from containers.tabular.handler import MAX_MODEL_BYTES, ChurnModel, load_model
 from containers.tabular.trees import read_model
-from model_build.tabular.booster import Job, fit, load
-from model_build.tabular.data import Table, fetch, parse
-from model_build.tabular.recipe import GeneratedSource, TabularRecipe
+from model_build.tabular.data import Table
+from tests.unit.containers.tabular_archives import Document, archive
 from tests.unit.containers.ubjson_encoding import encoded
-
-Document = dict[str, Any]
 
 CSV_ROW = ",".join(["1"] * len(FEATURES))
 CSV_TABLE = "\n".join([CSV_ROW, "," * (len(FEATURES) - 1)] * 10)
 
 
-@pytest.fixture(scope="module")
-def table() -> Table:
-    return parse(fetch(GeneratedSource(customers=1020)))
-
-
-@pytest.fixture(scope="module")
-def model(table: Table) -> bytes:
-    """A small model: damage at any of its bytes is tried."""
-    return fit(Job(table.features, table.labels, TabularRecipe(num_round=1, max_depth=2)))
-
-
-@pytest.fixture(scope="module")
-def document(model: bytes) -> Document:
-    """The same model as JSON."""
-    read: Document = json.loads(bytes(load(model).save_raw("json")))
-    return read
-
-
 def trees(document: Document) -> list[Document]:
     found: list[Document] = document["learner"]["gradient_booster"]["model"]["trees"]
     return found
-
-
-def archive(folder: Path, **files: bytes) -> Path:
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def test_an_archive_with_the_model_alone_is_loaded_whatever_its_name_or_folder(tmp_path: Path, model: bytes) -> None:

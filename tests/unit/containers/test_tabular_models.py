@@ -4,7 +4,6 @@ import copy
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,33 +15,8 @@ from containers.tabular.features import FEATURES, MODEL_FILE
 from containers.tabular.forest import ModelError
 from containers.tabular.handler import load_model
 from containers.tabular.trees import read_model
-from model_build.tabular.booster import Job, fit, load
-from model_build.tabular.data import Table, fetch, parse
-from model_build.tabular.recipe import GeneratedSource, TabularRecipe
-
-Document = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def table() -> Table:
-    return parse(fetch(GeneratedSource(customers=1020)))
-
-
-@pytest.fixture(scope="module")
-def model(table: Table) -> bytes:
-    return fit(Job(table.features, table.labels, TabularRecipe(num_round=1, max_depth=2)))
-
-
-@pytest.fixture(scope="module")
-def document(model: bytes) -> Document:
-    read: Document = json.loads(bytes(load(model).save_raw("json")))
-    return read
-
-
-def archive(folder: Path, **files: bytes) -> Path:
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
+from model_build.tabular.data import Table
+from tests.unit.containers.tabular_archives import Document, archive
 
 
 def answers(folder: Path, content_type: str, body: bytes) -> list[float]:
