@@ -11,6 +11,7 @@ from constructs import Construct
 from stacks.checks.endpoints import check
 from stacks.constructs.permissions_boundary import apply_permissions_boundary
 from stacks.naming import camel
+from stacks.platform.cleanup import CleanupStack
 from stacks.platform.foundation import FoundationStack
 from stacks.platform.load_test import LoadTestStack
 from stacks.platform.model_build import ModelBuildStack
@@ -29,8 +30,9 @@ def compose(scope: Construct, deployment: Deployment) -> None:
     build = ModelBuildStack(scope, f"{prefix}ModelBuild", deployment=deployment, resources=resources)
     if foundation.network is not None:
         deployment = deployment.with_vpc(foundation.network.named)
+    stacks: list[cdk.Stack] = [foundation, build]
     for name, settings in deployment.workloads.items():
-        STACKS[settings.kind](
+        workload = STACKS[settings.kind](
             scope,
             f"{prefix}{camel(name)}",
             deployment=deployment,
@@ -39,15 +41,18 @@ def compose(scope: Construct, deployment: Deployment) -> None:
             build=build.builds[name],
             resources=resources,
         )
+        stacks.append(workload)
     if deployment.load_test is not None:
-        LoadTestStack(
+        load_test = LoadTestStack(
             scope,
             f"{prefix}LoadTest",
             deployment=deployment,
             settings=deployment.load_test,
             resources=resources,
         )
-    MonitoringStack(scope, f"{prefix}Monitoring", deployment=deployment)
+        stacks.append(load_test)
+    stacks.append(MonitoringStack(scope, f"{prefix}Monitoring", deployment=deployment))
+    CleanupStack(scope, f"{prefix}Cleanup", deployment=deployment, stacks=stacks, resources=resources)
     if deployment.permissions_boundary is not None:
         apply_permissions_boundary(scope, deployment.permissions_boundary)
     for name, value in {"environment": deployment.environment, **deployment.tags}.items():

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aws_cdk import Stack
+from aws_cdk import CfnResource, CrossStackReferences, ReferenceStrength, Stack
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
@@ -33,3 +33,14 @@ class DeploymentStack(Stack):
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id, env={"region": deployment.region} if deployment.region else None)
+
+
+def release(stack: Stack) -> None:
+    """Let other stacks refer to the resources that a stack has by now, without keeping them as they are.
+
+    CloudFormation keeps an export as long as a stack imports it. The stack of a workload that a deployment no longer
+    has would so block the update that removes what built its models.
+    """
+    for construct in stack.node.find_all():
+        if CfnResource.is_cfn_resource(construct):
+            CrossStackReferences.of(construct).produce(ReferenceStrength.WEAK)

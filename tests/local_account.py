@@ -132,7 +132,8 @@ def assert_nothing_is_deployed() -> None:
     assert scalable["ScalableTargets"] == []
     alarms = boto3.client("cloudwatch").describe_alarms(AlarmTypes=["MetricAlarm", "CompositeAlarm"])
     assert (alarms["MetricAlarms"], alarms["CompositeAlarms"]) == ([], [])
-    assert boto3.client("logs").describe_log_groups()["logGroups"] == []
+    groups = boto3.client("logs").describe_log_groups()["logGroups"]
+    assert [each["logGroupName"] for each in groups] == []
     assert boto3.client("budgets").describe_budgets(AccountId=ACCOUNT_ID).get("Budgets", []) == []
 
 

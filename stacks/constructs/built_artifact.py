@@ -1,10 +1,9 @@
 """A model artifact that CodeBuild builds inside the deployment, once per set of inputs."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aws_cdk import CustomResource, Duration, RemovalPolicy
 from aws_cdk import aws_codebuild as codebuild
@@ -17,11 +16,9 @@ from containers.serving.contract import ARCHIVE_HASH_VARIABLE, MANIFEST_HASH_VAR
 from stacks.checks.nag_acknowledgements import acknowledge_wildcards
 from stacks.constructs.artifact_writers import EMPTYING, writer_path
 from stacks.constructs.handler_function import HandlerProps, handler_function, waiting_provider
+from stacks.constructs.statements import allow
 from stacks.naming import camel
 from stacks.resources import SharedResources
-
-if TYPE_CHECKING:
-    from stacks.constructs.compiled_model import ModelCompiler
 
 _HANDLER = Path(__file__).parent / "built_artifact_handler"
 
@@ -29,7 +26,8 @@ _HANDLER = Path(__file__).parent / "built_artifact_handler"
 class ArtifactBuilder(Construct):
     """The custom resource provider that starts builds and waits for them.
 
-    projects: by workload, whose name its keys in the artifact bucket begin with.
+    It may also remove the artifacts of workloads that the deployment no longer has, whose stacks are deleted last.
+
     retain: whether what was built stays when nothing serves it any more, and when its stack is destroyed.
     """
 
@@ -39,7 +37,7 @@ class ArtifactBuilder(Construct):
         construct_id: str,
         *,
         environment: str,
-        projects: Mapping[str, codebuild.IProject],
+        projects: Sequence[codebuild.IProject],
         total_timeout: Duration,
         retain: bool,
         resources: SharedResources,
@@ -51,17 +49,13 @@ class ArtifactBuilder(Construct):
         self.removal = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if retain else RemovalPolicy.DESTROY
         on_event = self._function("OnEvent", "index.on_event", writer_path(environment, EMPTYING))
         is_complete = self._function("IsComplete", "index.is_complete")
-        project_arns = [project.project_arn for project in projects.values()]
+        project_arns = [project.project_arn for project in projects]
         on_event.add_to_role_policy(iam.PolicyStatement(actions=["codebuild:StartBuild"], resources=project_arns))
         is_complete.add_to_role_policy(
             iam.PolicyStatement(actions=["codebuild:BatchGetBuilds"], resources=project_arns)
         )
-        objects = [artifacts.arn_for_objects(f"{prefix}/*") for prefix in projects]
-        list_objects = iam.PolicyStatement(
-            actions=["s3:ListBucket", "s3:ListBucketVersions"],
-            resources=[artifacts.bucket_arn],
-            conditions={"StringLike": {"s3:prefix": [f"{prefix}/*" for prefix in projects]}},
-        )
+        objects = [artifacts.arn_for_objects("*")]
+        list_objects = allow(["s3:ListBucket", "s3:ListBucketVersions"], [artifacts.bucket_arn])
         on_event.add_to_role_policy(list_objects)
         on_event.add_to_role_policy(
             iam.PolicyStatement(
@@ -76,8 +70,8 @@ class ArtifactBuilder(Construct):
             acknowledge_wildcards(
                 function.role,
                 objects,
-                "the artifacts of one workload: a build's files are found under the hash of its inputs, and removed "
-                "there when nothing serves them any more",
+                "the artifacts of every workload, past ones included: a build's files are found under the hash of its "
+                "inputs, and removed there when nothing serves them any more",
             )
         self.provider = waiting_provider(
             self, on_event=on_event, is_complete=is_complete, total_timeout=total_timeout, key=key, network=network
@@ -103,15 +97,13 @@ class ArtifactBuilder(Construct):
 class WorkloadBuild:
     """What a workload's stack needs to have its models built.
 
-    source_hash: of everything that a build reads. prefix: of the workload's keys in the artifact bucket. compiler: None
-    where the workload's settings have SageMaker Neo compile nothing.
+    source_hash: of everything that a build reads. prefix: of the workload's keys in the artifact bucket.
     """
 
     project: codebuild.IProject
     builder: ArtifactBuilder
     source_hash: str
     prefix: str
-    compiler: "ModelCompiler | None" = None
 
 
 class BuiltArtifact(Construct):

@@ -45,9 +45,6 @@ class ModelCompiler(Construct):
     """The custom resource provider that starts compilations, waits for them and checks their results.
 
     model: model of the workload whose builds are compiled.
-
-    It belongs in another stack than the models. The provider must be deleted after the models, so that it can delete
-    the logs of their deletion.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ from stacks.settings.security import Vpc
 
 _SERVICES: Mapping[str, ec2.InterfaceVpcEndpointAwsService] = {
     **CONTAINER_SERVICES,
+    "CloudFormation": ec2.InterfaceVpcEndpointAwsService.CLOUDFORMATION,
     "CodeBuild": ec2.InterfaceVpcEndpointAwsService.CODEBUILD,
     "Kms": ec2.InterfaceVpcEndpointAwsService.KMS,
     "Lambda": ec2.InterfaceVpcEndpointAwsService.LAMBDA_,

@@ -69,6 +69,10 @@ class FoundationStack(DeploymentStack):
             network=self.network,
             vpc=deployment.vpc if self.network is None else self.network.named,
         )
+        # Exported even if no stack imports them: CloudFormation could not remove an export that the stack of a past
+        # workload still imports.
+        for value in (self.alerts.topic_arn, self.access_logs.bucket_name):
+            self.export_value(value)
         if deployment.budget is not None:
             self._budget(deployment.budget, deployment.environment)
             self._anomalies(deployment.budget, deployment.environment)

@@ -11,10 +11,9 @@ from stacks.constructs.artifact_writers import service_principal
 from stacks.constructs.assets import AssetSource, stage
 from stacks.constructs.build_project import BuildProject, BuiltWorkload
 from stacks.constructs.built_artifact import ArtifactBuilder, WorkloadBuild
-from stacks.constructs.compiled_model import ModelCompiler
 from stacks.constructs.private_network import acknowledge_interfaces, build_statements
 from stacks.naming import camel
-from stacks.resources import DeploymentStack, SharedResources
+from stacks.resources import DeploymentStack, SharedResources, release
 from stacks.settings.deployment import Deployment
 from stacks.settings.kinds import KINDS
 from stacks.settings.model_build import ModelBuild
@@ -54,31 +53,16 @@ class ModelBuildStack(DeploymentStack):
             self,
             "ArtifactBuilder",
             environment=deployment.environment,
-            projects=projects,
+            projects=list(projects.values()),
             total_timeout=Duration.minutes(settings.timeout_minutes + 10),
             retain=deployment.retain_data,
             resources=resources,
         )
         self.builds = {
-            name: WorkloadBuild(
-                project, builder, sources[name].asset_hash, name, self._compiler(name, deployment, resources)
-            )
+            name: WorkloadBuild(project=project, builder=builder, source_hash=sources[name].asset_hash, prefix=name)
             for name, project in projects.items()
         }
-
-    def _compiler(self, name: str, deployment: Deployment, resources: SharedResources) -> ModelCompiler | None:
-        workload = deployment.workloads[name]
-        if not workload.compilations:
-            return None
-        return ModelCompiler(
-            self,
-            f"{camel(name)}Compiler",
-            environment=deployment.environment,
-            workload=name,
-            model=workload.compiled_model,
-            max_runtime_seconds=max(each.max_runtime_seconds for each in workload.compilations),
-            resources=resources,
-        )
+        release(self)
 
     def _source(self, name: str, kind: str) -> s3_assets.Asset:
         return s3_assets.Asset(self, f"{camel(name)}Source", path=stage(self, build_source(kind)))

@@ -1,6 +1,7 @@
 """Delivery: a push is tested, deployed to dev, load-tested there, manually approved, and deployed to prod."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,7 @@ class PipelineStack(Stack):
         )
         self._delivery.add_stage(self._stage(prod, settings.prod, compose))
         self._delivery.build_pipeline()
+        self._allow_connection(settings.source.connection_arn)
         self._roll_back(prod)
         self._acknowledge(dev)
 
@@ -146,6 +148,19 @@ class PipelineStack(Stack):
         self._gates.append((test, step))
         return step
 
+    def _allow_connection(self, arn: str) -> None:
+        """Allow the use of the connection under the service's old and new name; the CDK grants the old one only.
+
+        An action and an ARN must have the same prefix ("Connections rename" in the Developer Tools console guide).
+        """
+        for prefix in ("codeconnections", "codestar-connections"):
+            self._delivery.pipeline.role.add_to_principal_policy(
+                allow(
+                    [f"{prefix}:UseConnection"],
+                    [re.sub(r":(codeconnections|codestar-connections):", f":{prefix}:", arn)],
+                )
+            )
+
     def _roll_back(self, prod: Deployment) -> None:
         """Roll prod back if its deployment fails, or if one of its alarms fires soon after."""
         resource = self._delivery.pipeline.node.default_child
@@ -172,10 +187,8 @@ class PipelineStack(Stack):
         resource.add_property_override(
             f"Stages.{index}.OnSuccess", {"Conditions": [{"Result": "ROLLBACK", "Rules": rules}]}
         )
-        where = f"{Aws.PARTITION}:cloudwatch:{region or Aws.REGION}:{Aws.ACCOUNT_ID}"
-        self._delivery.pipeline.role.add_to_principal_policy(
-            allow(["cloudwatch:DescribeAlarms"], [f"arn:{where}:alarm:{alarm}" for alarm in alarms])
-        )
+        # DescribeAlarms returns composite alarms only to those who may describe every alarm (its API reference).
+        self._delivery.pipeline.role.add_to_principal_policy(allow(["cloudwatch:DescribeAlarms"], ["*"]))
 
     def _acknowledge(self, dev: Deployment) -> None:
         """Acknowledge cdk-nag's findings in what CDK Pipelines creates by itself, each with its reason."""

@@ -21,7 +21,7 @@ from stacks.settings.yaml_files import YamlFileError, read_yaml
 Profile = Literal["dev", "prod"]
 
 DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
-PLATFORM_STACKS = ("foundation", "model_build", "monitoring", "load_test")
+PLATFORM_STACKS = ("foundation", "model_build", "monitoring", "load_test", "cleanup")
 """Stacks of every deployment besides those of its workloads, by the name that a workload of theirs would have."""
 _OTHER_PREFIXES = ("cache", "capture")
 """Key prefixes of the artifact bucket that no workload owns."""

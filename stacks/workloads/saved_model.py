@@ -9,7 +9,7 @@ from model_build import saved_model
 from model_build.saved_model.reference import REFERENCE_FILE
 from sizing.instances import instance
 from stacks.constructs.built_artifact import BuiltArtifact
-from stacks.constructs.compiled_model import CheckedOn, CompiledModel
+from stacks.constructs.compiled_model import CheckedOn, CompiledModel, ModelCompiler
 from stacks.constructs.execution_role import ServedEndpoint
 from stacks.constructs.hosted_model import ModelProps
 from stacks.constructs.images import ServedImage, container_image, neo_tensorflow_image, tensorflow_serving_image
@@ -30,11 +30,23 @@ class SavedModelStack(WorkloadStack[SavedModel]):
             self._image(endpoint)
         built = self.build("Artifact", self.settings.compiled_model, self.settings.recipe.model_dump_json())
         self.output_artifacts(built)
+        self._compiler = self._add_compiler() if self.settings.compilations else None
         for key, endpoint in self.settings.endpoints.items():
             self._serve(key, endpoint, built)
         for key, device in self.settings.compiled_for_devices.items():
             self._compile(f"{key}_device", device, built, None)
         return []
+
+    def _add_compiler(self) -> ModelCompiler:
+        return ModelCompiler(
+            self,
+            "Compiler",
+            environment=self.deployment.environment,
+            workload=self.workload,
+            model=self.settings.compiled_model,
+            max_runtime_seconds=max(each.max_runtime_seconds for each in self.settings.compilations),
+            resources=self.resources,
+        )
 
     def _serve(self, key: str, endpoint: SavedModelEndpoint, built: BuiltArtifact) -> None:
         image, name = self._image(endpoint), self.endpoint_name(key)
@@ -70,12 +82,11 @@ class SavedModelStack(WorkloadStack[SavedModel]):
     def _compile(
         self, name: str, compilation: NeoCompilation, built: BuiltArtifact, check: CheckedOn | None
     ) -> CompiledModel:
-        compiler = self.models.compiler
-        assert compiler is not None, "the settings' compilations have made one"
+        assert self._compiler is not None, "the settings' compilations have made one"
         compiled = CompiledModel(
             self,
             f"{camel(name)}Compiled",
-            compiler=compiler,
+            compiler=self._compiler,
             built=built,
             model="tensorflow",
             inputs={INPUT_NAME: (1, IMAGE_SIDE, IMAGE_SIDE, CHANNELS)},

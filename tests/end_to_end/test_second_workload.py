@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from containers.tabular.features import FEATURES, archive_name
 from local_aws.account import LocalAccount
-from tests.local_account import bring_up, cdk, deploy, destroy, replica_pids, runtime
+from tests.local_account import assert_nothing_is_deployed, bring_up, cdk, deploy, destroy, replica_pids, runtime
 from tests.processors import needs_vnni
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
@@ -78,3 +78,21 @@ def test_a_second_workload_comes_and_goes_next_to_the_first(
     dashboards = boto3.client("cloudwatch").list_dashboards()["DashboardEntries"]
     assert {each["DashboardName"] for each in dashboards} == {"pair-first", "pair-overview"}
     assert destroy(both).returncode == 0
+
+
+def test_a_workload_that_is_no_longer_in_the_file_is_deleted_by_the_next_deployment(
+    account: LocalAccount, folder: Path
+) -> None:
+    del account
+    bring_up(deployment_file(folder, first=TABULAR, second=TABULAR))
+    before = served("first", "tabular")
+    alone = deployment_file(folder, first=TABULAR)
+    done = deploy(alone)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert served("first", "tabular") == before
+    with pytest.raises(ClientError, match="Endpoint pair-second-only of account"):
+        served("second", "tabular")
+    stacks = {each["StackName"] for each in boto3.client("cloudformation").describe_stacks()["Stacks"]}
+    assert "Pair-Second" not in stacks
+    assert destroy(alone).returncode == 0
+    assert_nothing_is_deployed()

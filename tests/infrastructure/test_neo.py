@@ -148,11 +148,11 @@ def test_the_roles_of_a_compilation_may_do_only_this(assembly: Assembly) -> None
 def test_the_handler_reaches_its_own_jobs_and_checks_and_passes_their_roles_only(
     assembly: Assembly,
 ) -> None:
-    starts = statements(assembly, "Neo-ModelBuild/SavedModelCompilerOnEventRole")
-    waits = statements(assembly, "Neo-ModelBuild/SavedModelCompilerIsCompleteRole")
+    starts = statements(assembly, "Neo-SavedModel/CompilerOnEventRole")
+    waits = statements(assembly, "Neo-SavedModel/CompilerIsCompleteRole")
     assert {action for action in starts if action.startswith(TASKS)} == {
         "sagemaker:CreateCompilationJob", "sagemaker:DescribeCompilationJob", "sagemaker:StopCompilationJob",
-        "sagemaker:DeleteCompilationJob", "s3:ListBucket",
+        "sagemaker:DeleteCompilationJob", "s3:ListBucket", "iam:PassRole",
     }  # fmt: skip
     assert {action for action in waits if action.startswith(TASKS)} == {
         "sagemaker:DescribeCompilationJob", "sagemaker:DeleteCompilationJob", "sagemaker:CreateModel",
@@ -160,7 +160,7 @@ def test_the_handler_reaches_its_own_jobs_and_checks_and_passes_their_roles_only
         "sagemaker:DeleteEndpointConfig", "sagemaker:DeleteEndpoint", "sagemaker:DescribeEndpoint",
         "sagemaker:InvokeEndpoint", "kms:Decrypt", "kms:GenerateDataKey", "kms:CreateGrant",
         "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucket",
-        "s3:ListBucketVersions",
+        "s3:ListBucketVersions", "iam:PassRole",
     }  # fmt: skip
     for granted in (starts, waits):
         for action, resources in granted.items():

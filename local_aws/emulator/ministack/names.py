@@ -45,7 +45,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "_sanitize",
     ),
     "ministack.services.iam": ("_IAM_HANDLERS", "_access_keys"),
-    "ministack.services.lambda_svc": ("_presigned_code_url", "execution_credentials"),
+    "ministack.services.cloudwatch_logs": ("_log_groups",),
+    "ministack.services.lambda_svc": ("_emit_lambda_logs", "_presigned_code_url", "execution_credentials"),
     "ministack.services.s3": ("_bucket_tags", "_verify_presigned_sigv4"),
     "ministack.services.sts": ("_sessions", "register_session"),
 }  # fmt: skip

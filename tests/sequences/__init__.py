@@ -1,0 +1,1 @@
+"""Random edits of a deployment file, deployed one after the other into a local account."""
