@@ -187,8 +187,11 @@ class PipelineStack(Stack):
         resource.add_property_override(
             f"Stages.{index}.OnSuccess", {"Conditions": [{"Result": "ROLLBACK", "Rules": rules}]}
         )
-        # DescribeAlarms returns composite alarms only to those who may describe every alarm (its API reference).
-        self._delivery.pipeline.role.add_to_principal_policy(allow(["cloudwatch:DescribeAlarms"], ["*"]))
+        role = self._delivery.pipeline.role
+        role.add_to_principal_policy(allow(["cloudwatch:DescribeAlarms"], ["*"]))
+        acknowledge_wildcards(
+            role, ["*"], "DescribeAlarms returns composite alarms only to those who may describe every alarm"
+        )
 
     def _acknowledge(self, dev: Deployment) -> None:
         """Acknowledge cdk-nag's findings in what CDK Pipelines creates by itself, each with its reason."""

@@ -228,3 +228,23 @@ def test_stages_in_other_accounts_and_regions_are_deployed_to_by_their_bootstrap
     assert "role/cdk-hnb659fds-deploy-role-333333333333-eu-west-1" in text
     assert "aws configure set role_arn arn:aws:iam::222222222222:role/load-tests" in text
     assert "cloudwatch:DescribeAlarms" not in text
+
+
+def test_the_connection_is_allowed_under_both_names_of_its_service(template: Template) -> None:
+    granted = statements(template, "UseConnection")
+    for service in ("codeconnections", "codestar-connections"):
+        allowed = [each["Resource"] for each in granted if f"{service}:UseConnection" in each["Action"]]
+        assert any(f":{service}:" in arn for arn in allowed), allowed
+
+
+def test_composite_alarms_are_described_with_the_only_resource_that_returns_them(template: Template) -> None:
+    assert [each["Resource"] for each in statements(template, "cloudwatch:DescribeAlarms")] == ["*"]
+
+
+def statements(template: Template, action: str) -> list[dict[str, Any]]:
+    return [
+        statement
+        for policy in resources(template, "AWS::IAM::Policy").values()
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if action in json.dumps(statement["Action"])
+    ]
