@@ -239,7 +239,7 @@ class CompiledModel(Construct):
         needed: list[Construct] = []
         if check is not None:
             needed.append(containers_log_group(self, "CheckLogs", f"Endpoints/{self._name}-check", compiler.key))
-            roles.append(self._check_role(check, f"{prefix}/*"))
+            roles.append(self._check_role(check, prefix))
             properties["Check"] = self._json(self._check(check, settings, roles[-1]))
         needed.append(compiler.allow_passing(self, roles))
         resource = CustomResource(
@@ -253,12 +253,12 @@ class CompiledModel(Construct):
         self.key = resource.get_att_string("Key")
         self.verification = resource.get_att_string("Verification")
 
-    def _check_role(self, check: CheckedOn, compiled_keys: str) -> iam.Role:
+    def _check_role(self, check: CheckedOn, prefix: str) -> iam.Role:
         return execution_role(
             self,
             "CheckRole",
             endpoints=[ServedEndpoint(name=f"{self._name}-check", alarm_names=[])],
-            model_keys=[compiled_keys],
+            artifacts=prefix,
             image_repository_arn=check.image.repository_arn,
             resources=self._compiler.resources,
         )

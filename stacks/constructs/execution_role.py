@@ -45,16 +45,18 @@ def execution_role(
     construct_id: str,
     *,
     endpoints: Sequence[ServedEndpoint],
-    model_keys: Sequence[str],
-    listed_prefix: str | None = None,
+    artifacts: str,
+    multi_model: bool = False,
     image_repository_arn: str,
     resources: SharedResources,
 ) -> iam.Role:
     """Return a role with only the permissions that these endpoints need.
 
-    model_keys: S3 keys or key patterns of the archives. listed_prefix: what a multi-model endpoint may list.
+    artifacts: prefix of the archives' keys. It must cover past builds: while an endpoint is updated, the old instances
+    load models with this role, too. multi_model: the endpoints list their models.
     """
-    artifacts, key = resources.artifacts, resources.key
+    bucket, key = resources.artifacts, resources.key
+    archives = bucket.arn_for_objects(f"{artifacts}/*")
     captures = [endpoint.capture_prefix for endpoint in endpoints if endpoint.capture_prefix is not None]
     components = [endpoint.component for endpoint in endpoints if endpoint.component is not None]
     log_groups = [_arn("logs", f"log-group:/aws/sagemaker/Endpoints/{endpoint.name}") for endpoint in endpoints]
@@ -63,7 +65,7 @@ def execution_role(
     namespaces += ["/aws/sagemaker/InferenceComponents"] if components else []
     alarms = [_arn("cloudwatch", f"alarm:{name}") for endpoint in endpoints for name in endpoint.alarm_names]
     statements = [
-        allow(["s3:GetObject"], [artifacts.arn_for_objects(model_key) for model_key in model_keys]),
+        allow(["s3:GetObject"], [archives]),
         allow(["kms:Decrypt", *(["kms:GenerateDataKey"] if captures else [])], [key.key_arn]),
         allow(
             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
@@ -83,15 +85,15 @@ def execution_role(
         ),
         *([allow(["cloudwatch:DescribeAlarms"], alarms)] if alarms else []),
     ]
-    if listed_prefix is not None:
+    if multi_model:
         statements.append(
             iam.PolicyStatement(
                 actions=["s3:ListBucket"],
-                resources=[artifacts.bucket_arn],
-                conditions={"StringLike": {"s3:prefix": [f"{listed_prefix}*"]}},
+                resources=[bucket.bucket_arn],
+                conditions={"StringLike": {"s3:prefix": [f"{artifacts}/*"]}},
             )
         )
-    captured = [artifacts.arn_for_objects(f"{prefix}/*") for prefix in captures]
+    captured = [bucket.arn_for_objects(f"{prefix}/*") for prefix in captures]
     if captured:
         statements.append(allow(["s3:PutObject"], captured))
     if resources.vpc is not None:
@@ -119,8 +121,8 @@ def execution_role(
     )
     acknowledge_wildcards(
         role,
-        [artifacts.arn_for_objects(model_key) for model_key in model_keys if model_key.endswith("*")],
-        "every model under one build's prefix is served, or every file that one compilation wrote",
+        [archives],
+        "a workload's archives have the hash of their inputs in their keys, and an update serves the last build's, too",
     )
     return role
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jsii
-from aws_cdk import Aws, Duration, Fn, Tags
+from aws_cdk import Aws, CfnResource, Duration, Fn, IStableStringProducer, Lazy, Stack, Tags
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
@@ -32,7 +32,8 @@ _BASE_IMAGE = "/aws/service/neuron/dlami/base/amazon-linux-2023/latest/image_id"
 
 Source: "Neuron DLAMI User Guide" of the AWS Neuron documentation, SSM parameters.
 """
-_SESSIONS = {
+_ALSO_CALLED = {
+    "CloudFormation": ec2.InterfaceVpcEndpointAwsService.CLOUDFORMATION,
     "Ssm": ec2.InterfaceVpcEndpointAwsService.SSM,
     "SsmMessages": ec2.InterfaceVpcEndpointAwsService.SSM_MESSAGES,
 }
@@ -55,11 +56,31 @@ class _NamedImage:
         )
 
 
+@jsii.implements(IStableStringProducer)
+class _LogicalId:
+    """The logical ID of a fleet's group, whose instances signal it, and whose template contains their script."""
+
+    def __init__(self, fleet: "LoadBalancedFleet") -> None:
+        self._fleet = fleet
+
+    def produce(self) -> str:
+        """Return it once the group is there."""
+        resource = self._fleet.group.node.default_child
+        assert isinstance(resource, CfnResource)
+        logical_id: str = Stack.of(resource).resolve(resource.logical_id)
+        return logical_id
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetModel:
-    """What a fleet serves: an image, the S3 key of an archive, and hashes that the archive must match."""
+    """What a fleet serves: an image, the S3 key of an archive, and hashes that the archive must match.
+
+    artifacts: prefix of the keys of the workload's archives. Instances read all of it, since those of the last
+    deployment start from its archive during an update.
+    """
 
     image: ServedImage
+    artifacts: str
     key: str
     hashes: Mapping[str, str]
 
@@ -86,7 +107,7 @@ class LoadBalancedFleet(Construct):
             "Network",
             cidr=settings.vpc_cidr,
             availability_zones=settings.availability_zones,
-            services={**CONTAINER_SERVICES, **_SESSIONS},
+            services={**CONTAINER_SERVICES, **_ALSO_CALLED},
             objects=ObjectAccess(
                 readable=[
                     artifacts.arn_for_objects("*"),
@@ -112,9 +133,12 @@ class LoadBalancedFleet(Construct):
                 archive_sha256=model.hashes[ARCHIVE_HASH_VARIABLE],
                 environment={**settings.environment(), MANIFEST_HASH_VARIABLE: model.hashes[MANIFEST_HASH_VARIABLE]},
                 placement=placement,
+                stack=Aws.STACK_NAME,
+                group=Lazy.string(_LogicalId(self)),
+                start_seconds=int(_GRACE.to_seconds()),
             )
         )
-        self.role = self._build_role(model.image, model.key, artifacts, key)
+        self.role = self._build_role(model, artifacts, key)
         self.group = self._build_group(script)
         self.load_balancer, self.target_group = self._build_load_balancer()
         self._log_requests(resources.access_logs)
@@ -122,7 +146,8 @@ class LoadBalancedFleet(Construct):
             self._scale(settings.tracked.target_core_utilization, settings.tracked.warmup_seconds)
         self._alarm(resources.alerts)
 
-    def _build_role(self, image: ServedImage, model_key: str, artifacts: s3.IBucket, key: kms.IKey) -> iam.Role:
+    def _build_role(self, model: FleetModel, artifacts: s3.IBucket, key: kms.IKey) -> iam.Role:
+        archives = artifacts.arn_for_objects(f"{model.artifacts}/*")
         log_streams = [group.log_group_arn for group in (self._serving_logs, self._metrics_logs)]
         role = iam.Role(
             self,
@@ -132,13 +157,14 @@ class LoadBalancedFleet(Construct):
             inline_policies={
                 "Serve": iam.PolicyDocument(
                     statements=[
-                        allow(["s3:GetObject"], [artifacts.arn_for_objects(model_key)]),
+                        allow(["s3:GetObject"], [archives]),
                         allow(["kms:Decrypt"], [key.key_arn]),
                         allow(
                             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-                            [image.repository_arn],
+                            [model.image.repository_arn],
                         ),
                         allow(["ecr:GetAuthorizationToken"], ["*"]),
+                        allow(["cloudformation:SignalResource"], [Aws.STACK_ID]),
                         allow(["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"], log_streams),
                         # What the SSM agent does for sessions; none of it has a resource in IAM.
                         allow(
@@ -154,6 +180,9 @@ class LoadBalancedFleet(Construct):
                     ]
                 )
             },
+        )
+        acknowledge_wildcards(
+            role, [archives], "the keys of the workload's archives have the hash of their inputs, which changes"
         )
         acknowledge_wildcards(
             role,
@@ -213,10 +242,12 @@ class LoadBalancedFleet(Construct):
             health_checks=autoscaling.HealthChecks.with_additional_checks(
                 additional_types=[autoscaling.AdditionalHealthCheckType.ELB], grace_period=_GRACE
             ),
+            # The instances signal once their processes respond. A deployment whose instances do not is rolled back.
+            signals=autoscaling.Signals.wait_for_all(timeout=_GRACE),
             update_policy=autoscaling.UpdatePolicy.rolling_update(
                 max_batch_size=1,
                 min_instances_in_service=min(settings.min_instances, settings.max_instances - 1),
-                pause_time=_GRACE if settings.max_instances > 1 else Duration.minutes(0),
+                pause_time=_GRACE,
                 suspend_processes=[
                     autoscaling.ScalingProcess.ALARM_NOTIFICATION,
                     autoscaling.ScalingProcess.AZ_REBALANCE,

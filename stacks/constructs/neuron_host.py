@@ -19,7 +19,8 @@ class HostProps:
     """Inputs of the start script; their values may contain references that CloudFormation resolves.
 
     endpoint: name and metric dimension. registry: host of the image. model_url: S3 URL of the archive.
-    archive_sha256: the archive's hash as its build reported it, in hex.
+    archive_sha256: the archive's hash as its build reported it, in hex. stack, group: names of the stack and of its
+    resource that wait for the instance. start_seconds: how long the processes may take to respond.
     """
 
     endpoint: str
@@ -32,12 +33,16 @@ class HostProps:
     metrics_log_group: str
     environment: Mapping[str, str]
     placement: Placement
+    stack: str
+    group: str
+    start_seconds: int
 
 
 def start_script(props: HostProps) -> str:
     """Return the script that installs packages, archive and image, then starts processes, proxy and metrics.
 
     The packages are Amazon Linux's own and come from its repositories in S3, which a network without internet reaches.
+    The image has others besides, which it does not reach.
     """
     processes = props.placement.processes
     files = {
@@ -56,7 +61,8 @@ def start_script(props: HostProps) -> str:
             "#!/bin/bash",
             "set -euo pipefail",
             f"exec >{_SETUP_LOG} 2>&1",
-            "dnf install --assumeyes amazon-cloudwatch-agent docker nginx",
+            *_signal(props),
+            "dnf install --assumeyes --disablerepo='*' --enablerepo=amazonlinux amazon-cloudwatch-agent docker nginx",
             f"install --directory {_FOLDER} /opt/neuron-encoder/model",
             *(_file(path, content) for path, content in files.items()),
             "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl "
@@ -73,8 +79,30 @@ def start_script(props: HostProps) -> str:
             f"docker logout {props.registry}",
             "systemctl daemon-reload",
             f"systemctl enable --now {' '.join(services)}",
+            f"for second in $(seq {props.start_seconds}); do",
+            f"  if curl --fail --silent --output /dev/null http://127.0.0.1:{FRONT_PORT}/ping; then",
+            "    signal SUCCESS",
+            "    exit",
+            "  fi",
+            "  sleep 1",
+            "done",
+            "false",
             "",
         ]
+    )
+
+
+def _signal(props: HostProps) -> Sequence[str]:
+    """Return the shell function that tells CloudFormation how the start went; any failed command tells it, too.
+
+    An instance that scaling starts signals as well. No deployment waits for it then, and CloudFormation refuses.
+    """
+    return (
+        "signal() {",
+        f"  aws cloudformation signal-resource --region {props.region} --stack-name {props.stack} "
+        f'--logical-resource-id {props.group} --unique-id "$(cloud-init query instance_id)" --status "$1" || true',
+        "}",
+        "trap 'signal FAILURE' ERR",
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
@@ -73,11 +74,7 @@ class RealtimeEndpoint(Construct):
             "Endpoint",
             endpoint_name=endpoint_name,
             endpoint_config_name=config.attr_endpoint_config_name,
-            # Without these, an update resets scaled-out variants to their initial count.
-            retain_all_variant_properties=True,
-            exclude_retained_variant_properties=[
-                sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type="DesiredWeight")
-            ],
+            **_retained(settings),
             deployment_config=self._build_guardrails(settings.guardrails),
         )
         self.endpoint.node.add_dependency(logged)
@@ -96,6 +93,19 @@ class RealtimeEndpoint(Construct):
             blue_green_update_policy=None if guardrails.traffic == "rolling" else _blue_green(guardrails),
             rolling_update_policy=_rolling(guardrails) if guardrails.traffic == "rolling" else None,
         )
+
+
+def _retained(settings: SageMakerEndpoint) -> dict[str, Any]:
+    """Keep the number of instances that scaling has reached; without scaling, the number in the file counts."""
+    if settings.scaling is None:
+        return {}
+    others = ("DesiredWeight", "DataCaptureConfig")
+    return {
+        "retain_all_variant_properties": True,
+        "exclude_retained_variant_properties": [
+            sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type=each) for each in others
+        ],
+    }
 
 
 def _variant(variant: VariantProps) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:

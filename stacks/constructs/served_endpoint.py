@@ -23,12 +23,14 @@ from stacks.settings.hosting import ONLY_VARIANT, InferenceComponent
 class EndpointProps:
     """An endpoint and the image that serves it.
 
-    key: in the deployment file, which constructs and outputs are named after. also_served: further endpoints that the
+    key: in the deployment file, which constructs and outputs are named after. artifacts: prefix of the keys of the
+    workload's archives. also_served: further endpoints that the
     role may serve. component: hosts the model as an inference component.
     """
 
     key: str
     name: str
+    artifacts: str
     settings: SageMakerEndpoint
     image: ServedImage
     also_served: Sequence[ServedEndpoint] = ()
@@ -79,7 +81,7 @@ def serve(
             ),
             *props.also_served,
         ],
-        model_keys=[model.key for model in models.values()],
+        artifacts=props.artifacts,
         image_repository_arn=props.image.repository_arn,
         resources=resources,
     )

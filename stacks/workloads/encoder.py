@@ -38,7 +38,7 @@ class EncoderStack(WorkloadStack[Encoder]):
             name = self.endpoint_name(key)
             serve(
                 self,
-                props=EndpointProps(key=key, name=name, settings=endpoint, image=image),
+                props=EndpointProps(key=key, name=name, artifacts=self.workload, settings=endpoint, image=image),
                 models={
                     precision: ModelProps(
                         image_uri=image.uri,

@@ -45,7 +45,13 @@ class NeuronEncoderStack(WorkloadStack[NeuronEncoder]):
         environment = {**endpoint.container_environment(), **self._hashes(endpoint.model)}
         serve(
             self,
-            props=EndpointProps(key=key, name=self.endpoint_name(key), settings=endpoint, image=image),
+            props=EndpointProps(
+                key=key,
+                name=self.endpoint_name(key),
+                artifacts=self.workload,
+                settings=endpoint,
+                image=image,
+            ),
             models={"": ModelProps(image_uri=image.uri, key=self._model_key(endpoint.model), environment=environment)},
             variants=[VariantModel.only(endpoint)],
             resources=self.resources,
@@ -62,6 +68,7 @@ class NeuronEncoderStack(WorkloadStack[NeuronEncoder]):
             placement=placement,
             model=FleetModel(
                 image=self._image(virtual=False),
+                artifacts=self.workload,
                 key=self._model_key(settings.model),
                 hashes=self._hashes(settings.model),
             ),

@@ -57,6 +57,7 @@ class SavedModelStack(WorkloadStack[SavedModel]):
             props=EndpointProps(
                 key=key,
                 name=name,
+                artifacts=self.workload,
                 settings=endpoint,
                 image=image,
                 also_served=tuning,

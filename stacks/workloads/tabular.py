@@ -31,8 +31,8 @@ class TabularStack(WorkloadStack[Tabular]):
                 )
                 for key in self.settings.endpoints
             ],
-            model_keys=[f"{models}*"],
-            listed_prefix=models,
+            artifacts=self.workload,
+            multi_model=True,
             image_repository_arn=image.repository_arn,
             resources=self.resources,
         )

@@ -110,7 +110,7 @@ def test_a_rolling_update_replaces_batch_by_batch(assembly: Assembly) -> None:
 
 
 @pytest.mark.parametrize("name", ["whole", "canary", "linear", "rolling"])
-def test_every_way_watches_every_alarm_and_keeps_what_scaling_has_made(assembly: Assembly, name: str) -> None:
+def test_every_way_watches_every_alarm(assembly: Assembly, name: str) -> None:
     properties = endpoint(assembly, name)
     watched = [
         alarm["AlarmName"]["Ref"] for alarm in properties["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
@@ -121,8 +121,14 @@ def test_every_way_watches_every_alarm_and_keeps_what_scaling_has_made(assembly:
     }
     kinds = {alarms[each].removeprefix(properties["EndpointName"]) for each in watched}
     assert kinds == {f"-AllTraffic-{kind}" for kind in ("latency", "server-errors", "loading-wait")}
-    assert properties["RetainAllVariantProperties"] is True
-    assert properties["ExcludeRetainedVariantProperties"] == [{"VariantPropertyType": "DesiredWeight"}]
+
+
+def test_an_update_keeps_the_number_of_instances_of_scaled_endpoints_and_nothing_else(assembly: Assembly) -> None:
+    scaled = endpoint(assembly, "shadowed")
+    assert scaled["RetainAllVariantProperties"] is True
+    excluded = [each["VariantPropertyType"] for each in scaled["ExcludeRetainedVariantProperties"]]
+    assert excluded == ["DesiredWeight", "DataCaptureConfig"]
+    assert "RetainAllVariantProperties" not in endpoint(assembly, "whole")
 
 
 def test_a_shadow_gets_a_share_of_the_requests_and_takes_nothing_back(assembly: Assembly) -> None:

@@ -101,12 +101,12 @@ def test_an_execution_role_may_do_only_this(synthesize: Synthesize, deployment: 
     }
 
 
-def test_an_execution_role_names_its_own_archives_log_groups_and_alarms(synthesize: Synthesize) -> None:
+def test_an_execution_role_reads_its_workloads_archives_past_ones_included_and_its_own_log_groups_and_alarms(synthesize: Synthesize) -> None:
     demo = statements(synthesize("dev"), "Dev-Encoder/DemoRole")
-    assert all("/model.tar.gz" in archive for archive in demo["s3:GetObject"])
+    assert ["/encoder/*" in archive for archive in demo["s3:GetObject"]] == [True]
     assert all("dev-encoder-demo" in arn for arn in demo["logs:PutLogEvents"] + demo["cloudwatch:DescribeAlarms"])
     churn = statements(synthesize("dev"), "Dev-Tabular/Role")
-    assert ["/models/*" in archive for archive in churn["s3:GetObject"]] == [True]
+    assert ["/tabular/*" in archive for archive in churn["s3:GetObject"]] == [True]
     assert all("dev-tabular-" in arn for arn in churn["logs:PutLogEvents"] + churn["cloudwatch:DescribeAlarms"])
 
 
@@ -333,7 +333,6 @@ def test_only_endpoints_are_named_so_that_every_change_can_replace_the_rest(
         assert endpoint["Properties"]["EndpointName"].startswith(
             tuple(f"{deployment}-{name}-" for name in ("encoder", "tabular", "saved-model", "neuron-encoder"))
         )
-        assert endpoint["Properties"]["RetainAllVariantProperties"] is True
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
