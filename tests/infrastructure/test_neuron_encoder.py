@@ -97,7 +97,7 @@ def test_there_is_no_ssh_and_sessions_come_through_the_ssm_agent(assembly: Assem
         plain(endpoint["Properties"]["ServiceName"]).rpartition("amazonaws.")[2].rpartition(">.")[2]
         for endpoint in assembly.resources("AWS::EC2::VPCEndpoint").values()
     }
-    assert services == {"s3", "ecr.api", "ecr.dkr", "logs", "ssm", "ssmmessages"}
+    assert services == {"cloudformation", "s3", "ecr.api", "ecr.dkr", "logs", "ssm", "ssmmessages"}
 
 
 def test_every_group_admits_only_its_neighbour(assembly: Assembly) -> None:
@@ -147,6 +147,7 @@ def test_the_instances_may_do_only_this(assembly: Assembly) -> None:
         "ecr:BatchGetImage",
         "ecr:GetDownloadUrlForLayer",
         "ecr:GetAuthorizationToken",
+        "cloudformation:SignalResource",
         "logs:CreateLogStream",
         "logs:DescribeLogStreams",
         "logs:PutLogEvents",
@@ -154,7 +155,7 @@ def test_the_instances_may_do_only_this(assembly: Assembly) -> None:
     # These have no resource-level permission in IAM.
     anywhere = {action for action, resources in granted.items() if "*" in resources}
     assert anywhere == sessions | {"ecr:GetAuthorizationToken"}
-    assert all("/inf2/model.tar.gz" in archive for archive in granted["s3:GetObject"])
+    assert ["/neuron_encoder/*" in archive for archive in granted["s3:GetObject"]] == [True]
     role = next(
         r for n, r in assembly.resources("AWS::IAM::Role").items() if n.startswith("Neuron-NeuronEncoder/FleetRole")
     )
@@ -312,3 +313,18 @@ def test_what_does_not_fit_is_a_clean_error(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "copies is 13: inf2.24xlarge has 12 NeuronCores" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_deployment_waits_until_every_instance_responds(assembly: Assembly) -> None:
+    (group,) = assembly.resources("AWS::AutoScaling::AutoScalingGroup").items()
+    name, resource = group
+    assert resource["CreationPolicy"]["ResourceSignal"] == {"Count": 1, "Timeout": "PT15M"}
+    assert resource["UpdatePolicy"]["AutoScalingRollingUpdate"]["WaitOnResourceSignals"] is True
+    text = script(assembly)
+    assert f"--logical-resource-id {name.rpartition('/')[2]} " in text
+    assert text.index("trap 'signal FAILURE' ERR") < text.index("dnf install")
+    assert text.index("/ping") < text.index("signal SUCCESS")
+
+
+def test_packages_come_from_amazon_linux_only_since_the_network_reaches_no_other_repository(assembly: Assembly) -> None:
+    assert "dnf install --assumeyes --disablerepo='*' --enablerepo=amazonlinux " in script(assembly)

@@ -101,7 +101,9 @@ def test_an_execution_role_may_do_only_this(synthesize: Synthesize, deployment: 
     }
 
 
-def test_an_execution_role_reads_its_workloads_archives_past_ones_included_and_its_own_log_groups_and_alarms(synthesize: Synthesize) -> None:
+def test_an_execution_role_names_its_workloads_archives_and_its_own_log_groups_and_alarms(
+    synthesize: Synthesize,
+) -> None:
     demo = statements(synthesize("dev"), "Dev-Encoder/DemoRole")
     assert ["/encoder/*" in archive for archive in demo["s3:GetObject"]] == [True]
     assert all("dev-encoder-demo" in arn for arn in demo["logs:PutLogEvents"] + demo["cloudwatch:DescribeAlarms"])
