@@ -1,15 +1,18 @@
 """How closely a replica on this machine can match an instance type's processor."""
 
-_ISA_CAPS = {
-    "c5": "AVX512_CORE",
-    "m5": "AVX512_CORE",
-    "r5": "AVX512_CORE",
-    "c6i": "AVX512_CORE_VNNI",
-    "m6i": "AVX512_CORE_VNNI",
-}
-"""ONEDNN_MAX_CPU_ISA by family. Skylake, which C5 may be, has no VNNI; Ice Lake has VNNI but no bfloat16."""
+from sizing.instances import instance
+
+_CAPS = (
+    ("amx_int8", None),
+    ("avx512_bf16", "AVX512_CORE_BF16"),
+    ("avx512_vnni", "AVX512_CORE_VNNI"),
+    ("avx512f", "AVX512_CORE"),
+    ("avx2", "AVX2"),
+)
+"""ONEDNN_MAX_CPU_ISA by the newest instruction set of every machine of a family; None is no cap."""
 
 
 def onednn_max_cpu_isa(instance_type: str) -> str | None:
-    """Return the instruction set cap for replicas of an instance type, or None for no cap."""
-    return _ISA_CAPS.get(instance_type.split(".")[1])
+    """Return the instruction set cap for replicas of an instance type; None for no cap, and for Arm."""
+    available = instance(instance_type).family.instruction_sets
+    return next((cap for name, cap in _CAPS if name in available), None)

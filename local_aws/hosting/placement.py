@@ -1,6 +1,5 @@
 """Number of instances that the copies of inference components need."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -28,10 +27,9 @@ class Compute:
 
     @classmethod
     def on(cls, instance_type: str) -> "Compute":
-        """Return an instance's resources; an unknown number of accelerators counts as unlimited."""
+        """Return an instance's resources."""
         facts = instance(instance_type)
-        accelerators = math.inf if facts.accelerators is None else facts.accelerators
-        return cls(facts.memory_gib * 1024, facts.vcpus, accelerators)
+        return cls(facts.memory_gib * 1024, facts.vcpus, facts.accelerators)
 
     def fits(self, room: "Compute") -> bool:
         """Return whether `room` is large enough for this."""

@@ -24,6 +24,9 @@ from sizing.instances import instance
         ("ml.c6i.xlarge", 4, 8, "AVX512_CORE_VNNI"),
         ("ml.m5.large", 2, 8, "AVX512_CORE"),
         ("ml.c7i.4xlarge", 16, 32, None),
+        ("ml.g5.xlarge", 4, 16, "AVX2"),
+        ("ml.g4dn.xlarge", 4, 16, "AVX512_CORE_VNNI"),
+        ("ml.c7g.large", 2, 4, None),
     ],
 )
 def test_an_instance_type_gives_cores_memory_and_instruction_set(
