@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stacks.settings.hosting import has_local_nvme
+from sizing.instances import instance
 
 Templates = Mapping[str, Mapping[str, Any]]
 """Templates by the name of their stack."""
@@ -66,8 +66,8 @@ def _volumes_are_encrypted(templates: Templates, profile: str) -> Iterator[tuple
     del profile
     for name, config in _of(templates, "AWS::SageMaker::EndpointConfig"):
         types = [variant["InstanceType"] for variant in _variants(config)]
-        # SageMaker refuses a key where the local disk encrypts itself.
-        if "KmsKeyId" not in config and not any(map(has_local_nvme, types)):
+        # Where the storage is local NVMe, its hardware encrypts it.
+        if "KmsKeyId" not in config and not any(instance(each).family.local_nvme for each in types):
             yield name, "KmsKeyId is missing: give the deployment's key, or the storage is encrypted by AWS's"
 
 
@@ -138,8 +138,7 @@ def _takes_updates(resource: Mapping[str, Any], resources: Mapping[str, Any]) ->
     named = resource["Properties"]["EndpointConfigName"]
     logical_id = named["Fn::GetAtt"][0] if isinstance(named, Mapping) and "Fn::GetAtt" in named else ""
     variants = resources.get(logical_id, {}).get("Properties", {"ProductionVariants": []})["ProductionVariants"]
-    # SageMaker has no guardrails on Inf1.
-    return all("ModelName" in each and not each["InstanceType"].startswith("ml.inf1.") for each in variants)
+    return all("ModelName" in each and instance(each["InstanceType"]).family.guardrails for each in variants)
 
 
 def _captures_are_encrypted(templates: Templates, profile: str) -> Iterator[tuple[str, str]]:

@@ -9,13 +9,14 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from sizing.instances import instance
 from stacks.constructs.endpoint_alarms import endpoint_alarm, serving_alarms
 from stacks.constructs.endpoint_scaling import add_scaling, scaled_variant
 from stacks.constructs.log_group import log_group
 from stacks.resources import SharedResources
 from stacks.settings.endpoint import SageMakerEndpoint
 from stacks.settings.guardrails import Capacity, Guardrails
-from stacks.settings.hosting import DataCapture, has_local_nvme
+from stacks.settings.hosting import DataCapture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +173,7 @@ def containers_log_group(scope: Construct, construct_id: str, name: str, key: km
 
 def volume_key(instance_types: Iterable[str], key: kms.IKey) -> str | None:
     """Return the key of the instances' storage, or None with local NVMe, which its hardware encrypts."""
-    return None if any(has_local_nvme(instance_type) for instance_type in instance_types) else key.key_arn
+    return None if any(instance(each).family.local_nvme for each in instance_types) else key.key_arn
 
 
 def capture_prefix(endpoint_name: str) -> str:

@@ -1,6 +1,6 @@
 """Settings of the kind `encoder`: models, and endpoints with FP32 and INT8 variants."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from model_build.encoder.recipe import EncoderRecipe, Precision
 from stacks.settings.base import Key, Settings
 from stacks.settings.endpoint import CapturedEndpoint, VariantName
-from stacks.settings.hosting import InstanceType, lacks_vnni
+from stacks.settings.instance_types import X86, Avx512Vnni, InstanceType, Need, check_needs
 from stacks.settings.models import ModelsWorkload
 
 
@@ -29,13 +29,14 @@ class Variant(Settings):
     enabled: bool = True
     """Whether the variant is deployed."""
 
+    @property
+    def needs(self) -> Sequence[Need]:
+        """What the container needs of its instances."""
+        return (X86(), Avx512Vnni()) if self.precision == "int8" else (X86(),)
+
     @model_validator(mode="after")
-    def _int8_needs_vnni(self) -> "Variant":
-        if self.precision == "int8" and lacks_vnni(self.instance_type):
-            raise ValueError(
-                f"instance_type is {self.instance_type!r} with precision 'int8': not every machine of that family has "
-                "AVX-512 VNNI, without which INT8 is slower than FP32; use ml.c6i, ml.m6i or newer, or precision: fp32"
-            )
+    def _runs_on_its_instances(self) -> "Variant":
+        check_needs("instance_type", self.instance_type, self.needs)
         return self
 
 

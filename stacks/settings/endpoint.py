@@ -1,19 +1,18 @@
 """Settings that every entry of a workload's `endpoints` has, whatever serves it."""
 
-import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
+from sizing.instances import instance
 from stacks.settings.base import Settings
 from stacks.settings.guardrails import Guardrails, GuardrailsSetting
-from stacks.settings.hosting import ONLY_VARIANT, DataCapture, EndpointAlarms, InstanceType
+from stacks.settings.hosting import ONLY_VARIANT, DataCapture, EndpointAlarms
+from stacks.settings.instance_types import X86, InstanceType, Need, check_needs
 from stacks.settings.scaling import Scaling
 
-_WITHOUT_GUARDRAILS = re.compile(r"^ml\.inf1\.")
-""""Exclusions" of deployment guardrails in the SageMaker developer guide: endpoints on Inf1."""
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,62}$")]
 
 
@@ -61,6 +60,11 @@ class SageMakerEndpoint(WorkloadEndpoint):
         """Instance types by variant, in the order of the settings, shadow variants included."""
 
     @property
+    def needs(self) -> Sequence[Need]:
+        """What the container needs of its instances. A kind adds its own."""
+        return (X86(),)
+
+    @property
     def production_types(self) -> Mapping[str, str]:
         """Instance types by production variant: the variants whose responses reach a client."""
         return self.variant_types
@@ -86,11 +90,17 @@ class SageMakerEndpoint(WorkloadEndpoint):
             self.guardrails.check(self.instance_counts, scaling)
 
     @model_validator(mode="after")
+    def _runs_on_its_instances(self) -> "SageMakerEndpoint":
+        for setting, instance_type in self.instance_types.items():
+            check_needs(setting, instance_type, self.needs)
+        return self
+
+    @model_validator(mode="after")
     def _guardrails_possible(self) -> "SageMakerEndpoint":
         if self.guardrails is None:
             return self
         for setting, instance_type in self.instance_types.items():
-            if _WITHOUT_GUARDRAILS.match(instance_type):
+            if not instance(instance_type).family.guardrails:
                 raise ValueError(
                     f"{setting} is {instance_type!r} with guardrails: SageMaker has none on Inf1, where an update "
                     "shifts all traffic at once, watches no alarm and rolls nothing back; set guardrails: off, or use "

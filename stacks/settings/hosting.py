@@ -1,53 +1,15 @@
 """How SageMaker hosts an endpoint: alarms, data capture, and inference components with their instances."""
 
-import difflib
-import re
-from functools import cache
-from typing import Annotated
-
-from botocore.loaders import Loader
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from sizing.instances import Instance, instance
 from stacks.settings.base import Settings
 from stacks.settings.scaling import Scaling
 
-
-@cache
-def instance_types() -> frozenset[str]:
-    """Endpoint instance types known to the installed botocore; read from its data files, without network."""
-    model = Loader().load_service_model("sagemaker", "service-2")
-    return frozenset(model["shapes"]["ProductionVariantInstanceType"]["enum"])
-
-
-def _known_instance_type(value: str) -> str:
-    if value not in instance_types():
-        close = difflib.get_close_matches(value, sorted(instance_types()), n=4)
-        hint = f"did you mean {', '.join(close)}?" if close else "for example ml.c6i.2xlarge"
-        raise ValueError(f"{value!r} is not an endpoint instance type; {hint}")
-    return value
-
-
-InstanceType = Annotated[str, AfterValidator(_known_instance_type)]
-
-
 ONLY_VARIANT = "AllTraffic"
 """Name of the variant of an endpoint that has only one; the SageMaker SDK uses the same."""
 ENDPOINT_NAME_LIMIT = 63
 """Maximum length of a SageMaker endpoint name, in characters (CreateEndpoint API reference)."""
-_WITHOUT_VNNI = re.compile(r"^ml\.(c4|c5|c5d|m4|m5|m5d|t2|t3|r5|r5d)\.")
-"""Families in which some or all machines lack AVX-512 VNNI; C5 may be Skylake, which has none."""
-
-
-def lacks_vnni(instance_type: str) -> bool:
-    """Return whether some machines of an instance type have no AVX-512 VNNI, so that INT8 may be slower than FP32."""
-    return _WITHOUT_VNNI.match(instance_type) is not None
-
-
-def has_local_nvme(instance_type: str) -> bool:
-    """Return whether an instance type has local NVMe storage, which its hardware encrypts without a KMS key."""
-    family = instance_type.split(".")[1]
-    return family.startswith(("g4dn", "g5", "g6", "p4d", "p4de", "p5", "inf1", "inf2", "trn1")) or family.endswith("d")
 
 
 class DataCapture(Settings):
@@ -120,7 +82,7 @@ class InferenceComponent(Settings):
         )
         rooms = []
         for setting, wanted, there, unit in reserved:
-            if there is None or not wanted:
+            if not wanted:
                 continue
             if wanted > there:
                 raise ValueError(

@@ -7,6 +7,7 @@ from urllib.parse import urlparse
 
 from pydantic import AfterValidator, Field
 
+from sizing.instances import family_of
 from stacks.settings.base import Settings
 
 BuildCompute = Literal["fleet", "on_demand"]
@@ -35,13 +36,25 @@ def _index(value: str) -> str:
     return value
 
 
+def _builds_x86(value: str) -> str:
+    """Return an EC2 instance type unchanged; raise ValueError for one that the table of families knows as Arm."""
+    family = family_of(value)
+    if family is not None and family.architecture != "x86_64":
+        raise ValueError(
+            f"{value!r} has a 64-bit Arm processor, and builds run in x86 containers; for example c6i.2xlarge"
+        )
+    return value
+
+
 class ModelBuild(Settings):
     """Where models are built."""
 
     compute: BuildCompute = "fleet"
     """`fleet` reserves C6i machines, which INT8 calibration needs, and bills them while the stack exists. `on_demand`
     uses shared CodeBuild machines. Their processor may lack AVX-512 VNNI, in which case the build stops and says so."""
-    fleet_instance_type: str = Field(default="c6i.2xlarge", pattern=r"^[a-z0-9-]+\.[a-z0-9]+$")
+    fleet_instance_type: Annotated[str, AfterValidator(_builds_x86)] = Field(
+        default="c6i.2xlarge", pattern=r"^[a-z0-9-]+\.[a-z0-9]+$"
+    )
     """EC2 instance type of the fleet's machines."""
     timeout_minutes: int = Field(default=110, ge=5, le=110)
     """Timeout of one build, in minutes."""

@@ -11,7 +11,7 @@ from containers.neuron_encoder.settings import PREFIX
 from model_build.neuron_encoder.recipe import NeuronEncoderRecipe
 from stacks.settings.base import Key, Settings
 from stacks.settings.endpoint import CapturedEndpoint, SingleVariantEndpoint, WorkloadEndpoint
-from stacks.settings.hosting import InstanceType
+from stacks.settings.instance_types import InstanceType
 from stacks.settings.models import ModelsWorkload
 
 Device = Literal["neuron", "cpu", "timed"]

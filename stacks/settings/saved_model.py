@@ -1,6 +1,6 @@
 """Settings of the kind `saved_model`: TensorFlow SavedModels by TensorFlow Serving, Neo or OpenVINO."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -10,7 +10,8 @@ from model_build.saved_model.recipe import Precision, SavedModelRecipe
 from sizing.instances import instance
 from stacks.settings.base import Key
 from stacks.settings.endpoint import CapturedEndpoint, SingleVariantEndpoint
-from stacks.settings.hosting import InferenceComponent, InstanceType, lacks_vnni
+from stacks.settings.hosting import InferenceComponent
+from stacks.settings.instance_types import Avx512Vnni, InstanceType, Need
 from stacks.settings.neo import NeoCompilation, check_endpoint
 from stacks.settings.tensorflow_serving import TensorFlowServing
 from stacks.settings.workload import Workload
@@ -46,6 +47,11 @@ class SavedModelEndpoint(CapturedEndpoint, SingleVariantEndpoint):
         return self.tensorflow_serving or TensorFlowServing()
 
     @property
+    def needs(self) -> Sequence[Need]:
+        """What the container needs of its instances."""
+        return (*super().needs, Avx512Vnni()) if self.precision == "int8" else super().needs
+
+    @property
     def artifact(self) -> str:
         """Name of the build's archive that the endpoint serves, or that Neo compiles for it."""
         return f"openvino_{self.precision}" if self.server == "openvino" else "tensorflow"
@@ -69,11 +75,6 @@ class SavedModelEndpoint(CapturedEndpoint, SingleVariantEndpoint):
                     f"openvino, and at most the instance's {vcpus} vCPUs"
                 )
         check_endpoint(self.server, self.neo, self.instance_type)
-        if self.precision == "int8" and lacks_vnni(self.instance_type):
-            raise ValueError(
-                f"instance_type is {self.instance_type!r} with precision 'int8': not every machine of that family has "
-                "AVX-512 VNNI, without which INT8 is slower than FP32; use ml.c6i, ml.m6i or newer"
-            )
         if self.inference_component is not None:
             self.inference_component.check(self.instance_type, self.instance_count, self.scaling)
             if self.guardrails is not None:

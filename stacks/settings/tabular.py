@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from model_build.tabular.recipe import TabularRecipe
 from stacks.settings.base import Key
 from stacks.settings.endpoint import SingleVariantEndpoint
-from stacks.settings.hosting import InstanceType
+from stacks.settings.instance_types import InstanceType
 from stacks.settings.principals import Principal
 from stacks.settings.workload import Workload
 

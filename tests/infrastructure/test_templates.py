@@ -344,9 +344,8 @@ def test_every_endpoint_is_isolated_encrypted_and_rolls_back_on_alarms(synthesiz
         assert model["Properties"]["EnableNetworkIsolation"] is True
     for config in assembly.resources("AWS::SageMaker::EndpointConfig").values():
         types = {variant["InstanceType"] for variant in config["Properties"]["ProductionVariants"]}
-        # SageMaker refuses a key where the local disk encrypts itself.
-        own_disk = ("ml.g4dn", "ml.inf2")
-        assert ("KmsKeyId" in config["Properties"]) != any(kind.startswith(own_disk) for kind in types)
+        # Where the storage is local NVMe, its hardware encrypts it.
+        assert ("KmsKeyId" in config["Properties"]) != any(kind.startswith("ml.g4dn.") for kind in types)
     for endpoint in assembly.resources("AWS::SageMaker::Endpoint").values():
         alarms = endpoint["Properties"]["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
         assert 1 <= len(alarms) <= 10

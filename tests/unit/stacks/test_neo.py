@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stacks.settings.hosting import instance_types
+from sizing.instances import instances
 from stacks.settings.neo import TARGETS, NeoCompilation
 from stacks.settings.saved_model import SavedModel, SavedModelEndpoint
 
@@ -90,7 +90,7 @@ def test_an_endpoint_that_cannot_run_what_is_compiled_is_refused(values: dict[st
 def test_every_target_has_instances_that_an_endpoint_can_have() -> None:
     for target in TARGETS:
         family = target.replace("_", ".")
-        types = [name for name in instance_types() if name.startswith(f"{family}.")]
+        types = [each.name for each in instances() if each.name.startswith(f"{family}.")]
         assert types, target
         for instance_type in types:
             assert endpoint(neo={"target_device": target}, instance_type=instance_type).neo == neo(target_device=target)
