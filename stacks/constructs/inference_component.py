@@ -4,6 +4,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from sizing.instances import instance
 from stacks.constructs.endpoint_alarms import endpoint_alarm, serving_alarms
 from stacks.constructs.endpoint_scaling import add_scaling, scaled_component
 from stacks.constructs.realtime_endpoint import (
@@ -112,6 +113,7 @@ class ComponentEndpoint(Construct):
                     instance_type=variant.instance_type,
                     initial_instance_count=variant.instance_count,
                     initial_variant_weight=variant.weight,
+                    inference_ami_version=instance(variant.instance_type).family.inference_ami,
                     managed_instance_scaling=sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty(
                         status="ENABLED",
                         min_instance_count=component.min_instances,

@@ -118,6 +118,7 @@ def _variant(variant: VariantProps) -> sagemaker.CfnEndpointConfig.ProductionVar
         initial_variant_weight=variant.weight,
         model_data_download_timeout_in_seconds=600,
         container_startup_health_check_timeout_in_seconds=300,
+        inference_ami_version=instance(variant.instance_type).family.inference_ami,
     )
 
 

@@ -72,6 +72,17 @@ def _without_calls(value: Any) -> Any:
     return {"Fn::Join": [separator, [p if isinstance(p, str) or next(iter(p)) in known else "<called>" for p in parts]]}
 
 
+def test_inferentia_gets_the_neuron_ami_and_the_key_and_other_instances_get_the_default_ami(assembly: Assembly) -> None:
+    configs = [each["Properties"] for each in assembly.resources("AWS::SageMaker::EndpointConfig").values()]
+    asked = {
+        variant["InstanceType"]: variant.get("InferenceAmiVersion")
+        for config in configs
+        for variant in config["ProductionVariants"]
+    }
+    assert asked == {"ml.inf2.8xlarge": "al2-ami-sagemaker-inference-neuron-2", "ml.c6i.2xlarge": None}
+    assert all("KmsKeyId" in config for config in configs), "Inf2 has EBS volumes only"
+
+
 def test_nothing_has_a_public_address_and_no_way_leads_to_the_internet(assembly: Assembly) -> None:
     for absent in ("InternetGateway", "NatGateway", "EIP", "EgressOnlyInternetGateway"):
         assert not assembly.resources(f"AWS::EC2::{absent}")

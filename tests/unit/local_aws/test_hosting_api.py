@@ -83,6 +83,17 @@ def test_input_outside_of_the_service_model_is_refused_in_aws_words(
     assert part in message
 
 
+def test_an_inference_ami_is_one_of_sagemakers_and_is_described_as_given(account: HostingAccount) -> None:
+    chosen = "al2-ami-sagemaker-inference-neuron-2"
+    made = {"EndpointConfigName": "neuron", "ProductionVariants": [variant(ModelName="e", InferenceAmiVersion=chosen)]}
+    account.sagemaker.create_endpoint_config(**made)
+    (described,) = account.sagemaker.describe_endpoint_config(EndpointConfigName="neuron")["ProductionVariants"]
+    assert described["InferenceAmiVersion"] == chosen
+    made["ProductionVariants"] = [variant(ModelName="e", InferenceAmiVersion="newest")]
+    code, message = error_of(lambda: account.sagemaker.create_endpoint_config(**made))
+    assert (code, "'productionVariants.1.member.inferenceAmiVersion'" in message) == ("ValidationException", True)
+
+
 def test_several_problems_are_reported_together(account: HostingAccount) -> None:
     message = error_of(lambda: account.sagemaker.create_model(ModelName="-", ExecutionRoleArn="me"))[1]
     assert message.startswith("3 validation errors detected: ")
