@@ -29,7 +29,7 @@ class SharedResources:
 
 
 class DeploymentStack(Stack):
-    """A stack in the deployment's region, or one that suits any region where the deployment names none."""
+    """A stack in the deployment's region, or one that names none where the deployment names none."""
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id, env={"region": deployment.region} if deployment.region else None)

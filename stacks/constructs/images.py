@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aws_cdk import Annotations, Aws, CfnMapping
+from aws_cdk import Annotations, Aws, CfnMapping, Stack, Token
 from aws_cdk import aws_ecr_assets as ecr_assets
 from constructs import Construct
 
 from stacks.constructs.assets import AssetSource, stage
-from stacks.settings.deployment import Deployment
+from stacks.settings.deployment import Deployment, DeploymentError
 from stacks.settings.neo import Processor
 from stacks.settings.supply_chain import base_warning
 
@@ -204,6 +204,13 @@ def neo_tensorflow_image(scope: Construct, construct_id: str, *, version: str, p
 
 
 def _aws_image(scope: Construct, construct_id: str, image: str, accounts: Mapping[str, str]) -> ServedImage:
+    """Return an image of AWS's registries by region; raises DeploymentError for a region without one."""
+    region = Stack.of(scope).region
+    if not Token.is_unresolved(region) and region not in accounts:
+        raise DeploymentError(
+            f"region is {region!r}: AWS has no registry with the image {image} there; use another region, or a server "
+            "whose image this project builds"
+        )
     mapping = CfnMapping(
         scope, construct_id, mapping={region: {"account": account} for region, account in accounts.items()}
     )

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from stacks.settings.base import Settings
+from stacks.settings.regions import WITHOUT_BUDGETS, WITHOUT_COST_ANOMALIES
 
 
 class Budget(Settings):
@@ -16,3 +17,16 @@ class Budget(Settings):
     allocation tag."""
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
     """Recipient of the emails."""
+
+    def check_region(self, region: str) -> None:
+        """Raise ValueError for a region in which CloudFormation creates no budgets, or no anomaly monitors."""
+        if region in WITHOUT_BUDGETS:
+            raise ValueError(
+                f"budget is set and region is {region!r}: CloudFormation has no budgets there; remove it, and set it "
+                "in a deployment of another region, since a budget covers the account"
+            )
+        if self.anomaly_usd is not None and region in WITHOUT_COST_ANOMALIES:
+            raise ValueError(
+                f"budget.anomaly_usd is set and region is {region!r}: CloudFormation has no cost anomaly monitors "
+                "there; remove it"
+            )

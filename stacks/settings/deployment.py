@@ -14,6 +14,7 @@ from stacks.settings.hosting import ENDPOINT_NAME_LIMIT
 from stacks.settings.kinds import KINDS, AnyWorkload
 from stacks.settings.load_test import LoadTest, TaskVpc
 from stacks.settings.model_build import ModelBuild
+from stacks.settings.regions import Region
 from stacks.settings.security import PrivateNetwork, Vpc, check_alone, check_sources, refuse_secrets
 from stacks.settings.supply_chain import Images
 from stacks.settings.yaml_files import YamlFileError, read_yaml
@@ -36,8 +37,9 @@ class Deployment(Settings):
 
     environment: str = Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", min_length=2, max_length=21)
     """Name of the environment. It begins the names of stacks, endpoints, alarms and dashboards."""
-    region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
-    """AWS region of all stacks. Without it, the templates suit any region."""
+    region: Region | None = None
+    """AWS region of all stacks. Without it, the templates name none, and nothing checks that a region has what they
+    use."""
     profile: Profile = "dev"
     """`prod` refuses single instances and model revisions that may move, and warns of base images that may move."""
     retain_data: bool = False
@@ -97,6 +99,18 @@ class Deployment(Settings):
         load_test = self.load_test.model_copy(update={"vpc": tasks}) if self.load_test is not None else None
         return self.model_copy(update={"vpc": vpc, "load_test": load_test})
 
+    def check_region(self, region: str) -> None:
+        """Raise ValueError for a region that lacks something the deployment uses."""
+        self.model_build.check_region(region, on_fleet=any(each.builds_on_fleet for each in self.workloads.values()))
+        if self.budget is not None:
+            self.budget.check_region(region)
+        for name, workload in self.workloads.items():
+            for key, endpoint in workload.served.items():
+                try:
+                    endpoint.check_region(region)
+                except ValueError as error:
+                    raise ValueError(f"workloads.{name}.endpoints.{key}: {error}") from error
+
     @model_validator(mode="before")
     @classmethod
     def _no_secrets(cls, data: Any) -> Any:
@@ -125,6 +139,12 @@ class Deployment(Settings):
             check_alone({"vpc": self.vpc, "load_test.vpc": load_test_vpc})
             self.model_build.check_reachable()
             check_sources({name: each.model_dump(mode="json") for name, each in self.workloads.items()})
+        return self
+
+    @model_validator(mode="after")
+    def _available(self) -> "Deployment":
+        if self.region is not None:
+            self.check_region(self.region)
         return self
 
     @model_validator(mode="after")

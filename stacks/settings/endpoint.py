@@ -11,6 +11,7 @@ from stacks.settings.base import Settings
 from stacks.settings.guardrails import Guardrails, GuardrailsSetting
 from stacks.settings.hosting import ONLY_VARIANT, DataCapture, EndpointAlarms
 from stacks.settings.instance_types import X86, InstanceType, Need, check_needs
+from stacks.settings.regions import WITHOUT_INFERENCE_COMPONENTS
 from stacks.settings.scaling import Scaling
 
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,62}$")]
@@ -31,6 +32,9 @@ class WorkloadEndpoint(Settings):
     def scales(self) -> bool:
         """Whether load changes the number of instances or copies."""
         return False
+
+    def check_region(self, region: str) -> None:
+        """Raise ValueError for a region that lacks what the endpoint needs."""
 
 
 class SageMakerEndpoint(WorkloadEndpoint):
@@ -83,6 +87,14 @@ class SageMakerEndpoint(WorkloadEndpoint):
     def scales(self) -> bool:
         """Whether load changes the number of instances or copies."""
         return self.scaling is not None
+
+    def check_region(self, region: str) -> None:
+        """Raise ValueError for a region without inference components where the model is one."""
+        if self.hosts_component and region in WITHOUT_INFERENCE_COMPONENTS:
+            raise ValueError(
+                f"inference_component is set and region is {region!r}: CloudFormation has no inference components "
+                "there; remove inference_component, or use another region"
+            )
 
     def check_guardrails(self, scaling: Scaling | None) -> None:
         """Raise ValueError for guardrails whose steps the endpoint's instances cannot take."""

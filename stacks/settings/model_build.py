@@ -9,6 +9,8 @@ from pydantic import AfterValidator, Field
 
 from sizing.instances import family_of
 from stacks.settings.base import Settings
+from stacks.settings.instance_types import either
+from stacks.settings.regions import FLEETS, check_codebuild
 
 BuildCompute = Literal["fleet", "on_demand"]
 _CODE_ARTIFACT = re.compile(
@@ -65,6 +67,15 @@ class ModelBuild(Settings):
         default=None, pattern=r"^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]+$"
     )
     """ARN of a Secrets Manager secret whose text is a token for private Hugging Face models."""
+
+    def check_region(self, region: str, *, on_fleet: bool) -> None:
+        """Raise ValueError for a region without the machines; on_fleet: whether any build wants the fleet."""
+        check_codebuild(region)
+        if self.compute == "fleet" and on_fleet and region not in FLEETS:
+            raise ValueError(
+                f"model_build.compute is 'fleet' and region {region!r}: CodeBuild has no fleets there; set "
+                f"model_build: {{compute: on_demand}}, or use one of {either(sorted(FLEETS))}"
+            )
 
     def check_reachable(self) -> None:
         """Raise ValueError unless builds can reach their packages from a network without internet."""

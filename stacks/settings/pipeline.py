@@ -8,13 +8,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from stacks.settings.base import Key, Settings, Tags
 from stacks.settings.deployment import DEPLOYMENTS, Deployment, DeploymentError, problem
+from stacks.settings.regions import Region, check_codebuild
 from stacks.settings.yaml_files import YamlFileError, read_yaml
 
 PIPELINES = DEPLOYMENTS / "pipelines"
 MOST_WATCHED = 5
 """Rules in a condition of CodePipeline ("Quotas in AWS CodePipeline")."""
 Account = Annotated[str, Field(pattern=r"^\d{12}$")]
-Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 LoadedFrom = Literal["machine", "fargate"]
 
 
@@ -83,7 +83,7 @@ class Pipeline(Settings):
     account: Account | None = None
     """Account of the pipeline. Without it, the templates suit any account, and both stages go where the pipeline is."""
     region: Region | None = None
-    """Region of the pipeline. Without it, the templates suit any region."""
+    """Region of the pipeline. Without it, the templates name none."""
     source: Source
     """Repository that starts the pipeline."""
     dev: Target
@@ -132,6 +132,13 @@ class Pipeline(Settings):
             yield f"dev and prod are both of environment {dev.environment!r}: name two deployments"
         if prod.profile != "prod":
             yield f"prod.deployment is {self.prod.deployment!r} of profile {prod.profile!r}: name one of profile prod"
+        for name, target, deployment in (("dev", self.dev, dev), ("prod", self.prod, prod)):
+            region = target.region or deployment.region or self.region
+            try:
+                if region is not None:
+                    deployment.check_region(region)
+            except ValueError as error:
+                yield f"{name}.deployment is {target.deployment!r} in {region}: {error}"
         for index, test in enumerate(self.load_tests):
             workload = dev.workloads.get(test.workload)
             where = f"load_tests.{index}"
@@ -147,6 +154,8 @@ class Pipeline(Settings):
 
     @model_validator(mode="after")
     def _placed(self) -> "Pipeline":
+        if self.region is not None:
+            check_codebuild(self.region)
         for name, target in (("dev", self.dev), ("prod", self.prod)):
             for part in ("account", "region"):
                 if getattr(target, part) is not None and getattr(self, part) is None:
