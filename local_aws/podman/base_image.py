@@ -12,7 +12,7 @@ from typing import IO
 
 from local_aws.podman.engine import EngineError, Podman
 
-OFFICIAL = "docker.io/library/python:3.11-slim"
+OFFICIAL = "public.ecr.aws/docker/library/python:3.11-slim"
 SUBSTITUTE = "localhost/python-substitute:3.11"
 _PULL_SECONDS = 60
 _VERSION = (3, 11)

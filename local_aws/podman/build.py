@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_aws.podman.base_image import BaseImage
+from local_aws.podman.base_image import OFFICIAL, BaseImage
 from local_aws.podman.engine import Podman
 
 BASE_ARGUMENT = "BASE_IMAGE"
-_OFFICIAL_PREFIXES = ("python:3.11-slim", "docker.io/library/python:3.11-slim")
+_OFFICIAL_PREFIXES = (OFFICIAL, "python:3.11-slim", "docker.io/library/python:3.11-slim")
 _BUILD_SECONDS = 1800
 
 

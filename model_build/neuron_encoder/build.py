@@ -13,11 +13,11 @@ import msgspec
 import model_build.encoder
 import model_build.neuron_encoder
 from containers.neuron_encoder.artifact import INPUTS, NEURON_FILE, TOKENIZER_FILE, Bucket, NeuronArtifact
+from containers.neuron_encoder.sdk import RELEASE
 from containers.serving.manifest import SCHEMA_VERSION, EngineVersion, Manifest, Tensor
 from model_build.artifact import Artifact, file_hashes, pack
 from model_build.neuron_encoder.parity import PARITY_FILE, Parity, check_parity
 from model_build.neuron_encoder.recipe import NeuronEncoderRecipe
-from model_build.neuron_encoder.signatures import SDK_RELEASE
 from model_build.neuron_encoder.toolchains import Toolchain, no_device, toolchain
 from model_build.steps import StepCache, StepResult, code_hash
 
@@ -125,7 +125,7 @@ def build(
             recipe=facts,
             source=models.describe(recipe.source),
             engine=EngineVersion(name=name, version=version),
-            built_with=versions | ({} if recipe.target == "cpu" else {"neuron-sdk": SDK_RELEASE}),
+            built_with=versions | ({} if recipe.target == "cpu" else {"neuron-sdk": RELEASE.version}),
             inputs=tuple(Tensor(name=name, dtype="int64", shape=(-1, -1)) for name in INPUTS),
             instruction_sets_any_of=(),
             calibration=None,

@@ -1,10 +1,11 @@
 """Find AWS's SDK, and refuse the placeholder packages with its names on PyPI."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any
 
+from containers.neuron_encoder.sdk import RELEASE
 from model_build.errors import BuildError
 from model_build.neuron_encoder.recipe import Target
 
@@ -22,7 +23,7 @@ class Pins:
     """
 
     module: str
-    packages: dict[str, str]
+    packages: Mapping[str, str]
 
     @property
     def framework(self) -> str:
@@ -37,7 +38,7 @@ class Pins:
 
 
 PINS: dict[Target, Pins] = {
-    "inf2": Pins("torch_neuronx", {"torch-neuronx": "2.9.0.2.12.22436", "neuronx-cc": "2.23.6484.0"}),
+    "inf2": Pins("torch_neuronx", RELEASE.packages),
     "inf1": Pins("torch_neuron", {"torch-neuron": "1.13.1.2.11.7.0", "neuron-cc": "1.24.0.0"}),
 }
 

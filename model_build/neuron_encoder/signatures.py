@@ -15,9 +15,6 @@ from typing import Any
 
 from model_build.neuron_encoder.recipe import Target
 
-SDK_RELEASE = "2.28.0"
-"""AWS Neuron release of the build's requirements, the same as in the base image of containers/neuron_encoder."""
-
 
 def _signature(
     *positional: str, ignored: str | None = None, keywords: Mapping[str, Any] | None = None, more: str | None = None

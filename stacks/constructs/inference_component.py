@@ -80,7 +80,9 @@ class ComponentEndpoint(Construct):
             runtime_config=sagemaker.CfnInferenceComponent.InferenceComponentRuntimeConfigProperty(
                 copy_count=component.copies
             ),
-            deployment_config=self._build_guardrails(settings.guardrails),
+            deployment_config=self._build_guardrails(
+                settings.guardrails, max(component.copies, 0 if settings.scaling is None else settings.scaling.most, 1)
+            ),
         )
         for log_group in log_groups:
             self.endpoint.node.add_dependency(log_group)
@@ -129,7 +131,7 @@ class ComponentEndpoint(Construct):
         )
 
     def _build_guardrails(
-        self, guardrails: Guardrails | None
+        self, guardrails: Guardrails | None, most: int
     ) -> sagemaker.CfnInferenceComponent.InferenceComponentDeploymentConfigProperty | None:
         if guardrails is None:
             return None
@@ -143,6 +145,6 @@ class ComponentEndpoint(Construct):
                     type="CAPACITY_PERCENT" if batch.percent else "COPY_COUNT", value=batch.value
                 ),
                 wait_interval_in_seconds=guardrails.bake_seconds,
-                maximum_execution_timeout_in_seconds=guardrails.timeout_seconds,
+                maximum_execution_timeout_in_seconds=guardrails.timeout_of_copies(most),
             ),
         )

@@ -76,14 +76,16 @@ class RealtimeEndpoint(Construct):
             endpoint_name=endpoint_name,
             endpoint_config_name=config.attr_endpoint_config_name,
             **_retained(settings),
-            deployment_config=self._build_guardrails(settings.guardrails),
+            deployment_config=self._build_guardrails(settings.guardrails, settings.most_instances),
         )
         self.endpoint.node.add_dependency(logged)
         if settings.scaling is not None:
             for variant in (each for each in variants if not each.shadow):
                 add_scaling(self, scaled_variant(endpoint_name, variant.name), settings.scaling, after=self.endpoint)
 
-    def _build_guardrails(self, guardrails: Guardrails | None) -> sagemaker.CfnEndpoint.DeploymentConfigProperty | None:
+    def _build_guardrails(
+        self, guardrails: Guardrails | None, most: int
+    ) -> sagemaker.CfnEndpoint.DeploymentConfigProperty | None:
         if guardrails is None:
             return None
         return sagemaker.CfnEndpoint.DeploymentConfigProperty(
@@ -91,8 +93,8 @@ class RealtimeEndpoint(Construct):
             auto_rollback_configuration=sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
                 alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=a.alarm_name) for a in self._watched[:10]]
             ),
-            blue_green_update_policy=None if guardrails.traffic == "rolling" else _blue_green(guardrails),
-            rolling_update_policy=_rolling(guardrails) if guardrails.traffic == "rolling" else None,
+            blue_green_update_policy=None if guardrails.traffic == "rolling" else _blue_green(guardrails, most),
+            rolling_update_policy=_rolling(guardrails, most) if guardrails.traffic == "rolling" else None,
         )
 
 
@@ -122,7 +124,7 @@ def _variant(variant: VariantProps) -> sagemaker.CfnEndpointConfig.ProductionVar
     )
 
 
-def _blue_green(guardrails: Guardrails) -> sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty:
+def _blue_green(guardrails: Guardrails, most: int) -> sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty:
     step = _capacity(guardrails.size)
     return sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty(
         traffic_routing_configuration=sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
@@ -132,15 +134,15 @@ def _blue_green(guardrails: Guardrails) -> sagemaker.CfnEndpoint.BlueGreenUpdate
             linear_step_size=step if guardrails.traffic == "linear" else None,
         ),
         termination_wait_in_seconds=guardrails.keep_seconds,
-        maximum_execution_timeout_in_seconds=guardrails.timeout_seconds,
+        maximum_execution_timeout_in_seconds=guardrails.timeout(most),
     )
 
 
-def _rolling(guardrails: Guardrails) -> sagemaker.CfnEndpoint.RollingUpdatePolicyProperty:
+def _rolling(guardrails: Guardrails, most: int) -> sagemaker.CfnEndpoint.RollingUpdatePolicyProperty:
     return sagemaker.CfnEndpoint.RollingUpdatePolicyProperty(
         maximum_batch_size=_capacity(guardrails.size),
         wait_interval_in_seconds=guardrails.bake_seconds,
-        maximum_execution_timeout_in_seconds=guardrails.timeout_seconds,
+        maximum_execution_timeout_in_seconds=guardrails.timeout(most),
     )
 
 

@@ -2,12 +2,13 @@
 
 import json
 
-from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import Annotations, Aws, Duration, RemovalPolicy
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_ce as ce
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from containers.load_test import contract
@@ -43,7 +44,7 @@ class FoundationStack(DeploymentStack):
             self, "Artifacts", removal=removal, key=self.key, versioned=True, logs=self.access_logs
         )
         self._protect_artifacts(deployment)
-        self.alerts = self._build_alerts()
+        self.alerts = self._build_alerts(deployment)
         self.network = self._build_network(deployment)
         environment = deployment.environment
         admit_logs(
@@ -90,7 +91,7 @@ class FoundationStack(DeploymentStack):
                 also=[*also, *settings.writers],
             )
 
-    def _build_alerts(self) -> sns.Topic:
+    def _build_alerts(self, deployment: Deployment) -> sns.Topic:
         """Return the topic, whose policy lets this account's alarms publish to it."""
         topic = sns.Topic(self, "Alerts", master_key=self.key, enforce_ssl=True)
         alarms = iam.ServicePrincipal("cloudwatch.amazonaws.com")
@@ -113,6 +114,12 @@ class FoundationStack(DeploymentStack):
                 conditions=account,
             )
         )
+        if deployment.alerts is not None:
+            topic.add_subscription(subscriptions.EmailSubscription(deployment.alerts.email))
+        elif deployment.profile == "prod":
+            Annotations.of(topic).add_warning_v2(
+                "alerts:no-recipient", "alerts is not set, so alarms notify nobody: set alerts.email to who is on call"
+            )
         return topic
 
     def _build_network(self, deployment: Deployment) -> PrivateNetwork | None:

@@ -92,7 +92,8 @@ class ModelBuildStack(DeploymentStack):
             resource.fleet_service_role = role.role_arn
             resource.fleet_vpc_config = codebuild.CfnFleet.VpcConfigProperty(
                 vpc_id=self._network.vpc.vpc_id,
-                subnets=list(self._network.named.subnet_ids),
+                # "The maximum number of subnets is 1": CreateFleet refuses more.
+                subnets=[self._network.named.subnet_ids[0]],
                 security_group_ids=list(self._network.named.security_group_ids),
             )
         return fleet

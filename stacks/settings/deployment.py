@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from stacks.naming import camel
+from stacks.settings.alerts import Alerts
 from stacks.settings.base import Key, Settings, Tags
 from stacks.settings.budget import Budget
 from stacks.settings.hosting import ENDPOINT_NAME_LIMIT
@@ -54,6 +55,8 @@ class Deployment(Settings):
     """Workloads by name. Each gets a stack, endpoints, alarms, artifacts and a dashboard, named after it."""
     vpc: Vpc | None = None
     """An existing VPC in which models run."""
+    alerts: Alerts | None = None
+    """Who is notified when an alarm fires. Without it, only what subscribes to the alert topic is."""
     budget: Budget | None = None
     """A cost budget with notifications."""
     load_test: LoadTest | None = None

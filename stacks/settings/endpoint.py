@@ -96,6 +96,11 @@ class SageMakerEndpoint(WorkloadEndpoint):
                 "there; remove inference_component, or use another region"
             )
 
+    @property
+    def most_instances(self) -> int:
+        """Return the most instances that a variant may have."""
+        return max([*self.instance_counts.values(), 0 if self.scaling is None else self.scaling.most])
+
     def check_guardrails(self, scaling: Scaling | None) -> None:
         """Raise ValueError for guardrails whose steps the endpoint's instances cannot take."""
         if self.guardrails is not None:

@@ -51,6 +51,13 @@ _STEPS: dict[Traffic, Capacity] = {
 }
 
 
+_MOST_SECONDS = 28800
+"""MaximumExecutionTimeoutInSeconds (BlueGreenUpdatePolicy and RollingUpdatePolicy, SageMaker API reference)."""
+_LEAST_DEFAULT_SECONDS = 3600
+_START_SECONDS = 1500
+"""Time for instances to be found and to start, with the 900 s that their containers may take to load a model."""
+
+
 class Guardrails(Settings):
     """How an update rolls out and rolls back: blue/green, or batch by batch."""
 
@@ -67,8 +74,9 @@ class Guardrails(Settings):
     metrics arrive one or two minutes late, so less than 300 sees little."""
     keep_seconds: int = Field(default=0, ge=0, le=3600)
     """How much longer the old instances are kept after the last step of a blue/green update, in seconds."""
-    timeout_seconds: int = Field(default=1800, ge=600, le=28800)
-    """Timeout of the whole update, in seconds."""
+    timeout_seconds: int | None = Field(default=None, ge=600, le=_MOST_SECONDS)
+    """Timeout of the whole update, in seconds. Without it, an hour, or what the waits and the starts of instances need
+    if that is more."""
 
     @property
     def size(self) -> Capacity:
@@ -117,7 +125,7 @@ class Guardrails(Settings):
                     )
                 self._check_part(self.size.share(count), f" and {setting} {count}")
             self._check_part(self.size.share(most), f" with up to {most} instances")
-        self._check_timeout(most)
+        self._check_timeout(self._waits(most), self.timeout(most))
 
     def check_copies(self, copies: int, scaling: Scaling | None) -> None:
         """Raise ValueError for an update that does not suit an inference component with this number of copies."""
@@ -133,7 +141,8 @@ class Guardrails(Settings):
                 # Without copies, there is nothing to roll out.
                 if count:
                     self._check_part(self.step.share(count), f" and {setting} {count}")
-        self._check_timeout(max(copies, 0 if scaling is None else scaling.most, 1))
+        most = max(copies, 0 if scaling is None else scaling.most, 1)
+        self._check_timeout(self._waits_of_copies(most), self.timeout_of_copies(most))
 
     def _check_part(self, share: float, where: str) -> None:
         least, half = _BOUNDS[self.traffic]
@@ -144,17 +153,41 @@ class Guardrails(Settings):
                 f"instances for {self.traffic}; set a percentage or a number in between"
             )
 
-    def _check_timeout(self, most: int) -> None:
-        steps = {"all_at_once": 1, "canary": 2}.get(self.traffic)
-        if steps is None:
-            steps = math.ceil(round(1 / min(1.0, self.size.share(most)), 6))
-        waits = steps * self.bake_seconds + self.keep_seconds
-        if waits > self.timeout_seconds:
+    def timeout(self, most: int) -> int:
+        """Return the timeout of an update of up to that many instances, in seconds."""
+        return self._timeout(self._waits(most), self._steps(most) if self.traffic == "rolling" else 1)
+
+    def timeout_of_copies(self, most: int) -> int:
+        """Return the timeout of an update of up to that many copies of an inference component, in seconds."""
+        return self._timeout(self._waits_of_copies(most), _batches(self.size_of_copies, most))
+
+    def _timeout(self, waits: int, starts: int) -> int:
+        """Return the timeout that is set, or the default for an update that starts instances that many times."""
+        if self.timeout_seconds is not None:
+            return self.timeout_seconds
+        return min(max(_LEAST_DEFAULT_SECONDS, waits + starts * _START_SECONDS), _MOST_SECONDS)
+
+    def _steps(self, most: int) -> int:
+        return {"all_at_once": 1, "canary": 2}.get(self.traffic) or _batches(self.size, most)
+
+    def _waits(self, most: int) -> int:
+        return self._steps(most) * self.bake_seconds + self.keep_seconds
+
+    def _waits_of_copies(self, most: int) -> int:
+        return _batches(self.size_of_copies, most) * self.bake_seconds
+
+    def _check_timeout(self, waits: int, timeout: int) -> None:
+        if waits > timeout:
             raise ValueError(
-                f"guardrails.timeout_seconds is {self.timeout_seconds}: {steps} steps with bake_seconds "
-                f"{self.bake_seconds} and keep_seconds {self.keep_seconds} alone take {waits} s; set more, at most "
-                "28800, or bake for less"
+                f"guardrails.timeout_seconds is {timeout}: the waits of all steps, with bake_seconds "
+                f"{self.bake_seconds} and keep_seconds {self.keep_seconds}, alone take {waits} s; set more, at most "
+                f"{_MOST_SECONDS}, or bake for less"
             )
+
+
+def _batches(size: Capacity, most: int) -> int:
+    """Return the number of batches of that size in which so many instances or copies are updated."""
+    return math.ceil(round(1 / min(1.0, size.share(most)), 6))
 
 
 def _switched(value: Any) -> Any:

@@ -5,12 +5,16 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from containers.neuron_encoder.sdk import RELEASE
 from model_build.encoder.recipe import HuggingFaceSource, ModelSource
 from stacks.settings.base import Settings
 
-PYTHON_BASE = "python:3.11-slim"
-"""The tag that the Dockerfiles are built on without a setting; a test holds them to it."""
-NEURON_BASE = "public.ecr.aws/neuron/pytorch-inference-neuronx:2.9.0-neuronx-py312-sdk2.30.0-ubuntu24.04"
+PYTHON_BASE = "public.ecr.aws/docker/library/python:3.11-slim"
+"""The tag that the Dockerfiles are built on without a setting; a test holds them to it.
+
+Docker Hub, whose copy this is, limits pulls from the addresses that CodeBuild shares.
+"""
+NEURON_BASE = RELEASE.image
 """The same of the image for NeuronCores, with the SDK that models are traced with."""
 _BY_DIGEST = re.compile(r"[a-z0-9][\w.-]*(:\d+)?(/[\w.-]+)*(:[\w.-]+)?@sha256:[0-9a-f]{64}", re.ASCII)
 
@@ -34,8 +38,8 @@ class Images(Settings):
     """Base images of this project's images, by digest, so that one commit always builds on the same base."""
 
     base: ImageByDigest | None = None
-    """Base with Python 3.11 for every image except the one for NeuronCores. Without it, the tag python:3.11-slim, which
-    moves with each security update."""
+    """Base with Python 3.11 for every image except the one for NeuronCores. Without it, the tag
+    public.ecr.aws/docker/library/python:3.11-slim, which moves with each security update."""
     neuron_base: ImageByDigest | None = None
     """Base with the Neuron SDK. Without it, the tag of AWS's container that the Dockerfile names."""
 

@@ -50,7 +50,10 @@ def test_production_on_a_tag_is_warned_with_the_setting_and_the_way_to_the_diges
     synthesize: Callable[..., Assembly],
 ) -> None:
     (warning,) = {text for text in warnings(synthesize("prod").folder) if text.startswith("images.")}
-    assert "images.base is not set" in warning and "docker buildx imagetools inspect python:3.11-slim" in warning
+    assert (
+        "images.base is not set" in warning
+        and "docker buildx imagetools inspect public.ecr.aws/docker/library/python:3.11-slim" in warning
+    )
 
 
 def test_production_on_a_digest_is_not_warned(synthesize: Callable[..., Assembly], tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def change_guardrails(document: Document, random: Random) -> str | None:
 def _half_steps(endpoint: Document) -> bool:
     """Return whether the traffic moves in steps of one of two instances."""
     guardrails = endpoint.get("guardrails", "off")
-    return guardrails != "off" and guardrails["traffic"] != "all_at_once"
+    return guardrails != "off" and str(guardrails["traffic"]) != "all_at_once"
 
 
 def change_scaling(document: Document, random: Random) -> str | None:

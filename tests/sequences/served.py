@@ -8,10 +8,11 @@ from typing import Any
 import boto3
 
 from containers.tabular.features import FEATURES, archive_name
+from local_aws.account import ACCOUNT_ID
 from stacks.naming import camel
 from stacks.settings.deployment import PLATFORM_STACKS, Deployment
 from stacks.settings.endpoint import SingleVariantEndpoint
-from tests.local_account import ACCOUNT_ID, endpoint_status, runtime
+from tests.local_account import endpoint_status, runtime
 
 _BODY = ",".join(["0"] * len(FEATURES))
 _OWN_PREFIXES = ("cache", "capture")
@@ -138,11 +139,10 @@ def _endpoint(name: str) -> Endpoint:
     model = sagemaker.describe_model(ModelName=variant["ModelName"])
     environment = model["PrimaryContainer"].get("Environment", {})
     scaling = boto3.client("application-autoscaling")
-    scaled = {"ServiceNamespace": "sagemaker", "ResourceId": f"endpoint/{name}/variant/{variant['VariantName']}"}
-    targets = scaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[scaled["ResourceId"]])[
-        "ScalableTargets"
-    ]
-    actions = scaling.describe_scheduled_actions(**scaled)["ScheduledActions"]
+    resource = f"endpoint/{name}/variant/{variant['VariantName']}"
+    targets = scaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[resource])["ScalableTargets"]
+    actions = scaling.describe_scheduled_actions(ServiceNamespace="sagemaker", ResourceId=resource)["ScheduledActions"]
+    policies = scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=resource)
     (p99,) = boto3.client("cloudwatch").describe_alarms(AlarmNames=[f"{name}-AllTraffic-latency"])["MetricAlarms"]
     return Endpoint(
         instance_type=variant["InstanceType"],
@@ -161,7 +161,7 @@ def _endpoint(name: str) -> Endpoint:
         )
         if targets
         else None,
-        policies=len(scaling.describe_scaling_policies(**scaled)["ScalingPolicies"]),
+        policies=len(policies["ScalingPolicies"]),
         p99_ms=p99["Threshold"] / 1000,
     )
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from stacks.settings.deployment import Deployment
 from stacks.settings.encoder import Encoder
-from stacks.settings.guardrails import Guardrails
+from stacks.settings.guardrails import Capacity, Guardrails
 from stacks.settings.saved_model import SavedModel
 
 PER_COPY = {"target_invocations_per_copy": 60}
@@ -96,8 +96,8 @@ def churn(instance_type: str, **endpoint: Any) -> dict[str, Any]:
             ["step is 1 instance with up to 20 instances"],
         ),
         (
-            fleet(4, traffic="linear", step="10%", bake_seconds=300),
-            ["timeout_seconds is 1800: 10 steps with bake_seconds 300", "alone take 3000 s"],
+            fleet(4, traffic="linear", step="10%", bake_seconds=300, timeout_seconds=1800),
+            ["timeout_seconds is 1800: the waits of all steps, with bake_seconds 300", "alone take 3000 s"],
         ),
         (fleet(4, traffic="rolling", keep_seconds=60), ["keep_seconds is 60 with traffic 'rolling'"]),
         (
@@ -183,7 +183,24 @@ def test_guardrails_are_on_unless_they_are_switched_off(on: Any) -> None:
     for content in (unet(), unet(guardrails=on)):
         workload = Deployment.model_validate(content).workloads["saved_model"]
         assert isinstance(workload, SavedModel)
-        assert workload.endpoints["e"].guardrails == Guardrails(bake_seconds=120, timeout_seconds=1800)
+        assert workload.endpoints["e"].guardrails == Guardrails(bake_seconds=120)
+
+
+@pytest.mark.parametrize(
+    ("guardrails", "most", "seconds"),
+    [
+        (Guardrails(), 1, 3600),
+        (Guardrails(traffic="canary", bake_seconds=3600), 10, 2 * 3600 + 1500),
+        (Guardrails(traffic="rolling", bake_seconds=600), 10, 2 * (600 + 1500)),
+        (Guardrails(traffic="rolling", step=Capacity(value=1), bake_seconds=600), 10, 10 * (600 + 1500)),
+        (Guardrails(traffic="rolling", step=Capacity(value=1), bake_seconds=600), 18, 28800),
+        (Guardrails(traffic="canary", bake_seconds=3600, timeout_seconds=9000), 10, 9000),
+    ],
+)
+def test_an_update_has_an_hour_or_the_time_that_its_waits_and_starts_need(
+    guardrails: Guardrails, most: int, seconds: int
+) -> None:
+    assert guardrails.timeout(most) == seconds
 
 
 @pytest.mark.parametrize(
