@@ -1,6 +1,8 @@
 """A second workload of a kind is deployed next to the first and destroyed again, and the first notices neither."""
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +59,25 @@ def served(workload: str, kind: str) -> tuple[str, list[int]]:
     return config, replica_pids(name, "AllTraffic")
 
 
-@pytest.mark.parametrize("settings", [TABULAR, pytest.param(ENCODER, marks=needs_vnni)], ids=["tabular", "encoder"])
+def remove_from_the_file(folder: Path, settings: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
+    return deploy(deployment_file(folder, first=settings))
+
+
+def destroy_its_stack(folder: Path, settings: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
+    del settings
+    return cdk("destroy", "Pair-Second", "--force", "--app", str(folder / "cdk.out"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "remove"),
+    [(TABULAR, remove_from_the_file), pytest.param(ENCODER, destroy_its_stack, marks=needs_vnni)],
+    ids=["tabular, removed from the file", "encoder, destroyed"],
+)
 def test_a_second_workload_comes_and_goes_next_to_the_first(
-    account: LocalAccount, folder: Path, settings: dict[str, Any]
+    account: LocalAccount,
+    folder: Path,
+    settings: dict[str, Any],
+    remove: Callable[[Path, dict[str, Any]], "subprocess.CompletedProcess[str]"],
 ) -> None:
     del account
     kind = settings["kind"]
@@ -70,29 +88,14 @@ def test_a_second_workload_comes_and_goes_next_to_the_first(
     assert done.returncode == 0, done.stderr[-3000:]
     assert served("second", kind)[0] != before[0]
     assert served("first", kind) == before
-    done = cdk("destroy", "Pair-Second", "--force", "--app", str(folder / "cdk.out"))
+    done = remove(folder, settings)
     assert done.returncode == 0, done.stderr[-3000:]
     assert served("first", kind) == before
     with pytest.raises(ClientError, match="Endpoint pair-second-only of account"):
         served("second", kind)
+    stacks = {each["StackName"] for each in boto3.client("cloudformation").describe_stacks()["Stacks"]}
+    assert "Pair-Second" not in stacks
     dashboards = boto3.client("cloudwatch").list_dashboards()["DashboardEntries"]
     assert {each["DashboardName"] for each in dashboards} == {"pair-first", "pair-overview"}
     assert destroy(both).returncode == 0
-
-
-def test_a_workload_that_is_no_longer_in_the_file_is_deleted_by_the_next_deployment(
-    account: LocalAccount, folder: Path
-) -> None:
-    del account
-    bring_up(deployment_file(folder, first=TABULAR, second=TABULAR))
-    before = served("first", "tabular")
-    alone = deployment_file(folder, first=TABULAR)
-    done = deploy(alone)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert served("first", "tabular") == before
-    with pytest.raises(ClientError, match="Endpoint pair-second-only of account"):
-        served("second", "tabular")
-    stacks = {each["StackName"] for each in boto3.client("cloudformation").describe_stacks()["Stacks"]}
-    assert "Pair-Second" not in stacks
-    assert destroy(alone).returncode == 0
     assert_nothing_is_deployed()
