@@ -92,6 +92,7 @@ class BuildProject(Construct):
             logging=codebuild.LoggingOptions(cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=logged)),
             role=self.role.without_policy_updates(),
             timeout=Duration.minutes(settings.timeout_minutes),
+            queued_timeout=Duration.minutes(settings.queue_minutes),
         )
         self._prepare(settings)
         resource = self.project.node.default_child

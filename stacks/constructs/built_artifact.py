@@ -1,6 +1,7 @@
 """A model artifact that CodeBuild builds inside the deployment, once per set of inputs."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from stacks.naming import camel
 from stacks.resources import SharedResources
 
 _HANDLER = Path(__file__).parent / "built_artifact_handler"
+_WAIT_MINUTES = 55
+"""How long each custom resource waits for a build: _WAIT_SECONDS of the handler."""
+_RESOURCE_TIMEOUT = Duration.minutes(58)
 
 
 class ArtifactBuilder(Construct):
@@ -28,6 +32,8 @@ class ArtifactBuilder(Construct):
 
     It may also remove the artifacts of workloads that the deployment no longer has, whose stacks are deleted last.
 
+    build_minutes: the most that a build takes, its time in the queue included. As many custom resources wait for it as
+    that takes, since CloudFormation gives each of them an hour.
     retain: whether what was built stays when nothing serves it any more, and when its stack is destroyed.
     """
 
@@ -38,13 +44,14 @@ class ArtifactBuilder(Construct):
         *,
         environment: str,
         projects: Sequence[codebuild.IProject],
-        total_timeout: Duration,
+        build_minutes: int,
         retain: bool,
         resources: SharedResources,
     ) -> None:
         super().__init__(scope, construct_id)
         artifacts, key, network = resources.artifacts, resources.key, resources.network
         self._key, self._network = key, network
+        self.waits = math.ceil(build_minutes / _WAIT_MINUTES)
         # A build that failed has left nothing to keep.
         self.removal = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if retain else RemovalPolicy.DESTROY
         on_event = self._function("OnEvent", "index.on_event", writer_path(environment, EMPTYING))
@@ -74,7 +81,7 @@ class ArtifactBuilder(Construct):
                 "inputs, and removed there when nothing serves them any more",
             )
         self.provider = waiting_provider(
-            self, on_event=on_event, is_complete=is_complete, total_timeout=total_timeout, key=key, network=network
+            self, on_event=on_event, is_complete=is_complete, total_timeout=_RESOURCE_TIMEOUT, key=key, network=network
         )
 
     def _function(self, construct_id: str, handler: str, role_path: str | None = None) -> lambda_.Function:
@@ -125,19 +132,31 @@ class BuiltArtifact(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.digest = hashlib.sha256(f"{build.source_hash}\n{recipe}".encode()).hexdigest()[:24]
+        properties = {
+            "ProjectName": build.project.project_name,
+            "Bucket": artifacts.bucket_name,
+            "Prefix": f"{build.prefix}/{name}/{self.digest}",
+        }
         self._resource = CustomResource(
             self,
             "Resource",
             resource_type="Custom::BuiltArtifact",
             service_token=build.builder.provider.service_token,
             removal_policy=build.builder.removal,
-            properties={
-                "ProjectName": build.project.project_name,
-                "Bucket": artifacts.bucket_name,
-                "Prefix": f"{build.prefix}/{name}/{self.digest}",
-                "Recipe": recipe,
-            },
+            properties={**properties, "Recipe": recipe, "WaitsOn": _text(build.builder.waits > 1)},
         )
+        for number in range(2, build.builder.waits + 1):
+            self._resource = CustomResource(
+                self,
+                f"Wait{number}",
+                resource_type="Custom::BuildWait",
+                service_token=build.builder.provider.service_token,
+                properties={
+                    **properties,
+                    "BuildId": self._resource.get_att_string("BuildId"),
+                    "WaitsOn": _text(number < build.builder.waits),
+                },
+            )
         self.bucket = artifacts
         self.prefix = self._resource.get_att_string("Prefix")
 
@@ -155,3 +174,8 @@ class BuiltArtifact(Construct):
     def key(self, name: str) -> str:
         """S3 key of one of the build's files, or key prefix of one of its folders."""
         return f"{self.prefix}/{name}"
+
+
+def _text(value: bool) -> str:
+    """Return a truth value as CloudFormation passes it on."""
+    return str(value).lower()

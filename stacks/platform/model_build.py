@@ -1,6 +1,6 @@
 """The CodeBuild projects that build the models, and the provider that deployments wait on."""
 
-from aws_cdk import Duration, Size
+from aws_cdk import Size
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -54,7 +54,7 @@ class ModelBuildStack(DeploymentStack):
             "ArtifactBuilder",
             environment=deployment.environment,
             projects=list(projects.values()),
-            total_timeout=Duration.minutes(settings.timeout_minutes + 10),
+            build_minutes=settings.timeout_minutes + settings.queue_minutes,
             retain=deployment.retain_data,
             resources=resources,
         )

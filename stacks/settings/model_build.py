@@ -58,8 +58,10 @@ class ModelBuild(Settings):
         default="c6i.2xlarge", pattern=r"^[a-z0-9-]+\.[a-z0-9]+$"
     )
     """EC2 instance type of the fleet's machines."""
-    timeout_minutes: int = Field(default=110, ge=5, le=110)
+    timeout_minutes: int = Field(default=110, ge=5, le=480)
     """Timeout of one build, in minutes."""
+    queue_minutes: int = Field(default=50, ge=5, le=480)
+    """How long a build may wait for a machine, in minutes. A fleet has one, which builds one model after another."""
     package_index: Annotated[str, AfterValidator(_index)] | None = None
     """HTTPS URL from which pip takes packages instead of PyPI. For a CodeArtifact repository, the build logs in with
     its role."""

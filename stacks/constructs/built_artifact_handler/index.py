@@ -1,6 +1,11 @@
-"""Custom resource Custom::BuiltArtifact: starts a CodeBuild build and waits until its artifact is in S3."""
+"""Custom resources of a model build: Custom::BuiltArtifact starts it, and Custom::BuildWait goes on waiting for it.
+
+CloudFormation gives a custom resource one hour. The first resource starts a build and waits for most of an hour, then
+the next one waits, until the build has ended. The last of them returns what the build reported.
+"""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +16,16 @@ Event = dict[str, Any]
 SUMMARY = "summary.json"
 FAILURE = "failure.json"
 REUSED = "reused"
+"""In place of a build's ID: its result was there already."""
+_WAIT_SECONDS = 55 * 60
+"""How long one resource waits; five minutes of CloudFormation's hour stay for starting and ending."""
 
 
 def on_event(event: Event, context: object) -> dict[str, Any]:
-    """Start the build unless its summary exists already; on delete, remove everything under the prefix."""
+    """Start the build unless its summary exists already; on delete, remove everything under the prefix.
+
+    A resource that goes on waiting has the build's ID, and does neither.
+    """
     del context
     properties = event["ResourceProperties"]
     project, bucket, prefix = properties["ProjectName"], properties["Bucket"], properties["Prefix"]
@@ -22,6 +33,8 @@ def on_event(event: Event, context: object) -> dict[str, Any]:
         if event["PhysicalResourceId"] == _physical_id(project, prefix):
             _delete_prefix(bucket, prefix)
         return {"PhysicalResourceId": event["PhysicalResourceId"]}
+    if "BuildId" in properties:
+        return {"PhysicalResourceId": f"wait/{prefix}", "Data": _waiting(prefix, properties["BuildId"])}
     build_id = REUSED
     if _read(bucket, f"{prefix}/{SUMMARY}") is None:
         overrides = {"RECIPE": properties["Recipe"], "ARTIFACT_PREFIX": prefix}
@@ -32,11 +45,11 @@ def on_event(event: Event, context: object) -> dict[str, Any]:
             ],
         )
         build_id = started["build"]["id"]
-    return {"PhysicalResourceId": _physical_id(project, prefix), "Data": {"Prefix": prefix, "BuildId": build_id}}
+    return {"PhysicalResourceId": _physical_id(project, prefix), "Data": _waiting(prefix, build_id)}
 
 
 def is_complete(event: Event, context: object) -> dict[str, Any]:
-    """Tells whether the build is done; raises with the build's own reason when it failed."""
+    """Tells whether the build is done, or the time for this resource over; raises the reason of a failed build."""
     del context
     if event["RequestType"] == "Delete":
         return {"IsComplete": True}
@@ -45,6 +58,8 @@ def is_complete(event: Event, context: object) -> dict[str, Any]:
     if build_id != REUSED:
         build = boto3.client("codebuild").batch_get_builds(ids=[build_id])["builds"][0]
         if build["buildStatus"] == "IN_PROGRESS":
+            if properties["WaitsOn"] == "true" and time.time() > float(event["Data"]["Until"]):
+                return {"IsComplete": True, "Data": {"Prefix": prefix, "BuildId": build_id}}
             return {"IsComplete": False}
         if build["buildStatus"] != "SUCCEEDED":
             raise RuntimeError(_reason(bucket, prefix, build))
@@ -52,6 +67,11 @@ def is_complete(event: Event, context: object) -> dict[str, Any]:
     if summary is None:
         raise RuntimeError(f"build {build_id} succeeded but left no {SUMMARY} under s3://{bucket}/{prefix}")
     return {"IsComplete": True, "Data": {"Prefix": prefix, "BuildId": build_id, **_hashes(json.loads(summary))}}
+
+
+def _waiting(prefix: str, build_id: str) -> dict[str, str]:
+    """Return the attributes of a resource that waits for a build; Until: end of its time, in epoch seconds."""
+    return {"Prefix": prefix, "BuildId": build_id, "Until": f"{time.time() + _WAIT_SECONDS:.0f}"}
 
 
 def _hashes(summary: Mapping[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from typing import Any
 
 import boto3
@@ -11,7 +12,7 @@ from botocore.stub import ANY, Stubber
 
 from stacks.constructs.built_artifact_handler import index
 
-PROPERTIES = {"ProjectName": "p", "Bucket": "b", "Prefix": "w/m/hash", "Recipe": "{}"}
+PROPERTIES = {"ProjectName": "p", "Bucket": "b", "Prefix": "w/m/hash", "Recipe": "{}", "WaitsOn": "false"}
 
 
 def event(kind: str, **members: Any) -> dict[str, Any]:
@@ -55,7 +56,8 @@ def test_a_new_prefix_starts_a_build_with_its_recipe(aws: dict[str, Stubber]) ->
         "start_build", {"build": {"id": "p:1"}}, {"projectName": "p", "environmentVariablesOverride": overrides}
     )
     answer = index.on_event(event("Create"), None)
-    assert answer == {"PhysicalResourceId": "p/w/m/hash", "Data": {"Prefix": "w/m/hash", "BuildId": "p:1"}}
+    assert answer["PhysicalResourceId"] == "p/w/m/hash"
+    assert (answer["Data"]["Prefix"], answer["Data"]["BuildId"]) == ("w/m/hash", "p:1")
 
 
 def test_a_finished_artifact_is_not_built_again(aws: dict[str, Stubber]) -> None:
@@ -69,6 +71,39 @@ def test_a_finished_artifact_is_not_built_again(aws: dict[str, Stubber]) -> None
 def test_a_running_build_is_waited_for(aws: dict[str, Stubber]) -> None:
     build_is(aws, "IN_PROGRESS")
     assert index.is_complete(event("Create", Data={"BuildId": "p:1"}), None) == {"IsComplete": False}
+
+
+def waiting(until: float, *, last: bool) -> dict[str, Any]:
+    properties = {**PROPERTIES, "BuildId": "p:1", "WaitsOn": "false" if last else "true"}
+    return event("Create", Data={"BuildId": "p:1", "Until": str(until)}, ResourceProperties=properties)
+
+
+def test_a_resource_whose_time_is_over_leaves_a_running_build_to_the_next(aws: dict[str, Stubber]) -> None:
+    build_is(aws, "IN_PROGRESS")
+    done = index.is_complete(waiting(time.time() - 1, last=False), None)
+    assert done == {"IsComplete": True, "Data": {"Prefix": "w/m/hash", "BuildId": "p:1"}}
+
+
+@pytest.mark.parametrize(("until", "last"), [(60.0, False), (-60.0, True)])
+def test_before_that_and_at_the_last_resource_it_waits(aws: dict[str, Stubber], until: float, last: bool) -> None:
+    build_is(aws, "IN_PROGRESS")
+    assert index.is_complete(waiting(time.time() + until, last=last), None) == {"IsComplete": False}
+
+
+def test_a_resource_that_goes_on_waiting_starts_and_deletes_nothing(aws: dict[str, Stubber]) -> None:
+    started = index.on_event(waiting(0, last=True), None)
+    assert started["Data"]["BuildId"] == "p:1"
+    index.on_event({**waiting(0, last=True), "RequestType": "Delete", **started}, None)
+    for stub in aws.values():
+        stub.assert_no_pending_responses()
+
+
+def test_the_resource_after_the_end_of_a_build_returns_what_it_reported(aws: dict[str, Stubber]) -> None:
+    build_is(aws, "SUCCEEDED")
+    archive = {"sha256": "a" * 64, "manifest_sha256": "b" * 64}
+    object_is(aws, "summary.json", json.dumps({"artifacts": {"int8": archive}}).encode())
+    done = index.is_complete(waiting(time.time() - 1, last=False), None)
+    assert done["Data"]["Int8Sha256"] == "a" * 64
 
 
 @pytest.mark.parametrize(
