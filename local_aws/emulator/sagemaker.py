@@ -140,8 +140,9 @@ def _update_endpoint(physical_id: str, old: Properties, new: Properties, _stack:
         "EndpointConfigName": request["EndpointConfigName"],
         "RetainAllVariantProperties": str(new.get("RetainAllVariantProperties", "")).lower() == "true",
     }
-    if "DeploymentConfig" in request:
-        update["DeploymentConfig"] = request["DeploymentConfig"]
+    update |= {
+        name: request[name] for name in ("DeploymentConfig", "ExcludeRetainedVariantProperties") if name in request
+    }
     _call("UpdateEndpoint", update)
     _wait(name, "updated", update["EndpointConfigName"])
     return updated

@@ -41,6 +41,7 @@ def create_app(state: Path) -> Starlette:
     runtime = Runtime(control, metrics, capture)
     scaling = ScalingService(state, control, metrics)
     control.forgotten = scaling.forget
+    control.is_scaled = scaling.has_target
     logs = LogShipper(state / "logs")
 
     api = JsonApi(

@@ -41,6 +41,7 @@ class ControlPlane(RecordStore):
         self.components = Components(state, self, alarms, clock)
         self._compilations = CompilationJobs(state, self, compiler)
         self._deployer = EndpointDeployer(state, self, self.components, alarms, clock)
+        self.is_scaled: Callable[[str, str], bool] = lambda _endpoint, _variant: False
         self._tasks: set[asyncio.Task[None]] = set()
         self._handlers = self._table()
 
@@ -167,6 +168,7 @@ class ControlPlane(RecordStore):
                 f'Cannot update endpoint "{endpoint["EndpointArn"]}" with inference components to a configuration '
                 "whose variants name models",
             )
+        self._check_scaled(endpoint, config)
         retained = self._deployer.retained(endpoint, request)
         plan = self._plan(endpoint, config, request, retained.counts)
         endpoint |= {"EndpointStatus": "Updating", "LastModifiedTime": time.time()}
@@ -174,6 +176,25 @@ class ControlPlane(RecordStore):
         self.save()
         self._run(endpoint, self._deployer.deploy(endpoint, request["EndpointConfigName"], retained, plan))
         return {"EndpointArn": endpoint["EndpointArn"]}
+
+    def _check_scaled(self, endpoint: Document, config: Document) -> None:
+        """Raise ApiError if a configuration lacks a scaled variant or gives it another instance type.
+
+        Source: "Update endpoints that use auto scaling" in the SageMaker developer guide.
+        """
+        served = self.find("EndpointConfig", endpoint["EndpointConfigName"])
+        before, after = (endpoint_configs.instance_types(each) for each in (served or config, config))
+        changed = [
+            variant
+            for variant, instance_type in before.items()
+            if after.get(variant) != instance_type and self.is_scaled(endpoint["EndpointName"], variant)
+        ]
+        if changed:
+            raise ApiError(
+                "ValidationException",
+                f'The variant(s) "{", ".join(changed)}" must be deregistered as scalable targets with AWS Auto Scaling '
+                "before they can be removed or have their instance type updated.",
+            )
 
     def _plan(self, endpoint: Document, config: Document, request: Document, counts: dict[str, int]) -> Plan:
         """Return the steps of an update; raise ApiError for what SageMaker refuses."""

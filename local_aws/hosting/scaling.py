@@ -59,6 +59,10 @@ class ScalingService:
             self._registered.add(request["ResourceId"])
         return response
 
+    def has_target(self, endpoint: str, variant: str) -> bool:
+        """Return whether a variant is registered as a scalable target."""
+        return self._records.has(f"endpoint/{endpoint}/variant/{variant}")
+
     def forget(self, kind: str, name: str) -> None:
         """Deregister the targets of a SageMaker resource that was deleted."""
         if kind == "Endpoint":

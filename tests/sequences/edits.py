@@ -146,11 +146,14 @@ def rename_endpoint(document: Document, random: Random) -> str:
     return f"endpoint {name}.{old} is renamed to {new}"
 
 
-def change_instance_type(document: Document, random: Random) -> str:
-    """Change an endpoint's instance type."""
+def change_instance_type(document: Document, random: Random) -> Edit | str | None:
+    """Change an endpoint's instance type, which AWS refuses where the endpoint scales before and after."""
     where, endpoint = _any_endpoint(document, random)
-    endpoint["instance_type"] = random.choice(_INSTANCE_TYPES)
-    return f"{where}.instance_type is {endpoint['instance_type']}"
+    before, endpoint["instance_type"] = endpoint["instance_type"], random.choice(_INSTANCE_TYPES)
+    text = f"{where}.instance_type is {endpoint['instance_type']}"
+    if "scaling" in endpoint and endpoint["instance_type"] != before:
+        return Edit(document, text, "aws", "must be deregistered as scalable targets")
+    return text
 
 
 def change_instance_count(document: Document, random: Random) -> str | None:

@@ -1,6 +1,7 @@
 """What a local account serves, and what a deployment file says that it serves."""
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,19 @@ from stacks.settings.endpoint import SingleVariantEndpoint
 from tests.local_account import endpoint_status, runtime
 
 _BODY = ",".join(["0"] * len(FEATURES))
+_DONE = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 _OWN_PREFIXES = ("cache", "capture")
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """instance_count: None where the endpoint scales. ready: replicas that answer. scaling: fewest and most instances,
+    """instance_count: None where the endpoint scales. ready: replicas that answer,
+    None where scaling decides. scaling: fewest and most instances,
     and the names of scheduled actions. reserved_mib: memory per model, a variable of the container."""
 
     instance_type: str
     instance_count: int | None
-    ready: int
+    ready: int | None
     tags: dict[str, str]
     reserved_mib: int
     scaling: tuple[int, int, tuple[str, ...]] | None
@@ -61,7 +64,7 @@ def expected(path: Path) -> Served:
             endpoints[full] = Endpoint(
                 instance_type=endpoint.instance_type,
                 instance_count=endpoint.instance_count if scaling is None else None,
-                ready=endpoint.instance_count,
+                ready=endpoint.instance_count if scaling is None else None,
                 tags={"environment": deployment.environment, **deployment.tags},
                 reserved_mib=workload.model_dump()["memory_per_model_mib"],
                 scaling=None
@@ -147,7 +150,7 @@ def _endpoint(name: str) -> Endpoint:
     return Endpoint(
         instance_type=variant["InstanceType"],
         instance_count=None if targets else variant["InitialInstanceCount"],
-        ready=_ready(name),
+        ready=_ready(name, targets),
         tags={
             each["Key"]: each["Value"]
             for each in sagemaker.list_tags(ResourceArn=described["EndpointArn"])["Tags"]
@@ -166,14 +169,16 @@ def _endpoint(name: str) -> Endpoint:
     )
 
 
-def _ready(name: str) -> int:
-    return sum(
+def _ready(name: str, targets: Collection[Mapping[str, Any]]) -> int | None:
+    """Return the number of replicas that answer, or None if that is within the bounds of the scaling."""
+    ready = sum(
         replica["ready"]
         for status in endpoint_status()
         if status["endpoint"] == name
         for variant in status["variants"]
         for replica in variant["replicas"]
     )
+    return None if any(each["MinCapacity"] <= ready <= each["MaxCapacity"] for each in targets) else ready
 
 
 def _prefixes() -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.local_aws.hosting_account import DEADLINE_SECONDS, HostingAccount, error_of, running
+from tests.unit.local_aws.hosting_account import DEADLINE_SECONDS, HostingAccount, error_of, running, variant
 
 VARIANT = "sagemaker:variant:DesiredInstanceCount"
 COMPONENT = "sagemaker:inference-component:DesiredCopyCount"
@@ -282,3 +282,33 @@ def test_what_cannot_be_is_refused_with_the_reason(
     call = getattr(account.scaling, operation)
     raised, message = error_of(lambda: call(**target(**changes)))
     assert (raised, part in message) == (code, True), message
+
+
+@pytest.mark.parametrize(
+    "changed", [variant(ModelName="e", InstanceType="ml.c5.large"), variant(ModelName="e", VariantName="w")]
+)
+def test_an_update_may_not_remove_a_scaled_variant_or_change_its_instance_type(
+    account: HostingAccount, changed: dict[str, Any]
+) -> None:
+    account.deploy()
+    register(account)
+    account.sagemaker.create_endpoint_config(EndpointConfigName="next", ProductionVariants=[changed])
+
+    def update() -> None:
+        account.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="next")
+
+    code, message = error_of(update)
+    assert code == "ValidationException"
+    assert message.startswith('The variant(s) "v" must be deregistered as scalable targets')
+    assert account.settled()["EndpointConfigName"] == "e"
+    account.scaling.deregister_scalable_target(**target())
+    update()
+    assert account.settled()["EndpointConfigName"] == "next"
+
+
+def test_an_update_may_change_the_model_of_a_scaled_variant(account: HostingAccount) -> None:
+    account.deploy()
+    register(account)
+    account.sagemaker.create_endpoint_config(EndpointConfigName="next", ProductionVariants=[variant(ModelName="e")])
+    account.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="next")
+    assert account.settled()["EndpointConfigName"] == "next"
