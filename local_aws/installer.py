@@ -18,6 +18,10 @@ UV_VARIABLE = "INFERENCE_UV"
 INSTALLER_VARIABLE = "INFERENCE_INSTALLER"
 """`pip` disables uv."""
 
+CONTAINER_VARIABLE = "INFERENCE_FAKE_INSTALLER"
+"""Set for a container that installs packages when it starts: the variables for that as a JSON object, or `null` if the
+container has no network. Without it, the container's own environment has them."""
+
 _NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",

@@ -12,7 +12,8 @@ class Image:
     """An image laid out as a folder: the settings of its Dockerfile's last stage, and its Python environment.
 
     container: its ID in Podman's store if Podman built it, and digest: that of its manifest; such an image has no
-    folder and no environment. note: shown in every log and status if the image is not what its name says.
+    folder and no environment. note: shown in every log and status if the image is not what its name says. installs:
+    whether its containers install packages when they start.
     """
 
     rootfs: str
@@ -23,6 +24,7 @@ class Image:
     note: str = ""
     container: str = ""
     digest: str = ""
+    installs: bool = False
 
     def save(self, state: Path, name: str) -> None:
         """Record the image under a name: `repository:tag`, or a local tag."""

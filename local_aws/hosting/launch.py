@@ -1,5 +1,6 @@
 """How a replica's image is run: as a process group on this machine, or in a Podman container."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +8,9 @@ from pathlib import Path
 
 from containers.serving.contract import BASE_DIR_VARIABLE, HOST_VARIABLE, PORT_VARIABLE
 from containers.serving.memory import LIMIT_VARIABLE
+from local_aws.child_environment import inherited
 from local_aws.hosting.images import Image
+from local_aws.installer import CONTAINER_VARIABLE, uv_environment
 from local_aws.podman.engine import Podman
 from local_aws.podman.run import Container, Mount
 from local_aws.podman.state import HOSTING, owner
@@ -15,6 +18,7 @@ from local_aws.podman.state import HOSTING, owner
 MODELS_FOLDER = "opt/ml/models"
 """Folder of a multi-model replica's archives, below its own folder and below a container's root."""
 _BASE = "opt/ml"
+_CONTAINERS_OWN = ("PATH", "HOME", "TMPDIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,16 @@ class Limits:
 
     memory_bytes: int
     cpus: float
+
+
+def installer(cache: Path, *, isolated: bool) -> dict[str, str]:
+    """Return the variable with which a container installs packages when it starts; blocks.
+
+    isolated: whether it has no network, and so can install nothing.
+    """
+    settings = {**inherited(installs=True), **uv_environment(cache)}
+    given = None if isolated else {name: settings[name] for name in settings if name not in _CONTAINERS_OWN}
+    return {CONTAINER_VARIABLE: json.dumps(given)}
 
 
 def as_process(

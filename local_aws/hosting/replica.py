@@ -185,6 +185,8 @@ class Replica:
         }
         image, folder, model, memory = self.spec.image, self.folder, self.spec.model_dir, self.spec.memory_limit
         role = self._role_environment()
+        if image.installs:
+            environment |= await asyncio.to_thread(launch.installer, default_cache(), isolated=self.spec.isolated)
         if not image.container:
             return launch.as_process(image, folder, model, {**environment, **role}, port=self.port, memory_bytes=memory)
         self._podman = await asyncio.to_thread(require, default_cache())
