@@ -56,7 +56,7 @@ def find(cache: Path, uri: str) -> Image | None:
         return None
     folder = _environment(cache, fake)
     command = (f"{folder}/bin/python", "-m", fake.package)
-    return Image(str(ROOT), "/", command, {}, str(folder), fake.note)
+    return Image(str(ROOT), "/", command, {}, str(folder), fake.note, installs=True)
 
 
 def neo_compiler(cache: Path) -> tuple[str, ...]:

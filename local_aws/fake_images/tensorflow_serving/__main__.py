@@ -1,194 +1,172 @@
-"""`serve` of the fake: model servers, a Python service if there is an inference.py, and a reverse proxy for both."""
+"""`serve` of the fake: model servers, a Python service if the archive has code/, and a reverse proxy for both."""
 
 import asyncio
 import contextlib
-import itertools
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
-import msgspec
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from containers.serving.contract import HOST_VARIABLE, PORT_VARIABLE, ContainerPaths
+from local_aws.fake_images.tensorflow_serving.backend import Backend, StartError
+from local_aws.fake_images.tensorflow_serving.bundles import Bundle, find_models
+from local_aws.fake_images.tensorflow_serving.handlers import SCRIPT
+from local_aws.fake_images.tensorflow_serving.multi_model import MultiModel
+from local_aws.fake_images.tensorflow_serving.packages import install
+from local_aws.fake_images.tensorflow_serving.proxy import Proxy, not_found, proxy_client
 from local_aws.fake_images.tensorflow_serving.settings import (
+    LOADED_PATH,
     ContainerSettings,
     SettingsError,
-    find_models,
     read_settings,
 )
-from local_aws.fake_images.tensorflow_serving.tfs import JSON, parse_attributes, predict_path, to_instances
-from local_aws.processes import die_with_parent, free_port
+from local_aws.installer import CONTAINER_VARIABLE
+from local_aws.processes import free_port
 
 _PACKAGE = "local_aws.fake_images.tensorflow_serving"
-_RESTART_SECONDS = 1.0
-_FORWARDED = ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")
 
 
-class Backend:
-    """One child process that serves HTTP on loopback, restarted when it ends."""
+@dataclass(frozen=True, slots=True)
+class _Container:
+    """Everything that the container runs, in the order in which it starts."""
 
-    def __init__(self, command: Sequence[str], port: int, environment: dict[str, str], ready_path: str) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self._command, self._environment, self._ready_path = command, environment, ready_path
-        self.process: asyncio.subprocess.Process | None = None
+    settings: ContainerSettings
+    servers: Sequence[Backend]
+    services: Sequence[Backend]
+    default_model: str
 
-    async def run(self) -> None:
-        """Keep the process running."""
-        while True:
-            self.process = await asyncio.create_subprocess_exec(
-                *self._command, env=self._environment, stdin=asyncio.subprocess.DEVNULL, preexec_fn=die_with_parent
-            )
-            code = await self.process.wait()
-            print(f"{self._command[2].rpartition('.')[2]} ended with exit code {code}; restarting it", flush=True)
-            await asyncio.sleep(_RESTART_SECONDS)
-
-    async def ready(self, client: aiohttp.ClientSession) -> bool:
-        """Return whether the process is ready."""
-        try:
-            async with client.get(self.url + self._ready_path, timeout=aiohttp.ClientTimeout(total=2)) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
-
-    async def stop(self) -> None:
-        """Stop the process."""
-        if self.process is not None and self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.terminate()
-            await self.process.wait()
-
-
-class Front:
-    """Reverse proxy for all backends, like nginx in SageMaker's container: `/ping`, and `/invocations` in turn."""
-
-    def __init__(self, model_servers: Sequence[Backend], services: Sequence[Backend], default_model: str) -> None:
-        self._model_servers, self._services, self._default_model = model_servers, services, default_model
-        self._turn: Iterator[Backend] = itertools.cycle(services or model_servers)
-        self._client: aiohttp.ClientSession | None = None
-
-    @property
-    def client(self) -> aiohttp.ClientSession:
-        """HTTP session for the backends, created inside the event loop."""
-        if self._client is None:
-            self._client = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=60), auto_decompress=False
-            )
-        return self._client
-
-    async def ping(self, _request: Request) -> Response:
-        """Respond with 200 once every backend has its model, else 502."""
-        states = await asyncio.gather(
-            *(backend.ready(self.client) for backend in (*self._model_servers, *self._services))
-        )
-        return Response(status_code=200 if all(states) else 502)
-
-    async def invocations(self, request: Request) -> Response:
-        """Forward a request; without an inference.py, first convert it to TensorFlow Serving's JSON."""
-        body = await request.body()
-        headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
-        backend = next(self._turn)
-        if self._services:
-            return await self._forward(f"{backend.url}/invocations", body, headers)
-        try:
-            body = to_instances(body, request.headers.get("content-type", JSON))
-            attributes = parse_attributes(request.headers.get("x-amzn-sagemaker-custom-attributes", ""))
-            path = predict_path(attributes, self._default_model)
-        except ValueError as error:
-            return Response(msgspec.json.encode({"error": str(error)}), 400, media_type=JSON)
-        return await self._forward(backend.url + path, body, {"content-type": JSON})
-
-    async def _forward(self, url: str, body: bytes, headers: dict[str, str]) -> Response:
-        try:
-            async with self.client.post(url, data=body, headers=headers) as response:
-                media_type = response.headers.get("content-type", JSON)
-                return Response(await response.read(), response.status, media_type=media_type)
-        except (aiohttp.ClientError, TimeoutError):
-            message = "the model server ended or did not respond; it is being restarted"
-            return Response(msgspec.json.encode({"error": message}), 502, media_type=JSON)
-
-
-def _backends(settings: ContainerSettings, model_dir: Path, scratch: Path) -> tuple[list[Backend], list[Backend], str]:
-    models = find_models(model_dir)
-    default = settings.default_model or next(iter(models))
-    config, parameters = scratch / "model-config.cfg", scratch / "batching-config.cfg"
-    entries = "".join(
-        f"  config: {{\n    name: '{name}'\n    base_path: '{path}'\n    model_platform: 'tensorflow'\n  }}\n"
-        for name, path in models.items()
-    )
-    config.write_text(f"model_config_list: {{\n{entries}}}\n")
-    flags = [f"--model_config_file={config}"]
-    if settings.intra_op_parallelism:
-        flags.append(f"--tensorflow_intra_op_parallelism={settings.intra_op_parallelism}")
-    if settings.inter_op_parallelism:
-        flags.append(f"--tensorflow_inter_op_parallelism={settings.inter_op_parallelism}")
-    if settings.batching is not None:
-        parameters.write_text(settings.batching.text())
-        flags += ["--enable_batching=true", f"--batching_parameters_file={parameters}"]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    servers, grpc_ports = [], []
-    for grpc_port, rest_port in settings.ports:
+    @classmethod
+    def of(cls, settings: ContainerSettings, paths: ContainerPaths, scratch: Path) -> "_Container":
+        """Return the container of a model archive; raise SettingsError, and OSError for an unreadable archive."""
+        models = {} if settings.multi_model else find_models(paths.model)
+        default = settings.default_model or next(iter(models), "None")
         # Replicas share this machine's ports, so each gets free ones instead of those in the settings.
-        grpc_free, rest_free = free_port(), free_port()
-        print(f"using ports {grpc_free} and {rest_free} instead of {grpc_port} and {rest_port}", flush=True)
-        command = [
-            sys.executable,
-            "-m",
-            f"{_PACKAGE}.model_server",
-            f"--port={grpc_free}",
-            f"--rest_api_port={rest_free}",
-            *flags,
+        ports = [(free_port(), free_port()) for _ in settings.ports]
+        print(f"using ports {ports} for gRPC and REST instead of {list(settings.ports)}", flush=True)
+        flags = [f"--model_config_file={_model_config(models, scratch)}", *_flags(settings, scratch)]
+        ready = LOADED_PATH if settings.multi_model else f"/v1/models/{default}"
+        servers = [
+            _backend("model_server", rest, [f"--port={rpc}", f"--rest_api_port={rest}", *flags], ready)
+            for rpc, rest in ports
         ]
-        servers.append(Backend(command, rest_free, environment, f"/v1/models/{default}"))
-        grpc_ports.append(grpc_free)
-    services: list[Backend] = []
-    script = model_dir / "code" / "inference.py"
-    if script.is_file():
-        for index in range(settings.gunicorn_workers):
-            port, server = free_port(), servers[index % len(servers)]
-            command = [
-                sys.executable,
-                "-m",
-                f"{_PACKAGE}.python_service",
-                f"--script={script}",
-                f"--port={port}",
-                f"--rest_url={server.url}",
-                f"--grpc_port={grpc_ports[index % len(servers)]}",
-                f"--default_model={default}",
+        code = (paths.base if settings.multi_model else paths.model) / "code"
+        return cls(settings, servers, list(_services(settings, code, ports, default, scratch)), default)
+
+    def application(self, proxy: Proxy) -> Starlette:
+        """Return the routes of the container's port."""
+        routes = [Route("/ping", proxy.ping)]
+        if self.settings.multi_model:
+            models = MultiModel(proxy, self.settings.max_models)
+            routes += [
+                Route("/invocations", models.invocations, methods=["POST"]),
+                Route("/models", models.load, methods=["POST"]),
+                Route("/models", models.describe_all),
+                Route("/models/{name}", models.describe),
+                Route("/models/{name}", models.unload, methods=["DELETE"]),
+                Route("/models/{name}/invoke", models.invoke, methods=["POST"]),
             ]
-            services.append(Backend(command, port, environment, "/ping"))
-    return servers, services, default
+        else:
+            routes.append(Route("/invocations", proxy.invocations, methods=["GET", "POST", "PUT"]))
+        return Starlette(routes=routes, exception_handlers={404: not_found})
+
+    async def serve(self) -> None:
+        """Start everything, and serve until SIGTERM; raise StartError."""
+        backends = (*self.servers, *self.services)
+        async with proxy_client(self.settings.proxy_timeout_seconds) as client:
+            tasks: list[asyncio.Task[None]] = []
+            try:
+                for group in (self.servers, self.services):
+                    await asyncio.gather(*(backend.start(client) for backend in group))
+                tasks = [asyncio.create_task(backend.keep()) for backend in backends]
+                await _listen(self.application(Proxy(client, self.servers, self.services, self.default_model)))
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*(backend.stop() for backend in reversed(backends)))
 
 
-async def _serve(servers: Sequence[Backend], services: Sequence[Backend], default: str) -> None:
-    front = Front(servers, services, default)
-    app = Starlette(routes=[Route("/ping", front.ping), Route("/invocations", front.invocations, methods=["POST"])])
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=os.environ.get(HOST_VARIABLE, "127.0.0.1"),
-            port=int(os.environ.get(PORT_VARIABLE, "8080")),
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=25,
-        )
+async def _listen(app: Starlette) -> None:
+    config = uvicorn.Config(
+        app,
+        host=os.environ.get(HOST_VARIABLE, "127.0.0.1"),
+        port=int(os.environ.get(PORT_VARIABLE, "8080")),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=25,
     )
-    children = [asyncio.create_task(backend.run()) for backend in (*servers, *services)]
-    try:
-        await server.serve()
-    finally:
-        for child in children:
-            child.cancel()
-        await asyncio.gather(*(backend.stop() for backend in (*services, *servers)))
-        if front.client:
-            await front.client.close()
+    await uvicorn.Server(config).serve()
+
+
+def _model_config(models: dict[str, Bundle], scratch: Path) -> Path:
+    """Write the models in TensorFlow Serving's format."""
+    text = "model_config_list {\n"
+    for model in models.values():
+        versions = " ".join(f"versions: {version}" for version in model.versions)
+        text += f"  config {{\n    name: '{model.name}'\n    base_path: '{model.path}'\n"
+        text += f"    model_platform: 'tensorflow'\n    model_version_policy {{ specific {{ {versions} }} }}\n  }}\n"
+    path = scratch / "model-config.cfg"
+    path.write_text(text + "}\n")
+    return path
+
+
+def _flags(settings: ContainerSettings, scratch: Path) -> Iterator[str]:
+    if settings.intra_op_parallelism:
+        yield f"--tensorflow_intra_op_parallelism={settings.intra_op_parallelism}"
+    if settings.inter_op_parallelism:
+        yield f"--tensorflow_inter_op_parallelism={settings.inter_op_parallelism}"
+    if settings.batching is not None:
+        path = scratch / "batching-config.cfg"
+        path.write_text(settings.batching.text())
+        yield "--enable_batching=true"
+        yield f"--batching_parameters_file={path}"
+
+
+def _services(
+    settings: ContainerSettings, code: Path, ports: Sequence[tuple[int, int]], default: str, scratch: Path
+) -> Iterator[Backend]:
+    """Yield the workers of the Python service, which a container with code/ or with several models has."""
+    requirements, lib = code / "requirements.txt", code / "lib"
+    parts = (code / SCRIPT, requirements, lib)
+    if not settings.multi_model and not any(part.exists() for part in parts):
+        return
+    python_path = [str(code)]
+    if lib.is_dir():
+        python_path.append(str(lib))
+        if requirements.is_file():
+            print("loading modules from code/lib, ignoring code/requirements.txt", flush=True)
+    elif requirements.is_file():
+        installed = scratch / "site-packages"
+        install(requirements, installed)
+        python_path.append(str(installed))
+    arguments = [
+        f"--code={code}",
+        f"--rest_ports={','.join(str(rest) for _, rest in ports)}",
+        f"--grpc_ports={','.join(str(rpc) for rpc, _ in ports)}",
+        f"--default_model={default}",
+        *(["--multi_model"] if settings.multi_model else []),
+    ]
+    for _ in range(settings.gunicorn_workers):
+        port = free_port()
+        yield _backend("python_service", port, [f"--port={port}", *arguments], "/ping", python_path)
+
+
+def _backend(
+    module: str, port: int, arguments: Sequence[str], ready_path: str, python_path: Sequence[str] = ()
+) -> Backend:
+    own = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    environment = {
+        # The settings for installing may hold a password, which is not for the archive's code.
+        **{name: value for name, value in os.environ.items() if name != CONTAINER_VARIABLE},
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "PYTHONPATH": os.pathsep.join([*python_path, *own]),
+    }
+    return Backend([sys.executable, "-m", f"{_PACKAGE}.{module}", *arguments], port, environment, ready_path)
 
 
 def main(arguments: list[str]) -> int:
@@ -197,16 +175,16 @@ def main(arguments: list[str]) -> int:
         print(f"unknown command {' '.join(arguments) or '(none)'}: run `serve`", file=sys.stderr)
         return 2
     print("this is a fake of SageMaker's TensorFlow Serving container, on plain TensorFlow", flush=True)
-    scratch = Path(os.environ.get("TMPDIR", "/tmp"))
-    try:
-        backends = _backends(read_settings(os.environ), ContainerPaths.from_environment().model, scratch)
-    except (SettingsError, OSError) as error:
-        print(f"cannot serve: {error}", file=sys.stderr, flush=True)
-        return 1
     # uvicorn raises the signal again after it stops; a clean stop must still exit with 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(*backends))
+    scratch = Path(os.environ.get("TMPDIR", "/tmp"))
+    try:
+        container = _Container.of(read_settings(os.environ), ContainerPaths.from_environment(), scratch)
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(container.serve())
+    except (SettingsError, StartError, OSError) as error:
+        print(f"cannot serve: {error}", file=sys.stderr, flush=True)
+        return 1
     return 0
 
 

@@ -1,15 +1,17 @@
-"""One worker of the Python service, which runs a model archive's `inference.py` as SageMaker's container does."""
+"""One worker of the Python service, which runs handlers as SageMaker's container does."""
 
 import argparse
-import importlib.util
+import io
 import os
+import random
 import sys
-from collections import namedtuple
-from collections.abc import Callable
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests
+import grpc
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -17,101 +19,129 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local_aws.fake_images.tensorflow_serving.tfs import JSON, parse_attributes, predict_path
+from local_aws.fake_images.tensorflow_serving.attributes import ATTRIBUTES_HEADER, api_path, parse_attributes
+from local_aws.fake_images.tensorflow_serving.bodies import JSON
+from local_aws.fake_images.tensorflow_serving.handlers import SCRIPT, Context, Handler, default_handler, load_handler
+from local_aws.fake_images.tensorflow_serving.proxy import error_response
+from local_aws.fake_images.tensorflow_serving.settings import LOADED_PATH
 
-# Fields and order as SageMaker's container passes them to a handler.
-Context = namedtuple(
-    "Context",
-    "model_name, model_version, method, rest_uri, grpc_port, channel, custom_attributes, request_content_type, "
-    "accept_header, content_length",
-)
-Handler = Callable[[Any, Any], Any]
+_LIB = "lib"
 
 
-class _Stream:
-    """Request body in the form that the container's handlers read."""
+@dataclass(frozen=True, slots=True)
+class _ModelServer:
+    """A model server's ports, and a channel to its gRPC API; None in multi-model mode, as in the container."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the rest of the body, or its next `size` bytes."""
-        taken = self._body if size < 0 else self._body[:size]
-        self._body = self._body[len(taken) :]
-        return taken
+    rest_port: str
+    grpc_port: str
+    channel: Any
 
 
-def load_handler(script: Path) -> Handler:
-    """Return the script's `handler`, or its `input_handler` and `output_handler` around a REST API call."""
-    sys.path[:0] = [str(script.parent), str(script.parent / "lib")]
-    spec = importlib.util.spec_from_file_location("inference", script)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{script.name} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if hasattr(module, "handler"):
-        handler: Handler = module.handler
-        return handler
-    if not (hasattr(module, "input_handler") and hasattr(module, "output_handler")):
-        raise ImportError(f"{script.name} has neither handler nor input_handler and output_handler")
+class PythonService:
+    """Handlers and model servers of a worker.
 
-    def through_rest(data: Any, context: Any) -> Any:
-        response = requests.post(context.rest_uri, data=module.input_handler(data, context), timeout=60)
-        return module.output_handler(response, context)
+    code: folder of the script for all models. default_model: what a request without a model's name is for.
+    """
 
-    return through_rest
+    def __init__(self, servers: Sequence[_ModelServer], code: Path, default_model: str) -> None:
+        self._servers, self._default_model = servers, default_model
+        script = code / SCRIPT
+        self._handler = load_handler(script) if script.is_file() else default_handler
+        self._own_handlers: dict[str, Handler] = {}
+
+    def application(self) -> Starlette:
+        """Return the ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/ping", self._ping),
+                Route("/invocations", self._invoke, methods=["POST"]),
+                Route("/models/{name}/invoke", self._invoke, methods=["POST"]),
+                Route(LOADED_PATH + "/{name}", self._change, methods=["PUT", "DELETE"]),
+            ]
+        )
+
+    async def _ping(self, _request: Request) -> Response:
+        return Response()
+
+    async def _change(self, request: Request) -> Response:
+        """Import the script of a model that is loaded, or drop that of one that is unloaded."""
+        name, folder = request.path_params["name"], Path((await request.body()).decode())
+        self._own_handlers.pop(name, None)
+        script = folder / "code" / SCRIPT
+        if request.method == "PUT" and script.is_file():
+            sys.path.append(str(script.parent / _LIB))
+            try:
+                self._own_handlers[name] = await run_in_threadpool(load_handler, script)
+            except Exception as error:
+                return error_response(500, f"code/{SCRIPT} cannot be imported: {type(error).__name__}: {error}")
+        return Response()
+
+    async def _invoke(self, request: Request) -> Response:
+        body = await request.body()
+        try:
+            return await run_in_threadpool(self._response, request.path_params.get("name"), body, request)
+        except Exception as error:
+            traceback.print_exception(error)
+            return error_response(500, str(error))
+
+    def _response(self, model: str | None, body: bytes, request: Request) -> Response:
+        handler = self._own_handlers.get(model or "", self._handler)
+        content, media_type = handler(io.BytesIO(body), self._context(model, body, request))
+        if not isinstance(content, str | bytes):
+            raise TypeError(f"the handler returned a body of type {type(content).__name__}: it must be str or bytes")
+        return Response(content, headers={"content-type": media_type or JSON})
+
+    def _context(self, model: str | None, body: bytes, request: Request) -> Any:
+        given = request.headers.get(ATTRIBUTES_HEADER)
+        attributes = parse_attributes(given or "")
+        server = random.choice(self._servers)
+        path = api_path(attributes if model is None else {**attributes, "tfs-model-name": model}, self._default_model)
+        return Context(
+            model or attributes.get("tfs-model-name"),
+            attributes.get("tfs-model-version"),
+            attributes.get("tfs-method"),
+            f"http://localhost:{server.rest_port}{path}",
+            server.grpc_port,
+            server.channel,
+            given,
+            request.headers.get("content-type") or JSON,
+            request.headers.get("accept") or JSON,
+            len(body),
+        )
+
+
+def _servers(rest_ports: str, grpc_ports: str, *, channels: bool) -> list[_ModelServer]:
+    return [
+        _ModelServer(rest, rpc, grpc.insecure_channel(f"localhost:{rpc}") if channels else None)
+        for rest, rpc in zip(rest_ports.split(","), grpc_ports.split(","), strict=True)
+    ]
 
 
 def main(arguments: list[str]) -> int:
-    """Serve `/ping` and `/invocations` until SIGTERM."""
+    """Serve until SIGTERM; return 1 for a script that cannot be imported."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--script", type=Path, required=True)
+    parser.add_argument("--code", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--rest_url", required=True)
-    parser.add_argument("--grpc_port", required=True)
+    parser.add_argument("--rest_ports", required=True)
+    parser.add_argument("--grpc_ports", required=True)
     parser.add_argument("--default_model", required=True)
+    parser.add_argument("--multi_model", action="store_true")
     options = parser.parse_args(arguments)
-    os.environ["TFS_DEFAULT_MODEL_NAME"] = options.default_model
-    os.environ["TFS_GRPC_PORTS"] = options.grpc_port
-    handler = load_handler(options.script)
-
-    def invoke(body: bytes, headers: dict[str, str]) -> Response:
-        given = headers.get("x-amzn-sagemaker-custom-attributes", "")
-        attributes = parse_attributes(given)
-        context = Context(
-            attributes.get("tfs-model-name", options.default_model),
-            attributes.get("tfs-model-version"),
-            attributes.get("tfs-method", "predict"),
-            options.rest_url + predict_path(attributes, options.default_model),
-            options.grpc_port,
-            None,
-            given or None,
-            headers.get("content-type", JSON),
-            headers.get("accept", JSON),
-            len(body),
-        )
-        content, media_type = handler(_Stream(body), context)
-        return Response(content, media_type=media_type)
-
-    async def invocations(request: Request) -> Response:
-        body = await request.body()
-        try:
-            return await run_in_threadpool(invoke, body, dict(request.headers))
-        except Exception as error:
-            # SageMaker's container responds the same way.
-            print(f"inference.py failed: {error!r}", flush=True)
-            return Response(f'{{"error": "{type(error).__name__}"}}', 500, media_type=JSON)
-
-    async def ping(_request: Request) -> Response:
-        return Response()
-
-    uvicorn.run(
-        Starlette(routes=[Route("/ping", ping), Route("/invocations", invocations, methods=["POST"])]),
-        host="127.0.0.1",
-        port=options.port,
-        log_level="warning",
-        access_log=False,
-    )
+    os.environ |= {
+        "TFS_REST_PORTS": options.rest_ports,
+        "TFS_GRPC_PORTS": options.grpc_ports,
+        "TFS_DEFAULT_MODEL_NAME": options.default_model,
+    }
+    # Before this project's own modules, some of which have common names.
+    sys.path.insert(0, str(options.code))
+    servers = _servers(options.rest_ports, options.grpc_ports, channels=not options.multi_model)
+    try:
+        service = PythonService(servers, options.code, options.default_model)
+    except Exception as error:
+        traceback.print_exception(error)
+        print(f"cannot import code/{SCRIPT}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return 1
+    uvicorn.run(service.application(), host="127.0.0.1", port=options.port, log_level="warning", access_log=False)
     return 0
 
 
