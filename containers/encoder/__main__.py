@@ -15,9 +15,10 @@ from containers.serving.app import ServingOptions, create_app, log_ready
 from containers.serving.contract import ContainerPaths
 from containers.serving.cpu import available_cores
 from containers.serving.errors import StartupError
+from containers.serving.example import check_example
 from containers.serving.manifest import check_engine, load_manifest
 from containers.serving.messages import one_line
-from containers.serving.question_answering.example import check_example
+from containers.serving.question_answering.example import QUESTION_ANSWERING
 from containers.serving.question_answering.windows import Windower
 from containers.serving.server import main
 
@@ -50,7 +51,7 @@ def _create() -> ASGIApp:
         model.warm_up()
     except Exception as error:
         raise StartupError(f"the model does not run ({one_line(error)}); rebuild the artifact") from error
-    check_example(manifest.example, lambda item: model.answer([item])[0])
+    check_example(manifest.example, QUESTION_ANSWERING, lambda item: model.answer([item])[0])
     if cap := os.environ.get("ONEDNN_MAX_CPU_ISA"):
         logger.info("the engine is limited to ONEDNN_MAX_CPU_ISA=%s", cap)
     log_ready(f"{engine_name} {manifest.engine.version} {manifest.precision}, {threads} threads,", started)

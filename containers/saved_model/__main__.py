@@ -3,11 +3,13 @@
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from containers.saved_model.engine import ENGINE_NAME, load, version
+from containers.saved_model.example import SEGMENTATION, respond
 from containers.saved_model.handler import CONTENT_TYPES, make_handler
 from containers.saved_model.sharing import SharedCores, Streams
 from containers.saved_model.signature import WORKLOAD
@@ -15,7 +17,8 @@ from containers.serving.app import ServingOptions, create_app, log_ready
 from containers.serving.contract import WORKERS_VARIABLE, ContainerPaths
 from containers.serving.cpu import available_cores
 from containers.serving.errors import StartupError
-from containers.serving.manifest import check_engine, load_manifest
+from containers.serving.example import check_example
+from containers.serving.manifest import Manifest, check_engine, load_manifest
 from containers.serving.memory import memory_limit_bytes
 from containers.serving.server import main
 
@@ -38,9 +41,13 @@ def _workers(cores: int) -> int | None:
     return int(given)
 
 
-def _shared(model_dir: Path, precision: str, cores: int, workers: int | None) -> SharedCores:
+def _shared(model_dir: Path, manifest: Manifest, cores: int, workers: int | None) -> SharedCores:
+    """Load the model for each way to share the cores; every way must reproduce the manifest's example."""
     ways = (workers,) if workers is not None else (1, cores) if cores > 1 else (1,)
-    return SharedCores(*(Streams(load(model_dir, precision, cores, count), count) for count in ways))
+    streams = [Streams(load(model_dir, manifest.precision, cores, count), count) for count in ways]
+    for each in streams:
+        check_example(manifest.example, SEGMENTATION, partial(respond, each.model))
+    return SharedCores(*streams)
 
 
 def _create() -> ASGIApp:
@@ -50,7 +57,7 @@ def _create() -> ASGIApp:
     check_engine(manifest, ENGINE_NAME, version())
     cores = available_cores()
     workers = _workers(cores)
-    model = _shared(model_dir, manifest.precision, cores, workers)
+    model = _shared(model_dir, manifest, cores, workers)
     images = "1 or all" if workers is None else str(workers)
     log_ready(
         f"{ENGINE_NAME} {manifest.engine.version} {manifest.precision}, {cores} threads, {images} images at a time,",

@@ -89,10 +89,21 @@ def make_handler(model: Segmenter, precision: str) -> Callable[[Invocation], Ans
                 f"a PNG holds one mask, the request has {len(images.pixels)} images; accept {NPY} or {JSON}",
                 "Accept",
             )
-        body = _encode(model.segment(images.pixels), wish, images.single)
+        body = _encode(probabilities(model, images.pixels), wish, images.single)
         return Answer(body, wish.media_type, attributes)
 
     return handle
+
+
+def probabilities(model: Segmenter, pixels: Floats) -> Floats:
+    """Return the masks of images; raises ServingError 500 for probabilities that are not finite.
+
+    They would be black in a PNG and 0 in JSON.
+    """
+    masks = model.segment(pixels)
+    if not np.isfinite(masks).all():
+        raise ServingError(500, "invalid_output", "the model's probabilities for this image are not finite numbers")
+    return masks
 
 
 def _wish(invocation: Invocation) -> _Wish:

@@ -65,10 +65,15 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request and the response that the artifact gave at build time, as JSON values."""
+    """A request and the response that the artifact gave at build time, as JSON values.
+
+    tolerance: largest difference, 0 to 1, that is attributed to another processor's rounding; of what is up to the
+        workload.
+    """
 
     request: dict[str, Any]
     response: dict[str, Any]
+    tolerance: float = 0.05
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -20,11 +20,12 @@ from containers.saved_model.images import to_floats
 from containers.saved_model.signature import CHANNELS, IMAGE_SIDE, INPUT_NAME, WORKLOAD
 from containers.serving.cpu import INT8_INSTRUCTION_SETS, available_cores, instruction_sets
 from containers.serving.errors import StartupError
-from containers.serving.manifest import SCHEMA_VERSION, Calibration, EngineVersion, Manifest, Tensor
+from containers.serving.manifest import SCHEMA_VERSION, Calibration, EngineVersion, Example, Manifest, Tensor
 from model_build.artifact import Artifact, file_hashes, pack
 from model_build.errors import BuildError
 from model_build.saved_model import inference
 from model_build.saved_model.data import Dataset, Splits, find, split
+from model_build.saved_model.example import choose_example
 from model_build.saved_model.gate import ACCURACY_FILE, Accuracy, check_gate, check_reference
 from model_build.saved_model.pictures import draw, write_samples
 from model_build.saved_model.recipe import Precision, SavedModelRecipe
@@ -167,7 +168,14 @@ def build(
     artifacts = {
         name: _pack(
             one,
-            _manifest(recipe, toolchain.versions(), one, source.name, len(calibration)),
+            _manifest(
+                recipe,
+                toolchain.versions(),
+                one,
+                source.name,
+                len(calibration),
+                None if one.engine == TENSORFLOW else choose_example(splits.test.images, masks[name]),
+            ),
             accuracy[name],
             output / name,
         )
@@ -276,7 +284,12 @@ def _gate(
 
 
 def _manifest(
-    recipe: SavedModelRecipe, versions: dict[str, str], made: _Made, source: str, calibration_images: int
+    recipe: SavedModelRecipe,
+    versions: dict[str, str],
+    made: _Made,
+    source: str,
+    calibration_images: int,
+    example: Example | None,
 ) -> Manifest:
     calibration = Calibration(dataset=f"training images of {source}", samples=calibration_images, seed=recipe.seed)
     return Manifest(
@@ -292,6 +305,7 @@ def _manifest(
         calibration=calibration if made.precision == "int8" else None,
         # The manifest's accuracy is for question answering; this workload's is in ACCURACY_FILE.
         accuracy=None,
+        example=example,
         files={},
     )
 

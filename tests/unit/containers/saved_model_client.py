@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from containers.saved_model.engine import Segmenter
 from containers.saved_model.handler import CONTENT_TYPES, make_handler
 from containers.serving.app import ServingOptions, create_app
 
@@ -30,6 +31,13 @@ class BrightIsForeground:
         assert images.max() <= 1
         brightness: NDArray[np.float32] = images.mean(axis=-1, keepdims=True, dtype=np.float32)
         return brightness
+
+
+class NoNumbers:
+    """A model whose probabilities are no numbers."""
+
+    def segment(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.full((*images.shape[:3], 1), np.nan, np.float32)
 
 
 def picture(seed: int = 0) -> Pixels:
@@ -65,8 +73,9 @@ def npy(array: NDArray[Any], **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def send(*requests: tuple[bytes, dict[str, str]]) -> list[httpx.Response]:
-    app = create_app(make_handler(BrightIsForeground(), "int8"), ServingOptions(content_types=CONTENT_TYPES))
+def send(*requests: tuple[bytes, dict[str, str]], model: Segmenter | None = None) -> list[httpx.Response]:
+    handler = make_handler(model or BrightIsForeground(), "int8")
+    app = create_app(handler, ServingOptions(content_types=CONTENT_TYPES))
 
     async def go() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app=app)
@@ -76,9 +85,11 @@ def send(*requests: tuple[bytes, dict[str, str]]) -> list[httpx.Response]:
     return asyncio.run(go())
 
 
-def invoke(body: bytes | object, content_type: str = JSON, accept: str = "*/*") -> httpx.Response:
+def invoke(
+    body: bytes | object, content_type: str = JSON, accept: str = "*/*", model: Segmenter | None = None
+) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return send((content, {"content-type": content_type, "accept": accept}))[0]
+    return send((content, {"content-type": content_type, "accept": accept}), model=model)[0]
 
 
 PLAIN = encoded(PICTURE)

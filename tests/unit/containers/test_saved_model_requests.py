@@ -23,6 +23,7 @@ from tests.unit.containers.saved_model_client import (
     PICTURE,
     SIDE,
     TRUTH,
+    NoNumbers,
     Pixels,
     encoded,
     invoke,
@@ -148,6 +149,14 @@ def test_a_png_holds_one_mask() -> None:
     assert response.status_code == 406
     assert "has 2 images" in response.json()["error"]["message"]
     assert (mask_of(invoke(npy(PICTURE[np.newaxis]), NPY, PNG)) == TRUTH).all()
+
+
+@pytest.mark.parametrize("accept", [JSON, NPY, PNG])
+def test_probabilities_that_are_not_numbers_are_a_500_in_every_format(accept: str) -> None:
+    response = invoke(npy(PICTURE), NPY, accept, NoNumbers())
+    assert response.status_code == 500
+    assert response.json()["error"]["code"] == "invalid_output"
+    assert "not finite" in response.json()["error"]["message"]
 
 
 def test_the_threshold_belongs_to_the_foreground() -> None:

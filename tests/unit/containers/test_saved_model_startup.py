@@ -14,30 +14,38 @@ import httpx
 import numpy as np
 import openvino as ov
 import pytest
+from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from containers.saved_model.engine import load, version
+from containers.saved_model.example import make_example
 from containers.saved_model.signature import MODEL_FILE
 from containers.serving.cpu import instruction_sets
 from containers.serving.errors import StartupError
-from containers.serving.manifest import EngineVersion, Manifest
+from containers.serving.manifest import EngineVersion, Example, Manifest
 from model_build.artifact import file_hashes
 
 SIDE = 224
 
 
-def save_model(folder: Path, *, side: int = SIDE, name: str = "image", rows: int = 1) -> None:
-    """A model whose mask is each pixel's brightness."""
+def save_model(
+    folder: Path, *, side: int = SIDE, name: str = "image", rows: int = 1, factor: float | None = None
+) -> None:
+    """A model whose mask is each pixel's brightness, times a factor."""
     image = ops.parameter([rows, side, side, 3], np.float32, name)
     image.output(0).get_tensor().set_names({name})
     mask = ops.reduce_mean(image, np.array([3], np.int64), keep_dims=True)
+    if factor is not None:
+        mask = ops.multiply(mask, np.float32(factor))
     mask.output(0).get_tensor().set_names({"mask"})
     folder.mkdir(parents=True, exist_ok=True)
     ov.save_model(ov.Model([mask], [image], "brightness"), folder / MODEL_FILE, compress_to_fp16=False)
 
 
-def save_archive(folder: Path, **changes: Any) -> None:
-    save_model(folder)
+def save_archive(folder: Path, *, model: bool = True, **changes: Any) -> None:
+    """Save an archive, with a model unless the folder has one."""
+    if model:
+        save_model(folder)
     values: dict[str, Any] = {
         "schema_version": 1,
         "workload": "saved_model",
@@ -53,6 +61,18 @@ def save_archive(folder: Path, **changes: Any) -> None:
         "files": file_hashes(folder),
     }
     (folder / "manifest.json").write_bytes(Manifest(**{**values, **changes}).to_json())
+
+
+def square(brightness: int, ground: int = 40) -> NDArray[np.uint8]:
+    image = np.full((SIDE, SIDE, 3), ground, np.uint8)
+    image[:60, :60] = brightness
+    return image
+
+
+def example(recorded: NDArray[np.uint8], **changes: Any) -> Example:
+    """A picture with a bright square in a corner, and the brightness of the recorded picture as its mask."""
+    made = make_example(square(220), (recorded / 255).mean(-1, dtype=np.float32), 0.05)
+    return Example(request=made.request, response=made.response | changes, tolerance=made.tolerance)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -128,6 +148,15 @@ def start(base: Path, **environment: str) -> subprocess.Popen[str]:
         ({"files": {"model.bin": "0" * 64}}, {}, "model.bin is corrupt"),
         ({}, {"SAGEMAKER_MODEL_SERVER_WORKERS": "many"}, "SAGEMAKER_MODEL_SERVER_WORKERS is 'many': it must be a num"),
         ({}, {"SAGEMAKER_MODEL_SERVER_WORKERS": "0"}, "it must be a number from 1 to"),
+        ({"example": example(square(220, ground=60))}, {}, "with a mean difference of 0.073; 0.05 may differ"),
+        # A small object that is missing hardly changes the mean.
+        ({"example": example(square(120))}, {}, "its mask shares 0.0% of the foreground with the recorded one"),
+        (
+            {"example": example(square(220), png="aGk=")},
+            {},
+            "the model fails on the manifest's example: the content",
+        ),
+        ({"example": example(square(220), png=1)}, {}, "the manifest's example is not valid: Expected `bytes`"),
     ],
 )
 def test_the_image_refuses_with_one_line_what_it_cannot_serve(
@@ -141,6 +170,24 @@ def test_the_image_refuses_with_one_line_what_it_cannot_serve(
     assert message in errors
     assert errors.startswith("cannot serve: ")
     assert errors.count("\n") == 1
+
+
+def test_a_model_that_answers_its_example_as_when_it_was_built_gets_as_far_as_its_port(tmp_path: Path) -> None:
+    save_archive(tmp_path / "model", example=example(square(222)))
+    with start(tmp_path, SAGEMAKER_BIND_TO_PORT="none") as process:
+        _, errors = process.communicate(timeout=60)
+    assert "SAGEMAKER_BIND_TO_PORT is 'none'" in errors
+
+
+def test_a_model_whose_probabilities_are_not_numbers_ends_the_start(tmp_path: Path) -> None:
+    save_model(tmp_path / "model", factor=np.nan)
+    save_archive(tmp_path / "model", model=False, example=example(square(220)))
+    with start(tmp_path) as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert (
+        "the model fails on the manifest's example: the model's probabilities for this image are not finite" in errors
+    )
 
 
 def test_the_image_answers_pings_and_images_and_stops_cleanly(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import tarfile
 import types
 import zipfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from containers.saved_model import engine
+from containers.saved_model.example import SEGMENTATION, respond
 from containers.saved_model.images import to_floats
 from containers.serving.errors import StartupError
+from containers.serving.example import check_example
 from containers.serving.manifest import Manifest, load_manifest
 from model_build.errors import BuildError
 from model_build.saved_model import __main__ as command
@@ -165,6 +168,22 @@ def test_an_openvino_archive_is_one_that_the_container_loads(tmp_path: Path, rec
     model = engine.load(tmp_path / "model", manifest.precision, threads=1)
     masks = model.segment(np.full((1, SIDE, SIDE, 3), 0.5, np.float32))
     assert np.abs(masks - 0.5).max() < 1e-6
+
+
+def test_the_container_reproduces_the_example_that_the_build_recorded_and_no_other_model_does(
+    tmp_path: Path, recipe: SavedModelRecipe
+) -> None:
+    run_build(recipe, tmp_path)
+    # TensorFlow Serving's image is AWS's, and checks nothing.
+    assert unpack(tmp_path / "out/tensorflow/model.tar.gz", tmp_path / "tensorflow").example is None
+    example = unpack(tmp_path / "out/openvino_int8/model.tar.gz", tmp_path / "model").example
+    assert example is not None
+    model = engine.load(tmp_path / "model", "int8", threads=1)
+    check_example(example, SEGMENTATION, partial(respond, model))
+    save_brightness(tmp_path / "tensorflow", bias=-0.3)
+    other = engine.load(tmp_path / "tensorflow", "int8", threads=1)
+    with pytest.raises(StartupError, match=r"does not answer .* shares 0\.0% of the foreground"):
+        check_example(example, SEGMENTATION, partial(respond, other))
 
 
 def test_a_manifest_says_what_the_artifact_is_and_needs(tmp_path: Path, recipe: SavedModelRecipe) -> None:
