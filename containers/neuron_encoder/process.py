@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,11 @@ from containers.neuron_encoder.settings import Settings
 from containers.neuron_encoder.tokenizing import TokenizerThreads
 from containers.serving.contract import HOST_VARIABLE, ContainerPaths
 from containers.serving.errors import StartupError
-from containers.serving.manifest import Manifest, check_engine, load_manifest
+from containers.serving.example import check_example
+from containers.serving.manifest import Example, Manifest, check_engine, load_manifest
 from containers.serving.messages import one_line
+from containers.serving.question_answering.answers import AnsweredQuestion, Item
+from containers.serving.question_answering.example import QUESTION_ANSWERING
 from containers.serving.question_answering.windows import EncoderBatch, Windower, WindowLimits
 from containers.serving.server import GRACE_SECONDS, serve
 
@@ -62,20 +66,29 @@ def run(settings: Settings, cores: tuple[int, ...], port: int, threads: int) -> 
         seconds = _warm_up(artifact, devices)
         windower = Windower.from_file(model_dir / TOKENIZER_FILE, _limits(manifest, artifact))
     except StartupError as error:
-        print(f"cannot serve: {error}", file=sys.stderr, flush=True)
-        return 1
+        return _refused(error)
     # Loaded objects stay, so the garbage collector need not scan them.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
     logger.info(
-        "core %s, %d models on %s, port %d, ready in %.1f s",
+        "core %s, %d models on %s, port %d, loaded in %.1f s",
         core.name, settings.models, settings.device, port, time.perf_counter() - started,
     )  # fmt: skip
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         tokenizer_threads = settings.tokenizer_threads or max(1, threads - 1)
-        runner.run(_serve(settings, core, devices, windower, (manifest, artifact), seconds, port, tokenizer_threads))
+        try:
+            runner.run(
+                _serve(settings, core, devices, windower, (manifest, artifact), seconds, port, tokenizer_threads)
+            )
+        except StartupError as error:
+            return _refused(error)
     return 0
+
+
+def _refused(error: StartupError) -> int:
+    print(f"cannot serve: {error}", file=sys.stderr, flush=True)
+    return 1
 
 
 def _warm_up(artifact: NeuronArtifact, devices: Sequence[Device]) -> dict[tuple[int, int], float]:
@@ -140,8 +153,23 @@ async def _serve(
     answering = Answering(tokenizer, scheduler, models=settings.models, capacity=settings.queue_capacity)
     gate = Gate()
     app = create_app(answering, core, metrics, manifest.precision, gate)
-    await serve(app, os.environ.get(HOST_VARIABLE, HOST), port, before_stop=lambda: drained(gate))
-    await answering.close()
+    try:
+        if settings.device != "timed":
+            await check_copies(manifest.example, answering)
+        await serve(app, os.environ.get(HOST_VARIABLE, HOST), port, before_stop=lambda: drained(gate))
+    finally:
+        await answering.close()
+
+
+async def check_copies(example: Example | None, answering: Answering) -> None:
+    """Have every copy of the model answer the manifest's example as it answers requests; raises StartupError."""
+    loop = asyncio.get_running_loop()
+
+    def answer(model: int, item: Item) -> AnsweredQuestion:
+        return asyncio.run_coroutine_threadsafe(answering.answer(model, [item]), loop).result()[0]
+
+    for model in range(answering.models):
+        await asyncio.to_thread(check_example, example, QUESTION_ANSWERING, partial(answer, model))
 
 
 async def drained(gate: Gate, *, seconds: float = GRACE_SECONDS) -> None:

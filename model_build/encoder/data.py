@@ -13,7 +13,7 @@ import boto3
 import botocore.exceptions
 
 from containers.serving.question_answering.windows import EncoderBatch, Windower
-from model_build.encoder.recipe import EncoderRecipe, ProjectData, SquadData
+from model_build.encoder.recipe import EncoderRecipe, ProjectData, SquadData, SquadEvaluation
 from model_build.encoder.squad import DatasetError, Question, read
 from model_build.errors import BuildError
 
@@ -48,10 +48,10 @@ def load_splits(recipe: EncoderRecipe) -> Splits:
     """
     match recipe.data:
         case ProjectData():
-            names = (str(_FOLDER / "calibration.json"), str(_FOLDER / "evaluation.json"))
+            calibration = _split(str(_FOLDER / "calibration.json"))
         case SquadData():
-            names = (recipe.data.calibration, recipe.data.evaluation)
-    calibration, evaluation = _split(names[0]), _split(names[1], recipe.evaluation_questions)
+            calibration = _split(recipe.data.calibration)
+    evaluation = evaluation_split(recipe.data, recipe.evaluation_questions)
     shared = {question.context for question in calibration.questions} & {q.context for q in evaluation.questions}
     if shared:
         raise BuildError(
@@ -59,6 +59,15 @@ def load_splits(recipe: EncoderRecipe) -> Splits:
             "calibrate on passages that are not scored"
         )
     return Splits(calibration, evaluation)
+
+
+def evaluation_split(data: ProjectData | SquadData | SquadEvaluation, limit: int | None) -> Split:
+    """Read the evaluation questions, or the first `limit` of them; raises BuildError for an unreadable file."""
+    match data:
+        case ProjectData():
+            return _split(str(_FOLDER / "evaluation.json"), limit)
+        case SquadData() | SquadEvaluation():
+            return _split(data.evaluation, limit)
 
 
 def calibration_batches(recipe: EncoderRecipe, windower: Windower, split: Split) -> list[EncoderBatch]:

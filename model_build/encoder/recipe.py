@@ -147,6 +147,15 @@ class SquadData(_Frozen):
         return self
 
 
+class SquadEvaluation(_Frozen):
+    """A SQuAD v1.1 file to evaluate the model on."""
+
+    kind: Literal["squad"] = "squad"
+    """Kind of the data."""
+    evaluation: str
+    """Questions that the model is scored on: a path, or an `s3://` or `https://` URL."""
+
+
 class Gate(_Frozen):
     """The accuracy that INT8 must keep."""
 

@@ -44,6 +44,9 @@ def main(
         store.upload(result.artifact, result.traced.target)
     write_summary(result.summary(), output, store)
     console.print(_table(result))
+    if result.quality is not None:
+        scores = result.quality
+        console.print(f"PyTorch has an F1 of {scores.f1:.2f} on {scores.questions} questions of {scores.dataset}")
     if result.parity.note is not None:
         console.print(result.parity.note)
 

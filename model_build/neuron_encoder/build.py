@@ -15,24 +15,34 @@ import model_build.neuron_encoder
 from containers.neuron_encoder.artifact import INPUTS, NEURON_FILE, TOKENIZER_FILE, Bucket, NeuronArtifact
 from containers.neuron_encoder.sdk import RELEASE
 from containers.serving.manifest import SCHEMA_VERSION, EngineVersion, Manifest, Tensor
+from containers.serving.question_answering.windows import Windower, WindowLimits
 from model_build.artifact import Artifact, file_hashes, pack
+from model_build.encoder.data import evaluation_split
+from model_build.encoder.recipe import RandomSource
+from model_build.errors import BuildError
 from model_build.neuron_encoder.parity import PARITY_FILE, Parity, check_parity
-from model_build.neuron_encoder.recipe import NeuronEncoderRecipe
+from model_build.neuron_encoder.quality import Quality, evaluate, make_example
+from model_build.neuron_encoder.recipe import LONGEST, NeuronEncoderRecipe
 from model_build.neuron_encoder.toolchains import Toolchain, no_device, toolchain
 from model_build.steps import StepCache, StepResult, code_hash
 
 WORKLOAD = "neuron_encoder"
-_PACKAGES = "packages.json"
+_WINDOWS = ("doc_stride", "max_query_length")
+"""Settings that the container cuts windows with."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """The result of a build: one archive, named after its target, and its difference from PyTorch."""
+    """The result of a build: one archive, named after its target, and its difference from PyTorch.
+
+    quality: scores of the model in PyTorch; None for random weights.
+    """
 
     artifact: Artifact
     manifest: Manifest
     traced: NeuronArtifact
     parity: Parity
+    quality: Quality | None
     warnings: tuple[str, ...]
 
     def summary(self) -> dict[str, Any]:
@@ -44,6 +54,7 @@ class BuildResult:
             "recipe": self.manifest.recipe,
             "traced": msgspec.to_builtins(self.traced),
             "parity": self.parity.summary(),
+            "reference": self.quality.summary() if self.quality else None,
             "warnings": list(self.warnings),
             "artifacts": {self.traced.target: self.artifact.facts()},
         }
@@ -86,7 +97,8 @@ def build(
 ) -> BuildResult:
     """Build `output/<target>/model.tar.gz`; `cache` keeps the result of every step by the hash of its inputs.
 
-    Raises BuildError, also if the traced model's logits differ too much from PyTorch's.
+    Raises BuildError, also if the model answers near chance, and if the traced model's logits differ too much from
+    PyTorch's.
     """
     for warning in recipe.warnings:
         log(f"warning: {warning}")
@@ -97,7 +109,14 @@ def build(
     common = {"code": _code(), "versions": versions}
     steps = StepCache(cache, log)
     fetched = steps.run("fetch", {"source": facts["source"], **common}, lambda to: models.fetch(recipe.source, to))
+    _check_positions(fetched.folder, recipe)
     model = models.load(fetched.folder, kit.attention)
+    quality, windower = None, None
+    if not isinstance(recipe.source, RandomSource):
+        limits = {"max_seq_length": recipe.lengths[-1], **{name: facts[name] for name in _WINDOWS}}
+        windower = Windower.from_file(fetched.folder / TOKENIZER_FILE, WindowLimits(**limits))
+        split = evaluation_split(recipe.data, recipe.evaluation_questions)
+        quality = evaluate(steps, fetched, windower, split, kit.eager(model), limits)
     traces = _trace(steps, kit, recipe, fetched, model, versions)
     with tempfile.TemporaryDirectory() as scratch:
         staging = Path(scratch)
@@ -130,10 +149,11 @@ def build(
             instruction_sets_any_of=(),
             calibration=None,
             accuracy=None,
+            example=make_example(recipe, quality, windower, kit.traced(staging)) if quality and windower else None,
             files=file_hashes(staging),
         )
         artifact = pack(staging, manifest, output / recipe.target)
-        return BuildResult(artifact, manifest, traced, parity, recipe.warnings)
+        return BuildResult(artifact, manifest, traced, parity, quality, recipe.warnings)
 
 
 def _trace(
@@ -174,6 +194,15 @@ def _parity(kit: Toolchain, recipe: NeuronEncoderRecipe, fetched: Path, model: A
         return Parity(False, tolerance, {}, no_device(recipe.target))
     vocabulary = json.loads((fetched / "config.json").read_text())["vocab_size"]
     return check_parity(recipe.shapes, vocabulary, recipe.seed, tolerance, kit.eager(model), traced)
+
+
+def _check_positions(fetched: Path, recipe: NeuronEncoderRecipe) -> None:
+    positions = json.loads((fetched / "config.json").read_text()).get("max_position_embeddings", LONGEST)
+    if recipe.lengths[-1] > positions:
+        raise BuildError(
+            f"lengths are {', '.join(map(str, recipe.lengths))}: the model has {positions} positions; set at most "
+            f"{positions}"
+        )
 
 
 def _device_bytes(recipe: NeuronEncoderRecipe, staging: Path) -> int:

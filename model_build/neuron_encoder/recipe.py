@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from model_build.encoder.recipe import ModelRecipe
+from model_build.encoder.recipe import ModelRecipe, ProjectData, SquadEvaluation
 
 Target = Literal["inf2", "inf1", "cpu"]
 MAX_BUCKETS = 32
@@ -55,8 +55,18 @@ class NeuronEncoderRecipe(ModelRecipe):
     """Tokens by which neighboring windows overlap, as in the Hugging Face examples."""
     max_query_length: int = Field(default=64, ge=8)
     """Most question tokens kept, as in the Hugging Face examples."""
+    data: Annotated[ProjectData | SquadEvaluation, Field(discriminator="kind")] = ProjectData()
+    """Questions that the model must answer clearly better than chance before it is traced."""
+    evaluation_questions: int | None = Field(default=None, ge=1)
+    """Score on the first N questions only."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Random seed of the inputs that the traced model is compared on."""
+
+    @property
+    def s3_urls(self) -> tuple[str, ...]:
+        """Return the S3 URLs that the build reads: objects, and prefixes of folders."""
+        files = (self.data.evaluation,) if isinstance(self.data, SquadEvaluation) else ()
+        return (*super().s3_urls, *(url for url in files if url.startswith("s3://")))
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
