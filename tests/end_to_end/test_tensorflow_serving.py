@@ -389,8 +389,12 @@ def test_models_are_loaded_anew_after_the_model_server_died(multi_model: Contain
         ({"m/1/saved_model.pb": "no graph"}, "cannot load version 1 of model m: Cannot parse file"),
         ({"code/inference.py": "x = 1", "half_plus": ""}, "Handlers are not implemented correctly in user script."),
         ({"code/requirements.txt": "./absent.whl", "half_plus": ""}, "failed to install required packages"),
+        (
+            {"m/1/saved_model.pb": "no graph", "other": "x"},
+            "NAME is 'other', and the archive has no such model",
+        ),
     ],
-    ids=["model", "script", "requirements"],
+    ids=["model", "script", "requirements", "default model"],
 )
 def test_what_cannot_be_served_ends_the_start_with_the_reason(
     program: Program, tmp_path: Path, files: dict[str, str], part: str
@@ -402,7 +406,10 @@ def test_what_cannot_be_served_ends_the_start_with_the_reason(
             path.write_text(text)
         else:
             shutil.copytree(program.models / name, path)
-    failed = start(program, tmp_path, launch.installer(tmp_path / "cache", isolated=False))
+    variables = launch.installer(tmp_path / "cache", isolated=False)
+    if "other" in files:
+        variables["SAGEMAKER_TFS_DEFAULT_MODEL_NAME"] = "other"
+    failed = start(program, tmp_path, variables)
     assert failed.process.wait(120) == 1
     log = failed.log.read_text()
     assert part in log

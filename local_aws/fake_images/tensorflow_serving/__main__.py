@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -46,6 +47,11 @@ class _Container:
         """Return the container of a model archive; raise SettingsError, and OSError for an unreadable archive."""
         models = {} if settings.multi_model else find_models(paths.model)
         default = settings.default_model or next(iter(models), "None")
+        if models and default not in models:
+            raise SettingsError(
+                f"SAGEMAKER_TFS_DEFAULT_MODEL_NAME is {default!r}, and the archive has no such model; it has: "
+                f"{', '.join(models)}"
+            )
         # Replicas share this machine's ports, so each gets free ones instead of those in the settings.
         ports = [(free_port(), free_port()) for _ in settings.ports]
         print(f"using ports {ports} for gRPC and REST instead of {list(settings.ports)}", flush=True)
@@ -108,7 +114,8 @@ def _model_config(models: dict[str, Bundle], scratch: Path) -> Path:
     text = "model_config_list {\n"
     for model in models.values():
         versions = " ".join(f"versions: {version}" for version in model.versions)
-        text += f"  config {{\n    name: '{model.name}'\n    base_path: '{model.path}'\n"
+        name, base_path = (json.dumps(value, ensure_ascii=False) for value in (model.name, str(model.path)))
+        text += f"  config {{\n    name: {name}\n    base_path: {base_path}\n"
         text += f"    model_platform: 'tensorflow'\n    model_version_policy {{ specific {{ {versions} }} }}\n  }}\n"
     path = scratch / "model-config.cfg"
     path.write_text(text + "}\n")

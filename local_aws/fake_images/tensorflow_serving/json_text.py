@@ -119,6 +119,8 @@ def _tensor(name: str, array: Array) -> str:
     """Return a tensor on one line."""
     if array.dtype == object:
         return _strings(array.tolist(), name.endswith("_bytes"))
+    if array.dtype.kind == "c":
+        raise invalid(f"Failed to write JSON value for tensor type: {array.dtype}")
     if array.dtype.kind not in "biuf":
         # Types that NumPy does not have, such as bfloat16.
         array = array.astype(np.float32)

@@ -232,11 +232,10 @@ def test_outputs_are_written_in_tensorflow_servings_layout(
         ({"y": np.float32(1)}, "Tensor name: y has no shape information"),
         ({"a": np.ones(2), "b": np.ones(3)}, "Tensor name: b has inconsistent batch size: 3 expecting: 2"),
         ({}, "Cannot convert empty tensor map to JSON"),
+        ({"y": np.ones(1, np.complex64)}, "Failed to write JSON value for tensor type: complex64"),
     ],
 )
-def test_outputs_without_a_row_for_each_instance_are_refused_in_row_format(
-    outputs: dict[str, NDArray[Any]], message: str
-) -> None:
+def test_outputs_that_row_format_cannot_hold_are_refused(outputs: dict[str, NDArray[Any]], message: str) -> None:
     with pytest.raises(StatusError, match=message):
         json_text.rows(outputs)
 
