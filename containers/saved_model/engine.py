@@ -10,7 +10,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from containers.saved_model.signature import CHANNELS, IMAGE_SIDE, INPUT_NAME, MODEL_FILE, OUTPUT_NAME
-from containers.serving.errors import StartupError
+from containers.serving.errors import ServingError, StartupError
 
 ENGINE_NAME = "openvino"
 _SHAPE = (1, IMAGE_SIDE, IMAGE_SIDE, CHANNELS)
@@ -27,6 +27,17 @@ class Segmenter(Protocol):
 
     def segment(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return probabilities of shape (rows, 224, 224, 1) for images of shape (rows, 224, 224, 3), values 0 to 1."""
+
+
+def probabilities(model: Segmenter, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the masks of images; raises ServingError 500 for probabilities that are not finite.
+
+    They would be black in a PNG and 0 in JSON.
+    """
+    masks = model.segment(pixels)
+    if not np.isfinite(masks).all():
+        raise ServingError(500, "invalid_output", "the model's probabilities for this image are not finite numbers")
+    return masks
 
 
 def version() -> str:

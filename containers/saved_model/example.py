@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from containers.saved_model.engine import Segmenter
-from containers.saved_model.handler import probabilities
+from containers.saved_model.engine import Segmenter, probabilities
 from containers.saved_model.images import PNG, decode_image, encode_mask, open_image, to_floats
 from containers.saved_model.signature import MASK_THRESHOLD
 from containers.serving.example import ExampleForm

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from containers.saved_model.engine import Segmenter
+from containers.saved_model.engine import Segmenter, probabilities
 from containers.saved_model.images import JPEG, PNG, binary_mask, decode_image, encode_mask, to_floats
 from containers.saved_model.npy import NPY, decode_npy, encode_npy
 from containers.saved_model.signature import CHANNELS, IMAGE_SIDE
@@ -93,17 +93,6 @@ def make_handler(model: Segmenter, precision: str) -> Callable[[Invocation], Ans
         return Answer(body, wish.media_type, attributes)
 
     return handle
-
-
-def probabilities(model: Segmenter, pixels: Floats) -> Floats:
-    """Return the masks of images; raises ServingError 500 for probabilities that are not finite.
-
-    They would be black in a PNG and 0 in JSON.
-    """
-    masks = model.segment(pixels)
-    if not np.isfinite(masks).all():
-        raise ServingError(500, "invalid_output", "the model's probabilities for this image are not finite numbers")
-    return masks
 
 
 def _wish(invocation: Invocation) -> _Wish:

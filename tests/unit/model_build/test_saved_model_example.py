@@ -1,9 +1,12 @@
 """The image that a container must segment at its start as the build did."""
 
 import io
+import subprocess
+import sys
 
 import msgspec
 import numpy as np
+import pytest
 from PIL import Image
 
 from containers.saved_model.example import Picture
@@ -20,3 +23,11 @@ def test_the_example_is_the_surest_image_with_foreground_and_background() -> Non
     masks[3] = 1
     request = msgspec.convert(choose_example(images, masks).request, Picture)
     assert (np.asarray(Image.open(io.BytesIO(request.png))) == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["saved_model", "neuron_encoder"])
+def test_a_build_needs_none_of_the_servers_packages(kind: str) -> None:
+    missing = "import sys; sys.modules.update(dict.fromkeys(('anyio', 'starlette', 'uvicorn', 'fastapi')))"
+    command = f"{missing}; import model_build.{kind}.build"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
