@@ -18,12 +18,14 @@ class SharedResources:
     """The deployment's key, buckets, alert topic, and the networks that its parts run in.
 
     network: the deployment's own network without internet, for builds and functions. vpc: where models run.
+    configuration_check: service token of the custom resource that checks what an endpoint serves.
     """
 
     artifacts: s3.IBucket
     access_logs: s3.IBucket
     key: kms.IKey
     alerts: sns.ITopic
+    configuration_check: str
     network: PrivateNetwork | None = None
     vpc: Vpc | None = None
 
@@ -35,12 +37,12 @@ class DeploymentStack(Stack):
         super().__init__(scope, construct_id, env={"region": deployment.region} if deployment.region else None)
 
 
-def release(stack: Stack) -> None:
-    """Let other stacks refer to the resources that a stack has by now, without keeping them as they are.
+def release(scope: Construct) -> None:
+    """Let other stacks refer to the resources that are in a scope by now, without keeping them as they are.
 
     CloudFormation keeps an export as long as a stack imports it. The stack of a workload that a deployment no longer
     has would so block the update that removes what built its models.
     """
-    for construct in stack.node.find_all():
+    for construct in scope.node.find_all():
         if CfnResource.is_cfn_resource(construct):
             CrossStackReferences.of(construct).produce(ReferenceStrength.WEAK)

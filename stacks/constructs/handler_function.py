@@ -92,6 +92,24 @@ def function_role(
     return role
 
 
+def provider(
+    scope: Construct, *, on_event: lambda_.Function, key: kms.IKey, network: PrivateNetwork | None
+) -> custom_resources.Provider:
+    """Return the CDK's provider framework around a handler that is done when it returns."""
+    group = log_group(scope, "ProviderLogs", key=key)
+    role = function_role(scope, "FrameworkOnEventRole", group, network)
+    made = custom_resources.Provider(
+        scope,
+        "Provider",
+        on_event_handler=on_event,
+        log_group=group,
+        framework_on_event_role=role,
+        provider_function_env_encryption=key,
+    )
+    _prepare(made, [role], [on_event], key, network)
+    return made
+
+
 def waiting_provider(
     scope: Construct,
     *,
@@ -104,7 +122,7 @@ def waiting_provider(
     """Return the CDK's provider framework around a handler, which polls every five seconds until the work is done."""
     group = log_group(scope, "ProviderLogs", key=key)
     roles = [function_role(scope, name, group, network) for name in ("FrameworkOnEventRole", "FrameworkWaitingRole")]
-    provider = custom_resources.Provider(
+    made = custom_resources.Provider(
         scope,
         "Provider",
         on_event_handler=on_event,
@@ -116,15 +134,26 @@ def waiting_provider(
         framework_complete_and_timeout_role=roles[1],
         provider_function_env_encryption=key,
     )
+    _prepare(made, roles, [on_event, is_complete], key, network)
+    _acknowledge_framework(made)
+    return made
+
+
+def _prepare(
+    made: custom_resources.Provider,
+    roles: Sequence[iam.Role],
+    handlers: Sequence[lambda_.Function],
+    key: kms.IKey,
+    network: PrivateNetwork | None,
+) -> None:
+    """Let the framework's functions read their variables, and put them into the network."""
     for role in roles:
         role.add_to_principal_policy(iam.PolicyStatement(actions=["kms:Decrypt"], resources=[key.key_arn]))
-        acknowledge_wildcards(role, _versions(on_event, is_complete), _OWN_VERSIONS)
+        acknowledge_wildcards(role, _versions(*handlers), _OWN_VERSIONS)
     if network is not None:
-        for child in provider.node.children:
+        for child in made.node.children:
             if isinstance(child, lambda_.Function):
                 network.place_function(child)
-    _acknowledge_framework(provider)
-    return provider
 
 
 def _acknowledge_framework(provider: custom_resources.Provider) -> None:

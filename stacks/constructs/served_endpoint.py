@@ -13,6 +13,7 @@ from stacks.constructs.hosted_model import ModelProps, hosted_model
 from stacks.constructs.images import ServedImage
 from stacks.constructs.inference_component import ComponentEndpoint
 from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps, capture_prefix
+from stacks.constructs.served_configuration import check_configuration
 from stacks.naming import camel, component_name
 from stacks.resources import SharedResources
 from stacks.settings.endpoint import SageMakerEndpoint, SingleVariantEndpoint
@@ -101,13 +102,14 @@ def serve(
         for each in variants
     ]
     endpoint = _endpoint(stack, props, made, role, resources)
+    check_configuration(endpoint, endpoint.endpoint, name, resources.configuration_check)
     CfnOutput(stack, f"{key}EndpointName", value=name)
     return endpoint
 
 
 def _endpoint(
     stack: Stack, props: EndpointProps, variants: Sequence[VariantProps], role: iam.IRole, resources: SharedResources
-) -> Construct:
+) -> RealtimeEndpoint | ComponentEndpoint:
     if props.component is None:
         return RealtimeEndpoint(
             stack,

@@ -17,8 +17,9 @@ from stacks.constructs.build_project import cache_prefix, foreign_objects
 from stacks.constructs.log_group import admit_logs
 from stacks.constructs.private_bucket import emptying_role_arn, log_emptying, private_bucket
 from stacks.constructs.private_network import PrivateNetwork
+from stacks.constructs.served_configuration import ConfigurationCheck
 from stacks.naming import key_description
-from stacks.resources import DeploymentStack, SharedResources
+from stacks.resources import DeploymentStack, SharedResources, release
 from stacks.settings.budget import Budget
 from stacks.settings.deployment import Deployment
 from stacks.settings.model_build import code_artifact
@@ -62,11 +63,16 @@ class FoundationStack(DeploymentStack):
             )
         if not deployment.retain_data:
             log_emptying(self, key=self.key)
+        check = ConfigurationCheck(
+            self, "ConfigurationCheck", environment=environment, key=self.key, network=self.network
+        )
+        release(check)
         self.resources = SharedResources(
             artifacts=self.artifacts,
             access_logs=self.access_logs,
             key=self.key,
             alerts=self.alerts,
+            configuration_check=check.service_token,
             network=self.network,
             vpc=deployment.vpc if self.network is None else self.network.named,
         )

@@ -7,6 +7,7 @@ from stacks.constructs.execution_role import ServedEndpoint, execution_role
 from stacks.constructs.hosted_model import ModelProps, hosted_model
 from stacks.constructs.images import ServedImage, builtin_xgboost_image, container_image
 from stacks.constructs.realtime_endpoint import RealtimeEndpoint, VariantProps
+from stacks.constructs.served_configuration import check_configuration
 from stacks.naming import camel
 from stacks.settings.hosting import ONLY_VARIANT
 from stacks.settings.tabular import Tabular
@@ -46,7 +47,7 @@ class TabularStack(WorkloadStack[Tabular]):
                 instance_type=endpoint.instance_type,
                 instance_count=endpoint.instance_count,
             )
-            RealtimeEndpoint(
+            served = RealtimeEndpoint(
                 self,
                 camel(key),
                 endpoint_name=name,
@@ -54,6 +55,7 @@ class TabularStack(WorkloadStack[Tabular]):
                 settings=endpoint,
                 resources=self.resources,
             )
+            check_configuration(served, served.endpoint, name, self.resources.configuration_check)
             self.output(f"{camel(key)}EndpointName", name)
             row = ",".join(["0"] * len(FEATURES))
             self.output(f"{camel(key)}Invoke", invoke_command(name, "text/csv", row, target_model=archive_name("CA")))

@@ -112,6 +112,7 @@ def template(model: str, guardrails: Guardrails, folder: Path) -> str:
                 stack, "Key", f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/00000000-0000-0000-0000-000000000000"
             ),
             alerts=sns.Topic.from_topic_arn(stack, "Alerts", f"arn:aws:sns:{REGION}:{ACCOUNT_ID}:any"),
+            configuration_check="",
         ),
     )
     written: dict[str, Any] = app.synth().get_stack_by_name(STACK).template

@@ -64,7 +64,7 @@ def endpoint(assembly: Assembly, name: str) -> dict[str, Any]:
             {
                 "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 120},
                 "TerminationWaitInSeconds": 0,
-                "MaximumExecutionTimeoutInSeconds": 1800,
+                "MaximumExecutionTimeoutInSeconds": 3600,
             },
         ),
         (
@@ -76,7 +76,7 @@ def endpoint(assembly: Assembly, name: str) -> dict[str, Any]:
                     "CanarySize": {"Type": "INSTANCE_COUNT", "Value": 1},
                 },
                 "TerminationWaitInSeconds": 60,
-                "MaximumExecutionTimeoutInSeconds": 1800,
+                "MaximumExecutionTimeoutInSeconds": 3600,
             },
         ),
         (
@@ -105,7 +105,7 @@ def test_a_rolling_update_replaces_batch_by_batch(assembly: Assembly) -> None:
     assert config["RollingUpdatePolicy"] == {
         "MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 25},
         "WaitIntervalInSeconds": 120,
-        "MaximumExecutionTimeoutInSeconds": 1800,
+        "MaximumExecutionTimeoutInSeconds": 3600,
     }
 
 
@@ -163,3 +163,14 @@ def test_production_begins_with_a_canary_of_one_instance_that_bakes_ten_minutes(
             "WaitIntervalInSeconds": 600,
             "CanarySize": {"Type": "INSTANCE_COUNT", "Value": 1},
         }
+
+
+def test_every_endpoint_is_checked_after_its_update(assembly: Assembly) -> None:
+    checks = assembly.resources("Custom::ServedConfiguration")
+    endpoints = assembly.resources("AWS::SageMaker::Endpoint")
+    checked = {resource["Properties"]["EndpointName"]: (name, resource) for name, resource in checks.items()}
+    assert set(checked) == {each["Properties"]["EndpointName"] for each in endpoints.values()}
+    for logical, endpoint in endpoints.items():
+        _, check = checked[endpoint["Properties"]["EndpointName"]]
+        assert logical.partition("/")[2] in check["DependsOn"]
+        assert check["Properties"]["EndpointConfigName"] == endpoint["Properties"]["EndpointConfigName"]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tests.local_account import running_account
-from tests.sequences.run import Sequence
+from tests.sequences.run import Sequence, deploy_in_process
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -27,7 +27,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="sequences-") as name:
         folder = Path(name)
         with running_account(folder / "state", INFERENCE_LOCAL_TIME_SCALE="60"):
-            sequence = Sequence(folder, seed)
+            sequence = Sequence(folder, seed, deploy_in_process)
             for step in range(steps):
                 sequence.step()
                 print(f"{time.monotonic() - began:7.0f} s  {step + 1:4d}  {sequence.done[-1]}", flush=True)
