@@ -10,9 +10,9 @@ import yaml
 from aws_cdk import App
 
 from app import compose
-from local_aws.account import CONCURRENT_STACKS, ROOT, environment_variables
+from local_aws.account import CONCURRENT_STACKS, ROOT
 from stacks.settings.deployment import Deployment, DeploymentError
-from tests.local_account import UNVALIDATED, assert_nothing_is_deployed, bootstrap, cdk, deploy, destroy
+from tests.local_account import assert_nothing_is_deployed, bootstrap, cdk, deploy, destroy
 from tests.sequences.edits import Edit, first_document, next_edit
 from tests.sequences.served import differences, expected, served
 
@@ -27,10 +27,9 @@ def deploy_in_process(path: Path) -> "subprocess.CompletedProcess[str]":
     except DeploymentError as error:
         return subprocess.CompletedProcess([], 1, "", str(error))
     output = str(path.parent / "cdk.out")
-    with environment_variables(UNVALIDATED):
-        app = App(outdir=output, context=json.loads((ROOT / "cdk.json").read_text())["context"])
-        compose(app, deployment)
-        app.synth()
+    app = App(outdir=output, context=json.loads((ROOT / "cdk.json").read_text())["context"])
+    compose(app, deployment)
+    app.synth()
     return cdk("deploy", "--all", "--require-approval", "never", *CONCURRENT_STACKS, "--app", output)
 
 
