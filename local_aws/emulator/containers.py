@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ class NoSuchContainerError(LookupError):
 
 
 class Container:
-    """A process group that runs an image's entrypoint and keeps its output in memory.
+    """A process group that runs an image's entrypoint and keeps its output in memory until it is removed.
 
+    forget: called with the ID of the container once it is removed.
     Unless Podman runs it, memory and processors are unlimited, and its root file system is this machine's own.
     """
 
@@ -45,8 +46,10 @@ class Container:
         environment: Mapping[str, str],
         stop_seconds: float,
         state: Path | None = None,
+        forget: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.id = uuid.uuid4().hex
+        self._forget = forget
         self.attrs = {"NetworkSettings": {"Networks": {"loopback": {"IPAddress": _ADDRESS}}}}
         self._command, self._stop_seconds = [*image.entrypoint, *command], stop_seconds
         self._folder = Path(tempfile.mkdtemp(prefix="container-"))
@@ -176,8 +179,9 @@ class Container:
             kill_group(self._pid, self._stop_seconds)
             self.wait()
 
-    def remove(self, **options: Any) -> None:
-        """No-op: everything a process leaves is removed when it ends."""
+    def remove(self, **options: Any) -> None:  # noqa: ARG002 - the Docker client's signature
+        """Forget the container and its output; everything else that a process leaves is removed when it ends."""
+        self._forget(self.id)
 
 
 class Containers:
@@ -200,13 +204,18 @@ class Containers:
         stored = find(self._state, image)
         if stored is None:
             raise NoSuchContainerError(f"there is no image {image}: deploy the stack that builds it")
-        container = Container(stored, command or (), environment or {}, stop_timeout or _STOP_SECONDS, self._state)
+        container = Container(
+            stored, command or (), environment or {}, stop_timeout or _STOP_SECONDS, self._state, self._forget
+        )
         container.start()
         self._known[container.id] = container
         return container
 
+    def _forget(self, container_id: str) -> None:
+        self._known.pop(container_id, None)
+
     def get(self, container_id: str) -> Container:
-        """Return a container that was started; raise NoSuchContainerError."""
+        """Return a container that was started and not removed; raise NoSuchContainerError."""
         if container_id not in self._known:
             raise NoSuchContainerError(f"there is no container {container_id!r}")
         return self._known[container_id]

@@ -132,3 +132,12 @@ def test_an_entrypoint_that_is_not_there_is_an_error_at_the_start(client: Client
     Image(str(tmp_path / "rootfs"), "/opt/program", ("nothing-of-that-name",), {}, str(tmp_path)).save(tmp_path, "b:1")
     with pytest.raises(FileNotFoundError, match="nothing-of-that-name"):
         client.containers.run("b:1")
+
+
+def test_a_removed_container_is_forgotten_with_its_output(client: Client) -> None:
+    container = client.containers.run(URI, command=["print(1)"])
+    container.wait()
+    assert client.containers.get(container.id) is container
+    container.remove(v=True)
+    with pytest.raises(NoSuchContainerError):
+        client.containers.get(container.id)
