@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from local_aws.emulator.metric_points import Point
+
 PERIOD_SECONDS = 60.0
 """Longest interval between two datapoints of an endpoint's metric, in seconds."""
-Statistic = Callable[[Sequence[Mapping[str, Any]]], float | None]
+Statistic = Callable[[Sequence[Point]], float | None]
 _COUNTS = ("Sum", "SampleCount")
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
@@ -52,12 +54,18 @@ class Rule:
         """Wall-clock seconds that one period takes."""
         return self.period / self.scale
 
-    def state(
-        self, points: Sequence[Mapping[str, Any]], statistic: Statistic, before: str, now: float
-    ) -> tuple[str, str]:
+    def since(self, now: float) -> float:
+        """Return the time of the oldest datapoint that the state may depend on, in seconds since 1970."""
+        return self._first(now) * self.window - 2 * PERIOD_SECONDS
+
+    def _first(self, now: float) -> int:
+        """Return the index of the oldest period that may fill in for a missing one."""
+        return int(now // self.window) - 2 * self.periods
+
+    def state(self, points: Sequence[Point], statistic: Statistic, before: str, now: float) -> tuple[str, str]:
         """Return the state now and the reason for it.
 
-        points: oldest first, each with a Timestamp in seconds. The alarm fires if enough of the newest periods with
+        points: oldest first, at least those since `since(now)`. The alarm fires if enough of the newest periods with
         data breach the threshold. As in CloudWatch, older periods fill in for missing ones, here up to the same number
         again. Periods still missing after that are treated as TreatMissingData says.
         """
@@ -75,16 +83,15 @@ class Rule:
             return "OK", reason
         return (before if self.missing == "ignore" else "INSUFFICIENT_DATA"), reason
 
-    def _values(self, points: Sequence[Mapping[str, Any]], statistic: Statistic, now: float) -> list[float]:
+    def _values(self, points: Sequence[Point], statistic: Statistic, now: float) -> list[float]:
         """Return the statistic of each period that has data and has ended, newest first."""
-        last = int(now // self.window)
-        first = last - 2 * self.periods
-        periods: dict[int, list[Mapping[str, Any]]] = {}
+        first, last = self._first(now), int(now // self.window)
+        periods: dict[int, list[Point]] = {}
         earlier: float | None = None
         for point in reversed(points):
-            index = int(point["Timestamp"] // self.window)
+            index = int(point.at // self.window)
             if index < first:
-                earlier = float(point["Timestamp"])
+                earlier = point.at
                 break
             if index < last:
                 periods.setdefault(index, []).append(point)
@@ -94,8 +101,8 @@ class Rule:
             if value is None:
                 continue
             if self.statistic in _COUNTS and self.scale > 1:
-                end = max(float(point["Timestamp"]) for point in periods[index])
-                before = max((p["Timestamp"] for i in periods if i < index for p in periods[i]), default=earlier)
+                end = max(point.at for point in periods[index])
+                before = max((point.at for i in periods if i < index for point in periods[i]), default=earlier)
                 value *= self.period / self._covered(end, before)
             values.append(value)
         return values

@@ -6,8 +6,10 @@ Composite alarms, with their rules and notifications, are MiniStack's own; this 
 import time
 
 from local_aws.account import time_scale
+from local_aws.emulator import telemetry
 from local_aws.emulator.alarm_rules import Rule
-from local_aws.emulator.metric_data import samples
+from local_aws.emulator.metric_points import merged
+from local_aws.emulator.metric_requests import metric_of, scope
 from local_aws.emulator.ministack import cloudwatch
 from local_aws.emulator.ministack.resources import Properties, Provisioned, physical_name, register_resource
 from local_aws.emulator.statistics import statistic
@@ -16,18 +18,16 @@ _SCALE = time_scale()
 
 
 def _evaluate(alarm: cloudwatch.Alarm) -> None:
-    namespace, name = alarm.get("Namespace"), alarm.get("MetricName")
-    if not namespace or not name:
+    if not alarm.get("Namespace") or not alarm.get("MetricName"):
         return
     rule, now = Rule.of(alarm, _SCALE), time.time()
     # A state set by SetAlarmState holds until the next period.
     if alarm.get("StateUpdatedTimestamp", 0) // rule.window == now // rule.window:
         return
-    dimensions = {each["Name"]: each["Value"] for each in alarm.get("Dimensions") or []}
-    points = cloudwatch.metric_points(namespace, name, dimensions)
+    points = telemetry.metrics().points(scope(), metric_of(alarm), rule.since(now), unit=alarm.get("Unit") or None)
     before = alarm["StateValue"]
     value = statistic(rule.statistic)
-    state, reason = rule.state(points, lambda some: value(samples(some)), before, now)
+    state, reason = rule.state(points, lambda some: value(merged([each.samples for each in some])), before, now)
     if state != before:
         cloudwatch.change_alarm_state(alarm, state, reason, now)
 

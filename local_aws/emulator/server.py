@@ -12,9 +12,11 @@ from local_aws.emulator import (
     alarms,
     anomalies,
     budgets,
+    cloudwatch,
     codebuild,
     functions,
-    metric_data,
+    housekeeping,
+    logs,
     network,
     recovery,
     sagemaker,
@@ -25,6 +27,7 @@ from local_aws.emulator import (
     tasks,
     unsupported,
 )
+from local_aws.emulator.allocator import return_memory
 from local_aws.emulator.ministack import application
 
 _EXTENSIONS = (
@@ -32,7 +35,8 @@ _EXTENSIONS = (
     sagemaker,
     scaling,
     alarms,
-    metric_data,
+    cloudwatch,
+    logs,
     anomalies,
     codebuild,
     functions,
@@ -41,12 +45,14 @@ _EXTENSIONS = (
     network,
     tasks,
     unsupported,
+    housekeeping,
     recovery,
 )
 
 
 def serve() -> None:
     """Serve the emulator until the process is stopped."""
+    return_memory()
     for extension in _EXTENSIONS:
         extension.register()
     # Both log every request or every second, and drown out the emulator's own messages.

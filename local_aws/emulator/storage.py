@@ -35,5 +35,6 @@ def _keep_tags(bucket: str, properties: Properties) -> None:
 
 def register() -> None:
     """Install the additions."""
+    storage.keep_bodies_on_disk()
     storage.wrap_describe_images(_refusing_unknown_tags)
     after_provisioning("AWS::S3::Bucket", _keep_tags)

@@ -105,6 +105,86 @@ def test_a_query_that_cloudwatch_refuses_is_refused(
     assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
+DATUM = {"MetricName": "latency", "Dimensions": ON}
+OLD, EARLY = NOW - datetime.timedelta(days=15), NOW + datetime.timedelta(hours=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "Exactly one of"),
+        ({"Value": 1.0, "Values": [1.0]}, "Exactly one of"),
+        ({"Value": 1e200}, r"MetricData\.member\.2\.Value is invalid"),
+        ({"Value": float("nan")}, "is invalid"),
+        ({"Values": [1.0] * 151}, "from 1 to 150"),
+        ({"Values": [1.0, 2.0], "Counts": [1.0]}, "same size"),
+        ({"Values": [1.0], "Counts": [0.0]}, "greater than 0"),
+        ({"Value": 1.0, "Timestamp": OLD}, "two weeks"),
+        ({"Value": 1.0, "Timestamp": EARLY}, "two hours"),
+        ({"Value": 1.0, "StorageResolution": 5}, "1 or 60"),
+        ({"Value": 1.0, "Dimensions": [{"Name": f"d{number}", "Value": "v"} for number in range(31)]}, "30"),
+    ],
+)
+def test_data_that_cloudwatch_refuses_is_refused_with_its_whole_request(
+    cloudwatch: Any, changes: dict[str, Any], message: str
+) -> None:
+    good = {"MetricName": "good", "Value": 1.0}
+    with pytest.raises(ClientError, match=message):
+        cloudwatch.put_metric_data(Namespace="Refused", MetricData=[good, {**DATUM, **changes}])
+    assert cloudwatch.list_metrics(Namespace="Refused")["Metrics"] == []
+
+
+def test_metrics_are_listed_by_what_is_asked_for_and_in_pages(cloudwatch: Any) -> None:
+    names = [f"m{number:03}" for number in range(510)]
+    for begin in range(0, len(names), 255):
+        data = [{"MetricName": name, "Dimensions": ON, "Value": 1.0} for name in names[begin : begin + 255]]
+        cloudwatch.put_metric_data(Namespace="Listed", MetricData=data)
+    old = {"MetricName": "old", "Value": 1.0, "Timestamp": NOW - datetime.timedelta(hours=4)}
+    cloudwatch.put_metric_data(Namespace="Listed", MetricData=[old])
+
+    def listed(**filters: Any) -> list[str]:
+        pages = cloudwatch.get_paginator("list_metrics").paginate(Namespace="Listed", **filters)
+        return [metric["MetricName"] for page in pages for metric in page["Metrics"]]
+
+    assert listed() == [*names, "old"]
+    assert listed(RecentlyActive="PT3H") == names
+    assert listed(MetricName="m007") == ["m007"]
+    assert listed(Dimensions=[{"Name": "EndpointName"}]) == names
+    assert listed(Dimensions=[{"Name": "EndpointName", "Value": "another"}]) == []
+
+
+def statistics(cloudwatch: Any, **request: Any) -> list[dict[str, Any]]:
+    given = {"Namespace": "Test", "StartTime": MINUTES[0], "EndTime": NOW, "Period": 60, "Statistics": ["Sum"]}
+    points: list[dict[str, Any]] = cloudwatch.get_metric_statistics(**{**given, **request})["Datapoints"]
+    return points
+
+
+def test_statistics_are_of_exactly_the_metric_and_of_each_unit(cloudwatch: Any) -> None:
+    for unit, value in (("Count", 1.0), ("Bytes", 2.0), ("Count", 4.0)):
+        datum = {"MetricName": "units", "Timestamp": MINUTES[1], "Value": value, "Unit": unit}
+        cloudwatch.put_metric_data(Namespace="Test", MetricData=[datum])
+    found = statistics(cloudwatch, MetricName="units", ExtendedStatistics=["p50"])
+    assert [(point["Unit"], point["Sum"], point["ExtendedStatistics"]["p50"]) for point in found] == [
+        ("Bytes", 2.0, 2.0), ("Count", 5.0, 2.5),
+    ]  # fmt: skip
+    assert [point["Sum"] for point in statistics(cloudwatch, MetricName="units", Unit="Count")] == [5.0]
+    assert statistics(cloudwatch, MetricName="latency") == [], "without its dimensions it is another metric"
+
+
+def test_a_datapoint_belongs_to_its_minute_wherever_the_request_begins_and_ends(cloudwatch: Any) -> None:
+    second = datetime.timedelta(seconds=1)
+    datum = {"MetricName": "late", "Timestamp": MINUTES[1] + 59 * second, "Value": 1.0}
+    cloudwatch.put_metric_data(Namespace="Test", MetricData=[datum])
+    window = {"StartTime": MINUTES[1] + 30 * second, "EndTime": MINUTES[1] + 31 * second}
+    (point,) = statistics(cloudwatch, MetricName="late", **window)
+    assert point["Timestamp"] == MINUTES[1]
+
+
+def test_more_datapoints_than_a_response_holds_are_refused(cloudwatch: Any) -> None:
+    with pytest.raises(ClientError, match=r"1,441 datapoints, which exceeds the limit of 1,440"):
+        statistics(cloudwatch, MetricName="latency", StartTime=NOW - datetime.timedelta(minutes=1441))
+
+
 ALARM = {
     "AlarmName": "a", "Namespace": "Test", "MetricName": "latency", "Dimensions": ON, "Period": 60,
     "EvaluationPeriods": 1, "Threshold": 1e9, "ComparisonOperator": "GreaterThanThreshold",

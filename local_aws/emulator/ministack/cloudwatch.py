@@ -12,8 +12,8 @@ from local_aws.emulator.ministack.responses import raise_for_status
 
 Alarm = dict[str, Any]
 """An alarm's record, with the members that DescribeAlarms returns."""
-Points = Sequence[Mapping[str, Any]]
-"""Datapoints of one metric, oldest first, each with a Timestamp in seconds."""
+RecordMetric = Callable[[str, str, float, str, Mapping[str, str]], None]
+"""Takes a namespace, a metric's name, the value measured now, its unit, and the dimensions."""
 
 _MEMBER = re.compile(r"\d+")
 _HANDLERS = {
@@ -21,12 +21,16 @@ _HANDLERS = {
     "GetMetricData": cloudwatch._get_metric_data.__name__,
     "GetMetricStatistics": cloudwatch._get_metric_statistics.__name__,
     "ListDashboards": cloudwatch._list_dashboards.__name__,
+    "ListMetrics": cloudwatch._list_metrics.__name__,
     "PutDashboard": cloudwatch._put_dashboard.__name__,
     "PutMetricAlarm": cloudwatch._put_metric_alarm.__name__,
+    "PutMetricData": cloudwatch._put_metric_data.__name__,
 }
 """Name of the function that handles an operation."""
-_TIMESTAMPS = ("Timestamps", "LastModified")
+_TIMESTAMPS = ("Timestamp", "Timestamps", "LastModified")
 """Members of responses that are seconds since 1970."""
+_MAPS = ("ExtendedStatistics",)
+"""Members of responses that are maps, which XML spells out."""
 
 
 class CloudWatchError(ValueError):
@@ -104,6 +108,9 @@ def _lists(value: Any) -> Any:
 
 
 def _xml(value: Any, name: str = "") -> str:
+    if name in _MAPS:
+        entries = (f"<entry><key>{escape(key)}</key><value>{each}</value></entry>" for key, each in value.items())
+        return "".join(entries)
     if isinstance(value, dict):
         return "".join(f"<{key}>{_xml(each, key)}</{key}>" for key, each in value.items())
     if isinstance(value, list):
@@ -119,11 +126,20 @@ def seconds(moment: Any) -> float | None:
     return parsed
 
 
-def replace_statistics(value: Callable[[Points, str], float | None]) -> None:
-    """Compute every statistic of datapoints with this function, given its name."""
-    cloudwatch._stat_value = lambda stats, name, points=None: (
-        stats[name] if name in stats else value(points or [], name)
-    )
+def replace_recording(record: RecordMetric) -> None:
+    """Record the metrics of MiniStack's own services with this function."""
+
+    def record_metric(
+        namespace: str, metric_name: str, value: float, unit: str = "None", dimensions: dict[str, str] | None = None
+    ) -> None:
+        record(namespace, metric_name, value, unit, dimensions or {})
+
+    cloudwatch.record_metric = record_metric
+
+
+def evaluate_alarms() -> None:
+    """Evaluate every alarm, as new data may change its state."""
+    cloudwatch._evaluate_all_alarms()
 
 
 def dashboards() -> Sequence[Mapping[str, Any]]:
@@ -164,12 +180,6 @@ def filter_alarms_for_metric(matches: Callable[[Alarm, Mapping[str, Any]], bool]
         return cloudwatch._xml(200, "DescribeAlarmsForMetricResponse", result)
 
     setattr(cloudwatch, _HANDLERS["DescribeAlarmsForMetric"], handle)
-
-
-def metric_points(namespace: str, name: str, dimensions: dict[str, str]) -> Points:
-    """Return the datapoints of exactly this metric."""
-    points: Points = cloudwatch._metrics.get((namespace, name, cloudwatch._dims_key(dimensions))) or []
-    return points
 
 
 def change_alarm_state(alarm: Alarm, state: str, reason: str, now: float) -> None:

@@ -27,12 +27,16 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "ministack.services.cloudformation.wait_conditions": ("handle_url",),
     "ministack.services.cloudwatch": (
-        "_alarms", "_cbor_alarm", "_cbor_ok", "_cbor_timestamp", "_composite_alarms", "_dashboards",
-        "_delete_alarms", "_describe_alarms", "_describe_alarms_for_metric", "_dims_key", "_dispatch_alarm_actions",
-        "_error", "_evaluate_alarm", "_evaluate_all_alarms", "_evaluate_parent_alarms", "_get_metric_data",
-        "_get_metric_statistics", "_json_ok", "_list_dashboards", "_metrics", "_parse_ts", "_put_composite_alarm",
-        "_put_dashboard", "_put_metric_alarm", "_record_history", "_stat_value", "_xml",
-        "cloudformation_put_metric_alarm",
+        "_alarm_history", "_alarms", "_cbor_alarm", "_cbor_ok", "_cbor_timestamp", "_composite_alarms", "_dashboards",
+        "_delete_alarms", "_describe_alarms", "_describe_alarms_for_metric", "_dispatch_alarm_actions", "_error",
+        "_evaluate_alarm", "_evaluate_all_alarms", "_evaluate_parent_alarms", "_get_metric_data",
+        "_get_metric_statistics", "_json_ok", "_list_dashboards", "_list_metrics", "_parse_ts", "_put_composite_alarm",
+        "_put_dashboard", "_put_metric_alarm", "_put_metric_data", "_record_history", "_xml",
+        "cloudformation_put_metric_alarm", "record_metric",
+    ),
+    "ministack.services.cloudwatch_logs": (
+        "_append_log_events", "_build_log_record", "_describe_log_groups", "_describe_log_streams", "_log_groups",
+        "_log_records", "_metric_filters",
     ),
     "ministack.services.codebuild": (
         "EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_log_sink", "_projects", "_record_phase",
@@ -44,10 +48,13 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "_ACTION_MAP", "_build_run_kwargs", "_docker", "_mark_task_stopped", "_resolve_cluster_name", "_resolve_task",
         "_sanitize",
     ),
+    "ministack.services.eventbridge": ("_events_log",),
     "ministack.services.iam": ("_IAM_HANDLERS", "_access_keys"),
-    "ministack.services.cloudwatch_logs": ("_log_groups",),
     "ministack.services.lambda_svc": ("_emit_lambda_logs", "_presigned_code_url", "execution_credentials"),
-    "ministack.services.s3": ("_bucket_tags", "_verify_presigned_sigv4"),
+    "ministack.services.s3": (
+        "_bucket_tags", "_completed_multipart_uploads", "_multipart_uploads", "_object_versions", "_persist_object",
+        "_upload_part", "_upload_part_copy", "_verify_presigned_sigv4",
+    ),
     "ministack.services.sts": ("_sessions", "register_session"),
 }  # fmt: skip
 """Names by module, in the order in which the modules are imported."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from local_aws.emulator.alarm_rules import Rule
+from local_aws.emulator.metric_points import Point, of_values
 
 LATENCY = {
     "Statistic": "Average",
@@ -28,12 +29,19 @@ ERRORS = LATENCY | {
 def state(alarm: Mapping[str, Any], *points: tuple[float, float], now: float = 600.0, scale: float = 1.0) -> str:
     """The state of an alarm that was OK, with points of (seconds before now, value)."""
 
-    def statistic(some: Sequence[Mapping[str, Any]]) -> float:
-        values = [float(each["Value"]) for each in some]
+    def statistic(some: Sequence[Point]) -> float:
+        values = [each.samples.total for each in some]
         return sum(values) / (len(values) if alarm["Statistic"] == "Average" else 1)
 
-    given = [{"Timestamp": now - ago, "Value": value} for ago, value in sorted(points, reverse=True)]
-    return Rule.of(alarm, scale).state(given, statistic, "OK", now)[0]
+    given = [
+        Point(int(now - ago), now - ago, "None", of_values([(value, 1.0)]))
+        for ago, value in sorted(points, reverse=True)
+    ]
+    rule = Rule.of(alarm, scale)
+    needed = [point for point in given if point.at >= rule.since(now)]
+    (state_, reason) = rule.state(given, statistic, "OK", now)
+    assert rule.state(needed, statistic, "OK", now) == (state_, reason), "older datapoints do not matter"
+    return state_
 
 
 def test_enough_of_the_newest_periods_must_breach() -> None:
