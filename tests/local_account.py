@@ -1,7 +1,9 @@
 """A real local account for tests: the real command lines, its clients, and what it holds."""
 
 import contextlib
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import boto3
 import httpx
 import pytest
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from dashboards import aws_only
 from dashboards.body import MetricWidget, Source
@@ -165,6 +168,26 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
     while not true():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
         time.sleep(0.1)
+
+
+def emulator_pid(account: LocalAccount) -> int:
+    """The process of a running account's emulator."""
+    records = json.loads((Path(account.state) / "processes.json").read_text())
+    return next(int(record["pid"]) for record in records if record["name"] == "emulator")
+
+
+def restart_emulator(account: LocalAccount) -> None:
+    """Kills the emulator, and waits until the supervisor's next one answers."""
+    before = emulator_pid(account)
+    os.kill(before, signal.SIGKILL)
+
+    def answers() -> bool:
+        try:
+            return emulator_pid(account) != before and bool(boto3.client("sts").get_caller_identity())
+        except (BotoCoreError, ClientError):
+            return False
+
+    wait_until(answers, 60, "the restart of the emulator")
 
 
 @pytest.fixture(scope="module")

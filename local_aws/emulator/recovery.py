@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from local_aws.emulator import components, sagemaker, snapshots
+from local_aws.emulator import components, sagemaker, snapshots, taken_names
 from local_aws.emulator.hosting import HostingError, ask
 from local_aws.emulator.ministack import codebuild, stacks
 from local_aws.emulator.ministack.application import after_loading_state
@@ -39,7 +39,8 @@ def _recorded(stack: Stack, operation: Operation) -> Iterator[None]:
     finally:
         stack.pop(_UNDER_WAY, None)
         # Before any caller can see the outcome: an operation reported as done must never be rolled back.
-        snapshots.save()
+        if snapshots.save():
+            taken_names.journal().end(stack["StackId"])
 
 
 def _start_recovery() -> None:
@@ -49,6 +50,8 @@ def _start_recovery() -> None:
     for change_set in stacks.change_sets():
         if change_set.get("ExecutionStatus") == "EXECUTE_IN_PROGRESS":
             change_set["ExecutionStatus"] = "EXECUTE_FAILED"
+    # Before the first request, which might create the same again.
+    taken_names.remove_lost()
     unfinished = [each for each in stacks.all_stacks() if _unfinished(each)]
     task = asyncio.get_running_loop().create_task(_recover(unfinished))
     _tasks.add(task)

@@ -86,6 +86,41 @@ def _target_of(policy: Properties) -> Properties:
     return _of(policy["ScalingTargetId"]) if "ScalingTargetId" in policy else _identity(policy)
 
 
+def target_id(properties: Properties) -> str:
+    """Return the physical ID of the scalable target that a template's properties describe."""
+    return _physical_id(properties)
+
+
+def has_target(physical_id: str) -> bool:
+    """Return whether there is a scalable target of this physical ID; raise HostingError."""
+    of = _of(physical_id)
+    request = {"ServiceNamespace": of["ServiceNamespace"], "ResourceIds": [of["ResourceId"]]}
+    return bool(call(f"{_PREFIX}.DescribeScalableTargets", request)["ScalableTargets"])
+
+
+def policy_name(properties: Properties) -> str:
+    """Return what tells a scaling policy from others: its name and its target."""
+    return f"{properties['PolicyName']}|{_physical_id(_target_of(properties))}"
+
+
+def policy_id(name: str) -> str:
+    """Return a physical ID of the policy that `policy_name` names."""
+    return f"policyName/{name.partition('|')[0]}"
+
+
+def policy_properties(name: str) -> Properties:
+    """Return the properties that name the target of the policy that `policy_name` names."""
+    return {"ScalingTargetId": name.partition("|")[2]}
+
+
+def has_policy(name: str) -> bool:
+    """Return whether there is the policy that `policy_name` names; raise HostingError."""
+    policy, _, target = name.partition("|")
+    of = _of(target)
+    request = {key: of[key] for key in ("ServiceNamespace", "ResourceId")} | {"PolicyNames": [policy]}
+    return bool(call(f"{_PREFIX}.DescribeScalingPolicies", request)["ScalingPolicies"])
+
+
 def _deleting(operation: str, request: Callable[[str, Properties], Properties]) -> Delete:
     def delete(physical_id: str, properties: Properties) -> None:
         try:

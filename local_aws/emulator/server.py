@@ -24,6 +24,7 @@ from local_aws.emulator import (
     sessions,
     snapshots,
     storage,
+    taken_names,
     tasks,
     unsupported,
 )
@@ -45,6 +46,7 @@ _EXTENSIONS = (
     network,
     tasks,
     unsupported,
+    taken_names,
     housekeeping,
     recovery,
 )

@@ -18,14 +18,16 @@ def start() -> None:
     threading.Thread(target=_save_forever, daemon=True, name="snapshots").start()
 
 
-def save() -> None:
-    """Save now; safe to call from any thread."""
+def save() -> bool:
+    """Save now, and return whether the snapshot is complete; safe to call from any thread."""
     with _saving:
         try:
             save_state()
         except RuntimeError:
             # A dictionary changed while it was copied; the next snapshot will be complete.
             logger.debug("a snapshot was skipped")
+            return False
+    return True
 
 
 def _save_forever() -> None:

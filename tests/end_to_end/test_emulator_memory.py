@@ -1,10 +1,8 @@
 """What a local account is given stays out of the emulator's memory, and outlives the emulator."""
 
 import io
-import json
 import os
 import random
-import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,10 +11,9 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.account import LocalAccount
-from tests.local_account import wait_until
+from tests.local_account import emulator_pid, restart_emulator, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 # Old data is removed once a minute of this time.
@@ -30,28 +27,10 @@ def running(account: LocalAccount) -> LocalAccount:
     return account
 
 
-def emulator(account: LocalAccount) -> int:
-    records = json.loads((Path(account.state) / "processes.json").read_text())
-    return next(int(record["pid"]) for record in records if record["name"] == "emulator")
-
-
 def held(account: LocalAccount) -> int:
     """Bytes of memory that no file backs."""
-    status = Path(f"/proc/{emulator(account)}/status").read_text()
+    status = Path(f"/proc/{emulator_pid(account)}/status").read_text()
     return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:"))
-
-
-def restart_emulator(account: LocalAccount) -> None:
-    before = emulator(account)
-    os.kill(before, signal.SIGKILL)
-
-    def answers() -> bool:
-        try:
-            return emulator(account) != before and bool(boto3.client("sts").get_caller_identity())
-        except (BotoCoreError, ClientError):
-            return False
-
-    wait_until(answers, 60, "the restart of the emulator")
 
 
 def growth(account: LocalAccount, given: Callable[[], object]) -> int:

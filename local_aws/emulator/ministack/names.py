@@ -10,9 +10,11 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "app", "main", "save_all",
     ),
     "ministack.core.lambda_runtime": ("execution_credentials",),
-    "ministack.core.responses": ("error_response_json", "get_account_id", "get_region", "json_response"),
+    "ministack.core.responses": (
+        "error_response_json", "get_account_id", "get_region", "json_response", "set_request_region",
+    ),
     "ministack.core.router": ("SERVICE_PATTERNS",),
-    "ministack.services.budgets": ("_create_budget", "_delete_budget"),
+    "ministack.services.budgets": ("_budgets", "_create_budget", "_delete_budget"),
     "ministack.services.cloudformation": ("_change_sets", "_stacks"),
     "ministack.services.cloudformation.changesets": ("_deploy_stack_async",),
     "ministack.services.cloudformation.custom_resource": ("_response_url",),
@@ -45,16 +47,23 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "ministack.services.ec2": ("_flow_logs", "_now_ts", "_security_groups"),
     "ministack.services.ecr": ("_describe_images", "_find_image", "_repositories"),
     "ministack.services.ecs": (
-        "_ACTION_MAP", "_build_run_kwargs", "_docker", "_mark_task_stopped", "_resolve_cluster_name", "_resolve_task",
-        "_sanitize",
+        "_ACTION_MAP", "_build_run_kwargs", "_clusters", "_docker", "_mark_task_stopped", "_resolve_cluster_name",
+        "_resolve_task", "_sanitize",
     ),
-    "ministack.services.eventbridge": ("_events_log",),
-    "ministack.services.iam": ("_IAM_HANDLERS", "_access_keys"),
-    "ministack.services.lambda_svc": ("_emit_lambda_logs", "_presigned_code_url", "execution_credentials"),
+    "ministack.services.eventbridge": ("_events_log", "_rule_key", "_rules"),
+    "ministack.services.iam": (
+        "_IAM_HANDLERS", "_access_keys", "_instance_profiles", "_policies", "_roles", "_users",
+    ),
+    "ministack.services.kms": ("_aliases",),
+    "ministack.services.lambda_svc": ("_emit_lambda_logs", "_functions", "_presigned_code_url", "execution_credentials"),
     "ministack.services.s3": (
         "_bucket_tags", "_completed_multipart_uploads", "_multipart_uploads", "_object_versions", "_persist_object",
         "_upload_part", "_upload_part_copy", "_verify_presigned_sigv4",
     ),
+    "ministack.services.secretsmanager": ("_secrets",),
+    "ministack.services.sns": ("_topics",),
+    "ministack.services.ssm": ("_parameters",),
+    "ministack.services.stepfunctions": ("_state_machines",),
     "ministack.services.sts": ("_sessions", "register_session"),
 }  # fmt: skip
 """Names by module, in the order in which the modules are imported."""

@@ -54,9 +54,33 @@ def after_provisioning(kind: str, follow_up: Callable[[str, Properties], None]) 
     handlers |= {"create": created, "update": updated}
 
 
-def delete_resource(kind: str, physical_id: str) -> None:
+def before_naming(
+    kind: str, name_of: Callable[[Properties], str | None], check: Callable[[str, str, str], None]
+) -> None:
+    """Call a function before a resource of a type gets the name that its template gives it; what it raises fails it.
+
+    name_of: returns the name from the properties, or None. check: takes the logical ID, the name, and the stack's name.
+    """
+    handlers = provisioners._RESOURCE_HANDLERS[kind]
+    create, update = handlers["create"], handlers["update"]
+
+    def created(logical_id: str, properties: Properties, stack: str) -> Any:
+        if name := name_of(properties):
+            check(logical_id, name, stack)
+        return create(logical_id, properties, stack)
+
+    def updated(physical_id: str, old: Properties, new: Properties, stack: str, *logical_id: str) -> Any:
+        # Another name replaces the resource, and only some of MiniStack's updates call `create` for that.
+        if (name := name_of(new)) and name != name_of(old):
+            check("".join(logical_id), name, stack)
+        return update(physical_id, old, new, stack, *logical_id)
+
+    handlers |= {"create": created, "update": updated}
+
+
+def delete_resource(kind: str, physical_id: str, properties: Properties | None = None) -> None:
     """Delete a resource with the handler of its type."""
-    provisioners._RESOURCE_HANDLERS[kind]["delete"](physical_id, {})
+    provisioners._RESOURCE_HANDLERS[kind]["delete"](physical_id, properties or {})
 
 
 def physical_name(stack: str, logical_id: str, *, max_length: int) -> str:

@@ -1,9 +1,10 @@
 """CloudFormation's stacks and the operations on them."""
 
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypedDict
 
+from ministack.core import responses
 from ministack.services import cloudformation
 from ministack.services.cloudformation import changesets, handlers, stacks
 
@@ -43,6 +44,17 @@ def region_of(stack: Stack) -> AbstractContextManager[None]:
     return context
 
 
+@contextmanager
+def region_named(name: str) -> Iterator[None]:
+    """Make a region the current one."""
+    before = responses.get_region()
+    responses.set_request_region(name)
+    try:
+        yield
+    finally:
+        responses.set_request_region(before)
+
+
 async def delete_stack(stack: Stack) -> None:
     """Delete a stack."""
     await stacks._delete_stack_async(stack["StackName"], stack["StackId"])
@@ -77,7 +89,7 @@ def wrap_deployments(around: Callable[[Stack, Operation], AbstractContextManager
     stacks._deploy_stack_async = handlers._deploy_stack_async = changesets._deploy_stack_async = deploy_in_context
 
 
-def after_deletion(follow_up: Callable[[], None]) -> None:
+def after_deletion(follow_up: Callable[[], object]) -> None:
     """Call a function after each deletion of a stack, before any caller can see the outcome."""
     delete = stacks._delete_stack_async
 
