@@ -55,7 +55,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "_IAM_HANDLERS", "_access_keys", "_instance_profiles", "_policies", "_roles", "_users",
     ),
     "ministack.services.kms": ("_aliases",),
-    "ministack.services.lambda_svc": ("_emit_lambda_logs", "_functions", "_presigned_code_url", "execution_credentials"),
+    "ministack.services.lambda_svc": (
+        "_emit_lambda_logs", "_functions", "_presigned_code_url", "execution_credentials",
+    ),
     "ministack.services.s3": (
         "_bucket_tags", "_completed_multipart_uploads", "_multipart_uploads", "_object_versions", "_persist_object",
         "_upload_part", "_upload_part_copy", "_verify_presigned_sigv4",
