@@ -6,6 +6,7 @@ from commands import local, prices
 from commands.cost_change import cost_change
 from commands.dashboard import dashboard
 from commands.demo import demo
+from commands.doctor import doctor
 from commands.leftovers import list_leftovers
 from commands.load_test import load_test
 from commands.neuron_top import top
@@ -20,6 +21,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 local.app.command()(dashboard)
 app.add_typer(local.app, name="local")
 app.command()(demo)
+app.command()(doctor)
 app.command()(load_test)
 app.command()(report)
 app.command("size")(size_workload)

@@ -79,15 +79,16 @@ class ListingError(RuntimeError):
 class Account:
     """The AWS account of the environment, or the local one."""
 
-    def __init__(self) -> None:
-        self._session = botocore.session.get_session()
+    def __init__(self, region: str | None = None) -> None:
+        """Make clients in a region, by default in that of the environment."""
+        self._session, self._region = botocore.session.get_session(), region
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
         """One client for each service, which does not wait long for what does not answer."""
         if service not in self._clients:
             config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3})
-            self._clients[service] = self._session.create_client(service, config=config)
+            self._clients[service] = self._session.create_client(service, self._region, config=config)
         return self._clients[service]
 
     def names(self, listing: Listing) -> list[str]:

@@ -13,7 +13,17 @@ from botocore.exceptions import ClientError
 
 from containers.tabular.features import FEATURES, archive_name
 from local_aws.account import LocalAccount
-from tests.local_account import assert_nothing_is_deployed, bring_up, cdk, deploy, destroy, replica_pids, runtime
+from tests.local_account import (
+    assert_nothing_is_deployed,
+    bootstrap,
+    bring_up,
+    cdk,
+    deploy,
+    destroy,
+    inference,
+    replica_pids,
+    runtime,
+)
 from tests.processors import needs_vnni
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
@@ -57,6 +67,19 @@ def served(workload: str, kind: str) -> tuple[str, list[int]]:
     assert runtime().invoke_endpoint(EndpointName=name, **REQUESTS[kind])["Body"].read()
     config = boto3.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointConfigName"]
     return config, replica_pids(name, "AllTraffic")
+
+
+def test_the_doctor_names_what_a_new_account_lacks_and_then_nothing(
+    account: LocalAccount, state: Path, folder: Path
+) -> None:
+    del account
+    path = deployment_file(folder, first=TABULAR)
+    found = inference(state, "doctor", "--deployment", str(path))
+    assert found.returncode == 1
+    assert "cdk bootstrap" in found.stdout
+    bootstrap()
+    found = inference(state, "doctor", "--deployment", str(path))
+    assert found.returncode == 0, found.stdout + found.stderr
 
 
 def remove_from_the_file(folder: Path, settings: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
