@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from containers.serving.connections import BoundedHttpProtocol
 from local_aws.account import STATE_VARIABLE, Engine, default_cache, engine
+from local_aws.api.application_autoscaling import APPLICATION_AUTOSCALING
 from local_aws.authentication.credentials import CredentialStore
 from local_aws.authentication.middleware import Authentication
 from local_aws.hosting.background import restarted
@@ -48,7 +49,7 @@ def create_app(state: Path) -> Starlette:
         {
             "SageMaker": JsonService(SAGEMAKER, control.handle, control.operations),
             "AnyScaleFrontendService": JsonService(
-                ServiceModel("application-autoscaling"), scaling.handle, scaling.operations
+                ServiceModel("application-autoscaling", APPLICATION_AUTOSCALING), scaling.handle, scaling.operations
             ),
         }
     )

@@ -21,7 +21,6 @@ KIND = "InferenceComponent"
 LABEL = "InferenceComponents"
 """Prefix of the components' log file names, as on AWS it is of their log groups."""
 _START_SECONDS = 300
-_UNSUPPORTED = ("InstanceType", "DataCacheConfig", "SchedulingConfig")
 _BUSY = ("Creating", "Updating", "Deleting")
 
 
@@ -243,14 +242,6 @@ class Components:
         return record
 
     def _check(self, request: Document, specification: Document) -> None:
-        if "BaseInferenceComponentName" in specification or "Specifications" in request:
-            raise ApiError(
-                "ValidationException",
-                "the local account supports neither adapter components (BaseInferenceComponentName) nor several "
-                "instance types (Specifications): use Specification with a model or a container",
-            )
-        if unsupported := [name for name in _UNSUPPORTED if name in specification]:
-            raise refused(f"the local account does not support {', '.join(unsupported)} of an inference component")
         if "MinMemoryRequiredInMb" not in (specification.get("ComputeResourceRequirements") or {}):
             raise ApiError(
                 "ValidationException", "Specification.ComputeResourceRequirements.MinMemoryRequiredInMb is missing"

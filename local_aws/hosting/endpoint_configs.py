@@ -7,14 +7,6 @@ from local_aws.hosting.errors import refused
 from local_aws.hosting.s3_urls import LocationError, S3Location
 
 Document = dict[str, Any]
-_UNSUPPORTED = ("AsyncInferenceConfig", "ExplainerConfig", "MetricsConfig")
-_UNSUPPORTED_OF_VARIANT = (
-    "AcceleratorType",
-    "CapacityReservationConfig",
-    "CoreDumpConfig",
-    "InstancePools",
-    "ServerlessConfig",
-)
 
 
 def variants(config: Document) -> list[Document]:
@@ -41,7 +33,7 @@ def check(config: Document, get: Callable[[str, str], Document]) -> None:
                 f"{counts[1]} ShadowProductionVariants with {counts[0]} ProductionVariants: use exactly one of each, "
                 "both with a model",
             )
-    _check_features(config)
+    _check_capture(config)
     names = [variant["VariantName"] for variant in variants(config)]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise refused(f"the variant names {', '.join(sorted(repeated))} are used more than once: make them unique")
@@ -51,9 +43,7 @@ def check(config: Document, get: Callable[[str, str], Document]) -> None:
         raise refused("ExecutionRoleArn is missing: it is required if a variant names no model")
 
 
-def _check_features(config: Document) -> None:
-    if unsupported := [each for each in _UNSUPPORTED if each in config]:
-        raise refused(f"the local account does not support {', '.join(unsupported)} of an endpoint configuration")
+def _check_capture(config: Document) -> None:
     if capture := config.get("DataCaptureConfig"):
         try:
             S3Location.parse(capture["DestinationS3Uri"])
@@ -63,10 +53,6 @@ def _check_features(config: Document) -> None:
 
 def _check_variant(variant: Document, get: Callable[[str, str], Document]) -> None:
     name = variant["VariantName"]
-    if unsupported := [each for each in _UNSUPPORTED_OF_VARIANT if each in variant]:
-        raise refused(f"the local account does not support {', '.join(unsupported)} of variant {name}")
-    if (variant.get("RoutingConfig") or {}).get("RoutingStrategy") == "PREFIX_AWARE":
-        raise refused(f"the local account does not support RoutingStrategy PREFIX_AWARE of variant {name}")
     if "InstanceType" not in variant:
         raise refused(f"InstanceType of variant {name} is missing: it is required without ServerlessConfig")
     if "ModelName" in variant:

@@ -1,6 +1,5 @@
 """AWS's JSON 1.1 protocol: a target names the operation, and the body holds its input."""
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from local_aws.hosting.errors import ApiError
-from local_aws.hosting.service_model import ServiceModel
+from local_aws.hosting.service_model import ServiceModel, json_document
 
 logger = logging.getLogger("api")
 Document = dict[str, Any]
@@ -47,7 +46,7 @@ class JsonApi:
                 raise ApiError("UnknownOperationException", f"there is no target {target[:100]!r}")
             # CloudFormation's handlers in the emulator pass on what a template says, in plain JSON.
             text = request.headers.get("content-type") != _MEDIA_TYPE
-            body = _document(await request.body())
+            body = json_document(await request.body())
             return JSONResponse(self._services[service].respond(operation, body, text=text), media_type=_MEDIA_TYPE)
         except ApiError as error:
             return _error(error)
@@ -56,16 +55,6 @@ class JsonApi:
         except Exception as error:
             logger.exception("%s failed", target)
             return _error(ApiError("InternalFailure", f"{type(error).__name__} in the local account: {error}", 500))
-
-
-def _document(body: bytes) -> Document:
-    try:
-        content = json.loads(body or b"{}")
-    except ValueError as error:
-        raise ApiError("SerializationException", f"the body is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ApiError("SerializationException", "the body is no JSON object")
-    return content
 
 
 def _error(error: ApiError) -> Response:

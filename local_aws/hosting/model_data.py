@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Document = dict[str, Any]
-_UNSUPPORTED = ("ModelAccessConfig", "HubAccessConfig", "ManifestS3Uri", "ETag", "ManifestEtag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +63,6 @@ class ModelData:
     def _of_source(cls, source: Document | None) -> "ModelData":
         if source is None:
             raise refused("ModelDataSource.S3DataSource is missing")
-        if unsupported := [name for name in _UNSUPPORTED if name in source]:
-            raise refused(f"the local account does not support {', '.join(unsupported)} of S3DataSource")
         compressed, prefix = source["CompressionType"] == "Gzip", source["S3DataType"] == "S3Prefix"
         if compressed and prefix:
             raise refused("S3DataSource has CompressionType Gzip and S3DataType S3Prefix: an archive is an S3Object")

@@ -17,9 +17,6 @@ Document = dict[str, Any]
 _AS_PROCESS = "runs as a process, in no container: Podman did not build its image"
 
 
-_UNSUPPORTED = ("AdditionalModelDataSources", "ModelPackageName", "InferenceSpecificationName")
-
-
 def check(model: Document) -> None:
     """Raise ApiError for a model that CreateModel refuses, or that the local account cannot serve."""
     if model.get("PrimaryContainer") and model.get("Containers"):
@@ -32,25 +29,17 @@ def check(model: Document) -> None:
             f"the model has {len(containers)} Containers: the local account supports neither inference pipelines nor "
             "direct invocation of several containers; use PrimaryContainer"
         )
-    if (model.get("InferenceExecutionConfig") or {}).get("Mode") == "Direct":
-        raise refused("InferenceExecutionConfig has Mode Direct, which needs several containers; use Serial")
     _check_container(containers[0])
 
 
 def _check_container(container: Document) -> None:
-    if unsupported := [name for name in _UNSUPPORTED if container.get(name)]:
-        raise refused(f"the local account does not support {', '.join(unsupported)} of a container")
     if not container.get("Image"):
         raise refused("the container has no Image")
-    if (container.get("ImageConfig") or {}).get("RepositoryAccessMode") == "Vpc":
-        raise refused("ImageConfig has RepositoryAccessMode Vpc: the local account has no private registries")
     data, multi_model = ModelData.of(container), container.get("Mode") == "MultiModel"
     if multi_model and (data is None or "ModelDataSource" in container):
         raise refused("the container has Mode MultiModel: set ModelDataUrl to the S3 prefix of its models")
     if "MultiModelConfig" in container and not multi_model:
         raise refused("MultiModelConfig is set without Mode MultiModel")
-    if (container.get("MultiModelConfig") or {}).get("ModelCacheSetting") == "Disabled":
-        raise refused("the local account does not support ModelCacheSetting Disabled")
 
 
 def container_of(model: Document) -> Document:

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from containers.serving.contract import MAX_BODY_BYTES
 from local_aws.account import ACCOUNT_ID, REGION
+from local_aws.api.sagemaker_runtime import SAGEMAKER_RUNTIME
 from local_aws.hosting.control import ControlPlane
 from local_aws.hosting.data_capture import DataCapture, Exchange, Payload
 from local_aws.hosting.errors import ApiError
@@ -28,24 +29,13 @@ from local_aws.hosting.shadow import Mirror
 
 logger = logging.getLogger("runtime")
 Document = dict[str, Any]
-_MODEL = ServiceModel("sagemaker-runtime", "ValidationError")
+_MODEL = ServiceModel("sagemaker-runtime", SAGEMAKER_RUNTIME, "ValidationError")
 _OPERATIONS = {
     "invocations": "InvokeEndpoint",
     "invocations-response-stream": "InvokeEndpointWithResponseStream",
     "async-invocations": "InvokeEndpointAsync",
 }
 """Operation of each path below an endpoint's."""
-_UNSUPPORTED_OPERATIONS = {
-    "invocations-response-stream": "Endpoint {} cannot stream responses: the local account has no response streaming",
-    "async-invocations": "Endpoint {} does not have an AsyncInferenceConfig, which asynchronous invocations need",
-}
-_UNSUPPORTED_MEMBERS = {
-    "TargetContainerHostname": "its model does not have several containers with direct invocation",
-    "EnableExplanations": "it has no ExplainerConfig",
-    "SessionId": "the local account has no stateful sessions",
-    "PrefixAwareId": "its RoutingStrategy is not PREFIX_AWARE",
-}
-"""Members that ask for what no endpoint of the local account has, with the reason."""
 _ATTRIBUTES_HEADER = "x-amzn-sagemaker-custom-attributes"
 _FORWARDED = ("content-type", "accept", _ATTRIBUTES_HEADER)
 _ATTEMPTS = 3
@@ -93,8 +83,8 @@ class Runtime:
         try:
             members = _members(_OPERATIONS[path], name, request)
             self._endpoint(name)
-            if path != "invocations":
-                raise ApiError("ValidationError", _UNSUPPORTED_OPERATIONS[path].format(name))
+            if reason := SAGEMAKER_RUNTIME.refused.get(_OPERATIONS[path]):
+                raise ApiError("ValidationError", f"{_OPERATIONS[path]} is not supported: {reason}")
             return await self._invoke(request, members, started)
         except ApiError as error:
             return runtime_error(error)
@@ -282,9 +272,6 @@ def _members(operation: str, endpoint: str, request: Request) -> dict[str, str]:
         if member.get("location") == "header" and member["locationName"].lower() in request.headers:
             given[name] = request.headers[member["locationName"].lower()]
     members: dict[str, str] = _MODEL.check_input(operation, given, text=True)
-    for name, reason in _UNSUPPORTED_MEMBERS.items():
-        if name in members:
-            raise ApiError("ValidationError", f"{name} is not supported by endpoint {endpoint}: {reason}")
     attributes = members.get("CustomAttributes", "")
     if not attributes.isascii() or not attributes.replace(" ", "").isprintable():
         raise ApiError("ValidationError", "CustomAttributes must consist of visible US-ASCII characters")

@@ -1,7 +1,10 @@
-"""Requests and responses of AWS's operations, held against botocore's service models."""
+"""Requests and responses of AWS's operations, held against botocore's service models and the account's declarations."""
 
+import base64
+import binascii
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -9,48 +12,105 @@ from typing import Any
 import botocore
 from botocore.loaders import Loader
 
+from local_aws.api.declaration import Members, Service
+from local_aws.api.sagemaker import SAGEMAKER as DECLARED_SAGEMAKER
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.patterns import compiled
 
 Document = dict[str, Any]
 _TRUTHS = {"true": True, "false": False}
+_PARTS = ("member", "key", "value")
+"""Where the shapes of lists and maps name the shapes of what they hold."""
+_ABSENT: tuple[Any, ...] = (None, "", [], {})
+"""Values that ask for nothing, so they are not refused."""
 
 
 class ServiceModel:
     """One service's operations.
 
-    code: of the error for input that breaks a rule.
+    declared: the states of their members; None for a service whose members are not declared one by one. code: of the
+    error for input that breaks a rule. inputs_of: operations to which the model is reduced, and to their inputs; None
+    for the whole model.
     """
 
-    def __init__(self, service: str, code: str = "ValidationException") -> None:
-        self._service, self._code = service, code
+    def __init__(
+        self,
+        service: str,
+        declared: Service | None = None,
+        code: str = "ValidationException",
+        inputs_of: Collection[str] | None = None,
+    ) -> None:
+        self._service, self._declared, self.code = service, declared, code
+        self._inputs_of = inputs_of
 
     @cached_property
     def _model(self) -> Document:
         model: Document = Loader().load_service_model(self._service, "service-2")
+        if self._inputs_of is not None:
+            model = _inputs(model, self._inputs_of)
         # Most of its megabytes are documentation.
         return {"operations": _undocumented(model["operations"]), "shapes": _undocumented(model["shapes"])}
+
+    def input_shape(self, operation: str) -> str | None:
+        """Return the name of the shape of an operation's input, or None if it has none."""
+        given: Document | None = self._model["operations"][operation].get("input")
+        return None if given is None else str(given["shape"])
 
     def members(self, operation: str) -> Document:
         """Return the members of an operation's input, by name, with their location in an HTTP request."""
         members: Document = self.shape(self._model["operations"][operation]["input"]["shape"])["members"]
         return members
 
-    def check_input(self, operation: str, request: Document, *, text: bool = False) -> Document:
+    def check_input(
+        self, operation: str, request: Document, *, text: bool = False, complete: bool | None = None
+    ) -> Document:
         """Return a request with the model's types; raise ApiError in AWS's words for anything the model forbids.
 
-        text: whether it comes from a template or from headers, where numbers and truths may be text, and where what
-        reads it sees to missing and unknown members.
+        text: whether numbers and truths may be text, as in templates, headers and forms. complete: whether required
+        members must be there, and no unknown ones; None means: unless it is text, whose reader sees to that.
         """
+        complete = not text if complete is None else complete
         if "input" not in self._model["operations"].get(operation, {}):
             return request
         shape = self._model["operations"][operation]["input"]["shape"]
-        converted: Document = _Conversion(self, operation, text).convert(shape, request, "")
-        problems = list(self._problems(shape, converted, "", required=not text))
+        converted: Document = _Conversion(self, operation, text, complete).convert(shape, request, "")
+        problems = list(self._problems(shape, converted, "", required=complete))
         if problems:
             plural = "s" if len(problems) > 1 else ""
-            raise ApiError(self._code, f"{len(problems)} validation error{plural} detected: {'; '.join(problems)}")
+            raise ApiError(self.code, f"{len(problems)} validation error{plural} detected: {'; '.join(problems)}")
+        self.check_supported(operation, converted)
         return converted
+
+    def check_supported(self, operation: str, request: Document) -> None:
+        """Raise ApiError for a member, or a value, that is not declared as supported or as AWS's alone."""
+        if self._declared is not None and operation in self._declared.operations:
+            shape = self._model["operations"][operation]["input"]["shape"]
+            self._refuse_unsupported(self._declared, shape, request, "")
+
+    def _refuse_unsupported(self, declared: Service, name: str, value: Any, path: str) -> None:
+        shape = self.shape(name)
+        match shape["type"]:
+            case "structure":
+                members = declared.structures[name]
+                for key, member in value.items():
+                    if key in shape["members"] and member not in _ABSENT and key not in members.aws_only:
+                        self._refuse_member(members, key, member, f"{path}{key}")
+                        self._refuse_unsupported(declared, shape["members"][key]["shape"], member, f"{path}{key}.")
+            case "list":
+                for number, member in enumerate(value, 1):
+                    self._refuse_unsupported(declared, shape["member"]["shape"], member, f"{path}{number}.")
+            case "map":
+                for key, member in value.items():
+                    self._refuse_unsupported(declared, shape["value"]["shape"], member, f"{path}{key}.")
+
+    def _refuse_member(self, members: Members, key: str, value: Any, path: str) -> None:
+        if key not in members.supported.split():
+            reason = members.refused.get(key, "it is not declared")
+            raise ApiError(self.code, f"{path} is not supported by the local account: {reason}")
+        shown = str(value).lower() if isinstance(value, bool) else value
+        for refused_value, reason in members.values.get(key, {}).items():
+            if shown == refused_value:
+                raise ApiError(self.code, f"{path} {shown} is not supported by the local account: {reason}")
 
     def output(self, operation: str, response: Document) -> Document:
         """Return a response whose whole numbers are integers where the model says so."""
@@ -105,8 +165,8 @@ class ServiceModel:
 class _Conversion:
     """Conversion of one request's values to the types of the model."""
 
-    def __init__(self, model: ServiceModel, operation: str, text: bool) -> None:
-        self._model, self._operation, self._text = model, operation, text
+    def __init__(self, model: ServiceModel, operation: str, text: bool, complete: bool) -> None:
+        self._model, self._operation, self._text, self._complete = model, operation, text, complete
 
     def convert(self, name: str, value: Any, path: str) -> Any:
         """Return a value with its shape's type; raise ApiError if it has none that fits."""
@@ -131,9 +191,9 @@ class _Conversion:
         # As in every AWS protocol, null means that the member is absent.
         given = {key: member for key, member in value.items() if member is not None}
         unknown = [key for key in given if key not in members]
-        if unknown and not self._text:
+        if unknown and self._complete and not shape.get("document"):
             raise ApiError(
-                "ValidationException",
+                self._model.code,
                 f"{self._operation} has no member '{_member(path, unknown[0])}' in the service model of botocore "
                 f"{botocore.__version__}, which the local account follows",
             )
@@ -173,6 +233,17 @@ class _Conversion:
         return value
 
 
+def json_document(body: bytes) -> Document:
+    """Return the object that a JSON body holds; raise ApiError for anything else."""
+    try:
+        content = json.loads(body or b"{}")
+    except ValueError as error:
+        raise ApiError("SerializationException", f"the body is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ApiError("SerializationException", "the body is no JSON object")
+    return content
+
+
 def _undocumented(model: Any) -> Any:
     if isinstance(model, dict):
         # A member may be named "documentation" too, and is then no text.
@@ -206,10 +277,30 @@ def _from_text(kind: str, value: Any) -> Any:
     return value
 
 
+def _inputs(model: Document, operations: Collection[str]) -> Document:
+    """Return a service model reduced to the inputs of some operations."""
+    shapes: Document = {}
+
+    def add(name: str) -> None:
+        if name in shapes:
+            return
+        shape = shapes[name] = model["shapes"][name]
+        for part in (*shape.get("members", {}).values(), *(shape[each] for each in _PARTS if each in shape)):
+            add(part["shape"])
+
+    kept = {
+        name: {key: value for key, value in model["operations"][name].items() if key == "input"} for name in operations
+    }
+    for operation in kept.values():
+        if "input" in operation:
+            add(operation["input"]["shape"])
+    return {"operations": kept, "shapes": shapes}
+
+
 def _broken(shape: Document, value: Any) -> Iterator[str]:
     """Yield the constraints of a shape that a value breaks."""
     sized = isinstance(value, str | bytes | list | dict)
-    size = len(value) if sized else value
+    size = len(_bytes(value) if shape["type"] == "blob" else value) if sized else value
     kind = "have length" if sized else "have value"
     if "enum" in shape and value not in shape["enum"]:
         yield f"satisfy enum value set: [{', '.join(shape['enum'])}]"
@@ -222,6 +313,14 @@ def _broken(shape: Document, value: Any) -> Iterator[str]:
         yield f"satisfy regular expression pattern: {shape['pattern']}"
 
 
+def _bytes(value: Any) -> bytes:
+    """Return a blob, which is base64 in JSON and in forms."""
+    try:
+        return value if isinstance(value, bytes) else base64.b64decode(value)
+    except (binascii.Error, ValueError):
+        return b""
+
+
 def _shown(value: Any) -> str:
     return str(value)[:1024]
 
@@ -231,4 +330,4 @@ def _member(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-SAGEMAKER = ServiceModel("sagemaker")
+SAGEMAKER = ServiceModel("sagemaker", DECLARED_SAGEMAKER)

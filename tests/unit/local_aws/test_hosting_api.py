@@ -269,7 +269,7 @@ def test_custom_attributes_are_visible_ascii(account: HostingAccount) -> None:
 def test_streaming_and_asynchronous_invocations_are_refused_in_their_protocol(account: HostingAccount) -> None:
     stream, deferred = account.runtime.invoke_endpoint_with_response_stream, account.runtime.invoke_endpoint_async
     code, message = error_of(lambda: stream(EndpointName="e", Body=b"x"))
-    assert (code, "cannot stream responses" in message) == ("ValidationError", True)
+    assert (code, "does not stream responses" in message) == ("ValidationError", True)
     code, message = error_of(lambda: deferred(EndpointName="e", InputLocation="s3://b/in"))
     assert (code, "AsyncInferenceConfig" in message) == ("ValidationError", True)
     assert "not found" in error_of(lambda: stream(EndpointName="absent", Body=b"x"))[1]

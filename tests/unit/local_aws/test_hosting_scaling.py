@@ -264,7 +264,7 @@ def test_targets_have_tags(account: HostingAccount) -> None:
                 },
             },
             "ValidationException",
-            "does not support CustomizedMetricSpecification",
+            "CustomizedMetricSpecification is not supported by the local account: use Predefined",
         ),
         (
             "describe_scaling_activities",

@@ -135,12 +135,6 @@ def run(tmp_path: Path, steps: Step, alarm: str = "OK") -> None:
         ("CreateInferenceComponent", request(Specification=specification("multi")), "MultiModel"),
         ("CreateInferenceComponent", request(Specification={"ModelName": "good"}), "MinMemoryRequiredInMb is missing"),
         ("CreateInferenceComponent", request(RuntimeConfig={}), "RuntimeConfig.CopyCount is missing"),
-        ("CreateInferenceComponent", request(Specifications=[specification()]), "Specifications"),
-        (
-            "CreateInferenceComponent",
-            request(Specification={**specification(), "BaseInferenceComponentName": "b"}),
-            "neither adapter components",
-        ),
         (
             "CreateInferenceComponent",
             request(
@@ -150,11 +144,6 @@ def run(tmp_path: Path, steps: Step, alarm: str = "OK") -> None:
                 }
             ),
             "Container with Image",
-        ),
-        (
-            "CreateInferenceComponent",
-            request(Specification={**specification(), "DataCacheConfig": {"EnableCaching": True}}),
-            "DataCacheConfig",
         ),
         ("CreateInferenceComponent", request(copies=5), "they need 3 instances of ml.c6i.large, and the limit is 2"),
         (

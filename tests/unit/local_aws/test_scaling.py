@@ -396,7 +396,7 @@ def test_schedules_are_due_when_aws_says(schedule: str, timezone: str, after: st
         ("RegisterScalableTarget", scalable_target(ResourceId="table/t"), "'table/t'"),
         ("PutScalingPolicy", policy("CPUUtilization"), "'CPUUtilization'"),
         ("PutScalingPolicy", policy(target=0), "TargetValue is 0"),
-        ("PutScalingPolicy", {**policy(), "PolicyType": "StepScaling"}, "AdjustmentType is None"),
+        ("PutScalingPolicy", {**policy(), "PolicyType": "StepScaling"}, "AdjustmentType is missing"),
         ("PutScheduledAction", scheduled("cron(0 7 * *)"), "write minutes, hours, day of month"),
         ("PutScheduledAction", scheduled("every day"), "write at("),
         ("PutScheduledAction", scheduled("rate(0 minutes)"), "rate(0 minutes)"),
