@@ -9,6 +9,9 @@ from local_aws.emulator.ministack.cloudwatch import CloudWatchError
 
 _PERIODS = (10, 20, 30)
 """Periods below a minute that an alarm can have."""
+_ACTIONS = ("OKActions", "AlarmActions", "InsufficientDataActions")
+_TAKEN = ("sns", "autoscaling")
+"""Services whose resources can be actions here: topics and scaling policies."""
 
 
 def check_alarm(request: Request) -> None:
@@ -29,6 +32,9 @@ def check_alarm(request: Request) -> None:
         raise invalid("The parameter DatapointsToAlarm must not be greater than EvaluationPeriods.")
     if request.get("Threshold") is None:
         raise invalid("The parameter Threshold must be set.")
+    for action in (each for name in _ACTIONS for each in request.get(name) or []):
+        if action.split(":")[2:3] not in ([service] for service in _TAKEN):
+            raise invalid(f"The local account has no action {action}: give SNS topics or scaling policies.")
 
 
 def alarm_is_for_metric(alarm: cloudwatch.Alarm, request: Request) -> bool:

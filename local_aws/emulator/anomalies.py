@@ -31,7 +31,7 @@ async def _handle(
     _method: str,
     _path: str,
     headers: dict[str, str],
-    _body: bytes,
+    body: bytes,
     _query: dict[str, list[str]],
 ) -> Response:
     """Handle GetAnomalyMonitors and GetAnomalySubscriptions; refuse every other operation by name."""
@@ -40,7 +40,14 @@ async def _handle(
     if kind not in _KINDS:
         message = f"the local account does not support {operation}"
         return _response(400, {"__type": "InvalidAction", "message": message})
-    return _response(200, {f"{kind}s": list(_kept[kind].values())})
+    request = json.loads(body or b"{}")
+    arns, monitor = request.get(f"{_KINDS[kind]}List"), request.get("MonitorArn")
+    found = [
+        record
+        for arn, record in _kept[kind].items()
+        if (not arns or arn in arns) and (not monitor or monitor in record.get("MonitorArnList", ()))
+    ]
+    return _response(200, {f"{kind}s": found})
 
 
 def _response(status: int, content: Properties) -> Response:

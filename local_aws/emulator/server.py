@@ -30,6 +30,7 @@ from local_aws.emulator import (
 )
 from local_aws.emulator.allocator import return_memory
 from local_aws.emulator.ministack import application
+from local_aws.emulator.validation import Validation
 
 _EXTENSIONS = (
     sessions,
@@ -63,4 +64,4 @@ def serve() -> None:
     snapshots.start()
     store = CredentialStore(Path(os.environ[STATE_VARIABLE]))
     address = f"{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"
-    application.serve(lambda app: Authentication(app, store, address, Protocol.S3))
+    application.serve(lambda app: Authentication(Validation(app), store, address, Protocol.S3))

@@ -115,7 +115,7 @@ OLD, EARLY = NOW - datetime.timedelta(days=15), NOW + datetime.timedelta(hours=3
         ({}, "Exactly one of"),
         ({"Value": 1.0, "Values": [1.0]}, "Exactly one of"),
         ({"Value": 1e200}, r"MetricData\.member\.2\.Value is invalid"),
-        ({"Value": float("nan")}, "is invalid"),
+        ({"Value": float("nan")}, "expected float"),
         ({"Values": [1.0] * 151}, "from 1 to 150"),
         ({"Values": [1.0, 2.0], "Counts": [1.0]}, "same size"),
         ({"Values": [1.0], "Counts": [0.0]}, "greater than 0"),
