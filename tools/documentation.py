@@ -1,15 +1,15 @@
-"""Generate the parts of `docs/` and `deployments/` that follow from the code: settings tables, imports, JSON schema.
+"""Generate the parts of `docs/` and `deployments/` that follow from the code: tables, the import diagram, JSON schema.
 
-`python -m tools.documentation` replaces the text between the marks `<!-- settings NAME -->` or `<!-- packages -->` and
-`<!-- end -->` in every page, and writes `deployments/schema.json`. With `--check` it changes nothing, names the files
-that differ, and exits with 1.
+`python -m tools.documentation` replaces the text between the marks `<!-- settings NAME -->`, `<!-- packages -->`,
+`<!-- local-api -->` or `<!-- local-operations -->` and `<!-- end -->` in every page, and writes
+`deployments/schema.json`. With `--check` it changes nothing, names the files that differ, and exits with 1.
 """
 
 import ast
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -41,6 +41,7 @@ from stacks.settings import (
     tabular,
     tensorflow_serving,
 )
+from tools import local_api
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs"
@@ -54,7 +55,9 @@ _MODULES = (
     neuron_encoder_recipe, saved_model_recipe, tabular_recipe,
 )  # fmt: skip
 _WORDS: Mapping[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean"}
-_MARK = re.compile(r"(^<!-- (settings \w+|packages) -->\n).*?(^<!-- end -->)", re.DOTALL | re.MULTILINE)
+_MARK = re.compile(
+    r"(^<!-- (settings \w+|packages|local-api|local-operations) -->\n).*?(^<!-- end -->)", re.DOTALL | re.MULTILINE
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -82,7 +85,7 @@ def rendered(page: str) -> str:
 
     def fresh(found: re.Match[str]) -> str:
         what = found[2]
-        made = packages() if what == "packages" else table(models()[what.removeprefix("settings ")])
+        made = _MADE[what]() if what in _MADE else table(models()[what.removeprefix("settings ")])
         return f"{found[1]}{made}\n{found[3]}"
 
     return _MARK.sub(fresh, page)
@@ -186,6 +189,14 @@ def _imported(source: str) -> Iterator[str]:
             package = (name or "").partition(".")[0]
             if package in PACKAGES:
                 yield package
+
+
+_MADE: Mapping[str, Callable[[], str]] = {
+    "packages": packages,
+    "local-api": local_api.members,
+    "local-operations": local_api.operations,
+}
+"""What generates the text after a mark."""
 
 
 if __name__ == "__main__":
