@@ -12,9 +12,9 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import boto3
 from botocore.config import Config
@@ -28,6 +28,7 @@ from local_aws.hosting.s3_urls import S3Location
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_Result = TypeVar("_Result")
 MAX_EXTRACTED_BYTES = 30 * 2**30
 """Storage volume that SageMaker gives an instance without local disks, unless a model asks for more."""
 MAX_MEMBERS = 10_000
@@ -77,13 +78,18 @@ def s3_client() -> "S3Client":
 def extracted(state: Path, url: str, expected_sha256: str = "") -> Path:
     """Return the folder of an archive in S3; download and extract it if it is new or has changed.
 
-    expected_sha256: hash that its build reported, in hex; empty for an archive without one. A store that refuses
-    connections is tried again for RESTART_SECONDS. Raises ModelDataError, and LocationError for an invalid URL.
+    expected_sha256: hash that its build reported, in hex; empty for an archive without one. Raises ModelDataError, and
+    LocationError for an invalid URL.
     """
+    return waiting_for_store(_extracted, state, url, expected_sha256)
+
+
+def waiting_for_store(read: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Return what a function reads from S3, and try again for RESTART_SECONDS while S3 refuses connections; blocks."""
     deadline = time.monotonic() + RESTART_SECONDS
     while True:
         try:
-            return _extracted(state, url, expected_sha256)
+            return read(*arguments)
         except StoreUnavailableError as error:
             if not isinstance(error.__cause__, EndpointConnectionError) or time.monotonic() >= deadline:
                 raise

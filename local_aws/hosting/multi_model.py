@@ -21,6 +21,7 @@ from local_aws.hosting.artifacts import (
     current,
     fetch,
     s3_client,
+    waiting_for_store,
 )
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.s3_urls import S3Location
@@ -176,7 +177,7 @@ class ModelCache:
         began = time.perf_counter()
         key = self._key(target)
         try:
-            tag = await _off_loop(current, self._s3, self._bucket, key)
+            tag = await _off_loop(waiting_for_store, current, self._s3, self._bucket, key)
             if self._on_disk.get(target) != tag:
                 # If the download fails, the deleted copy must not count as current once S3 has its version again.
                 self._on_disk.pop(target, None)
@@ -197,7 +198,7 @@ class ModelCache:
 
     async def _fetch(self, target: str, folder: Path, metrics: ModelMetrics) -> str:
         """Download an archive and return its ETag; free disk space if the disk is full."""
-        arguments = (fetch, self._s3, self._bucket, self._key(target), folder, self._max_bytes)
+        arguments = (waiting_for_store, fetch, self._s3, self._bucket, self._key(target), folder, self._max_bytes)
         with contextlib.suppress(DiskFullError):
             return await _off_loop(*arguments)
         self._short_of_room.add(target)

@@ -15,7 +15,7 @@ import boto3
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from local_aws.hosting import multi_model
 from local_aws.hosting.artifacts import DiskFullError, ModelDataError, StoreUnavailableError
@@ -89,8 +89,13 @@ class Store:
         self.room = room
         self.open = threading.Event()
         self.open.set()
+        self.refusals = 0
+        """Connections that it refuses, as a restarting one does."""
 
     def head_object(self, **names: str) -> dict[str, str]:
+        if self.refusals:
+            self.refusals -= 1
+            raise EndpointConnectionError(endpoint_url="http://127.0.0.1")
         if names["Key"] not in self.versions:
             raise ClientError({"Error": {"Code": "404", "Message": "Not Found"}}, "HeadObject")
         return {"ETag": self.versions[names["Key"]]}
@@ -335,6 +340,19 @@ def test_an_s3_that_fails_is_no_mistake_of_the_clients(tmp_path: Path, monkeypat
             assert (raised.value.code, raised.value.status) == ("ServiceUnavailable", 503)
             store.versions["models/a"] = "1"
             assert await ask(cache, container, "a", metrics) == "1"
+
+    run(test)
+
+
+def test_an_s3_that_restarts_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local_aws.hosting.artifacts._RETRY_SECONDS", 0.01)
+    container, store, metrics = Container(room=1), Store(), Metrics()
+    store.versions, store.refusals = {"models/a": "1"}, 3
+
+    async def test() -> None:
+        async with running(container, store, tmp_path, monkeypatch) as cache:
+            assert await ask(cache, container, "a", metrics) == "1"
+            assert store.refusals == 0
 
     run(test)
 
