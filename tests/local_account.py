@@ -170,20 +170,21 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.1)
 
 
-def emulator_pid(account: LocalAccount) -> int:
-    """The process of a running account's emulator."""
-    records = json.loads((Path(account.state) / "processes.json").read_text())
-    return next(int(record["pid"]) for record in records if record["name"] == "emulator")
+def process_id(state: Path, name: str) -> int:
+    """One of a running account's processes: `emulator` or `hosting`."""
+    records = json.loads((state / "processes.json").read_text())
+    return next(int(record["pid"]) for record in records if record["name"] == name)
 
 
 def restart_emulator(account: LocalAccount) -> None:
     """Kills the emulator, and waits until the supervisor's next one answers."""
-    before = emulator_pid(account)
+    state = Path(account.state)
+    before = process_id(state, "emulator")
     os.kill(before, signal.SIGKILL)
 
     def answers() -> bool:
         try:
-            return emulator_pid(account) != before and bool(boto3.client("sts").get_caller_identity())
+            return process_id(state, "emulator") != before and bool(boto3.client("sts").get_caller_identity())
         except (BotoCoreError, ClientError):
             return False
 

@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from local_aws.account import LocalAccount
-from tests.local_account import emulator_pid, restart_emulator, wait_until
+from tests.local_account import process_id, restart_emulator, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 # Old data is removed once a minute of this time.
@@ -29,7 +29,7 @@ def running(account: LocalAccount) -> LocalAccount:
 
 def held(account: LocalAccount) -> int:
     """Bytes of memory that no file backs."""
-    status = Path(f"/proc/{emulator_pid(account)}/status").read_text()
+    status = Path(f"/proc/{process_id(Path(account.state), 'emulator')}/status").read_text()
     return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:"))
 
 

@@ -1,7 +1,6 @@
 """Small endpoints for the fault suite: a server that does what it is told, and the real images' code."""
 
 import io
-import json
 import sys
 import tarfile
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from PIL import Image
 from containers.saved_model.signature import IMAGE_SIDE
 from local_aws.account import ACCOUNT_ID, REGION, ROOT
 from local_aws.hosting import images
-from tests.local_account import endpoint_status
+from tests.local_account import endpoint_status, process_id
 
 BUCKET, VARIANT = "faults-models", "AllTraffic"
 # Answers with its model's name; "hog" takes memory that no limit here grants.
@@ -171,14 +170,9 @@ def kill_tree(pid: int) -> None:
 
 def hosting_pid(state: Path) -> int:
     """The hosting process."""
-    return _pid(state, "hosting")
+    return process_id(state, "hosting")
 
 
 def emulator_pid(state: Path) -> int:
     """The emulator."""
-    return _pid(state, "emulator")
-
-
-def _pid(state: Path, name: str) -> int:
-    (found,) = [row["pid"] for row in json.loads((state / "processes.json").read_text()) if row["name"] == name]
-    return int(found)
+    return process_id(state, "emulator")
