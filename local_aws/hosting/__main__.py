@@ -43,7 +43,7 @@ def create_app(state: Path) -> Starlette:
     scaling = ScalingService(state, control, metrics)
     control.forgotten = scaling.forget
     control.is_scaled = scaling.has_target
-    logs = LogShipper(state / "logs")
+    logs = LogShipper(state / "logs", control.serves)
 
     api = JsonApi(
         {

@@ -12,6 +12,7 @@ from local_aws.hosting import compilation, data_capture, endpoint_configs, model
 from local_aws.hosting.alarms import Alarms
 from local_aws.hosting.background import guarded
 from local_aws.hosting.compilation import CompilationJobs
+from local_aws.hosting.components import KIND as COMPONENT
 from local_aws.hosting.components import Components
 from local_aws.hosting.deployer import EndpointDeployer
 from local_aws.hosting.errors import ApiError, refused
@@ -130,6 +131,12 @@ class ControlPlane(RecordStore):
     def pick(self, name: str, variant: str | None) -> VariantFleet:
         """Return a variant of a served endpoint, by weight where none is named; raise KeyError for an unknown one."""
         return self._deployer.pick(name, variant)
+
+    def serves(self, name: str, component: bool) -> bool:
+        """Return whether there is an endpoint of a name, or an inference component, that is not being deleted."""
+        kind = COMPONENT if component else "Endpoint"
+        record = self.find(kind, name)
+        return record is not None and record[f"{kind}Status"] != "Deleting"
 
     def hosts_components(self, name: str) -> bool:
         """Return whether a served endpoint leaves its models to inference components."""

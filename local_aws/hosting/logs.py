@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,13 @@ def log_group(name: str, *, component: bool = False) -> str:
 class LogShipper:
     """Sender of the replicas' log files to the account, with one stream per replica.
 
-    The files stay, so `inference local logs` can read them even if the emulator is down.
+    The files stay, so `inference local logs` can read them even if the emulator is down. serves: returns whether there
+    is an endpoint of a name, or an inference component. A group that a stack deleted after its endpoint is not created
+    again for the last lines of the replicas, since the next deployment would find its name taken.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, serves: Callable[[str, bool], bool]) -> None:
+        self._folder, self._serves = folder, serves
         self._sent: dict[Path, int] = {}
         self._streams: set[Path] = set()
 
@@ -68,22 +71,27 @@ class LogShipper:
             self._sent[path] = begin + len(whole)
 
     def _send(self, client: "CloudWatchLogsClient", path: Path, content: bytes) -> None:
+        """Send lines to their group; drop them if it is gone."""
         *kind, name, variant, replica, _ = path.name.split(".")
         group, stream = log_group(name, component=bool(kind)), f"{variant}/{replica}"
-        if path not in self._streams:
-            with contextlib.suppress(client.exceptions.ResourceAlreadyExistsException):
-                client.create_log_group(logGroupName=group)
-            with contextlib.suppress(client.exceptions.ResourceAlreadyExistsException):
-                client.create_log_stream(logGroupName=group, logStreamName=stream)
-            self._streams.add(path)
         now = int(time.time() * 1000)
         lines = [line[:_MAX_EVENT_BYTES].decode(errors="replace") for line in content.splitlines() if line.strip()]
-        for first in range(0, len(lines), _MAX_EVENTS):
-            client.put_log_events(
-                logGroupName=group,
-                logStreamName=stream,
-                logEvents=[{"timestamp": now, "message": line} for line in lines[first : first + _MAX_EVENTS]],
-            )
+        try:
+            if path not in self._streams:
+                if self._serves(name, bool(kind)):
+                    with contextlib.suppress(client.exceptions.ResourceAlreadyExistsException):
+                        client.create_log_group(logGroupName=group)
+                with contextlib.suppress(client.exceptions.ResourceAlreadyExistsException):
+                    client.create_log_stream(logGroupName=group, logStreamName=stream)
+                self._streams.add(path)
+            for first in range(0, len(lines), _MAX_EVENTS):
+                client.put_log_events(
+                    logGroupName=group,
+                    logStreamName=stream,
+                    logEvents=[{"timestamp": now, "message": line} for line in lines[first : first + _MAX_EVENTS]],
+                )
+        except client.exceptions.ResourceNotFoundException:
+            self._streams.discard(path)
 
     def _files(self) -> list[Path]:
         """Return the log files of replicas: `ENDPOINT.VARIANT.REPLICA.log`, where no name contains a dot.
