@@ -394,49 +394,6 @@ def test_cloudformation_makes_updates_rolls_back_and_removes_a_component() -> No
     )
 
 
-def test_a_stack_does_not_take_over_scaling_that_a_client_has_set_up() -> None:
-    scaling, cloudformation = boto3.client("application-autoscaling"), boto3.client("cloudformation")
-    target: Any = {
-        "ServiceNamespace": "sagemaker",
-        "ScalableDimension": "sagemaker:inference-component:DesiredCopyCount",
-        "ResourceId": f"inference-component/{COMPONENT}",
-    }
-    steps: Any = {
-        "AdjustmentType": "ChangeInCapacity",
-        "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}],
-    }
-    scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=1)
-    own: Any = {**steps, "Cooldown": 7}
-    scaling.put_scaling_policy(**target, PolicyName="own", PolicyType="StepScaling", StepScalingPolicyConfiguration=own)
-
-    def described() -> list[Any]:
-        return [
-            scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"],
-            scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"],
-        ]
-
-    before = described()
-    id = "|".join(target[key] for key in ("ResourceId", "ScalableDimension", "ServiceNamespace"))
-    named = {"PolicyName": "own", "PolicyType": "StepScaling", "ScalingTargetId": id}
-    resources = {
-        "ScalableTarget": {**target, "MinCapacity": 0, "MaxCapacity": 2},
-        "ScalingPolicy": {**named, "StepScalingPolicyConfiguration": steps},
-    }
-    for kind, message in (
-        ("ScalableTarget", f"{id} already exists"),
-        ("ScalingPolicy", "Scaling Policy Already Exists"),
-    ):
-        body = {"Resources": {"It": {"Type": f"AWS::ApplicationAutoScaling::{kind}", "Properties": resources[kind]}}}
-        cloudformation.create_stack(StackName="scaling", TemplateBody=json.dumps(body))
-        assert settled("scaling")["StackStatus"] == "ROLLBACK_COMPLETE"
-        events = cloudformation.describe_stack_events(StackName="scaling")["StackEvents"]
-        assert any(message in event.get("ResourceStatusReason", "") for event in events)
-        assert described() == before
-        cloudformation.delete_stack(StackName="scaling")
-        cloudformation.get_waiter("stack_delete_complete").wait(StackName="scaling", WaiterConfig={"Delay": 1})
-    scaling.deregister_scalable_target(**target)
-
-
 def test_copies_move_when_the_endpoint_gets_other_instances() -> None:
     sagemaker = boto3.client("sagemaker")
     config = sagemaker.describe_endpoint_config(EndpointConfigName="empty")

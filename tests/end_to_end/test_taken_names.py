@@ -1,6 +1,7 @@
 """A stack that would create a resource under a name that exists is refused with AWS's error, and changes nothing."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from local_aws.account import ACCOUNT_ID, REGION, LocalAccount
 from local_aws.emulator.creations import Creation
+from local_aws.hosting.images import Image
 from tests.local_account import restart_emulator, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
@@ -311,3 +313,66 @@ def test_what_a_killed_emulator_created_for_a_stack_that_it_lost_is_free_again(r
     assert json.loads(journal.read_text()) == []
     delete("Kept")
     boto3.client("logs").delete_log_group(logGroupName="others")
+
+
+SERVER = """
+import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def target(running: LocalAccount, tmp_path: Path) -> Any:
+    """What identifies the only variant of an endpoint as a scalable target."""
+    (tmp_path / "server.py").write_text(SERVER)
+    image = Image(str(tmp_path), "/", (sys.executable, str(tmp_path / "server.py")), {}, sys.prefix)
+    image.save(Path(running.state), "tiny:1")
+    sagemaker = boto3.client("sagemaker")
+    uri = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/tiny:1"
+    sagemaker.create_model(ModelName="m", PrimaryContainer={"Image": uri}, ExecutionRoleArn=ROLE)
+    variant: Any = {"VariantName": "v", "ModelName": "m", "InstanceType": "ml.c5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="e", WaiterConfig={"Delay": 1})
+    return {
+        "ServiceNamespace": "sagemaker",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "ResourceId": "endpoint/e/variant/v",
+    }
+
+
+def test_a_stack_does_not_take_over_scaling_that_a_client_has_set_up(target: Any) -> None:
+    scaling = boto3.client("application-autoscaling")
+    steps: Any = {
+        "AdjustmentType": "ChangeInCapacity",
+        "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}],
+    }
+    own: Any = {**steps, "Cooldown": 7}
+    scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=1)
+    scaling.put_scaling_policy(**target, PolicyName="own", PolicyType="StepScaling", StepScalingPolicyConfiguration=own)
+
+    def described() -> list[Any]:
+        return [
+            scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"],
+            scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"],
+        ]
+
+    before = described()
+    id = "|".join(target[key] for key in ("ResourceId", "ScalableDimension", "ServiceNamespace"))
+    named = {"PolicyName": "own", "PolicyType": "StepScaling", "ScalingTargetId": id}
+    for kind, properties, message in (
+        ("ScalableTarget", {**target, "MinCapacity": 1, "MaxCapacity": 2}, f"{id} already exists"),
+        ("ScalingPolicy", {**named, "StepScalingPolicyConfiguration": steps}, "Scaling Policy Already Exists"),
+    ):
+        body = template(It=resource(f"AWS::ApplicationAutoScaling::{kind}", **properties))
+        assert create("Scaling", body) == "ROLLBACK_COMPLETE"
+        assert any(message in reason for reason in reasons("Scaling"))
+        assert described() == before
+        delete("Scaling")
