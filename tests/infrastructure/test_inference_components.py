@@ -98,7 +98,7 @@ def test_the_component_reserves_what_a_copy_needs_and_rolls_back_by_halves(assem
     assert guardrails["RollingUpdatePolicy"] == {
         "MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 50},
         "WaitIntervalInSeconds": 120,
-        "MaximumExecutionTimeoutInSeconds": 1800,
+        "MaximumExecutionTimeoutInSeconds": 3600,
     }
     assert len(guardrails["AutoRollbackConfiguration"]["Alarms"]) == 2
     assert "DeploymentConfig" not in properties(assembly, "AWS::SageMaker::Endpoint", "Asleep")

@@ -105,7 +105,7 @@ def test_a_rolling_update_replaces_batch_by_batch(assembly: Assembly) -> None:
     assert config["RollingUpdatePolicy"] == {
         "MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 25},
         "WaitIntervalInSeconds": 120,
-        "MaximumExecutionTimeoutInSeconds": 3600,
+        "MaximumExecutionTimeoutInSeconds": 6480,
     }
 
 
