@@ -5,7 +5,9 @@ It has every type of botocore 1.43.106's enumeration `ProductionVariantInstanceT
 - vCPUs, memory, accelerators, local NVMe storage, architecture, and the processor's manufacturer: Karpenter's instance
   type reference, which is generated from EC2's DescribeInstanceTypes (aws/karpenter-provider-aws,
   website/content/en/docs/reference/instance-types.md). It lacks G7, G7e, P6-B300 and P6e-GB200: EC2's announcements.
-- The processor's generation: EC2's product pages (aws.amazon.com/ec2/instance-types).
+  Inferentia, Trainium, DL1, G6, P3 and most of P4 to P6 were compared with it size by size, the others in part.
+- The processor's generation: EC2's product pages (aws.amazon.com/ec2/instance-types), read again for G5, G7, G7e and
+  P4d only.
 - Guardrails: "Exclusions" of deployment guardrails in the SageMaker developer guide.
 - Storage: `VolumeSizeInGB` and `KmsKeyId` in the SageMaker API reference. Where an instance has NVMe storage, SageMaker
   mounts it instead of an EBS volume, its hardware encrypts it, and a KMS key is refused or without effect.
