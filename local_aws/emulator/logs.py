@@ -3,12 +3,11 @@
 Source: the API reference of DescribeLogGroups, DescribeLogStreams and PutRetentionPolicy.
 """
 
-import base64
-import binascii
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from local_aws import page_tokens
 from local_aws.account import ACCOUNT_ID
 from local_aws.emulator import telemetry
 from local_aws.emulator.log_store import StreamEvents
@@ -164,11 +163,11 @@ def _page(names: Sequence[str], request: Request) -> tuple[Sequence[str], dict[s
             f"value {'greater than or equal to 1' if most < 1 else f'less than or equal to {_MOST}'}",
         )
     try:
-        first = int(base64.b64decode(request.get("nextToken") or "", validate=True) or 0)
-    except (binascii.Error, ValueError) as error:
+        first = page_tokens.decode(request.get("nextToken"))
+    except ValueError as error:
         raise LogsError("InvalidParameterException", "The specified nextToken is invalid.") from error
     last = first + most
-    more = {"nextToken": base64.b64encode(str(last).encode()).decode()} if last < len(names) else {}
+    more = {"nextToken": page_tokens.encode(last)} if last < len(names) else {}
     return names[first:last], more
 
 

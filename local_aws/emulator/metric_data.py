@@ -3,12 +3,11 @@
 Source: the API reference of GetMetricData.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from local_aws import page_tokens
 from local_aws.emulator import telemetry
 from local_aws.emulator.metric_points import Point, merged
 from local_aws.emulator.metric_requests import (
@@ -74,14 +73,14 @@ def _page(results: Sequence[Mapping[str, Any]], most: int, token: str | None) ->
                 "StatusCode": "Complete" if end == len(points) else "PartialData",
             }
         )
-    more = {"NextToken": base64.b64encode(str(first + most).encode()).decode()} if passed > first + most else {}
+    more = {"NextToken": page_tokens.encode(first + most)} if passed > first + most else {}
     return {"MetricDataResults": page, "Messages": [], **more}
 
 
 def _offset(token: str | None) -> int:
     try:
-        return int(base64.b64decode(token, validate=True)) if token else 0
-    except (binascii.Error, ValueError) as error:
+        return page_tokens.decode(token)
+    except ValueError as error:
         raise CloudWatchError("InvalidNextToken", "The specified next token is invalid.") from error
 
 

@@ -3,12 +3,11 @@
 Source: their API reference.
 """
 
-import base64
-import binascii
 import math
 import time
 from typing import Any
 
+from local_aws import page_tokens
 from local_aws.emulator import telemetry
 from local_aws.emulator.metric_points import Metric, Point, merged
 from local_aws.emulator.metric_requests import (
@@ -29,7 +28,7 @@ _LISTED = 500
 _RECENT_SECONDS = 3 * 3600
 _DAY = 86_400
 _ROUNDING = ((15 * _DAY, 60), (63 * _DAY, 300), (math.inf, 3600))
-"""Start times up to an age are rounded down to whole periods of so many seconds."""
+"""Start times are rounded down to a multiple of a number of seconds that depends on their age: (age, multiple)."""
 
 
 def get_metric_statistics(request: Request) -> dict[str, Any]:
@@ -99,7 +98,7 @@ def list_metrics(request: Request) -> dict[str, Any]:
     found = [metric for metric, newest in metrics if newest >= since and _matches(metric, request)]
     first = _offset(request.get("NextToken"))
     last = first + _LISTED
-    more = {"NextToken": base64.b64encode(str(last).encode()).decode()} if last < len(found) else {}
+    more = {"NextToken": page_tokens.encode(last)} if last < len(found) else {}
     return {"Metrics": [_description(metric) for metric in found[first:last]], **more}
 
 
@@ -125,6 +124,6 @@ def _description(metric: Metric) -> dict[str, Any]:
 
 def _offset(token: str | None) -> int:
     try:
-        return int(base64.b64decode(token, validate=True)) if token else 0
-    except (binascii.Error, ValueError) as error:
+        return page_tokens.decode(token)
+    except ValueError as error:
         raise CloudWatchError("InvalidParameterValue", "The specified next token is invalid.") from error

@@ -1,9 +1,9 @@
 """Pages of a list, as MaxResults and NextToken ask for them."""
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
+from local_aws import page_tokens
 from local_aws.hosting.errors import ApiError
 
 Document = dict[str, Any]
@@ -17,7 +17,7 @@ def page(member: str, rows: Sequence[Document], request: Document, *, size: int,
     begin = 0
     if token := request.get("NextToken"):
         try:
-            begin = int(base64.b64decode(token, validate=True))
+            begin = page_tokens.decode(token)
         except ValueError:
             begin = 0
         if begin <= 0:
@@ -25,5 +25,5 @@ def page(member: str, rows: Sequence[Document], request: Document, *, size: int,
     end = begin + int(request.get("MaxResults", size))
     response: Document = {member: list(rows[begin:end])}
     if end < len(rows):
-        response["NextToken"] = base64.b64encode(str(end).encode()).decode()
+        response["NextToken"] = page_tokens.encode(end)
     return response
