@@ -5,12 +5,12 @@ import json
 import time
 from typing import Any
 
-import boto3
 import pytest
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
 from stacks.constructs.built_artifact_handler import index
+from tests.unit.stacks.stubbed_clients import stubbed
 
 PROPERTIES = {"ProjectName": "p", "Bucket": "b", "Prefix": "w/m/hash", "Recipe": "{}", "WaitsOn": "false"}
 
@@ -21,12 +21,7 @@ def event(kind: str, **members: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> dict[str, Stubber]:
-    clients = {name: boto3.client(name, region_name="us-east-1") for name in ("s3", "codebuild")}
-    stubs = {name: Stubber(client) for name, client in clients.items()}
-    for stub in stubs.values():
-        stub.activate()
-    monkeypatch.setattr(boto3, "client", clients.__getitem__)
-    return stubs
+    return stubbed(monkeypatch, "s3", "codebuild")
 
 
 def object_is(aws: dict[str, Stubber], name: str, content: bytes | None) -> None:

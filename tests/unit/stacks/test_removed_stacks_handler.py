@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import boto3
 import pytest
 from botocore.stub import Stubber
 
 from stacks.constructs.removed_stacks_handler import index
+from tests.unit.stacks.stubbed_clients import stubbed
 
 OWN = "arn:aws:cloudformation:us-east-1:123456789012:stack/Dev-Cleanup/1"
 
@@ -27,11 +27,7 @@ def waiting(*removed: str) -> dict[str, Any]:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Stubber:
-    client = boto3.client("cloudformation", region_name="us-east-1")
-    stub = Stubber(client)
-    stub.activate()
-    monkeypatch.setattr(boto3, "client", lambda service: {"cloudformation": client}[service])
-    return stub
+    return stubbed(monkeypatch, "cloudformation")["cloudformation"]
 
 
 def stack_is(aws: Stubber, name: str, status: str | None, **facts: str) -> None:

@@ -2,20 +2,16 @@
 
 from typing import Any
 
-import boto3
 import pytest
 from botocore.stub import Stubber
 
 from stacks.constructs.served_configuration_handler import index
+from tests.unit.stacks.stubbed_clients import stubbed
 
 
 @pytest.fixture
 def sagemaker(monkeypatch: pytest.MonkeyPatch) -> Stubber:
-    client = boto3.client("sagemaker", region_name="us-east-1")
-    stub = Stubber(client)
-    stub.activate()
-    monkeypatch.setattr(boto3, "client", lambda service: {"sagemaker": client}[service])
-    return stub
+    return stubbed(monkeypatch, "sagemaker")["sagemaker"]
 
 
 def endpoint_is(sagemaker: Stubber, status: str, config: str, **more: str) -> None:
