@@ -19,6 +19,7 @@ from stacks.resources import SharedResources
 from stacks.settings.endpoint import SageMakerEndpoint
 from stacks.settings.guardrails import Guardrails
 from stacks.settings.hosting import DataCapture, InferenceComponent
+from stacks.settings.scaling import most
 
 
 class ComponentEndpoint(Construct):
@@ -81,7 +82,7 @@ class ComponentEndpoint(Construct):
                 copy_count=component.copies
             ),
             deployment_config=self._build_guardrails(
-                settings.guardrails, max(component.copies, 0 if settings.scaling is None else settings.scaling.most, 1)
+                settings.guardrails, max(most(component.copies, settings.scaling), 1)
             ),
         )
         for log_group in log_groups:
@@ -131,7 +132,7 @@ class ComponentEndpoint(Construct):
         )
 
     def _build_guardrails(
-        self, guardrails: Guardrails | None, most: int
+        self, guardrails: Guardrails | None, copies: int
     ) -> sagemaker.CfnInferenceComponent.InferenceComponentDeploymentConfigProperty | None:
         if guardrails is None:
             return None
@@ -145,6 +146,6 @@ class ComponentEndpoint(Construct):
                     type="CAPACITY_PERCENT" if batch.percent else "COPY_COUNT", value=batch.value
                 ),
                 wait_interval_in_seconds=guardrails.bake_seconds,
-                maximum_execution_timeout_in_seconds=guardrails.timeout_of_copies(most),
+                maximum_execution_timeout_in_seconds=guardrails.timeout_of_copies(copies),
             ),
         )

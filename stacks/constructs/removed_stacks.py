@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aws_cdk import Aws, CustomResource, Duration, Stack
-from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from stacks.checks.nag_acknowledgements import acknowledge_wildcards
 from stacks.constructs.handler_function import HandlerProps, handler_function, waiting_provider
+from stacks.constructs.statements import allow
 from stacks.resources import SharedResources
 
 _HANDLER = Path(__file__).parent / "removed_stacks_handler"
@@ -47,11 +47,7 @@ class RemovedStacks(Construct):
         arns = [f"arn:{Aws.PARTITION}:cloudformation:{Aws.REGION}:{Aws.ACCOUNT_ID}:stack/{prefix}*"]
         # CloudFormation deletes with the role that made the stack, so these functions need no permission of their own.
         for function in functions:
-            function.add_to_role_policy(
-                iam.PolicyStatement(
-                    actions=["cloudformation:DeleteStack", "cloudformation:DescribeStacks"], resources=arns
-                )
-            )
+            function.add_to_role_policy(allow(["cloudformation:DeleteStack", "cloudformation:DescribeStacks"], arns))
             assert function.role is not None
             acknowledge_wildcards(
                 function.role, arns, "stacks of earlier deployments have names that this one does not know"

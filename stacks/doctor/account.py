@@ -7,6 +7,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from stacks.doctor.findings import Finding, Patient
+from stacks.settings.scaling import most
 
 _BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 _LEAST_BOOTSTRAP = 6
@@ -50,10 +51,8 @@ def instance_quotas(patient: Patient) -> Iterator[Finding]:
     for workload in patient.deployment.workloads.values():
         for endpoint in workload.sagemaker_endpoints.values():
             own: defaultdict[str, int] = defaultdict(int)
-            for instance_type, least in zip(
-                endpoint.variant_types.values(), endpoint.minimum_counts.values(), strict=True
-            ):
-                own[instance_type] += max(least, 0 if endpoint.scaling is None else endpoint.scaling.most)
+            for instance_type, initial in endpoint.variant_instances:
+                own[instance_type] += most(initial, endpoint.scaling)
             for instance_type, count in own.items():
                 running[instance_type] += count
                 # Blue/green starts every new instance next to the old ones.
@@ -61,16 +60,11 @@ def instance_quotas(patient: Patient) -> Iterator[Finding]:
     quotas = _quotas(patient, "sagemaker")
     for instance_type, count in sorted(running.items()):
         name = f"{instance_type} for endpoint usage"
-        most = count + added[instance_type]
+        needed = count + added[instance_type]
         value, code = quotas.get(name, (0.0, ""))
-        text = f"{name}: {value:g}; this deployment runs up to {count}, {most} while its largest endpoint is updated"
-        fix = (
-            f"aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code {code} "
-            f"--desired-value {most}"
-            if code
-            else "open Service Quotas in the console: SageMaker has no such quota in this region"
-        )
-        if value < most:
+        text = f"{name}: {value:g}; this deployment runs up to {count}, {needed} while its largest endpoint is updated"
+        if value < needed:
+            fix = _increase("sagemaker", code, needed)
             yield Finding("stop" if value < count else "warning", "instance quotas", text, fix)
         else:
             yield Finding("ok", "instance quotas", text)
@@ -87,12 +81,8 @@ def build_quotas(patient: Patient) -> Iterator[Finding]:
     for size in sorted(sizes):
         name = _BUILD_QUOTA.format(environment=size)
         value, code = quotas.get(name, (0.0, ""))
-        fix = (
-            f"aws service-quotas request-service-quota-increase --service-code codebuild --quota-code {code} "
-            "--desired-value 1"
-        )
         if value < 1:
-            yield Finding("stop", "build quotas", f"{name}: {value:g}", fix)
+            yield Finding("stop", "build quotas", f"{name}: {value:g}", _increase("codebuild", code, 1))
         else:
             yield Finding("ok", "build quotas", f"{name}: {value:g}")
     if not sizes:
@@ -155,6 +145,16 @@ def unable(check: str, error: ClientError | BotoCoreError) -> Finding:
 
 def _reason(error: ClientError | BotoCoreError) -> str:
     return str(error).removeprefix("An error occurred ")
+
+
+def _increase(service: str, code: str, value: int) -> str:
+    """Return the command that requests an increase; code: of the quota, empty where the service has none."""
+    if not code:
+        return f"open Service Quotas in the console: {service} has no such quota in this region"
+    return (
+        f"aws service-quotas request-service-quota-increase --service-code {service} --quota-code {code} "
+        f"--desired-value {value}"
+    )
 
 
 def _quotas(patient: Patient, service: str) -> dict[str, tuple[float, str]]:

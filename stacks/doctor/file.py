@@ -27,7 +27,9 @@ def placeholders(patient: Patient) -> Iterator[Finding]:
 def hourly_cost(patient: Patient) -> Iterator[Finding]:
     """Add up what the SageMaker endpoints' instances cost at their initial numbers."""
     total, unknown = 0.0, set()
-    for instance_type, count in instances(patient):
+    workloads = patient.deployment.workloads.values()
+    endpoints = [endpoint for workload in workloads for endpoint in workload.sagemaker_endpoints.values()]
+    for instance_type, count in (each for endpoint in endpoints for each in endpoint.variant_instances):
         usd = usd_per_hour(patient.region, instance_type)
         if usd is None:
             unknown.add(instance_type)
@@ -42,15 +44,8 @@ def hourly_cost(patient: Patient) -> Iterator[Finding]:
         yield Finding("ok", "cost", text)
 
 
-def instances(patient: Patient) -> Iterator[tuple[str, int]]:
-    """Yield the instance type and the initial number of instances of every variant of every SageMaker endpoint."""
-    for workload in patient.deployment.workloads.values():
-        for endpoint in workload.sagemaker_endpoints.values():
-            yield from zip(endpoint.variant_types.values(), endpoint.minimum_counts.values(), strict=True)
-
-
 def recipients(patient: Patient) -> Iterator[Finding]:
-    """Find alarms that notify nobody, and a missing budget."""
+    """Find alarms that notify nobody."""
     if patient.deployment.alerts is None:
         yield Finding("warning", "alerts", "alarms notify nobody", f"set alerts.email in {patient.file}")
     else:

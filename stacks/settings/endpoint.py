@@ -12,7 +12,7 @@ from stacks.settings.guardrails import Guardrails, GuardrailsSetting
 from stacks.settings.hosting import ONLY_VARIANT, DataCapture, EndpointAlarms
 from stacks.settings.instance_types import X86, InstanceType, Need, check_needs
 from stacks.settings.regions import WITHOUT_INFERENCE_COMPONENTS
-from stacks.settings.scaling import Scaling
+from stacks.settings.scaling import Scaling, most
 
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,62}$")]
 
@@ -99,7 +99,12 @@ class SageMakerEndpoint(WorkloadEndpoint):
     @property
     def most_instances(self) -> int:
         """Return the most instances that a variant may have."""
-        return max([*self.instance_counts.values(), 0 if self.scaling is None else self.scaling.most])
+        return most(max(self.instance_counts.values(), default=0), self.scaling)
+
+    @property
+    def variant_instances(self) -> Sequence[tuple[str, int]]:
+        """Return the instance type and the initial number of instances of each variant, shadow variants included."""
+        return list(zip(self.variant_types.values(), self.minimum_counts.values(), strict=True))
 
     def check_guardrails(self, scaling: Scaling | None) -> None:
         """Raise ValueError for guardrails whose steps the endpoint's instances cannot take."""

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from stacks.settings.base import Settings
 from stacks.settings.scaling import Scaling
+from stacks.settings.scaling import most as most_of
 
 Traffic = Literal["all_at_once", "canary", "linear", "rolling"]
 _PERCENT = re.compile(r"^(\d+) ?%$")
@@ -115,7 +116,7 @@ class Guardrails(Settings):
                 f"guardrails.traffic is 'rolling' with {len(counts)} variants: SageMaker rolls endpoints of one "
                 "variant only; set traffic: linear"
             )
-        most = max([*counts.values(), 0 if scaling is None else scaling.most])
+        most = most_of(max(counts.values(), default=0), scaling)
         if self.traffic != "all_at_once":
             for setting, count in (counts if scaling is None else scaling.floors).items():
                 if count < 2:
@@ -141,7 +142,7 @@ class Guardrails(Settings):
                 # Without copies, there is nothing to roll out.
                 if count:
                     self._check_part(self.step.share(count), f" and {setting} {count}")
-        most = max(copies, 0 if scaling is None else scaling.most, 1)
+        most = max(most_of(copies, scaling), 1)
         self._check_timeout(self._waits_of_copies(most), self.timeout_of_copies(most))
 
     def _check_part(self, share: float, where: str) -> None:

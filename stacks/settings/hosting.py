@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from sizing.instances import Instance, instance
 from stacks.settings.base import Settings
-from stacks.settings.scaling import Scaling
+from stacks.settings.scaling import Scaling, most
 
 ONLY_VARIANT = "AllTraffic"
 """Name of the variant of an endpoint that has only one; the SageMaker SDK uses the same."""
@@ -64,12 +64,12 @@ class InferenceComponent(Settings):
             )
         if scaling is not None:
             scaling.check_copies(self.copies, "inference_component.copies")
-        most = self.copies if scaling is None else scaling.most
-        if most > room * self.max_instances:
+        copies = most(self.copies, scaling)
+        if copies > room * self.max_instances:
             raise ValueError(
                 f"inference_component.max_instances is {self.max_instances}: {room} "
-                f"{'copy fits' if room == 1 else 'copies fit'} on {instance_type}, and there may be {most}; set "
-                f"max_instances {-(-most // room)}"
+                f"{'copy fits' if room == 1 else 'copies fit'} on {instance_type}, and there may be {copies}; set "
+                f"max_instances {-(-copies // room)}"
             )
         self._check_zero(scaling)
 

@@ -231,6 +231,11 @@ class Scaling(Settings):
             )
 
 
+def most(initial: int, scaling: Scaling | None) -> int:
+    """Return the most instances or copies that there may be, given their initial number."""
+    return initial if scaling is None else max(initial, scaling.most)
+
+
 _OTHER = {
     "target_invocations_per_copy": "target_invocations_per_instance",
     "target_concurrent_requests_per_copy": "target_concurrent_requests_per_model",

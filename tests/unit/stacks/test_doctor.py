@@ -110,8 +110,10 @@ PLANTED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] = {
     ),
     "no quota of that name": ({"quotas": {**QUOTAS, "sagemaker": {}}}, {}, "stop", "instance quotas", "console"),
     "no large builds": (
-        {"quotas": {**QUOTAS, "codebuild": {}}}, {}, "stop", "build quotas", "--service-code codebuild",
+        {"quotas": {**QUOTAS, "codebuild": dict.fromkeys(QUOTAS["codebuild"], 0.0)}},
+        {}, "stop", "build quotas", "--service-code codebuild",
     ),
+    "no build quota of that name": ({"quotas": {**QUOTAS, "codebuild": {}}}, {}, "stop", "build quotas", "console"),
     "quotas unknown": ({"quotas": refused("AccessDenied")}, {}, "warning", "instance quotas", "read permissions"),
     "no role of ECS": (
         {"get_role": refused("NoSuchEntity")}, {"load_test": {}}, "stop", "service-linked roles",
