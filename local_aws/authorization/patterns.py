@@ -11,7 +11,7 @@ from functools import lru_cache
 Context = Mapping[str, Sequence[str]]
 """A request's condition keys, in lower case, and their values."""
 Piece = tuple[str, bool]
-"""Text of a pattern, and whether it is literal: a wildcard in it stands for itself."""
+"""Part of a pattern, and whether its text is literal, so that `*` and `?` in it are no wildcards."""
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _DEFAULT = re.compile(r"\s*([^,\s]+)\s*(?:,\s*'([^']*)'\s*)?")

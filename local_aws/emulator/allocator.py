@@ -1,4 +1,4 @@
-"""The C library's allocator: what large bodies took goes back to the system once they are freed."""
+"""Configure the C library's allocator to return the memory of large request bodies to the system."""
 
 import ctypes
 import sys

@@ -15,7 +15,7 @@ def open_private(path: Path, schema: str) -> sqlite3.Connection:
     It survives the end of this process, though not of the machine: the account ends with that, too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # SQLite gives the files beside it the same mode.
+    # SQLite gives its journal files the mode of the database.
     with contextlib.suppress(FileExistsError):
         create_private(path).close()
     database = sqlite3.connect(path, check_same_thread=False)

@@ -57,7 +57,7 @@ class Proxy:
         return Response(content, reply.status_code, {"content-type": media_type})
 
     async def to_service(self, request: Request, path: str) -> Response:
-        """Forward a request, as it is, to a worker of the Python service."""
+        """Forward a request unchanged to a worker of the Python service."""
         headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
         return await self.send("POST", next(self._turn).url + path, await request.body(), headers)
 
