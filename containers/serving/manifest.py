@@ -64,16 +64,20 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     gate: Literal["reference", "99.9%", "99%", "passed"]
 
 
+ROUNDING_TOLERANCE = 0.05
+"""Largest difference of a score, 0 to 1, that is attributed to rounding."""
+
+
 class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A request and the response that the artifact gave at build time, as JSON values.
 
-    tolerance: largest difference, 0 to 1, that is attributed to another processor's rounding; of what is up to the
-        workload.
+    tolerance: largest difference, 0 to 1, that is attributed to another processor's rounding. The workload decides what
+        is compared.
     """
 
     request: dict[str, Any]
     response: dict[str, Any]
-    tolerance: float = 0.05
+    tolerance: float = ROUNDING_TOLERANCE
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

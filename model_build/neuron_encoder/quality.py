@@ -13,7 +13,7 @@ from tqdm import tqdm
 import containers.serving.question_answering
 import model_build.encoder
 from containers.serving.errors import ServingError
-from containers.serving.manifest import Example
+from containers.serving.manifest import ROUNDING_TOLERANCE, Example
 from containers.serving.question_answering.answers import AnsweredQuestion, Item, answers
 from containers.serving.question_answering.windows import EncoderBatch, Window, Windower
 from model_build.encoder import squad
@@ -28,8 +28,6 @@ _ROWS = 8
 """Windows per batch in PyTorch."""
 _QUESTIONS = 16
 """Questions per step of the progress bar."""
-TOLERANCE = 0.05
-"""Largest difference of a score that is attributed to rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +114,9 @@ def make_example(recipe: NeuronEncoderRecipe, quality: Quality, windower: Window
     Where the traced model cannot run, PyTorch's answer is recorded, with the tolerance that the allowed difference of
     its logits implies.
     """
-    answer, tolerance = quality.answer, TOLERANCE
+    answer, tolerance = quality.answer, ROUNDING_TOLERANCE
     if traced is None:
-        tolerance = max(TOLERANCE, _score_change(answer.score, recipe.largest_difference))
+        tolerance = max(ROUNDING_TOLERANCE, _score_change(answer.score, recipe.largest_difference))
     else:
         answer = _traced_answer(recipe, quality.item, windower, traced)
         if answer.answer != quality.answer.answer:

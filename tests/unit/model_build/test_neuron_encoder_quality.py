@@ -11,11 +11,11 @@ import pytest
 from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from containers.serving.manifest import ROUNDING_TOLERANCE
 from containers.serving.question_answering.answers import AnsweredQuestion, Item
 from model_build.encoder.recipe import SquadEvaluation
 from model_build.errors import BuildError
 from model_build.neuron_encoder.build import BuildResult, Source
-from model_build.neuron_encoder.quality import TOLERANCE
 from model_build.neuron_encoder.recipe import NeuronEncoderRecipe
 from tests.unit.model_build.test_neuron_encoder_build import FakeNeuronX, FakeTensor, run
 
@@ -101,14 +101,14 @@ def test_the_example_is_the_question_that_the_model_is_surest_of(tmp_path: Path,
     item, answer = msgspec.convert(example.request, Item), msgspec.convert(example.response, AnsweredQuestion)
     assert answer.answer == ANSWERS[-1] == item.context[answer.start : answer.end]
     assert answer.score > 0.9
-    assert TOLERANCE <= example.tolerance < 0.1
+    assert ROUNDING_TOLERANCE <= example.tolerance < 0.1
 
 
 def test_a_trace_that_could_not_run_may_differ_by_what_its_logits_may(tmp_path: Path) -> None:
     strict, loose = (built(tmp_path, finds, tolerance=tolerance).manifest.example for tolerance in (0.001, 1.5))
     assert strict is not None
     assert loose is not None
-    assert strict.tolerance == TOLERANCE < loose.tolerance < 1
+    assert strict.tolerance == ROUNDING_TOLERANCE < loose.tolerance < 1
 
 
 def test_a_repeated_build_does_not_evaluate_again(tmp_path: Path) -> None:
