@@ -131,7 +131,7 @@ class Authentication:
         finally:
             self._pending -= held
         verify(signature, request, secret, await _digest(chunks))
-        return _replay(chunks, receive)
+        return replay(chunks, receive)
 
     def _check_address(self, request: HttpRequest) -> None:
         """Refuse requests that a web page could send: DNS rebinding, or any cross-origin request."""
@@ -203,10 +203,10 @@ async def _checked(request: HttpRequest, signature: Signature, secret: str, decl
     chunks = await _body(receive, lambda _: None)
     if declared in (SIGNED_CHUNKS, SIGNED_CHUNKS_AND_TRAILER):
         verify_chunks(signature, secret, b"".join(chunks), trailer=declared == SIGNED_CHUNKS_AND_TRAILER)
-        return _replay(chunks, receive)
+        return replay(chunks, receive)
     if is_hash(declared) and await _digest(chunks) != declared:
         raise _altered() if signature.for_s3 else mismatch()
-    return _replay(chunks, receive)
+    return replay(chunks, receive)
 
 
 def _altered() -> AuthenticationError:
@@ -245,10 +245,11 @@ async def _body(receive: Receive, hold: Callable[[int], None]) -> "deque[bytes]"
             return chunks
 
 
-def _replay(chunks: "deque[bytes]", receive: Receive) -> Receive:
+def replay(chunks: "deque[bytes]", receive: Receive) -> Receive:
+    """Return a callable that hands out a body that was read, chunk by chunk, and then whatever `receive` returns."""
     done = False
 
-    async def replay() -> Message:
+    async def handed_out() -> Message:
         nonlocal done
         if done:
             return await receive()
@@ -256,7 +257,7 @@ def _replay(chunks: "deque[bytes]", receive: Receive) -> Receive:
         done = not chunks
         return {"type": "http.request", "body": body, "more_body": not done}
 
-    return replay
+    return handed_out
 
 
 class _Body:

@@ -179,7 +179,7 @@ class Container:
             kill_group(self._pid, self._stop_seconds)
             self.wait()
 
-    def remove(self, **options: Any) -> None:  # noqa: ARG002 - the Docker client's signature
+    def remove(self, **_options: Any) -> None:
         """Forget the container and its output; everything else that a process leaves is removed when it ends."""
         self._forget(self.id)
 

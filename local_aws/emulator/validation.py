@@ -6,6 +6,7 @@ declarations in `local_aws.api` refuse.
 
 import re
 import zlib
+from collections import deque
 from collections.abc import Mapping
 from functools import cache
 from urllib.parse import parse_qsl
@@ -13,7 +14,7 @@ from urllib.parse import parse_qsl
 from local_aws.api.declaration import Service
 from local_aws.api.services import EMULATED, SERVICES
 from local_aws.authentication.errors import AuthenticationError, Protocol, render
-from local_aws.authentication.middleware import App, Message, Receive, Scope, Send
+from local_aws.authentication.middleware import App, Receive, Scope, Send, replay
 from local_aws.emulator.query_protocol import nested
 from local_aws.hosting.errors import ApiError
 from local_aws.hosting.service_model import ServiceModel, json_document
@@ -54,7 +55,7 @@ class Validation:
         except ApiError as error:
             await _refuse(error, service, headers, send)
             return
-        await self._app(scope, _replaying(body, receive), send)
+        await self._app(scope, replay(deque([body]), receive), send)
 
 
 def _headers(scope: Scope) -> dict[str, str]:
@@ -87,15 +88,6 @@ async def _read(receive: Receive) -> bytes:
         chunks.append(message.get("body", b""))
         if message["type"] != "http.request" or not message.get("more_body", False):
             return b"".join(chunks)
-
-
-def _replaying(body: bytes, receive: Receive) -> Receive:
-    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return pending.pop() if pending else await receive()
-
-    return replay
 
 
 @cache
